@@ -1,0 +1,1 @@
+"""Transport-based enforcement system."""

@@ -1,0 +1,1 @@
+"""What connects the rules to files and wires."""

@@ -1,0 +1,41 @@
+"""Reads the shipped build catalogue (`streams/data`, see its README for where the figures come from)."""
+
+from __future__ import annotations
+
+import csv
+from datetime import date
+from functools import cache
+from importlib.resources import files
+
+from streams.domain.build import Build, Product, parse_build
+from streams.domain.catalogue import Catalogue, Fix, Release
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((files("streams.data") / name).read_text(encoding="utf-8").splitlines()))
+
+
+@cache
+def shipped_catalogue() -> Catalogue:
+    """The catalogue that ships with the product, read once."""
+    releases = [
+        Release(
+            build=parse_build(row["build"]),
+            product=Product(row["product"]),
+            release=row["release"],
+            update=row["update"],
+            released_on=date.fromisoformat(row["release_date"]),
+            kb=row["kb"] or None,
+        )
+        for row in _rows("exchange_builds.csv")
+    ]
+    aliases: dict[Build, Build] = {
+        parse_build(row["build"]): parse_build(row["maps_to"])
+        for row in _rows("exchange_build_aliases.csv")
+        if row["maps_to"]
+    }
+    fixes = [
+        Fix(row["cve"], parse_build(row["fixed_build"]), date.fromisoformat(row["fixed_date"]))
+        for row in _rows("exchange_cve_fixes.csv")
+    ]
+    return Catalogue(releases, aliases, fixes)

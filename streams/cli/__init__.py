@@ -1,0 +1,1 @@
+"""The `tes` command line."""

@@ -1,0 +1,1 @@
+"""The rules, as pure functions of their arguments: no I/O, no clock, no logging."""
