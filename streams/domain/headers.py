@@ -23,7 +23,7 @@ MAX_LINE_CHARS = 8192
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?")
 _NUMBER = re.compile(r"[0-9][0-9.]*")
 _SMTP = "Microsoft SMTP Server"
-_SMTPSVC = "Microsoft SMTPSVC("
+_SMTPSVC = "Microsoft SMTPSVC"
 _EXCHANGE_PROTOCOLS = (_SMTP, "mapi", "ShadowRedundancy")
 
 
@@ -76,9 +76,25 @@ def unfold(line: str) -> str:
     return " ".join(printable.split())
 
 
+def _without_comments(text: str) -> str:
+    """`text` without its parenthesised comments; as it is where they do not balance."""
+    kept: list[str] = []
+    depth = 0
+    for char in text:
+        if char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if depth < 0:
+                return text
+        elif depth == 0:
+            kept.append(char)
+    return " ".join("".join(kept).split()) if depth == 0 else text
+
+
 def parse_received(line: str) -> ReceivedLine:
     """Take one `Received` header value apart; a foreign line gives None in all that it lacks."""
-    text = " " + unfold(line)
+    text = " " + _without_comments(unfold(line))
     # The date stands behind the last semicolon and can hold none of the parts.
     clauses = text.rsplit(";", 1)[0]
     with_at = clauses.find(" with ")
@@ -90,7 +106,7 @@ def parse_received(line: str) -> ReceivedLine:
         return ReceivedLine(by_host, None, None)
     rest = clauses[with_at + len(" with ") :]
     if rest.startswith(_SMTPSVC):
-        return ReceivedLine(by_host, "Microsoft SMTPSVC", None)
+        return ReceivedLine(by_host, _SMTPSVC, None)
     protocol = next((name for name in _EXCHANGE_PROTOCOLS if rest == name or rest.startswith(name + " ")), None)
     if protocol is None:
         return ReceivedLine(by_host, None, None)
@@ -135,7 +151,7 @@ def detect(received: Sequence[str], helo: str, source_ip: str) -> Detection:
         return Detection(server, identity, Origin.NOTHING, None, None, None, None)
     if top.protocol is None:
         return Detection(server, identity, Origin.GATEWAY, None, None, 0, received[0])
-    if top.protocol == "Microsoft SMTPSVC":
+    if top.protocol == _SMTPSVC:
         return Detection(server, identity, Origin.SMTPSVC, None, top.protocol, 0, received[0])
     position, best = 0, top
     for index, raw in enumerate(received[:MAX_LINES]):

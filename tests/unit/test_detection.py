@@ -31,7 +31,9 @@ def test_both_notations_are_one_build() -> None:
     assert parse_build("15.01.2507.039") == parse_build("15.1.2507.39") == Build(15, 1, 2507, 39)
 
 
-@pytest.mark.parametrize("text", ["", "15.1", "15.1.x.1", "1.2.3.4.5", "9" * 10 + ".1.1.1", "\u0661.1.1.1"])
+@pytest.mark.parametrize(
+    "text", ["", "15.1", "15.1.x.1", "1.2.3.4.5", "15.1.2507.", "9" * 10 + ".1.1.1", "\u0661.1.1.1"]
+)
 def test_no_build(text: str) -> None:
     with pytest.raises(ValueError, match="three or four decimal numbers"):
         parse_build(text)
@@ -61,6 +63,17 @@ def test_the_highest_build_of_the_same_host_counts() -> None:
     ]
     found = detect(lines, "", "192.0.2.1")
     assert (str(found.build), found.position, found.protocol) == ("15.1.2106.13", 2, "mapi")
+
+
+def test_a_comment_names_no_host() -> None:
+    line = "from a (via by evil.example with mapi id 15.2.2562.53) by mx.example (10.0.0.1) with mapi id 15.1.2507.6"
+    found = detect([line], "", "192.0.2.1")
+    assert (found.server, str(found.build)) == ("mx.example", "15.1.2507.6")
+
+
+def test_unbalanced_comments_hide_nothing() -> None:
+    found = detect(["from a ((b) by mx.example with Microsoft SMTP Server id 15.1.2507.6"], "", "192.0.2.1")
+    assert (found.server, str(found.build)) == ("mx.example", "15.1.2507.6")
 
 
 def test_a_gateway_on_top_hides_the_server() -> None:
