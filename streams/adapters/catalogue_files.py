@@ -34,8 +34,14 @@ def shipped_catalogue() -> Catalogue:
         for row in _rows("exchange_build_aliases.csv")
         if row["maps_to"]
     }
+    exploited = {row["cve"] for row in _rows("exchange_cves.csv") if row["kev_date"]}
     fixes = [
-        Fix(row["cve"], parse_build(row["fixed_build"]), date.fromisoformat(row["fixed_date"]))
+        Fix(
+            cve=row["cve"],
+            fixed_build=parse_build(row["fixed_build"]),
+            fixed_on=date.fromisoformat(row["fixed_date"]),
+            is_known_exploited=row["cve"] in exploited,
+        )
         for row in _rows("exchange_cve_fixes.csv")
     ]
     return Catalogue(releases, aliases, fixes)

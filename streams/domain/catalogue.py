@@ -34,6 +34,7 @@ class Fix:
     cve: str
     fixed_build: Build
     fixed_on: date
+    is_known_exploited: bool = False
 
 
 class Catalogue:

@@ -1,0 +1,128 @@
+"""A policy: what is accepted, from when on, for whom, and how enforcement grows."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+
+from streams.domain.build import Build, Product
+
+
+class ConnectorType(StrEnum):
+    """How a tenant hands mail over."""
+
+    ON_PREMISES = "ON_PREMISES"
+    PARTNER = "PARTNER"
+    NONE = "NONE"
+
+
+class Accept(StrEnum):
+    """What a policy accepts of one product."""
+
+    NONE = "none"
+    ALL = "all"
+    FLOOR = "floor"
+
+
+class Mode(StrEnum):
+    """How far a policy goes: count only, tell the administrators, or throttle and block."""
+
+    OBSERVE = "observe"
+    REPORT = "report"
+    ENFORCE = "enforce"
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRule:
+    """What is accepted of one product; `floors` holds the oldest accepted build of each accepted CU line."""
+
+    accept: Accept
+    floors: tuple[Build, ...] = ()
+
+    def floor_of(self, build: Build) -> Build | None:
+        """The oldest accepted build of the CU line of `build`, None for an unlisted line."""
+        return next((floor for floor in self.floors if floor.cu_line == build.cu_line), None)
+
+
+@dataclass(frozen=True, slots=True)
+class CriticalPatches:
+    """Fail builds that miss a fix more than `grace_days` after it came out."""
+
+    grace_days: int
+    known_exploited_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of the ladder; rates are minutes of each hour, `from_day` is enforcement time in days."""
+
+    from_day: int
+    throttle_minutes_per_hour: int
+    block_minutes_per_hour: int
+
+
+DEFAULT_LADDER = (
+    Stage(0, 0, 0),
+    Stage(30, 5, 0),
+    Stage(40, 10, 0),
+    Stage(50, 20, 0),
+    Stage(60, 30, 5),
+    Stage(70, 30, 10),
+    Stage(80, 30, 20),
+    Stage(90, 0, 60),
+)
+"""Microsoft's published ladder for Exchange Online."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One version of a policy; governs events and clock ticks from `effective_at` (UTC) on."""
+
+    policy_id: str
+    version: int
+    effective_at: datetime
+    products: dict[Product, ProductRule]
+    mode: Mode = Mode.ENFORCE
+    connector_types: frozenset[ConnectorType] = frozenset({ConnectorType.ON_PREMISES})
+    rollout: dict[Product, date] = field(default_factory=dict)
+    cohort_percent: int = 100
+    critical_patches: CriticalPatches | None = None
+    ladder: tuple[Stage, ...] = DEFAULT_LADDER
+    pause_days_per_year: int = 90
+    resume_within_days: int = 30
+    stale_after_days: int = 30
+    forget_after_days: int = 400
+
+    def enforces_tenant(self, tenant_id: str) -> bool:
+        """Whether the tenant is in the cohort; raising the percentage never drops a tenant that was in."""
+        place = int.from_bytes(hashlib.sha256(tenant_id.encode()).digest()[:8], "big") % 10_000
+        return place < self.cohort_percent * 100
+
+
+def ladder_errors(ladder: tuple[Stage, ...]) -> list[str]:
+    """What is wrong with a ladder, as `ladder[i].field: value: rule`; empty for a good one.
+
+    Stages begin at day 0, days grow, and neither the blocked minutes nor the affected minutes ever shrink.
+    """
+    if not ladder:
+        return ["ladder: empty: at least one stage is needed"]
+    errors = []
+    if ladder[0].from_day != 0:
+        errors.append(f"ladder[0].from_day: {ladder[0].from_day}: the first stage begins at day 0")
+    for index, stage in enumerate(ladder):
+        rates = (stage.throttle_minutes_per_hour, stage.block_minutes_per_hour)
+        for name, value in zip(("throttle_minutes_per_hour", "block_minutes_per_hour"), rates, strict=True):
+            if not 0 <= value <= 60:
+                errors.append(f"ladder[{index}].{name}: {value}: must be 0 to 60")
+        if sum(rates) > 60:
+            errors.append(f"ladder[{index}]: {sum(rates)}: throttle and block together exceed 60 minutes an hour")
+        if index:
+            before = ladder[index - 1]
+            if stage.from_day <= before.from_day:
+                errors.append(f"ladder[{index}].from_day: {stage.from_day}: must be above {before.from_day}")
+            affected = before.throttle_minutes_per_hour + before.block_minutes_per_hour
+            if stage.block_minutes_per_hour < before.block_minutes_per_hour or sum(rates) < affected:
+                errors.append(f"ladder[{index}]: {rates[0]}+{rates[1]}: milder than the stage before")
+    return errors
