@@ -44,4 +44,9 @@ def shipped_catalogue() -> Catalogue:
         )
         for row in _rows("exchange_cve_fixes.csv")
     ]
-    return Catalogue(releases, aliases, fixes)
+    support_ends = {
+        Product(row["product"]): date.fromisoformat(row["extended_end"])
+        for row in _rows("exchange_lifecycle.csv")
+        if row["extended_end"]
+    }
+    return Catalogue(releases, aliases, fixes, support_ends)

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from streams.domain.build import Build, Product
 
@@ -27,6 +28,13 @@ class Release:
         return " ".join(part for part in (self.product.value, self.release, self.update) if part)
 
 
+class Remedy(NamedTuple):
+    """The update that cures a finding: the name administrators know, and its KB article."""
+
+    name: str
+    kb: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Fix:
     """A vulnerability and the build of one CU line that fixes it."""
@@ -41,19 +49,31 @@ class Catalogue:
     """Look-ups over the published builds; immutable after construction."""
 
     def __init__(
-        self, releases: Iterable[Release], aliases: dict[Build, Build], fixes: Iterable[Fix] = ()
+        self,
+        releases: Iterable[Release],
+        aliases: dict[Build, Build],
+        fixes: Iterable[Fix] = (),
+        support_ends: dict[Product, date] | None = None,
     ) -> None:
         by_line: dict[tuple[int, int, int], list[Release]] = {}
         for release in releases:
             by_line.setdefault(release.build.cu_line, []).append(release)
-        self._by_line = {
-            line: sorted(rows, key=lambda row: row.build.update or 0) for line, rows in by_line.items()
-        }
+        self._by_line = {line: sorted(rows, key=lambda row: row.build.update or 0) for line, rows in by_line.items()}
         self._aliases = dict(aliases)
-        fixes_by_line: dict[tuple[int, int, int], list[Fix]] = {}
+        self._support_ends = dict(support_ends or {})
+        self._fixes: dict[tuple[Product, str], list[Fix]] = {}
         for fix in fixes:
-            fixes_by_line.setdefault(fix.fixed_build.cu_line, []).append(fix)
-        self._fixes = fixes_by_line
+            product = fix.fixed_build.product
+            if product is not None:
+                self._fixes.setdefault((product, fix.cve), []).append(fix)
+
+    def support_ends_on(self, product: Product) -> date | None:
+        """The end of extended support, None where none is known."""
+        return self._support_ends.get(product)
+
+    def knows_line(self, build: Build) -> bool:
+        """Whether any build of this CU line was published."""
+        return build.cu_line in self._by_line
 
     def canonical(self, build: Build) -> Build:
         """The product build that a component's or misprinted number stands for; `build` itself otherwise."""
@@ -72,6 +92,11 @@ class Catalogue:
         at = bisect_right(updates, wanted)
         return rows[at - 1] if at else None
 
+    def remedy(self, required: Build) -> Remedy | None:
+        """The update to install to have `required`; None where its CU line is not in the catalogue."""
+        release = self.at_least(required)
+        return Remedy(release.name, release.kb) if release else None
+
     def name(self, build: Build) -> str:
         """What to call `build`: exact name, `at least X`, `newer than X` above the table, or the product."""
         number = self.canonical(build)
@@ -87,10 +112,20 @@ class Catalogue:
         return f"at least {found.name}"
 
     def missing_fixes(self, build: Build) -> list[Fix]:
-        """The fixes of this build's own CU line that it does not have, oldest first.
+        """The fixes of this product that this build does not have, oldest first.
 
-        Lines that never got a fix are not listed here: such a line is unsupported as a whole.
+        A CU line that never got a fix of its own misses it when a newer line got one (the newest such line is named);
+        a line newer than every fixed one came with it.
         """
         number = self.canonical(build)
-        missing = [fix for fix in self._fixes.get(number.cu_line, ()) if not number.reaches(fix.fixed_build)]
+        missing = []
+        for (product, _), fixes in self._fixes.items():
+            if product is not number.product:
+                continue
+            own = [fix for fix in fixes if fix.fixed_build.cu_line == number.cu_line]
+            newest = max(fixes, key=lambda fix: fix.fixed_build.cu_line)
+            if own:
+                missing += [fix for fix in own if not number.reaches(fix.fixed_build)]
+            elif number.cu_line < newest.fixed_build.cu_line:
+                missing.append(newest)
         return sorted(missing, key=lambda fix: (fix.fixed_on, fix.cve))

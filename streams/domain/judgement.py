@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from streams.domain.build import Build, Product
-from streams.domain.catalogue import Catalogue, Release
+from streams.domain.catalogue import Catalogue, Remedy
 from streams.domain.policy import Accept, ConnectorType, Policy, ProductRule
 
 
@@ -31,14 +31,14 @@ class Finding(StrEnum):
 class Judgement:
     """A finding with its reason in one sentence.
 
-    `required_build` is the oldest build that would be accepted now, `remedy` the published update to install; both
+    `required_build` is the oldest build that would be accepted now, `remedy` the published update that has it; both
     None where nothing is wrong or the product has no accepted build. `would_be` is the finding outside of scope.
     """
 
     finding: Finding
     reason: str
     required_build: Build | None = None
-    remedy: Release | None = None
+    remedy: Remedy | None = None
     cves: tuple[str, ...] = ()
     would_be: Finding | None = None
 
@@ -89,7 +89,7 @@ def _in_scope(number: Build, product: Product, policy: Policy, catalogue: Catalo
     if rule.accept is Accept.FLOOR and floor is None:
         newest = max(rule.floors, key=lambda build: build.cu_line)
         if number.cu_line < newest.cu_line:
-            remedy = catalogue.at_least(newest)
+            remedy = catalogue.remedy(newest)
             reason = f"The CU line of {name} is no longer accepted; {newest} or newer is required."
             return Judgement(Finding.UNSUPPORTED, reason, newest, remedy)
     missing = []
@@ -105,8 +105,8 @@ def _in_scope(number: Build, product: Product, policy: Policy, catalogue: Catalo
     if not below and not missing:
         return Judgement(Finding.COMPLIANT, f"{name} is accepted.")
     needed = [fix.fixed_build for fix in missing] + ([floor] if below and floor is not None else [])
-    required = max(needed, key=lambda build: build.update or 0)
+    required = max(needed, key=lambda build: (build.cu_line, build.update or 0))
     cves = tuple(sorted({fix.cve for fix in missing}))
     why = f"misses the fixes for {', '.join(cves)}" if cves else "is below the oldest accepted build"
     reason = f"{name} {why}; {required} or newer is required."
-    return Judgement(Finding.OUT_OF_DATE, reason, required, catalogue.at_least(required), cves)
+    return Judgement(Finding.OUT_OF_DATE, reason, required, catalogue.remedy(required), cves)

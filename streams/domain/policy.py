@@ -94,6 +94,7 @@ class Policy:
     resume_within_days: int = 30
     stale_after_days: int = 30
     forget_after_days: int = 400
+    notify_before_days: tuple[int, ...] = (7, 1)
 
     def enforces_tenant(self, tenant_id: str) -> bool:
         """Whether the tenant is in the cohort; raising the percentage never drops a tenant that was in."""

@@ -1,0 +1,293 @@
+"""Reads policies from YAML: the shipped ones by name, others by path; every error names line, field, value and rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from streams.adapters.catalogue_files import shipped_catalogue
+from streams.domain.build import Build, Product, parse_build
+from streams.domain.catalogue import Catalogue
+from streams.domain.policy import (
+    DEFAULT_LADDER,
+    Accept,
+    ConnectorType,
+    CriticalPatches,
+    Mode,
+    Policy,
+    ProductRule,
+    Stage,
+    ladder_errors,
+)
+
+DEFAULT_POLICY = "microsoft-2026-09"
+_SHORT_NAMES = {product.value.removeprefix("Exchange Server ").removesuffix(" Server"): product for product in Product}
+_ABSENT = object()
+
+
+class PolicyError(ValueError):
+    """A policy that is refused; `errors` holds every reason as `source:line: field: value: rule`."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+def shipped_policies() -> list[str]:
+    """The names of the policies that ship with the product."""
+    folder = files("streams.data") / "policies"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def read_policy(name_or_path: str) -> Policy:
+    """Read a shipped policy by its name, or a YAML file.
+
+    Raises:
+        PolicyError: there is no such policy or file, or it is malformed.
+    """
+    if name_or_path in shipped_policies():
+        text = (files("streams.data") / "policies" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    else:
+        try:
+            text = Path(name_or_path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            known = ", ".join(shipped_policies())
+            raise PolicyError([f"{name_or_path}: neither a readable file ({error}) nor one of {known}"]) from None
+    return parse_policy(text, name_or_path, shipped_catalogue())
+
+
+def parse_policy(text: str, source: str, catalogue: Catalogue) -> Policy:
+    """Read a policy from YAML text; `source` names it in errors.
+
+    Raises:
+        PolicyError: with every error found.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PolicyError([f"{source}: not YAML: {' '.join(str(error).split())}"]) from None
+    reader = _Reader(source, dict(_lines("", node)), catalogue)
+    policy = reader.policy(content)
+    if reader.errors or policy is None:
+        raise PolicyError(reader.errors)
+    return policy
+
+
+def _lines(path: str, node: yaml.Node | None) -> Iterator[tuple[str, int]]:
+    if node is None:
+        return
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _lines(f"{path}.{key.value}".lstrip("."), value)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(f"{path}[{index}]", value)
+
+
+class _Reader:
+    """Takes a YAML tree apart and collects what is wrong, so that all errors come at once."""
+
+    def __init__(self, source: str, lines: dict[str, int], catalogue: Catalogue) -> None:
+        self.source, self.lines, self.catalogue = source, lines, catalogue
+        self.errors: list[str] = []
+
+    def error(self, path: str, value: object, rule: str) -> None:
+        at = path
+        while at and at not in self.lines:
+            at = at.rpartition(".")[0]
+        self.errors.append(f"{self.source}:{self.lines.get(at, 1)}: {path}: {str(value)[:120]!r}: {rule}")
+
+    def mapping(self, path: str, value: Any, known: set[str]) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self.error(path or "policy", value, "must be a mapping")
+            return {}
+        for key in value:
+            if key not in known:
+                self.error(f"{path}.{key}".lstrip("."), key, f"unknown field; known are {', '.join(sorted(known))}")
+        return value
+
+    def integer(self, path: str, value: Any, low: int, high: int, default: int) -> int:
+        if value is _ABSENT:
+            return default
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            self.error(path, value, f"must be a whole number from {low} to {high}")
+            return default
+        return value
+
+    def choice(self, path: str, value: Any, known: list[str]) -> str:
+        if value in known:
+            return str(value)
+        self.error(path, value, f"must be one of {', '.join(known)}")
+        return known[0]
+
+    def sequence(self, path: str, value: Any) -> list[Any]:
+        if isinstance(value, list):
+            return value
+        self.error(path, value, "must be a list")
+        return []
+
+    def day(self, path: str, value: Any) -> date:
+        if isinstance(value, date) and not isinstance(value, datetime):
+            return value
+        self.error(path, value, "must be a date as 2026-09-01")
+        return date.max
+
+    def moment(self, path: str, value: Any) -> datetime:
+        if isinstance(value, datetime):
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        if isinstance(value, date):
+            return datetime(value.year, value.month, value.day, tzinfo=UTC)
+        if isinstance(value, str):
+            try:
+                found = datetime.fromisoformat(value)
+                return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+            except (ValueError, OverflowError):
+                pass
+        self.error(path, value, "must be a moment as 2026-09-01T00:00:00Z")
+        return datetime.max.replace(tzinfo=UTC)
+
+    def product(self, path: str, value: Any) -> Product | None:
+        found = _SHORT_NAMES.get(str(value)) or next((item for item in Product if item.value == value), None)
+        if found is None or found is Product.EXCHANGE_ONLINE:
+            self.error(path, value, f"unknown product; known are {', '.join(p.value for p in Product)[:-17]}")
+            return None
+        return found
+
+    def policy(self, content: Any) -> Policy | None:
+        top = self.mapping(
+            "",
+            content,
+            {"policy_id", "version", "effective_at", "mode", "scope", "products", "critical_patches", "ladder"}
+            | {"pause_days_per_year", "regression", "stale_after_days", "forget_after_days", "notify_before_days"}
+            | {"description", "sources"},
+        )
+        for name in ("policy_id", "version", "effective_at", "products"):
+            if name not in top:
+                self.error(name, "", "is missing")
+        if self.errors:
+            return None
+        policy_id = top["policy_id"]
+        if not isinstance(policy_id, str) or not 1 <= len(policy_id) <= 64:
+            self.error("policy_id", policy_id, "must be 1 to 64 characters")
+        scope = self.mapping("scope", top.get("scope", {}), {"connector_types", "rollout", "cohort_percent"})
+        regression = self.mapping("regression", top.get("regression", {}), {"resume_within_days"})
+        stale = self.integer("stale_after_days", top.get("stale_after_days", _ABSENT), 1, 3650, 30)
+        forget = self.integer("forget_after_days", top.get("forget_after_days", _ABSENT), 1, 3650, 400)
+        if forget <= stale:
+            self.error("forget_after_days", forget, f"must be above stale_after_days ({stale})")
+        names = self.sequence("scope.connector_types", scope.get("connector_types", ["ON_PREMISES"]))
+        kinds = [item.value for item in ConnectorType]
+        notices = self.sequence("notify_before_days", top.get("notify_before_days", [7, 1]))
+        resume = regression.get("resume_within_days", _ABSENT)
+        return Policy(
+            policy_id=str(policy_id),
+            version=self.integer("version", top["version"], 1, 1_000_000, 1),
+            effective_at=self.moment("effective_at", top["effective_at"]),
+            products=self.products(top["products"]),
+            mode=Mode(self.choice("mode", top.get("mode", "enforce"), [item.value for item in Mode][::-1])),
+            connector_types=frozenset(
+                ConnectorType(self.choice(f"scope.connector_types[{index}]", name, kinds))
+                for index, name in enumerate(names)
+            ),
+            rollout=self.rollout(scope.get("rollout", {})),
+            cohort_percent=self.integer("scope.cohort_percent", scope.get("cohort_percent", _ABSENT), 0, 100, 100),
+            critical_patches=self.critical_patches(top.get("critical_patches")),
+            ladder=self.ladder(top.get("ladder", _ABSENT)),
+            pause_days_per_year=self.integer(
+                "pause_days_per_year", top.get("pause_days_per_year", _ABSENT), 0, 366, 90
+            ),
+            resume_within_days=self.integer("regression.resume_within_days", resume, 0, 3650, 30),
+            stale_after_days=stale,
+            forget_after_days=forget,
+            notify_before_days=tuple(
+                self.integer(f"notify_before_days[{index}]", days, 1, 365, 1) for index, days in enumerate(notices)
+            ),
+        )
+
+    def rollout(self, value: Any) -> dict[Product, date]:
+        if not isinstance(value, dict):
+            self.error("scope.rollout", value, "must be a mapping from product to date")
+            return {}
+        found = {}
+        for name, begins in value.items():
+            path = f"scope.rollout.{name}"
+            if product := self.product(path, name):
+                found[product] = self.day(path, begins)
+        return found
+
+    def products(self, value: Any) -> dict[Product, ProductRule]:
+        if not isinstance(value, dict) or not value:
+            self.error("products", value, "must be a mapping from product to its rule")
+            return {}
+        found = {}
+        for name, rule in value.items():
+            path = f"products.{name}"
+            product = self.product(path, name)
+            fields = self.mapping(path, rule, {"accept", "floor", "floors"})
+            accept = Accept(
+                self.choice(f"{path}.accept", fields.get("accept"), [item.value for item in Accept])
+            )
+            listed = fields.get("floors", fields.get("floor", []))
+            rows = self.sequence(f"{path}.floors", [listed] if isinstance(listed, str) else listed)
+            floors = [self.floor(f"{path}.floors[{index}]", row, product) for index, row in enumerate(rows)]
+            builds = tuple(build for build in floors if build is not None)
+            if accept is Accept.FLOOR and not builds:
+                self.error(f"{path}.floors", listed, "accept: floor needs the oldest accepted build of each CU line")
+            if accept is not Accept.FLOOR and builds:
+                self.error(f"{path}.floors", listed, f"only accept: floor has floors, not {accept.value}")
+            if len({build.cu_line for build in builds}) < len(builds):
+                self.error(f"{path}.floors", listed, "names one CU line twice")
+            if product is not None:
+                found[product] = ProductRule(accept, builds)
+        return found
+
+    def floor(self, path: str, value: Any, product: Product | None) -> Build | None:
+        try:
+            build = parse_build(str(value))
+        except ValueError as error:
+            self.error(path, value, str(error))
+            return None
+        if product is not None and build.product is not product:
+            self.error(path, value, f"is not a build of {product.value}")
+        elif not self.catalogue.knows_line(build):
+            self.error(path, value, "is of a CU line that is not in the catalogue")
+        return build
+
+    def critical_patches(self, value: Any) -> CriticalPatches | None:
+        if value is None:
+            return None
+        fields = self.mapping("critical_patches", value, {"grace_days", "known_exploited_only"})
+        only = fields.get("known_exploited_only", True)
+        if not isinstance(only, bool):
+            self.error("critical_patches.known_exploited_only", only, "must be true or false")
+        if "grace_days" not in fields:
+            self.error("critical_patches.grace_days", "", "is missing")
+        grace = fields.get("grace_days", _ABSENT)
+        return CriticalPatches(self.integer("critical_patches.grace_days", grace, 0, 3650, 0), bool(only))
+
+    def ladder(self, value: Any) -> tuple[Stage, ...]:
+        if value is _ABSENT:
+            return DEFAULT_LADDER
+        stages = []
+        before = len(self.errors)
+        names = ("from_day", "throttle_minutes_per_hour", "block_minutes_per_hour")
+        for index, row in enumerate(self.sequence("ladder", value)):
+            path = f"ladder[{index}]"
+            fields = self.mapping(path, row, set(names))
+            day, throttle, block = (
+                self.integer(f"{path}.{name}", fields.get(name, ""), 0, 3650 if name == "from_day" else 60, 0)
+                for name in names
+            )
+            stages.append(Stage(day, throttle, block))
+        if len(self.errors) == before:
+            for error in ladder_errors(tuple(stages)):
+                path, value, rule = error.split(": ", 2)
+                self.error(path, value, rule)
+        return tuple(stages)

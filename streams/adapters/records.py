@@ -1,0 +1,146 @@
+"""Records at the border: domain objects to Avro-shaped dicts, to JSON, and connections back from either."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from datetime import UTC, date, datetime
+from enum import Enum
+from typing import Any
+
+import orjson
+
+from streams.domain.build import Build
+from streams.domain.connection import InboundConnection, MalformedError, Outcome
+from streams.domain.policy import ConnectorType
+from streams.domain.verdict import iso
+
+_EPOCH = date(1970, 1, 1)
+_MOMENTS = re.compile(r"(?:^|_)(?:at|until|"
+    r"first_detected_date|throttle_enabled_date|blocking_enabled_date|next_stage_start_date)$")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)")
+
+
+def to_record(value: Any) -> Any:
+    """A domain object as Avro takes it: dicts, lists, plain strings, milliseconds, days since 1970."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_record(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Build):
+        return str(value)
+    if isinstance(value, tuple):
+        if hasattr(value, "_asdict"):
+            return {name: to_record(item) for name, item in value._asdict().items()}
+        return [to_record(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, date):
+        return (value - _EPOCH).days
+    return value
+
+
+def to_json(record: Any) -> Any:
+    """An Avro-shaped record with its moments as ISO 8601 UTC with milliseconds, its days as dates."""
+    if isinstance(record, list):
+        return [to_json(item) for item in record]
+    if not isinstance(record, dict):
+        return record
+    shown = {}
+    for name, value in record.items():
+        if isinstance(value, int) and name == "support_ends_on":
+            shown[name] = date.fromordinal(_EPOCH.toordinal() + value).isoformat()
+        elif isinstance(value, int) and _MOMENTS.search(name):
+            shown[name] = iso(value)
+        else:
+            shown[name] = to_json(value)
+    return shown
+
+
+def to_json_line(record: Any) -> bytes:
+    """One line of a result file."""
+    return orjson.dumps(to_json(record)) + b"\n"
+
+
+def parse_moment(name: str, text: Any) -> int:
+    """UTC milliseconds of an ISO 8601 moment with its zone.
+
+    Raises:
+        MalformedError: names the field and the value.
+    """
+    if isinstance(text, str) and _MOMENT.fullmatch(text):
+        try:
+            moment = datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+        else:
+            since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+            return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+    raise MalformedError(f"{name}: {text!r:.80}: must be a moment as 2026-09-01T00:00:00.000Z")
+
+
+def _text(record: dict[str, Any], name: str, default: str | None = None) -> str:
+    value = record.get(name, default)
+    if not isinstance(value, str):
+        raise MalformedError(f"{name}: {value!r:.80}: must be a string")
+    return value
+
+
+def _nullable(record: dict[str, Any], name: str) -> str | None:
+    return None if record.get(name) is None else _text(record, name)
+
+
+def connection_record(line: bytes) -> dict[str, Any]:
+    """One JSON line of a feed as an Avro-shaped record.
+
+    Raises:
+        MalformedError: it is not a JSON object, or a field is missing or of another type.
+    """
+    try:
+        raw = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise MalformedError(f"line: {line[:60]!r}: not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise MalformedError(f"line: {line[:60]!r}: must be a JSON object")
+    received = raw.get("received")
+    if not isinstance(received, list) or not all(isinstance(value, str) for value in received):
+        raise MalformedError(f"received: {received!r:.80}: must be a list of strings")
+    recipients = raw.get("recipients", 0)
+    if not isinstance(recipients, int) or isinstance(recipients, bool) or not 0 <= recipients < 2**31:
+        raise MalformedError(f"recipients: {recipients!r:.80}: must be a whole number")
+    connector, outcome = raw.get("connector_type"), raw.get("outcome")
+    if connector not in ConnectorType.__members__:
+        raise MalformedError(f"connector_type: {connector!r:.80}: must be one of {', '.join(ConnectorType)}")
+    if outcome is not None and outcome not in Outcome.__members__:
+        raise MalformedError(f"outcome: {outcome!r:.80}: must be one of {', '.join(Outcome)}, or null")
+    return {
+        "observed_at": parse_moment("observed_at", raw.get("observed_at")),
+        "connector_type": connector,
+        "tenant_id": _text(raw, "tenant_id"),
+        "received": received,
+        "event_id": _text(raw, "event_id"),
+        "connector_id": _text(raw, "connector_id", ""),
+        "source_ip": _text(raw, "source_ip"),
+        "helo": _text(raw, "helo", ""),
+        "tls_subject": _nullable(raw, "tls_subject"),
+        "message_id": _nullable(raw, "message_id"),
+        "outcome": outcome,
+        "recipients": recipients,
+    }
+
+
+def connection_of(record: dict[str, Any]) -> InboundConnection:
+    """The connection that an Avro-shaped record holds; an outcome of a later schema counts as none."""
+    outcome = record["outcome"]
+    return InboundConnection(
+        event_id=record["event_id"],
+        observed_at=record["observed_at"],
+        tenant_id=record["tenant_id"],
+        connector_id=record["connector_id"],
+        connector_type=ConnectorType(record["connector_type"]),
+        source_ip=record["source_ip"],
+        helo=record["helo"],
+        received=tuple(record["received"]),
+        tls_subject=record["tls_subject"],
+        message_id=record["message_id"],
+        outcome=Outcome(outcome) if outcome in Outcome.__members__ else None,
+        recipients=record["recipients"],
+    )

@@ -1,0 +1,359 @@
+"""`decide`: one server's state and one event, or only the passing of time, give the next state and what to tell.
+
+A server's history is a function of its own connections, the policies and the clock. Before a connection of time `t`
+every timer of its server that is due at or before `t` fires, in due order, and what it causes bears its due moment.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from streams.domain.build import Build
+from streams.domain.connection import DAY_MS, HOUR_MS, LATEST_MS, InboundConnection, Outcome
+from streams.domain.headers import Detection, Origin, detect
+from streams.domain.judgement import Finding, Judgement
+from streams.domain.ladder import Action, Clock, ScheduledStage, elapsed_at, schedule, strongest
+from streams.domain.notification import AdminNotification, NotificationKind
+from streams.domain.policy import Mode, Policy
+from streams.domain.report import ServerReport
+from streams.domain.rules import Rulebook
+from streams.domain.state import RECENT_EVENTS, Evidence, ServerEnforcement
+from streams.domain.telling import Standing, notification_of, report_of, verdict_of
+from streams.domain.verdict import Verdict
+
+
+class Forgotten(NamedTuple):
+    """A server whose state goes; `revision` is the last that its verdicts had."""
+
+    tenant_id: str
+    server: str
+    revision: int
+
+
+Emitted = Verdict | AdminNotification | ServerReport | Forgotten
+
+
+@dataclass(slots=True)
+class Decision:
+    """The next state (None when the server is forgotten), the next due moment, and what to emit, in order."""
+
+    state: ServerEnforcement | None
+    due_at: int | None = None
+    emitted: list[Emitted] = field(default_factory=list)
+
+
+class _Timer(IntEnum):
+    """What can be due, in the order in which it fires when the moment is the same."""
+
+    POLICY = 0
+    STAGE = 1
+    NOTICE = 2
+    VANISH = 3
+    REPORT = 4
+    FORGET = 5
+
+
+def decide(
+    state: ServerEnforcement | None,
+    event: InboundConnection | None,
+    rulebook: Rulebook,
+    now: int,
+    last_revision: int = 0,
+) -> Decision:
+    """Decide about one server.
+
+    Args:
+        state: what is remembered; None for a server not seen before.
+        event: a connection of this server, or None when only time passes.
+        rulebook: the policies, the catalogue and the service.
+        now: UTC milliseconds up to which timers fire: the event's `observed_at`, or the clock tick.
+        last_revision: the verdict revision at which this server was forgotten, so that no id is given twice.
+    """
+    step = _Step(rulebook, copy.copy(state), last_revision)
+    step.advance(now)
+    if event is not None:
+        ticked_to = max(now, step.state.clock_at) if step.state is not None else now
+        step.apply(event)
+        step.advance(ticked_to)
+    if step.state is not None:
+        step.decision.due_at = min((timer[0] for timer in step.timers(step.state)), default=None)
+    step.decision.state = step.state
+    return step.decision
+
+
+def server_of(event: InboundConnection) -> Detection:
+    """Which server a connection belongs to, and the build it shows."""
+    return detect(event.received, event.helo, event.source_ip)
+
+
+def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook) -> Judgement:
+    """What a connection shows of its server, judged at its moment."""
+    if found.origin is Origin.GATEWAY:
+        return Judgement(Finding.NOT_EXCHANGE, "Exchange did not write the topmost line: a gateway is between.")
+    if found.origin is Origin.NOTHING:
+        return Judgement(Finding.UNDETERMINED, "The message carries no Received line of the connecting server.")
+    if found.origin is Origin.SMTPSVC:
+        reason = "Written by the SMTP service of Windows (Exchange 2000/2003 or IIS), whose number is not a build."
+        return Judgement(Finding.UNDETERMINED, reason)
+    if found.build is None:
+        return Judgement(Finding.UNDETERMINED, "The topmost line carries no Exchange build.")
+    return rulebook.judge(found.build, event.observed_at, event.connector_type, event.tenant_id)
+
+
+class _Step:
+    def __init__(self, rulebook: Rulebook, state: ServerEnforcement | None, last_revision: int) -> None:
+        self.rulebook = rulebook
+        self.state = state
+        self.last_revision = last_revision
+        self.decision = Decision(None)
+
+    # --- time ---
+
+    def timers(self, state: ServerEnforcement) -> Iterator[tuple[int, _Timer, ScheduledStage | None, int]]:
+        """What is still to come, as (due, kind, stage, days ahead)."""
+        policy = self.rulebook.policy_at(state.clock_at)
+        switch = self.rulebook.next_switch_after(state.clock_at)
+        if switch is not None:
+            yield switch, _Timer.POLICY, None, 0
+        if state.is_in_episode:
+            for stage in self.standing(state, state.clock_at).upcoming:
+                if stage.starts_at > state.clock_at:
+                    yield stage.starts_at, _Timer.STAGE, stage, 0
+                for days in policy.notify_before_days:
+                    if stage.starts_at - days * DAY_MS > state.clock_at:
+                        yield stage.starts_at - days * DAY_MS, _Timer.NOTICE, stage, days
+        if not state.has_vanished:
+            yield max(state.last_seen_at + policy.stale_after_days * DAY_MS, state.clock_at), _Timer.VANISH, None, 0
+        if state.is_report_due:
+            yield max(state.reported_at + HOUR_MS, state.clock_at), _Timer.REPORT, None, 0
+        yield max(state.last_seen_at + policy.forget_after_days * DAY_MS, state.clock_at), _Timer.FORGET, None, 0
+
+    def advance(self, until: int) -> None:
+        """Fire what is due at or before `until`, in due order."""
+        while self.state is not None:
+            timer = min(self.timers(self.state), key=lambda timer: timer[:2], default=None)
+            if timer is None or timer[0] > until:
+                break
+            due = timer[0]
+            # The same moment may hold several; the switch of policy alone changes what the others are.
+            batch = [timer] if timer[1] is _Timer.POLICY else [t for t in self.timers(self.state) if t[0] == due]
+            self.state.clock_at = due
+            for _, kind, stage, days in sorted(batch, key=lambda timer: timer[1]):
+                if self.state is not None:
+                    self._fire(self.state, kind, due, stage, days)
+        if self.state is not None:
+            self.state.clock_at = max(self.state.clock_at, until)
+
+    def _fire(self, state: ServerEnforcement, kind: _Timer, due: int, stage: ScheduledStage | None, days: int) -> None:
+        match kind:
+            case _Timer.POLICY:
+                self._switch_policy(state, due)
+            case _Timer.STAGE if stage is not None and stage.stage > state.stage:
+                state.stage = state.reached_stage = stage.stage
+                self._emit_verdict(state, due)
+                self._notify(state, NotificationKind.STAGE_ENTERED, due)
+            case _Timer.NOTICE if stage is not None:
+                self._notify(state, NotificationKind.STAGE_UPCOMING, due, stage, days)
+            case _Timer.VANISH:
+                state.has_vanished = True
+                if state.finding in (Finding.COMPLIANT, Finding.OUT_OF_DATE, Finding.UNSUPPORTED):
+                    self._notify(state, NotificationKind.SERVER_VANISHED, due)
+                self._emit_report(state, due)
+            case _Timer.REPORT:
+                self._emit_report(state, due)
+            case _Timer.FORGET:
+                self.last_revision = state.revision
+                self.decision.emitted.append(Forgotten(state.tenant_id, state.server, state.revision))
+                self.state = None
+
+    def _switch_policy(self, state: ServerEnforcement, due: int) -> None:
+        if not state.is_in_episode or state.build is None:
+            return
+        judged = self.rulebook.judge(state.build, due, state.judged_over, state.tenant_id)
+        if not self._is_enforced(judged, due):
+            state.judgement = judged
+            self._resolve(state, due)
+            return
+        before = self.standing(state, due - 1)
+        has_changed = judged != state.judgement
+        state.judgement = judged
+        reached = [stage.stage for stage in self.schedule(state) if stage.starts_at <= due]
+        state.stage = state.reached_stage = max([state.stage, *reached])
+        after = self.standing(state, due)
+        if has_changed or before != after:
+            self._emit_verdict(state, due)
+
+    # --- connections ---
+
+    def apply(self, event: InboundConnection) -> None:
+        """Take one connection into account; a duplicate changes nothing, a late one only counts."""
+        mark = int.from_bytes(hashlib.blake2b(event.event_id.encode(), digest_size=8).digest(), "big", signed=True)
+        if self.state is not None and mark in self.state.recent_events:
+            return
+        found = server_of(event)
+        is_new = self.state is None
+        state = self.state or self._first_seen(event, found)
+        self.state = state
+        state.recent_events = (*state.recent_events[-RECENT_EVENTS + 1 :], mark)
+        self._count(state, event)
+        if is_new or event.observed_at >= state.judged_at:
+            self._judge(state, event, found)
+        if not state.reported_at or event.observed_at >= state.reported_at + HOUR_MS:
+            self._emit_report(state, event.observed_at)
+        else:
+            # A row written in this very step already shows this connection.
+            rows = (row for row in reversed(self.decision.emitted) if isinstance(row, ServerReport))
+            last = next(rows, None)
+            state.is_report_due = last is None or last.connections != state.connections
+
+    def _first_seen(self, event: InboundConnection, found: Detection) -> ServerEnforcement:
+        policy = self.rulebook.policy_at(event.observed_at)
+        return ServerEnforcement(
+            tenant_id=event.tenant_id,
+            server=found.server,
+            identity=found.identity,
+            connector_id=event.connector_id,
+            connector_type=event.connector_type,
+            source_ip=event.source_ip,
+            first_seen_at=event.observed_at,
+            last_seen_at=event.observed_at,
+            clock_at=event.observed_at,
+            judged_at=event.observed_at,
+            judgement=judgement_of(event, found, self.rulebook),
+            judged_over=event.connector_type,
+            policy_id=policy.policy_id,
+            policy_version=policy.version,
+            revision=self.last_revision,
+        )
+
+    @staticmethod
+    def _count(state: ServerEnforcement, event: InboundConnection) -> None:
+        state.connections += 1
+        state.accepted += event.outcome is Outcome.ACCEPTED
+        state.deferred += event.outcome is Outcome.DEFERRED
+        state.rejected += event.outcome is Outcome.REJECTED
+        state.first_seen_at = min(state.first_seen_at, event.observed_at)
+        if event.observed_at >= state.last_seen_at:
+            state.last_seen_at = event.observed_at
+            state.connector_id = event.connector_id
+            state.connector_type = event.connector_type
+            state.source_ip = event.source_ip
+            state.has_vanished = False
+
+    def _judge(self, state: ServerEnforcement, event: InboundConnection, found: Detection) -> None:
+        at = event.observed_at
+        policy = self.rulebook.policy_at(at)
+        if state.build is not None:
+            if found.build is None:
+                return  # A message without a build does not take back what an earlier one showed.
+            if event.connector_type not in policy.connector_types and state.finding is not Finding.OUT_OF_SCOPE:
+                return  # Nor does one over a connector that is not judged.
+        judged = judgement_of(event, found, self.rulebook)
+        build = self.rulebook.catalogue.canonical(found.build) if found.build else None
+        was_accepted = state.build is None or not self._would_enforce(state, state.build, at)
+        has_changed = judged != state.judgement or build != state.build
+        if has_changed or state.evidence is None:
+            state.evidence = Evidence(
+                received=found.received,
+                position=found.position,
+                protocol=found.protocol,
+                event_id=event.event_id,
+                message_id=event.message_id,
+                connector_id=event.connector_id,
+                source_ip=event.source_ip,
+                observed_at=at,
+            )
+        state.build, state.judgement, state.judged_at = build, judged, at
+        state.judged_over = event.connector_type
+        state.policy_id, state.policy_version = policy.policy_id, policy.version
+        if not self._is_enforced(judged, at):
+            if state.is_in_episode:
+                self._resolve(state, at)
+        elif not state.is_in_episode:
+            self._begin(state, at, policy, was_accepted)
+        elif has_changed:
+            self._emit_verdict(state, at)
+
+    def _would_enforce(self, state: ServerEnforcement, build: Build, at: int) -> bool:
+        return self.rulebook.judge(build, at, state.judged_over, state.tenant_id).finding.is_enforced
+
+    def _is_enforced(self, judged: Judgement, at: int) -> bool:
+        return judged.finding.is_enforced and self.rulebook.policy_at(at).mode is not Mode.OBSERVE
+
+    # --- episodes ---
+
+    def _begin(self, state: ServerEnforcement, at: int, policy: Policy, was_accepted: bool) -> None:
+        # Timers of the episode count from its own beginning, also when a tick has gone further meanwhile.
+        state.clock_at = at
+        within = policy.resume_within_days * DAY_MS
+        is_regression = state.resolved_at is not None and was_accepted and at - state.resolved_at <= within
+        if is_regression:
+            state.clock = Clock(state.clock.elapsed_ms, at)
+        else:
+            state.clock, state.detected_at, state.reached_stage = Clock(0, at), at, 0
+        state.resolved_at = None
+        reached = [stage.stage for stage in self.schedule(state) if stage.starts_at <= at]
+        state.stage = state.reached_stage = max([1, state.reached_stage, *reached])
+        self._emit_verdict(state, at)
+        kind = NotificationKind.SERVER_REGRESSED if is_regression else NotificationKind.SERVER_DETECTED
+        self._notify(state, kind, at)
+
+    def _resolve(self, state: ServerEnforcement, at: int) -> None:
+        state.clock = Clock(elapsed_at(state.clock, at, tuple(self.rulebook.standstills())), at)
+        state.stage, state.resolved_at = 0, at
+        self._emit_verdict(state, at)
+        self._notify(state, NotificationKind.SERVER_RESOLVED, at)
+
+    def schedule(self, state: ServerEnforcement) -> tuple[ScheduledStage, ...]:
+        """Every stage with its date under the policy in force, those that no clock reaches left out."""
+        ladder = self.rulebook.policy_at(state.clock_at).ladder
+        stages = schedule(ladder, state.clock, tuple(self.rulebook.standstills()))
+        return tuple(stage for stage in stages if stage.starts_at < LATEST_MS)
+
+    def standing(self, state: ServerEnforcement, at: int) -> Standing:
+        """Where a server stands at a moment: what applies now and what is to come."""
+        policy = self.rulebook.policy_at(at)
+        if not state.is_in_episode:
+            return Standing(Action.ACCEPT, 0, 0, (), ())
+        stages = schedule(policy.ladder, state.clock, tuple(self.rulebook.standstills()))
+        stages = tuple(stage for stage in stages if stage.starts_at < LATEST_MS)
+        upcoming = tuple(stage for stage in stages if stage.stage > state.stage)
+        if policy.mode is not Mode.ENFORCE:
+            return Standing(Action.ACCEPT, 0, 0, stages, upcoming)
+        now = policy.ladder[min(state.stage, len(policy.ladder)) - 1]
+        throttle, block = now.throttle_minutes_per_hour, now.block_minutes_per_hour
+        return Standing(strongest(throttle, block), throttle, block, stages, upcoming)
+
+    # --- telling ---
+
+    def _emit_verdict(self, state: ServerEnforcement, at: int) -> None:
+        policy = self.rulebook.policy_at(at)
+        state.policy_id, state.policy_version = policy.policy_id, policy.version
+        state.revision += 1
+        state.verdict_issued_at = max(at, state.verdict_issued_at)
+        verdict = verdict_of(state, self.standing(state, at), self.rulebook.service, at)
+        self.decision.emitted.append(verdict)
+        self._emit_report(state, at)
+
+    def _emit_report(self, state: ServerEnforcement, at: int) -> None:
+        state.is_report_due = False
+        state.reported_at = max(at, state.reported_at)
+        self.decision.emitted.append(report_of(state, self.standing(state, at), self.rulebook.catalogue))
+
+    def _notify(
+        self,
+        state: ServerEnforcement,
+        kind: NotificationKind,
+        at: int,
+        stage: ScheduledStage | None = None,
+        days: int = 0,
+    ) -> None:
+        if self.rulebook.policy_at(at).mode is Mode.OBSERVE and kind is not NotificationKind.SERVER_RESOLVED:
+            return
+        standing = self.standing(state, at)
+        self.decision.emitted.append(notification_of(state, standing, self.rulebook.service, kind, at, stage, days))

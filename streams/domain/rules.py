@@ -1,0 +1,93 @@
+"""Everything a decision reads besides state and event: the policies in their order, the catalogue, the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from streams.domain.build import Build
+from streams.domain.catalogue import Catalogue
+from streams.domain.connection import DAY_MS, LATEST_MS
+from streams.domain.judgement import Judgement, judge
+from streams.domain.ladder import Standstill
+from streams.domain.policy import ConnectorType, Mode, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The receiving service as it presents itself in replies and notifications."""
+
+    name: str = "Exchange Online"
+    link: str = "https://aka.ms/BlockUnsafeExchange"
+
+
+def _moment_ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+@dataclass(slots=True)
+class Rulebook:
+    """The policies, each in force from its `effective_at` on, the earliest also before that.
+
+    Judgements repeat for a build and a day, so they are kept; the cache changes no result.
+
+    Raises:
+        ValueError: no policy is given, or two begin at the same moment.
+    """
+
+    policies: tuple[Policy, ...]
+    catalogue: Catalogue
+    service: Service = field(default_factory=Service)
+    _starts: tuple[int, ...] = ()
+    _judged: dict[tuple[Build, int, int, ConnectorType, bool], Judgement] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.policies:
+            raise ValueError("policies: none given: at least one is needed")
+        self.policies = tuple(sorted(self.policies, key=lambda policy: policy.effective_at))
+        self._starts = tuple(_moment_ms(policy.effective_at) for policy in self.policies)
+        for index in range(1, len(self._starts)):
+            if self._starts[index] == self._starts[index - 1]:
+                at = self.policies[index].effective_at.isoformat()
+                raise ValueError(f"effective_at: {at}: two policies begin at this moment")
+
+    def _index_at(self, moment: int) -> int:
+        index = len(self._starts) - 1
+        while index > 0 and self._starts[index] > moment:
+            index -= 1
+        return index
+
+    def policy_at(self, moment: int) -> Policy:
+        """The policy in force at `moment` (UTC milliseconds)."""
+        return self.policies[self._index_at(moment)]
+
+    def next_switch_after(self, moment: int) -> int | None:
+        """When the next policy begins after `moment`, None when the last one is in force."""
+        index = self._index_at(moment) + 1
+        return self._starts[index] if index < len(self._starts) else None
+
+    def standstills(self) -> Iterable[Standstill]:
+        """The spans without enforcement: a policy that only reports or observes stops every server's clock."""
+        for index, policy in enumerate(self.policies):
+            if policy.mode is not Mode.ENFORCE:
+                starts_at = self._starts[index] if index else 0
+                ends_at = self._starts[index + 1] if index + 1 < len(self._starts) else 2 * LATEST_MS
+                yield Standstill(starts_at, ends_at)
+
+    def judge(self, build: Build, moment: int, connector_type: ConnectorType, tenant_id: str) -> Judgement:
+        """Judge a build under the policy in force at `moment`."""
+        index = self._index_at(moment)
+        policy = self.policies[index]
+        is_covered = policy.cohort_percent >= 100 or policy.enforces_tenant(tenant_id)
+        key = (build, index, moment // DAY_MS, connector_type, is_covered)
+        found = self._judged.get(key)
+        if found is None:
+            at = datetime.fromtimestamp(moment / 1000, UTC)
+            found = judge(build, policy, self.catalogue, at, connector_type, None if is_covered else tenant_id)
+            if len(self._judged) >= 100_000:
+                self._judged.clear()
+            self._judged[key] = found
+        return found
+
+

@@ -1,0 +1,82 @@
+"""What is remembered of one server of one tenant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from streams.domain.build import Build
+from streams.domain.headers import Identity
+from streams.domain.judgement import Finding, Judgement
+from streams.domain.ladder import Clock
+from streams.domain.policy import ConnectorType
+
+NO_TIME = Clock(0, 0)
+
+RECENT_EVENTS = 32
+"""How many event ids are remembered per server; a duplicate within so many connections is not counted again."""
+
+
+class Evidence(NamedTuple):
+    """Which message showed the build that is believed, and where in it; `observed_at` in UTC milliseconds."""
+
+    received: str | None
+    position: int | None
+    protocol: str | None
+    event_id: str
+    message_id: str | None
+    connector_id: str
+    source_ip: str
+    observed_at: int
+
+
+@dataclass(slots=True)
+class ServerEnforcement:
+    """The state of one server; all moments in UTC milliseconds.
+
+    `stage` is 0 outside of an episode. `clock` holds the enforcement time of the present or the last episode and
+    `reached_stage` how far that one came, so that a regression goes on where it stopped. `judged_at` is the moment of
+    the event that decided `build` and `judgement`; `clock_at` the moment up to which timers have fired.
+    """
+
+    tenant_id: str
+    server: str
+    identity: Identity
+    connector_id: str
+    connector_type: ConnectorType
+    source_ip: str
+    first_seen_at: int
+    last_seen_at: int
+    clock_at: int
+    judged_at: int
+    judgement: Judgement
+    judged_over: ConnectorType
+    policy_id: str
+    policy_version: int
+    build: Build | None = None
+    evidence: Evidence | None = None
+    connections: int = 0
+    accepted: int = 0
+    deferred: int = 0
+    rejected: int = 0
+    recent_events: tuple[int, ...] = ()
+    stage: int = 0
+    reached_stage: int = 0
+    detected_at: int | None = None
+    clock: Clock = NO_TIME
+    resolved_at: int | None = None
+    has_vanished: bool = False
+    revision: int = 0
+    verdict_issued_at: int = 0
+    reported_at: int = 0
+    is_report_due: bool = False
+
+    @property
+    def finding(self) -> Finding:
+        """The finding of the event that decided last."""
+        return self.judgement.finding
+
+    @property
+    def is_in_episode(self) -> bool:
+        """Whether the ladder applies now."""
+        return self.stage > 0

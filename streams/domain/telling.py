@@ -1,0 +1,232 @@
+"""Puts a server's state into words: its verdict, its notifications and its row, all from one `Standing`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from streams.domain.catalogue import Catalogue
+from streams.domain.headers import Identity
+from streams.domain.judgement import Finding
+from streams.domain.ladder import Action, ScheduledStage
+from streams.domain.notification import AdminNotification, NotificationKind, Severity, notification_id
+from streams.domain.report import ServerReport, ServerStatus
+from streams.domain.rules import Service
+from streams.domain.state import ServerEnforcement
+from streams.domain.verdict import Verdict, first_with, iso, smtp_reply, verdict_id
+
+
+class Standing(NamedTuple):
+    """Where a server stands at a moment: what the edge does, every stage with its date, and those to come."""
+
+    action: Action
+    throttle_minutes_per_hour: int
+    block_minutes_per_hour: int
+    stages: tuple[ScheduledStage, ...]
+    upcoming: tuple[ScheduledStage, ...]
+
+
+def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, at: int) -> Verdict:
+    """The verdict that follows from a state; `at` is the moment that caused it, UTC milliseconds."""
+    judged = state.judgement
+    following = standing.upcoming[0] if standing.upcoming else None
+
+    def reply(action: Action, minutes: int) -> str | None:
+        return smtp_reply(action, minutes, service, state.server, state.build, judged.required_build, following)
+
+    return Verdict(
+        verdict_id=verdict_id(state.tenant_id, state.server, state.revision),
+        revision=state.revision,
+        tenant_id=state.tenant_id,
+        server=state.server,
+        identity=state.identity,
+        action=standing.action,
+        stage=state.stage,
+        throttle_minutes_per_hour=standing.throttle_minutes_per_hour,
+        block_minutes_per_hour=standing.block_minutes_per_hour,
+        finding=judged.finding,
+        reason=judged.reason,
+        build=state.build,
+        required_build=judged.required_build,
+        remedy=judged.remedy,
+        cves=judged.cves,
+        detected_at=state.detected_at,
+        effective_at=at,
+        schedule=standing.upcoming,
+        paused_until=None,
+        smtp_reply_throttle=reply(Action.THROTTLE, standing.throttle_minutes_per_hour),
+        smtp_reply_block=reply(Action.BLOCK, standing.block_minutes_per_hour),
+        evidence=state.evidence,
+        policy_id=state.policy_id,
+        policy_version=state.policy_version,
+        issued_at=state.verdict_issued_at,
+        resolved_at=state.resolved_at,
+    )
+
+
+def _effect(throttle: int, block: int) -> str:
+    if block >= 60:
+        return "all its mail is blocked"
+    parts = [f"throttled for {throttle}" if throttle else "", f"blocked for {block}" if block else ""]
+    said = " and ".join(part for part in parts if part)
+    return f"its mail is {said} minutes of every hour" if said else "its mail is accepted and the server is reported"
+
+
+def _words(state: ServerEnforcement, standing: Standing, kind: NotificationKind) -> tuple[str, str]:
+    """Title and first sentences of a notification about the server itself."""
+    effect = _effect(standing.throttle_minutes_per_hour, standing.block_minutes_per_hour)
+    match kind:
+        case NotificationKind.SERVER_DETECTED:
+            return f"Exchange server {state.server} is not accepted any more", f"{state.judgement.reason} Now {effect}."
+        case NotificationKind.SERVER_REGRESSED:
+            return (
+                f"Exchange server {state.server} is vulnerable again",
+                f"{state.judgement.reason} Enforcement goes on where it stopped: {effect}.",
+            )
+        case NotificationKind.STAGE_ENTERED:
+            title = f"Exchange server {state.server} entered stage {state.stage}"
+            return title, f"{state.judgement.reason} From now on {effect}."
+        case NotificationKind.SERVER_RESOLVED:
+            return (
+                f"Exchange server {state.server} is accepted again",
+                f"{state.judgement.reason} Its mail is neither throttled nor blocked.",
+            )
+        case _:
+            return (
+                f"Exchange server {state.server} has not been seen for a while",
+                "No connection of it arrives any more. A relay in front of a server hides it and does not fix it.",
+            )
+
+
+def _severity(kind: NotificationKind, action: Action, is_in_episode: bool) -> Severity:
+    if kind is NotificationKind.SERVER_RESOLVED or not is_in_episode:
+        return Severity.INFO
+    return Severity.CRITICAL if action is Action.BLOCK else Severity.WARNING
+
+
+def notification_of(
+    state: ServerEnforcement,
+    standing: Standing,
+    service: Service,
+    kind: NotificationKind,
+    at: int,
+    stage: ScheduledStage | None = None,
+    days: int = 0,
+) -> AdminNotification:
+    """A notification about a server; `stage` and `days` say which stage comes in how many days."""
+    judged = state.judgement
+    following = standing.upcoming[0] if standing.upcoming else None
+    throttle, block = standing.throttle_minutes_per_hour, standing.block_minutes_per_hour
+    number, action, begins = state.stage, standing.action, following.starts_at if following else None
+    detail = str(state.revision)
+    if stage is None:
+        title, text = _words(state, standing, kind)
+        if following is not None and kind is not NotificationKind.SERVER_RESOLVED:
+            effect = _effect(following.throttle_minutes_per_hour, following.block_minutes_per_hour)
+            text += f" From {iso(following.starts_at)} on {effect}."
+    else:
+        throttle, block = stage.throttle_minutes_per_hour, stage.block_minutes_per_hour
+        number, begins = stage.stage, stage.starts_at
+        action = Action.BLOCK if block else Action.THROTTLE if throttle else Action.ACCEPT
+        title = f"Exchange server {state.server} enters stage {number} in {days} day{'s' if days != 1 else ''}"
+        text = f"{judged.reason} From {iso(begins)} on {_effect(throttle, block)}."
+        detail = f"{number}/{days}"
+    if judged.remedy is not None and judged.finding.is_enforced:
+        kb = f" ({judged.remedy.kb})" if judged.remedy.kb else ""
+        text += f" Install {judged.remedy.name}{kb}."
+    return AdminNotification(
+        notification_id=notification_id(kind, state.tenant_id, state.server, at, detail),
+        kind=kind,
+        severity=_severity(kind, action, state.is_in_episode),
+        tenant_id=state.tenant_id,
+        server=state.server,
+        occurred_at=at,
+        title=title,
+        text=text,
+        remedy=judged.remedy,
+        link=service.link,
+        stage=number,
+        action=action,
+        finding=judged.finding,
+        build=state.build,
+        required_build=judged.required_build,
+        next_stage_at=begins,
+        throttle_minutes_per_hour=throttle,
+        block_minutes_per_hour=block,
+        detected_at=state.detected_at,
+        policy_id=state.policy_id,
+        policy_version=state.policy_version,
+        cves=judged.cves,
+    )
+
+
+def status_of(state: ServerEnforcement, action: Action) -> ServerStatus:
+    """One word for where a server stands; what the edge does outranks that it has not been seen for a while."""
+    if state.is_in_episode and action is Action.BLOCK:
+        return ServerStatus.BLOCKED
+    if state.is_in_episode and action is Action.THROTTLE:
+        return ServerStatus.THROTTLED
+    if state.has_vanished:
+        return ServerStatus.VANISHED
+    if state.is_in_episode:
+        return ServerStatus.REPORTED
+    match state.finding:
+        case Finding.COMPLIANT:
+            return ServerStatus.RESOLVED if state.resolved_at is not None else ServerStatus.COMPLIANT
+        case Finding.OUT_OF_DATE | Finding.UNSUPPORTED:
+            return ServerStatus.REPORTED
+        case finding:
+            return ServerStatus(finding.value)
+
+
+def report_of(state: ServerEnforcement, standing: Standing, catalogue: Catalogue) -> ServerReport:
+    """The administrator's row that follows from a state."""
+    judged = state.judgement
+    following = standing.upcoming[0] if standing.upcoming else None
+    throttled = first_with(standing.stages, Action.THROTTLE)
+    blocked = first_with(standing.stages, Action.BLOCK)
+    product = state.build.product if state.build else None
+    return ServerReport(
+        tenant_id=state.tenant_id,
+        server=state.server,
+        server_fqdn=state.server if state.identity is Identity.STAMP else None,
+        identity=state.identity,
+        build=state.build,
+        build_name=catalogue.name(state.build) if state.build else None,
+        exchange_server=product.value if product else None,
+        finding=judged.finding,
+        would_be=judged.would_be,
+        reason=judged.reason,
+        stage=state.stage,
+        status=status_of(state, standing.action),
+        action=standing.action,
+        first_seen_at=state.first_seen_at,
+        last_seen_at=state.last_seen_at,
+        first_detected_date=state.detected_at,
+        throttle_enabled_date=throttled.starts_at if throttled else None,
+        blocking_enabled_date=blocked.starts_at if blocked else None,
+        next_stage_start_date=following.starts_at if following else None,
+        next_stage_throttle_rate=following.throttle_minutes_per_hour if following else None,
+        next_stage_block_rate=following.block_minutes_per_hour if following else None,
+        recommended_build_versions=(judged.required_build,) if judged.required_build else (),
+        remedy=judged.remedy,
+        cves=judged.cves,
+        support_ends_on=catalogue.support_ends_on(product) if product else None,
+        resolved_at=state.resolved_at,
+        connections=state.connections,
+        accepted=state.accepted,
+        deferred=state.deferred,
+        rejected=state.rejected,
+        connector_id=state.connector_id,
+        connector_type=state.connector_type,
+        source_ip=state.source_ip,
+        evidence=state.evidence,
+        paused_until=None,
+        exempt_until=None,
+        override_build=None,
+        override_until=None,
+        schedule=standing.upcoming,
+        verdict_revision=state.revision,
+        policy_id=state.policy_id,
+        policy_version=state.policy_version,
+        reported_at=state.reported_at,
+    )
