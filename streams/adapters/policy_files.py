@@ -231,9 +231,7 @@ class _Reader:
             path = f"products.{name}"
             product = self.product(path, name)
             fields = self.mapping(path, rule, {"accept", "floor", "floors"})
-            accept = Accept(
-                self.choice(f"{path}.accept", fields.get("accept"), [item.value for item in Accept])
-            )
+            accept = Accept(self.choice(f"{path}.accept", fields.get("accept"), [item.value for item in Accept]))
             listed = fields.get("floors", fields.get("floor", []))
             rows = self.sequence(f"{path}.floors", [listed] if isinstance(listed, str) else listed)
             floors = [self.floor(f"{path}.floors[{index}]", row, product) for index, row in enumerate(rows)]

@@ -16,8 +16,10 @@ from streams.domain.policy import ConnectorType
 from streams.domain.verdict import iso
 
 _EPOCH = date(1970, 1, 1)
-_MOMENTS = re.compile(r"(?:^|_)(?:at|until|"
-    r"first_detected_date|throttle_enabled_date|blocking_enabled_date|next_stage_start_date)$")
+_MOMENTS = re.compile(
+    r"(?:^|_)(?:at|until|"
+    r"first_detected_date|throttle_enabled_date|blocking_enabled_date|next_stage_start_date)$"
+)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)")
 
 
@@ -75,6 +77,19 @@ def parse_moment(name: str, text: Any) -> int:
             since = moment - datetime(1970, 1, 1, tzinfo=UTC)
             return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
     raise MalformedError(f"{name}: {text!r:.80}: must be a moment as 2026-09-01T00:00:00.000Z")
+
+
+def parse_day_or_moment(name: str, text: str) -> int:
+    """UTC milliseconds of `2026-10-31` (its first moment) or of an ISO 8601 moment.
+
+    Raises:
+        MalformedError: it is neither.
+    """
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return parse_moment(name, text if text.endswith("Z") or "+" in text else f"{text}Z")
+    return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
 
 
 def _text(record: dict[str, Any], name: str, default: str | None = None) -> str:

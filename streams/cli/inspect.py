@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_policy
-from streams.adapters.records import parse_moment
+from streams.adapters.records import parse_day_or_moment
 from streams.domain.connection import InboundConnection, MalformedError
 from streams.domain.enforcement import judgement_of
 from streams.domain.headers import detect
@@ -28,19 +28,6 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--at", help="judge as of this day or moment, UTC (now)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(run=run)
-
-
-def parse_day_or_moment(name: str, text: str) -> int:
-    """UTC milliseconds of `2026-10-31` (its first moment) or of an ISO 8601 moment.
-
-    Raises:
-        MalformedError: it is neither.
-    """
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        return parse_moment(name, text if text.endswith("Z") or "+" in text else f"{text}Z")
-    return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
 
 
 def received_lines(text: str) -> list[str]:

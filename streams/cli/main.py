@@ -5,22 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 
-from streams.cli import inspect, simulate
+from streams.cli import inspect, kafka, replay, service, simulate
 
 _EXAMPLES = """examples:
   tes inspect message.eml
   tes inspect --policy strict-critical --at 2026-10-31 --json - < headers.txt
   tes simulate --feed examples/feed.jsonl --until 2026-12-31 --out results
+  tes replay --feed examples/feed.jsonl --until 2026-12-31 --out replayed
+  tes kafka start; TES_KAFKA_BOOTSTRAP=127.0.0.1:PORT tes topics create; tes worker
 
 data goes to stdout, everything else to stderr
-exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input"""
+exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 70 a worker that had to stop"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (inspect, simulate):
+    for module in (inspect, simulate, replay, service, kafka):
         module.add_parser(commands)
     arguments = parser.parse_args(argv)
     exit_code: int = arguments.run(arguments)

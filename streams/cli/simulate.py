@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_policy
-from streams.adapters.records import connection_of, connection_record, to_json_line, to_record
-from streams.cli.inspect import parse_day_or_moment
+from streams.adapters.records import connection_of, connection_record, parse_day_or_moment, to_json_line, to_record
 from streams.domain.connection import InboundConnection, MalformedError, check_connection
 from streams.domain.rules import Rulebook
 from streams.simulation import simulate
@@ -61,11 +60,31 @@ def read_connection(line: bytes) -> InboundConnection:
     return connection
 
 
-def write_lines(path: Path, records: Iterable[Any]) -> None:
-    """Write Avro-shaped records as JSON lines."""
-    with path.open("wb") as out:
-        for record in records:
-            out.write(to_json_line(record))
+def write_results(
+    out: Path,
+    verdicts: Sequence[dict[str, Any]],
+    notifications: Sequence[dict[str, Any]],
+    servers: Sequence[dict[str, Any]],
+    dead_letters: Sequence[dict[str, str]],
+) -> str:
+    """Write the result files of Avro-shaped records, in an order that does not depend on how they came; say what."""
+    rows: dict[str, list[Any]] = {
+        "verdicts": sorted(
+            verdicts, key=lambda row: (row["issued_at"], row["tenant_id"], row["server"], row["revision"])
+        ),
+        "notifications": sorted(notifications, key=lambda row: (row["occurred_at"], row["notification_id"])),
+        "servers": list(servers),
+        "dead_letters": sorted(dead_letters, key=lambda row: (row["value"], row["error"])),
+    }
+    for name, records in rows.items():
+        with (out / f"{name}.jsonl").open("wb") as file:
+            file.writelines(map(to_json_line, records))
+    statuses = Counter(row["status"] for row in servers)
+    shown = ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
+    return (
+        f"{len(verdicts)} verdicts, {len(notifications)} notifications, {len(servers)} servers ({shown}), "
+        f"{len(dead_letters)} dead letters: {out}"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -94,16 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
         refused.append({"error": str(error), "value": current.decode("utf-8", "replace")})
 
     results = simulate(map(reader, feed_lines(Path(arguments.feed))), rulebook, until, on_malformed)
-    write_lines(out / "verdicts.jsonl", map(to_record, results.verdicts))
-    write_lines(out / "notifications.jsonl", map(to_record, results.notifications))
-    servers = [results.servers[key] for key in sorted(results.servers)]
-    write_lines(out / "servers.jsonl", map(to_record, servers))
-    write_lines(out / "dead_letters.jsonl", refused)
-    statuses = Counter(row.status.value for row in servers)
-    print(
-        f"{len(results.verdicts)} verdicts, {len(results.notifications)} notifications, {len(servers)} servers ("
-        f"{', '.join(f'{count} {name}' for name, count in sorted(statuses.items()))}), "
-        f"{len(refused)} malformed records: {out}",
-        file=sys.stderr,
-    )
+    servers = [to_record(results.servers[key]) for key in sorted(results.servers)]
+    verdicts = [to_record(verdict) for verdict in results.verdicts]
+    notifications = [to_record(notification) for notification in results.notifications]
+    print(write_results(out, verdicts, notifications, servers, refused), file=sys.stderr)
     return 0

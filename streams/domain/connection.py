@@ -87,8 +87,6 @@ def check_connection(connection: InboundConnection, key: bytes | None = None, no
         raise MalformedError(f"key: {key[:80]!r}: must be the record's tenant_id {connection.tenant_id!r}")
     check_moment("observed_at", connection.observed_at, now_ms)
     if not 1 <= len(connection.event_id) <= MAX_EVENT_ID_CHARS:
-        raise MalformedError(
-            f"event_id: {connection.event_id[:80]!r}: must be 1 to {MAX_EVENT_ID_CHARS} characters"
-        )
+        raise MalformedError(f"event_id: {connection.event_id[:80]!r}: must be 1 to {MAX_EVENT_ID_CHARS} characters")
     if connection.recipients < 0:
         raise MalformedError(f"recipients: {connection.recipients}: must not be negative")

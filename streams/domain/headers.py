@@ -160,6 +160,4 @@ def detect(received: Sequence[str], helo: str, source_ip: str) -> Detection:
             continue
         if line.build is not None and _is_higher(line.build, best.build):
             position, best = index, line
-    return Detection(
-        server, identity, Origin.EXCHANGE, best.build, best.protocol, position, received[position]
-    )
+    return Detection(server, identity, Origin.EXCHANGE, best.build, best.protocol, position, received[position])

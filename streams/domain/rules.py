@@ -89,5 +89,3 @@ class Rulebook:
                 self._judged.clear()
             self._judged[key] = found
         return found
-
-

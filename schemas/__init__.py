@@ -1,0 +1,1 @@
+"""The Avro schemas of every record on the wire, and the registry of all their versions (`registry.json`)."""

@@ -1,0 +1,233 @@
+"""The records' Avro schemas, and the registries that give each version of them its id."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Set
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import avro.schema
+
+Schema = dict[str, Any]
+"""A record's Avro schema as parsed JSON."""
+
+SCHEMA_DIR: Final = Path(__file__).resolve().parents[2] / "schemas"
+"""Lies beside the package `streams`, in the source tree and in an installed product alike."""
+REGISTRY_FILE: Final = "registry.json"
+
+TOPICS: Final[Mapping[str, str]] = {
+    "inbound_connection": "transport.connections.v1",
+    "admin_command": "enforcement.commands.v1",
+    "policy": "enforcement.policies.v1",
+    "verdict": "enforcement.verdicts.v1",
+    "admin_notification": "enforcement.notifications.v1",
+    "server_report": "enforcement.servers.v1",
+    "audit_record": "enforcement.audit.v1",
+}
+"""Topic by schema name (the `.avsc` file's name without its ending)."""
+SUBJECTS: Final[Mapping[str, str]] = {name: f"{topic}-value" for name, topic in TOPICS.items()}
+"""Registry subject by schema name."""
+
+_NESTED = ("type", "items", "values", "fields")
+_CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
+_MAX_RESPONSE_BYTES = 4 * 1_048_576
+
+
+class UnknownSchemaIdError(ValueError):
+    """No usable schema has this id; the message names it."""
+
+    def __init__(self, schema_id: int, why: str = "not in the registry") -> None:
+        super().__init__(f"unknown schema id {schema_id}: {why}")
+        self.schema_id = schema_id
+
+
+class UnregisteredSchemaError(ValueError):
+    """A schema is not among the registered versions of its subject."""
+
+
+class RegistryError(RuntimeError):
+    """The registry could not be asked, or refused; says nothing about the record at hand, which may be tried again."""
+
+
+class SchemaRegistry(Protocol):
+    """Gives schemas their ids, and back."""
+
+    def id_of(self, subject: str, schema: Schema) -> int:
+        """The id of `schema` under `subject`; docs make no difference.
+
+        Raises:
+            UnregisteredSchemaError: it has none.
+            RegistryError: the registry did not answer or refused the schema.
+        """
+        ...
+
+    def schema_of(self, schema_id: int) -> Schema:
+        """The schema with this id; a copy of the caller's own.
+
+        Raises:
+            UnknownSchemaIdError: there is none.
+            RegistryError: the registry did not answer.
+        """
+        ...
+
+
+def without(schema: Any, keys: Set[str]) -> Any:
+    """A copy of `schema` in which no schema or field has any of the attributes `keys`; defaults stay untouched."""
+    if isinstance(schema, list):
+        return [without(branch, keys) for branch in schema]
+    if isinstance(schema, dict):
+        return {
+            key: without(value, keys) if key in _NESTED else copy.deepcopy(value)
+            for key, value in schema.items()
+            if key not in keys
+        }
+    return schema
+
+
+def without_docs(schema: Schema) -> Schema:
+    """A copy of `schema` without any `doc`: what the registries hold and compare."""
+    stripped: Schema = without(schema, {"doc"})
+    return stripped
+
+
+@cache
+def _schema_text(name: str, folder: Path) -> str:
+    return (folder / f"{name}.avsc").read_text(encoding="utf-8")
+
+
+def load_schema(name: str, folder: Path = SCHEMA_DIR) -> Schema:
+    """The schema of that name, such as `verdict`, docs included; a copy of the caller's own.
+
+    Raises:
+        ValueError: there is no schema of that name, or it is not JSON.
+    """
+    if name not in SUBJECTS:
+        raise ValueError(f"no schema is called {name!r}; there are {', '.join(SUBJECTS)}")
+    schema: Schema = json.loads(_schema_text(name, folder))
+    return schema
+
+
+def check_schemas(folder: Path = SCHEMA_DIR) -> list[str]:
+    """Parse every schema with the Avro reference library; one line per error, none if all are well."""
+    errors = []
+    for name in SUBJECTS:
+        try:
+            avro.schema.parse((folder / f"{name}.avsc").read_text(encoding="utf-8"))
+        except (OSError, avro.schema.AvroException, ValueError, TypeError, AttributeError, KeyError) as error:
+            errors.append(f"{name}.avsc: {error}")
+    return errors
+
+
+class LocalRegistry:
+    """The committed registry (`registry.json`): needs no network, and knows what was released with the product."""
+
+    def __init__(self, path: Path = SCHEMA_DIR / REGISTRY_FILE) -> None:
+        """Read the registry.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is not JSON, or two versions share an id.
+        """
+        self._subjects: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
+        self._by_id: dict[int, Schema] = {}
+        for subject, versions in self._subjects.items():
+            for version in versions:
+                if version["id"] in self._by_id:
+                    raise ValueError(f"{path.name}: {subject}: id {version['id']} is given twice")
+                self._by_id[version["id"]] = version["schema"]
+
+    def id_of(self, subject: str, schema: Schema) -> int:
+        """See `SchemaRegistry.id_of`; the newest version wins if several are equal."""
+        wanted = without_docs(schema)
+        for version in reversed(self._subjects.get(subject, [])):
+            if version["schema"] == wanted:
+                schema_id: int = version["id"]
+                return schema_id
+        raise UnregisteredSchemaError(f"{schema.get('name')} is no registered version of {subject}")
+
+    def schema_of(self, schema_id: int) -> Schema:
+        """See `SchemaRegistry.schema_of`."""
+        if schema_id not in self._by_id:
+            raise UnknownSchemaIdError(schema_id)
+        return copy.deepcopy(self._by_id[schema_id])
+
+
+class ConfluentRegistry:
+    """A registry with Confluent's HTTP interface. Answers are kept, as an id never changes its meaning."""
+
+    def __init__(self, url: str, timeout_seconds: float = 10.0) -> None:
+        """Ask the registry at `url` (http or https), waiting at most `timeout_seconds` for each answer.
+
+        Raises:
+            ValueError: `url` is neither http nor https.
+        """
+        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+            raise ValueError(f"not an http or https address: {url!r}")
+        self._url = url.rstrip("/")
+        self._timeout_seconds = timeout_seconds
+        self._ids: dict[tuple[str, str], int] = {}
+        self._schemas: dict[int, Schema] = {}
+        self._lock = threading.Lock()
+
+    def id_of(self, subject: str, schema: Schema) -> int:
+        """See `SchemaRegistry.id_of`; registers the schema if it is new."""
+        text = json.dumps(without_docs(schema))
+        with self._lock:
+            if (subject, text) not in self._ids:
+                path = f"/subjects/{urllib.parse.quote(subject, safe='')}/versions"
+                answer = self._ask(path, {"schema": text})
+                schema_id = answer.get("id")
+                if not isinstance(schema_id, int):
+                    raise RegistryError(f"{path}: the answer has no id: {str(answer)[:200]}")
+                self._ids[subject, text] = schema_id
+            return self._ids[subject, text]
+
+    def schema_of(self, schema_id: int) -> Schema:
+        """See `SchemaRegistry.schema_of`."""
+        with self._lock:
+            if schema_id not in self._schemas:
+                self._schemas[schema_id] = self._fetch(schema_id)
+            return copy.deepcopy(self._schemas[schema_id])
+
+    def _fetch(self, schema_id: int) -> Schema:
+        try:
+            answer = self._ask(f"/schemas/ids/{schema_id}")
+        except RegistryError as error:
+            cause = error.__cause__
+            if isinstance(cause, urllib.error.HTTPError) and cause.code == 404:
+                raise UnknownSchemaIdError(schema_id) from error
+            raise
+        if answer.get("schemaType", "AVRO") != "AVRO":
+            raise UnknownSchemaIdError(schema_id, f"not an Avro schema but {answer['schemaType']}")
+        try:
+            schema = json.loads(answer["schema"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RegistryError(f"schema id {schema_id}: the answer has no schema: {str(answer)[:200]}") from error
+        if not isinstance(schema, dict):
+            raise UnknownSchemaIdError(schema_id, "not a record's schema")
+        return schema
+
+    def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        request = urllib.request.Request(
+            self._url + path,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Accept": _CONTENT_TYPE, "Content-Type": _CONTENT_TYPE},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=self._timeout_seconds) as response:
+                answer = json.loads(response.read(_MAX_RESPONSE_BYTES))
+        except urllib.error.HTTPError as error:
+            detail = error.read(1_000).decode("utf-8", "replace")
+            raise RegistryError(f"{path}: HTTP {error.code}: {detail}") from error
+        except (OSError, ValueError) as error:
+            raise RegistryError(f"{path}: {error}") from error
+        if not isinstance(answer, dict):
+            raise RegistryError(f"{path}: the answer is not an object: {str(answer)[:200]}")
+        return answer

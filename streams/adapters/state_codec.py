@@ -1,0 +1,149 @@
+"""A server's state as bytes: one format byte, then Avro without header.
+
+An unknown format byte is refused: a worker older than the state must not guess.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Final
+
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+
+from streams.domain.build import Build, parse_build
+from streams.domain.catalogue import Remedy
+from streams.domain.headers import Identity
+from streams.domain.judgement import Finding, Judgement
+from streams.domain.ladder import Clock
+from streams.domain.policy import ConnectorType
+from streams.domain.state import Evidence, ServerEnforcement
+from streams.engine.ports import StoreError
+
+FORMAT: Final = 1
+
+
+def _nullable(kind: Any) -> list[Any]:
+    return ["null", kind]
+
+
+def _record(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "record", "name": name, "fields": [{"name": n, "type": t} for n, t in fields.items()]}
+
+
+_REMEDY = _record("Remedy", {"name": "string", "kb": _nullable("string")})
+_JUDGEMENT = _record(
+    "Judgement",
+    {
+        "finding": "string",
+        "reason": "string",
+        "required_build": _nullable("string"),
+        "remedy": _nullable(_REMEDY),
+        "cves": {"type": "array", "items": "string"},
+        "would_be": _nullable("string"),
+    },
+)
+_EVIDENCE = _record(
+    "Evidence",
+    {
+        "received": _nullable("string"),
+        "position": _nullable("int"),
+        "protocol": _nullable("string"),
+        "event_id": "string",
+        "message_id": _nullable("string"),
+        "connector_id": "string",
+        "source_ip": "string",
+        "observed_at": "long",
+    },
+)
+_FIELDS: dict[str, Any] = {
+    "tenant_id": "string",
+    "server": "string",
+    "identity": "string",
+    "connector_id": "string",
+    "connector_type": "string",
+    "source_ip": "string",
+    "first_seen_at": "long",
+    "last_seen_at": "long",
+    "clock_at": "long",
+    "judged_at": "long",
+    "judgement": _JUDGEMENT,
+    "judged_over": "string",
+    "policy_id": "string",
+    "policy_version": "int",
+    "build": _nullable("string"),
+    "evidence": _nullable(_EVIDENCE),
+    "connections": "long",
+    "accepted": "long",
+    "deferred": "long",
+    "rejected": "long",
+    "recent_events": {"type": "array", "items": "long"},
+    "stage": "int",
+    "reached_stage": "int",
+    "detected_at": _nullable("long"),
+    "elapsed_ms": "long",
+    "clock_started_at": "long",
+    "resolved_at": _nullable("long"),
+    "has_vanished": "boolean",
+    "revision": "int",
+    "verdict_issued_at": "long",
+    "reported_at": "long",
+    "is_report_due": "boolean",
+    "indexed_due_at": _nullable("long"),
+}
+_SCHEMA = parse_schema(_record("ServerEnforcement", _FIELDS))
+_PLAIN = [name for name in _FIELDS if name not in ("elapsed_ms", "clock_started_at", "indexed_due_at")]
+
+
+def encode_state(state: ServerEnforcement, indexed_due_at: int | None) -> bytes:
+    """The state, and the moment under which the due index holds it."""
+    record: dict[str, Any] = {name: getattr(state, name) for name in _PLAIN}
+    judged, evidence = state.judgement, state.evidence
+    record["build"] = str(state.build) if state.build else None
+    record["judgement"] = {
+        "finding": judged.finding.value,
+        "reason": judged.reason,
+        "required_build": str(judged.required_build) if judged.required_build else None,
+        "remedy": judged.remedy._asdict() if judged.remedy else None,
+        "cves": judged.cves,
+        "would_be": judged.would_be.value if judged.would_be else None,
+    }
+    record["evidence"] = evidence._asdict() if evidence else None
+    record["elapsed_ms"], record["clock_started_at"] = state.clock
+    record["indexed_due_at"] = indexed_due_at
+    out = io.BytesIO()
+    out.write(bytes((FORMAT,)))
+    schemaless_writer(out, _SCHEMA, record)
+    return out.getvalue()
+
+
+def decode_state(value: bytes) -> tuple[ServerEnforcement, int | None]:
+    """The state and its indexed due moment.
+
+    Raises:
+        StoreError: the format is unknown; the worker must stop, not guess.
+    """
+    if value[0] != FORMAT:
+        raise StoreError(f"state format {value[0]}: this version reads format {FORMAT} only")
+    record: dict[str, Any] = schemaless_reader(io.BytesIO(value[1:]), _SCHEMA, None)  # type: ignore[assignment]
+    clock = Clock(record.pop("elapsed_ms"), record.pop("clock_started_at"))
+    indexed_due_at: int | None = record.pop("indexed_due_at")
+    judged = record.pop("judgement")
+    record["judgement"] = Judgement(
+        Finding(judged["finding"]),
+        judged["reason"],
+        _build(judged["required_build"]),
+        Remedy(**judged["remedy"]) if judged["remedy"] else None,
+        tuple(judged["cves"]),
+        Finding(judged["would_be"]) if judged["would_be"] else None,
+    )
+    record["identity"] = Identity(record["identity"])
+    record["connector_type"] = ConnectorType(record["connector_type"])
+    record["judged_over"] = ConnectorType(record["judged_over"])
+    record["build"] = _build(record["build"])
+    record["evidence"] = Evidence(**record["evidence"]) if record["evidence"] else None
+    record["recent_events"] = tuple(record["recent_events"])
+    return ServerEnforcement(clock=clock, **record), indexed_due_at
+
+
+def _build(text: str | None) -> Build | None:
+    return parse_build(text) if text else None

@@ -1,0 +1,112 @@
+"""State stores: RocksDB for the service, a dict for tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import rocksdict
+
+from streams.engine.ports import StoreError
+
+WRITE_BUFFER_BYTES = 16 << 20
+
+
+class MemoryStore:
+    """A store that lives as long as the process."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, None where there is none."""
+        return self._rows.get(key)
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The rows with start <= key < end, in order of their keys."""
+        return iter([(key, self._rows[key]) for key in sorted(self._rows) if start <= key < end])
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Apply all changes; None deletes."""
+        for key, value in changes.items():
+            if value is None:
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = value
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def wipe(self) -> None:
+        """Empty the store."""
+        self._rows.clear()
+
+
+class RocksDBStore:
+    """A store in one directory; `cache_bytes` bounds its block cache.
+
+    Raises:
+        StoreError: the directory cannot be opened, and whatever RocksDB refuses later.
+    """
+
+    def __init__(self, path: Path, cache_bytes: int = 32 << 20) -> None:
+        self._path, self._cache_bytes = path, cache_bytes
+        self._db = self._open()
+
+    def _open(self) -> rocksdict.Rdict:
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+        blocks = rocksdict.BlockBasedOptions()
+        blocks.set_block_cache(rocksdict.Cache(self._cache_bytes))
+        blocks.set_bloom_filter(10, False)
+        options.set_block_based_table_factory(blocks)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return rocksdict.Rdict(str(self._path), options=options)
+        except Exception as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, None where there is none."""
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise StoreError(f"{self._path}: get: {error}") from error
+        return value
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The rows with start <= key < end, in order of their keys."""
+        try:
+            rows: Iterator[tuple[Any, Any]] = self._db.items(from_key=start)
+            for key, value in rows:
+                if key >= end:
+                    return
+                yield key, value
+        except Exception as error:
+            raise StoreError(f"{self._path}: scan: {error}") from error
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Apply all changes or none; None deletes."""
+        try:
+            batch = rocksdict.WriteBatch(raw_mode=True)
+            for key, value in changes.items():
+                if value is None:
+                    batch.delete(key)
+                else:
+                    batch.put(key, value)
+            self._db.write(batch)
+        except Exception as error:
+            raise StoreError(f"{self._path}: write: {error}") from error
+
+    def close(self) -> None:
+        """Flush and release the directory's lock."""
+        self._db.close()
+
+    def wipe(self) -> None:
+        """Delete everything and begin anew."""
+        self._db.close()
+        shutil.rmtree(self._path, ignore_errors=True)
+        self._db = self._open()

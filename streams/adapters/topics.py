@@ -1,0 +1,56 @@
+"""Creates the topics of the product on a Kafka cluster, and says what is missing."""
+
+from __future__ import annotations
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from streams.adapters.schemas import TOPICS
+from streams.settings import Settings
+
+MAX_INPUT_BYTES = 16 << 20
+"""What the input topics take and their dead letters must hold, so that no record is refused for its size."""
+
+
+class TopicError(RuntimeError):
+    """Topics could not be created; the message names the first and the broker's reason."""
+
+
+def topics_of(settings: Settings) -> list[NewTopic]:
+    """Every topic with its partitions and configuration."""
+    compact = {"cleanup.policy": "compact"}
+    large = {"max.message.bytes": str(MAX_INPUT_BYTES)}
+    configs: dict[str, dict[str, str]] = {settings.topic(topic): {} for topic in TOPICS.values()}
+    for name in ("policy", "verdict", "server_report"):
+        configs[settings.topic(TOPICS[name])] = compact
+    for name in ("inbound_connection", "admin_command"):
+        configs[settings.topic(TOPICS[name])] = large
+        configs[f"{settings.topic(TOPICS[name])}.dlq"] = large
+    configs[settings.changelog] = {**compact, **large}
+    single = settings.topic(TOPICS["policy"])
+    return [
+        NewTopic(name, 1 if name == single else settings.partitions, settings.replication, topic_configs=config)
+        for name, config in configs.items()
+    ]
+
+
+async def create_topics(settings: Settings) -> list[str]:
+    """Create the topics that do not exist; gives the names of those created.
+
+    Raises:
+        TopicError: the broker refused one.
+        KafkaError: the broker did not answer.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    await admin.start()
+    try:
+        response = await admin.create_topics(topics_of(settings))
+    finally:
+        await admin.close()
+    created = []
+    for name, code, *message in response.topic_errors:
+        if code == 0:
+            created.append(name)
+        elif code != TopicAlreadyExistsError.errno:
+            raise TopicError(f"{name}: {for_code(code).__name__}: {message[0] if message else ''}")
+    return created

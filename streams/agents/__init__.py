@@ -1,0 +1,1 @@
+"""From a record to decisions: one module per input topic."""

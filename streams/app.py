@@ -1,0 +1,148 @@
+"""Composition root: the only module that builds the Faust app and wires domain, engine and adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+from faust.worker import Worker
+
+from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.policy_files import read_policy
+from streams.adapters.records import parse_moment
+from streams.adapters.schemas import TOPICS, ConfluentRegistry, LocalRegistry, SchemaRegistry
+from streams.adapters.stores import RocksDBStore
+from streams.agents.connections import ConnectionProcessor, Wires
+from streams.domain.rules import Rulebook, Service
+from streams.engine.faust_app import EXIT_FAILED, BatchApp, BatchSchema
+from streams.engine.partition import PartitionConfig
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def registry_of(settings: Settings) -> SchemaRegistry:
+    """The schema registry that the settings name."""
+    return ConfluentRegistry(settings.schema_registry_url) if settings.schema_registry_url else LocalRegistry()
+
+
+def rulebook_of(settings: Settings) -> Rulebook:
+    """The rulebook of the policies that the settings name.
+
+    Raises:
+        ValueError: a policy is malformed.
+    """
+    service = Service(settings.service_name, settings.service_link)
+    return Rulebook(tuple(read_policy(name) for name in settings.policies), shipped_catalogue(), service)
+
+
+def wires_of(settings: Settings) -> Wires:
+    """Topics and codecs."""
+    registry = registry_of(settings)
+    return Wires(
+        connections=AvroCodec("inbound_connection", registry),
+        verdicts_topic=settings.topic(TOPICS["verdict"]),
+        verdicts=AvroCodec("verdict", registry),
+        notifications_topic=settings.topic(TOPICS["admin_notification"]),
+        notifications=AvroCodec("admin_notification", registry),
+        servers_topic=settings.topic(TOPICS["server_report"]),
+        servers=AvroCodec("server_report", registry),
+    )
+
+
+def crash_point(crash_at: str) -> Callable[[str], None]:
+    """A hook that kills this process when a named point is reached for the n-th time; does nothing without a name."""
+    name, _, count = crash_at.partition(":")
+    left = int(count or 1)
+
+    def reached(point: str) -> None:
+        nonlocal left
+        if point == name:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return reached
+
+
+def build_app(settings: Settings) -> BatchApp:
+    """The Faust app: one agent on the connections topic that hands whole batches to their partition's writer."""
+    rulebook, wires = rulebook_of(settings), wires_of(settings)
+    until = parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
+    source = settings.topic(TOPICS["inbound_connection"])
+    config: dict[str, Any] = {"consumer_group_instance_id": settings.instance_id} if settings.instance_id else {}
+    app = BatchApp(
+        settings.app_id,
+        source=source,
+        partition_config=PartitionConfig(
+            bootstrap=settings.bootstrap,
+            app_id=settings.app_id,
+            group=settings.app_id,
+            source=source,
+            changelog=settings.changelog,
+            dead_letters=f"{source}.dlq",
+            tick_seconds=settings.tick_seconds,
+        ),
+        open_store=lambda partition: RocksDBStore(
+            settings.state_path / f"{source}-{partition}", settings.state_cache_bytes
+        ),
+        processor=lambda _: ConnectionProcessor(lambda: rulebook, wires, until),
+        reached=crash_point(settings.crash_at),
+        broker=[f"kafka://{host}" for host in settings.bootstrap.split(",")],
+        datadir=str(settings.state_path / "faust"),
+        topic_partitions=settings.partitions,
+        topic_replication_factor=settings.replication,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_buffer_maxsize=16,
+        broker_max_poll_records=settings.batch_records,
+        broker_session_timeout=settings.session_timeout_seconds,
+        broker_heartbeat_interval=min(2.0, settings.session_timeout_seconds / 4),
+        web_enabled=bool(settings.web_port),
+        web_bind=settings.web_host,
+        web_port=settings.web_port or 6066,
+        **config,
+    )
+    topic = app.topic(source, schema=BatchSchema())
+
+    @app.agent(topic, name="connections")
+    async def connections(stream: Any) -> None:
+        async for event in stream.noack().events():
+            app.take(event)
+            await stream.ack(event)
+
+    if until is not None:
+
+        @app.timer(0.2)  # type: ignore[untyped-decorator]
+        async def end_of_replay() -> None:
+            writers = app.writers.values()
+            if writers and all(writer.ticked_to is not None for writer in writers):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    return app
+
+
+def run_worker(settings: Settings) -> int:
+    """Run until SIGTERM, the end of a replay, or a failure; the exit code is 0 or `EXIT_FAILED`."""
+    uvloop.install()
+    settings.state_path.mkdir(parents=True, exist_ok=True)
+    app = build_app(settings)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = Worker(app, loglevel="INFO", logfile=sys.stderr, redirect_stdouts=False, loop=loop)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        if app.failure is None:
+            return int(end.code or 0)
+    except Exception:
+        log.critical("the worker could not run", exc_info=True)
+        return EXIT_FAILED
+    return 0 if app.failure is None else EXIT_FAILED

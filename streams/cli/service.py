@@ -1,0 +1,76 @@
+"""`tes worker`, `tes topics`, `tes config`: the service itself."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from streams.adapters.topics import TopicError, create_topics
+from streams.app import rulebook_of, run_worker
+from streams.settings import Settings, SettingsError, read_settings
+
+
+def add_parser(commands: Any) -> None:
+    """Add the commands to `tes`."""
+    worker = commands.add_parser("worker", help="run a worker; settings come from the environment")
+    worker.set_defaults(run=_worker)
+    topics = commands.add_parser("topics", help="the Kafka topics of the product")
+    create = topics.add_subparsers(dest="action", required=True).add_parser("create", help="create what is missing")
+    create.set_defaults(run=_create)
+    config = commands.add_parser("config", help="the settings in force")
+    actions = config.add_subparsers(dest="action", required=True)
+    for name, text in (("show", "print every setting, secrets redacted"), ("check", "refuse what a worker would")):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("--json", action="store_true", help="one JSON object on stdout")
+        action.set_defaults(run=_config)
+
+
+def _checked() -> Settings | None:
+    try:
+        settings = read_settings()
+        rulebook_of(settings)
+    except ValueError as error:
+        print(f"tes: {error}", file=sys.stderr)
+        return None
+    return settings
+
+
+def _worker(_: argparse.Namespace) -> int:
+    settings = _checked()
+    return 2 if settings is None else run_worker(settings)
+
+
+def _create(_: argparse.Namespace) -> int:
+    settings = _checked()
+    if settings is None:
+        return 2
+    try:
+        created = asyncio.run(create_topics(settings))
+    except (TopicError, KafkaError) as error:
+        print(f"tes topics create: {settings.bootstrap}: {error}", file=sys.stderr)
+        return 1
+    for name in created:
+        print(name)
+    return 0
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    try:
+        settings = read_settings()
+        if arguments.action == "check":
+            rulebook_of(settings)
+    except (SettingsError, ValueError) as error:
+        print(f"tes config {arguments.action}: {error}", file=sys.stderr)
+        return 2
+    shown = settings.shown()
+    if arguments.json:
+        print(json.dumps(shown))
+    else:
+        for variable, value in shown.items():
+            print(f"{variable:30} {','.join(value) if isinstance(value, tuple) else value}")
+    return 0

@@ -1,0 +1,188 @@
+"""A feed through Kafka and real worker processes: produce it, let workers read it to the end, collect the results."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.records import connection_record
+from streams.adapters.schemas import TOPICS
+from streams.adapters.topics import create_topics
+from streams.app import registry_of
+from streams.domain.connection import MalformedError, check_moment
+from streams.domain.verdict import iso
+from streams.settings import Settings
+
+WORKER_SECONDS = 1800.0
+"""A replay that takes longer than this is given up."""
+
+
+class ReplayError(RuntimeError):
+    """The replay did not end well; the message says where."""
+
+
+@dataclass(slots=True)
+class Collected:
+    """What the topics hold after the replay, as Avro-shaped records; `servers` the last row of each key."""
+
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
+    notifications: list[dict[str, Any]] = field(default_factory=list)
+    servers: dict[bytes, dict[str, Any]] = field(default_factory=dict)
+    dead_letters: list[dict[str, str]] = field(default_factory=list)
+
+
+async def produce_feed(settings: Settings, lines: Iterable[bytes]) -> tuple[int, int]:
+    """Write a feed to the connections topic; gives the number of records and the last valid `observed_at`.
+
+    A line that is no connection goes as it is: the worker has to refuse it, and the dead letter must hold it whole.
+    """
+    codec = AvroCodec("inbound_connection", registry_of(settings))
+    topic = settings.topic(TOPICS["inbound_connection"])
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap, acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=1 << 19
+    )
+    await producer.start()
+    count, last = 0, 0
+    try:
+        for line in lines:
+            key, value = _encoded(codec, line)
+            if key is not None:
+                try:
+                    moment = connection_record(line)["observed_at"]
+                    check_moment("observed_at", moment, None)
+                    last = max(last, moment)
+                except MalformedError:
+                    pass
+            pending = await producer.send(topic, value, key=key)
+            count += 1
+        await producer.flush()
+        if count:
+            await pending
+    finally:
+        await producer.stop()
+    return count, last
+
+
+def _encoded(codec: AvroCodec, line: bytes) -> tuple[bytes | None, bytes]:
+    try:
+        record = connection_record(line)
+        return record["tenant_id"].encode(), codec.encode(record)
+    except ValueError:
+        try:
+            tenant = orjson.loads(line).get("tenant_id")
+        except (orjson.JSONDecodeError, AttributeError):
+            tenant = None
+        return tenant.encode() if isinstance(tenant, str) else None, line
+
+
+async def start_worker(settings: Settings, until: int) -> asyncio.subprocess.Process:
+    """A worker process that ends when its partitions are at their end and their clocks at `until` (UTC ms)."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TES_")}
+    environment |= settings.environment()
+    environment |= {"TES_REPLAY_UNTIL": iso(until), "TES_WEB_PORT": "0"}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "streams.cli.main", "worker", env=environment, stdout=sys.stderr
+    )
+
+
+async def run_workers(
+    settings: Settings, until: int, workers: int, on_progress: Callable[[int], None] | None = None
+) -> None:
+    """Run worker processes until each has read its partitions to the end.
+
+    Raises:
+        ReplayError: a worker failed, or the time is over.
+    """
+    processes = [await start_worker(settings, until) for _ in range(workers)]
+    watch = asyncio.create_task(_watch(settings, on_progress)) if on_progress else None
+    try:
+        async with asyncio.timeout(WORKER_SECONDS):
+            codes = await asyncio.gather(*(process.wait() for process in processes))
+    except TimeoutError:
+        raise ReplayError(f"the workers did not end within {WORKER_SECONDS:.0f} s") from None
+    finally:
+        if watch is not None:
+            watch.cancel()
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    if any(codes):
+        raise ReplayError(f"a worker ended with exit code {max(codes, key=abs)}")
+
+
+async def _watch(settings: Settings, on_progress: Callable[[int], None]) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    await admin.start()
+    try:
+        while True:
+            offsets = await admin.list_consumer_group_offsets(settings.app_id)
+            on_progress(sum(found.offset for found in offsets.values()))
+            await asyncio.sleep(0.5)
+    finally:
+        await admin.close()
+
+
+async def read_all(bootstrap: str, topic: str) -> AsyncIterator[Any]:
+    """Every committed record of a topic, from its beginning to the end as it is now."""
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=None,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=100,
+    )
+    await consumer.start()
+    try:
+        partitions = sorted(consumer.assignment())
+        ends = await consumer.end_offsets(partitions)
+        while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                for record in records:
+                    yield record
+    finally:
+        await consumer.stop()
+
+
+async def collect(settings: Settings) -> Collected:
+    """Read the output topics to their ends."""
+    registry, found = registry_of(settings), Collected()
+    verdict, note, row = (AvroCodec(name, registry) for name in ("verdict", "admin_notification", "server_report"))
+    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["verdict"])):
+        if record.value is not None:
+            found.verdicts.append(verdict.decode(record.value))
+    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["admin_notification"])):
+        found.notifications.append(note.decode(record.value))
+    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["server_report"])):
+        if record.value is None:
+            found.servers.pop(record.key, None)
+        else:
+            found.servers[record.key] = row.decode(record.value)
+    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["inbound_connection"]) + ".dlq"):
+        error = dict(record.headers).get("error", b"").decode()
+        found.dead_letters.append({"error": error, "value": (record.value or b"").decode("utf-8", "replace")})
+    return found
+
+
+async def replay(
+    settings: Settings,
+    lines: Iterable[bytes],
+    until: int | None,
+    workers: int = 1,
+    on_progress: Callable[[int], None] | None = None,
+) -> Collected:
+    """Create the topics, produce the feed, run workers to its end, and collect what they wrote."""
+    await create_topics(settings)
+    _, last = await produce_feed(settings, lines)
+    await run_workers(settings, max(until or 0, last), workers, on_progress)
+    return await collect(settings)

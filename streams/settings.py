@@ -1,0 +1,131 @@
+"""Every setting, typed; the only module that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from streams.adapters.policy_files import DEFAULT_POLICY
+
+SECRET_NAMES = ("password", "secret", "token")
+
+
+class SettingsError(ValueError):
+    """A setting that is refused; the message names the variable, the value and the rule."""
+
+
+def _setting(variable: str, default: Any, about: str) -> Any:
+    return field(default=default, metadata={"variable": variable, "about": about})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a worker; each can be given by the environment variable named with it."""
+
+    bootstrap: str = _setting("TES_KAFKA_BOOTSTRAP", "127.0.0.1:9092", "host:port of Kafka, several joined by commas")
+    app_id: str = _setting("TES_APP_ID", "tes", "consumer group, and prefix of changelog and transactional ids")
+    topic_prefix: str = _setting("TES_TOPIC_PREFIX", "", "put before every topic name")
+    partitions: int = _setting("TES_PARTITIONS", 4, "partitions of the topics that `tes topics create` makes")
+    replication: int = _setting("TES_REPLICATION", 1, "replication factor of these topics")
+    state_dir: str = _setting(
+        "TES_STATE_DIR", ".cache/state", "folder of the RocksDB state; may be deleted at any time"
+    )
+    state_cache_bytes: int = _setting("TES_STATE_CACHE_BYTES", 32 << 20, "RocksDB block cache of one partition")
+    policies: tuple[str, ...] = _setting(
+        "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas"
+    )
+    schema_registry_url: str = _setting(
+        "TES_SCHEMA_REGISTRY_URL", "", "Confluent-compatible registry; empty: the registry file that ships"
+    )
+    service_name: str = _setting("TES_SERVICE_NAME", "Exchange Online", "the service's name in SMTP replies")
+    service_link: str = _setting(
+        "TES_SERVICE_LINK", "https://aka.ms/BlockUnsafeExchange", "where an administrator reads more"
+    )
+    batch_records: int = _setting("TES_BATCH_RECORDS", 2000, "most records in one fetched batch")
+    tick_seconds: float = _setting("TES_TICK_SECONDS", 1.0, "longest wait between two looks at the due timers")
+    session_timeout_seconds: float = _setting(
+        "TES_SESSION_TIMEOUT_SECONDS", 10.0, "a silent worker loses its partitions"
+    )
+    instance_id: str = _setting("TES_INSTANCE_ID", "", "static group membership; empty: none")
+    web_host: str = _setting("TES_WEB_HOST", "127.0.0.1", "address of the web server")
+    web_port: int = _setting("TES_WEB_PORT", 6066, "port of the web server; 0: no web server")
+    replay_until: str = _setting(
+        "TES_REPLAY_UNTIL", "", "replay: this moment takes the place of the wall clock, and the worker ends at the end"
+    )
+    crash_at: str = _setting(
+        "TES_CRASH_AT", "", "tests: kill the worker at this point, as `committed:3` the third time"
+    )
+
+    def __post_init__(self) -> None:
+        for name, low in (("partitions", 1), ("replication", 1), ("batch_records", 1), ("web_port", 0)):
+            if getattr(self, name) < low:
+                raise SettingsError(f"{_variable(name)}: {getattr(self, name)}: must be at least {low}")
+        if self.tick_seconds <= 0 or self.session_timeout_seconds < 6:
+            raise SettingsError(
+                f"TES_TICK_SECONDS: {self.tick_seconds}, TES_SESSION_TIMEOUT_SECONDS: {self.session_timeout_seconds}: "
+                "must be above 0 and at least 6"
+            )
+
+    @property
+    def state_path(self) -> Path:
+        """The folder of this application's state."""
+        return Path(self.state_dir) / self.app_id
+
+    def topic(self, name: str) -> str:
+        """The name of a topic on this cluster."""
+        return self.topic_prefix + name
+
+    @property
+    def changelog(self) -> str:
+        """The topic that holds the state."""
+        return f"{self.topic_prefix}{self.app_id}-state-changelog"
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give another process these settings."""
+        return {
+            item.metadata["variable"]: ",".join(value) if isinstance(value, tuple) else str(value)
+            for item in fields(self)
+            if (value := getattr(self, item.name)) != item.default
+        }
+
+    def shown(self) -> dict[str, Any]:
+        """Variable and value of every setting, secrets redacted."""
+        return {
+            item.metadata["variable"]: "(redacted)"
+            if any(word in item.name for word in SECRET_NAMES) and getattr(self, item.name)
+            else getattr(self, item.name)
+            for item in fields(self)
+        }
+
+
+def _variable(name: str) -> str:
+    return next(str(item.metadata["variable"]) for item in fields(Settings) if item.name == name)
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of the environment.
+
+    Raises:
+        SettingsError: a TES_ variable is unknown, or its value is not of its kind.
+    """
+    known = {item.metadata["variable"]: item for item in fields(Settings)}
+    values: dict[str, Any] = {}
+    for variable, text in environment.items():
+        if not variable.startswith("TES_"):
+            continue
+        if variable not in known:
+            raise SettingsError(f"{variable}: {text!r}: unknown setting; known are {', '.join(sorted(known))}")
+        item = known[variable]
+        try:
+            if isinstance(item.default, tuple):
+                values[item.name] = tuple(part.strip() for part in text.split(",") if part.strip())
+            else:
+                kind: Any = type(item.default)
+                values[item.name] = kind(text)
+        except ValueError:
+            name = type(item.default).__name__
+            raise SettingsError(f"{variable}: {text!r}: must be a value of type {name}") from None
+    return Settings(**values)

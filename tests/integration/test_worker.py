@@ -1,0 +1,199 @@
+"""Real workers on a real Kafka write what the pure core gives, each record once, whatever kills them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.policy_files import read_policy
+from streams.adapters.records import parse_moment, to_record
+from streams.adapters.schemas import TOPICS
+from streams.adapters.topics import create_topics
+from streams.cli.simulate import read_connection
+from streams.domain.connection import DAY_MS, MalformedError
+from streams.domain.rules import Rulebook
+from streams.domain.verdict import iso
+from streams.replay import Collected, collect, produce_feed, replay, run_workers, start_worker
+from streams.settings import Settings
+from streams.simulation import simulate
+
+START = parse_moment("start", "2026-06-01T00:00:00.000Z")
+UNTIL = START + 130 * DAY_MS
+BUILDS = ("15.1.2507.39", "15.1.2507.39", "15.01.2507.061", "15.2.1748.39", "14.3.123.4", "15.2.2562.17")
+SIGKILLED = -9
+
+
+def make_feed(seed: int, connections: int = 600) -> list[bytes]:
+    """Connections of 40 servers over 90 days: fixes, regressions, duplicates, late and malformed ones."""
+    chance = random.Random(seed)
+    lines = []
+    for number in range(connections):
+        at = START + number * 90 * DAY_MS // connections - (chance.random() < 0.05) * chance.randrange(DAY_MS)
+        tenant = chance.randrange(8)
+        host = f"mx{chance.randrange(5)}.tenant-{tenant}.example"
+        build = chance.choice(BUILDS)
+        feed_record = {
+            "event_id": f"{seed}-{number}",
+            "observed_at": iso(at),
+            "tenant_id": f"tenant-{tenant}",
+            "connector_id": "inbound",
+            "connector_type": chance.choice(("ON_PREMISES", "ON_PREMISES", "PARTNER")),
+            "source_ip": "192.0.2.7",
+            "helo": host,
+            "received": [
+                f"from a.example by {host} with Microsoft SMTP Server id {build}; Mon, 1 Jun 2026 00:00:00 +0000"
+            ],
+            "outcome": chance.choice(("ACCEPTED", "DEFERRED", None)),
+            "recipients": 1,
+        }
+        lines.append(orjson.dumps(feed_record))
+        if chance.random() < 0.03:
+            lines.append(lines[-1])
+        if chance.random() < 0.01:
+            lines.append(lines[-1][: chance.randrange(1, 60)])
+    return lines
+
+
+def expected(lines: list[bytes]) -> tuple[list[Any], list[Any], list[Any], int]:
+    rulebook = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
+    refused: list[MalformedError] = []
+    results = simulate((partial(read_connection, line) for line in lines), rulebook, UNTIL, refused.append)
+    servers = [to_record(results.servers[key]) for key in sorted(results.servers)]
+    return (
+        [to_record(v) for v in results.verdicts],
+        [to_record(n) for n in results.notifications],
+        servers,
+        len(refused),
+    )
+
+
+def check(found: Collected, lines: list[bytes]) -> None:
+    """Compare with the fold of the pure core: same records, each once, in order per server."""
+    verdicts, notifications, servers, refused = expected(lines)
+    assert Counter(row["verdict_id"] for row in found.verdicts) == Counter(row["verdict_id"] for row in verdicts)
+    assert Counter(row["notification_id"] for row in found.notifications) == Counter(
+        row["notification_id"] for row in notifications
+    )
+    by_id = {row["verdict_id"]: row for row in verdicts}
+    assert all(row == by_id[row["verdict_id"]] for row in found.verdicts)
+    last: dict[tuple[str, str], int] = {}
+    for row in found.verdicts:
+        key = (row["tenant_id"], row["server"])
+        assert row["revision"] == last.get(key, 0) + 1
+        last[key] = row["revision"]
+    notes = {row["notification_id"]: row for row in notifications}
+    assert all(row == notes[row["notification_id"]] for row in found.notifications)
+    assert sorted(found.servers.values(), key=lambda row: (row["tenant_id"], row["server"])) == servers
+    assert len(found.dead_letters) == refused
+    assert verdicts
+    assert refused
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("seed", "workers"), [(1, 1), (2, 2), (3, 3)])
+def test_invariant_1_replay_gives_what_simulate_gives(settings: Settings, seed: int, workers: int) -> None:
+    lines = make_feed(seed)
+    check(asyncio.run(replay(settings, lines, UNTIL, workers)), lines)
+
+
+async def crash_and_finish(settings: Settings, lines: list[bytes], crash_at: str, wipes: bool) -> Collected:
+    await create_topics(settings)
+    await produce_feed(settings, lines)
+    process = await start_worker(replace(settings, crash_at=crash_at), UNTIL)
+    assert await process.wait() == SIGKILLED
+    if wipes:
+        shutil.rmtree(settings.state_path)
+    await run_workers(settings, UNTIL, 1)
+    return await collect(settings)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "crash_at",
+    [
+        "assigned",
+        "fenced:2",
+        "restored:2",
+        "decided:3",
+        "begun:3",
+        "sent:3",
+        "offsets-sent:3",
+        "committed:3",
+        "stored:4",
+    ],
+)
+def test_invariant_6_a_worker_killed_at_any_point_loses_and_doubles_nothing(settings: Settings, crash_at: str) -> None:
+    lines = make_feed(11)
+    check(asyncio.run(crash_and_finish(settings, lines, crash_at, wipes=crash_at == "committed:3")), lines)
+
+
+@pytest.mark.timeout(120)
+def test_a_second_worker_takes_over_from_a_killed_one(settings: Settings) -> None:
+    lines = make_feed(12)
+
+    async def scenario() -> Collected:
+        await create_topics(settings)
+        await produce_feed(settings, lines)
+        doomed = await start_worker(replace(settings, crash_at="committed:2"), UNTIL)
+        survivor = await start_worker(replace(settings, state_dir=settings.state_dir + "-2"), UNTIL)
+        assert await doomed.wait() == SIGKILLED
+        assert await survivor.wait() == 0
+        await run_workers(settings, UNTIL, 1)
+        return await collect(settings)
+
+    check(asyncio.run(scenario()), lines)
+
+
+@pytest.mark.timeout(120)
+def test_invariant_5_a_second_run_over_the_same_input_writes_nothing(settings: Settings) -> None:
+    lines = make_feed(13, 200)
+
+    async def scenario() -> tuple[Collected, Collected]:
+        first = await replay(settings, lines, UNTIL)
+        await run_workers(settings, UNTIL, 1)
+        return first, await collect(settings)
+
+    first, second = asyncio.run(scenario())
+    assert (len(first.verdicts), len(first.notifications)) == (len(second.verdicts), len(second.notifications))
+    assert first.servers == second.servers
+
+
+@pytest.mark.timeout(120)
+def test_poison_goes_whole_to_the_dead_letters_and_the_worker_goes_on(settings: Settings) -> None:
+    lines = make_feed(14, 100)
+    poison: list[tuple[bytes | None, bytes | None]] = [
+        (b"tenant-1", None),
+        (b"tenant-1", b""),
+        (None, b"\x00"),
+        (b"tenant-1", b"\x00\x00\x00\xff\xff" + b"abc"),
+        (b"tenant-1", b"\x00\x00\x00\x00\x01" + b"\x80" * 40),
+        (b"\xff\xfe", b"\x00\x00\x00\x00\x01"),
+        (b"tenant-1", b"\x00\x00\x00\x00\x01" + b"x" * 10_000_000),
+    ]
+
+    async def scenario() -> Collected:
+        await create_topics(settings)
+        producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, max_request_size=20 << 20)
+        async with producer:
+            for key, value in poison:
+                await producer.send_and_wait(settings.topic(TOPICS["inbound_connection"]), value, key=key)
+        await produce_feed(settings, lines)
+        await run_workers(settings, UNTIL, 1)
+        return await collect(settings)
+
+    found = asyncio.run(scenario())
+    verdicts, _, _, refused = expected(lines)
+    assert len(found.verdicts) == len(verdicts)
+    assert len(found.dead_letters) == refused + len(poison)
+    assert max(len(letter["value"]) for letter in found.dead_letters) == 10_000_005
+    assert all(letter["error"] for letter in found.dead_letters)
