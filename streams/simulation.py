@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from streams.domain.connection import InboundConnection, MalformedError
-from streams.domain.enforcement import Decision, Forgotten, decide, server_of
+from streams.domain.enforcement import Decision, Forgotten, Sighting, decide, sight
 from streams.domain.notification import AdminNotification
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
@@ -38,9 +38,10 @@ class Simulation:
 
     def feed(self, connection: InboundConnection) -> None:
         """Process one valid connection."""
-        key = (connection.tenant_id, server_of(connection).server)
+        event = sight(connection)
+        key = (connection.tenant_id, event.server)
         self.stream_time = max(self.stream_time, connection.observed_at)
-        self._take(key, self._decide(key, connection, connection.observed_at))
+        self._take(key, self._decide(key, event, connection.observed_at))
 
     def advance(self, until: int) -> None:
         """Move every clock to `until` (UTC milliseconds); timers fire in due order."""
@@ -49,7 +50,7 @@ class Simulation:
             if self._due_of.get(key) == due:
                 self._take(key, self._decide(key, None, due))
 
-    def _decide(self, key: tuple[str, str], event: InboundConnection | None, now: int) -> Decision:
+    def _decide(self, key: tuple[str, str], event: Sighting | None, now: int) -> Decision:
         return decide(self.states.get(key), event, self.rulebook, now, self._revisions.get(key, 0))
 
     def _take(self, key: tuple[str, str], decision: Decision) -> None:

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from streams.adapters.records import connection_of, to_record
 from streams.adapters.state_codec import decode_state, encode_state
-from streams.domain.connection import MINUTE_MS, InboundConnection, check_connection
-from streams.domain.enforcement import Forgotten, decide, server_of
+from streams.domain.connection import MINUTE_MS, check_connection
+from streams.domain.enforcement import Forgotten, Sighting, decide, sight
 from streams.domain.notification import AdminNotification
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
@@ -83,8 +83,8 @@ class ConnectionProcessor:
         """
         connection = connection_of(self._wires.connections.decode(record.value))
         check_connection(connection, record.key or b"", self._now() if self._replay_until is None else None)
-        server = server_of(connection).server
-        self._decide(view, connection.tenant_id, server, connection, connection.observed_at)
+        event = sight(connection)
+        self._decide(view, connection.tenant_id, event.server, event, connection.observed_at)
         self._stream_time = max(self._stream_time, connection.observed_at)
 
     def tick_moment(self, is_caught_up: bool) -> int | None:
@@ -111,7 +111,7 @@ class ConnectionProcessor:
                 heapq.heappush(queue, _due_row(next_due, tenant_id, server))
         return has_more
 
-    def _decide(self, view: View, tenant_id: str, server: str, event: InboundConnection | None, now: int) -> int | None:
+    def _decide(self, view: View, tenant_id: str, server: str, event: Sighting | None, now: int) -> int | None:
         key = f"{tenant_id}/{server}".encode()
         stored = view.get(b"s/" + key)
         state, indexed = decode_state(stored) if stored else (None, None)

@@ -60,7 +60,7 @@ class _Timer(IntEnum):
 
 def decide(
     state: ServerEnforcement | None,
-    event: InboundConnection | None,
+    event: Sighting | None,
     rulebook: Rulebook,
     now: int,
     last_revision: int = 0,
@@ -78,7 +78,7 @@ def decide(
     step.advance(now)
     if event is not None:
         ticked_to = max(now, step.state.clock_at) if step.state is not None else now
-        step.apply(event)
+        step.apply(event.connection, event.found)
         step.advance(ticked_to)
     if step.state is not None:
         step.decision.due_at = min((timer[0] for timer in step.timers(step.state)), default=None)
@@ -86,9 +86,21 @@ def decide(
     return step.decision
 
 
-def server_of(event: InboundConnection) -> Detection:
-    """Which server a connection belongs to, and the build it shows."""
-    return detect(event.received, event.helo, event.source_ip)
+class Sighting(NamedTuple):
+    """A connection and what its header shows of the server."""
+
+    connection: InboundConnection
+    found: Detection
+
+    @property
+    def server(self) -> str:
+        """The server's name, the second part of its key."""
+        return self.found.server
+
+
+def sight(connection: InboundConnection) -> Sighting:
+    """Find out which server connects."""
+    return Sighting(connection, detect(connection.received, connection.helo, connection.source_ip))
 
 
 def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook) -> Judgement:
@@ -190,12 +202,11 @@ class _Step:
 
     # --- connections ---
 
-    def apply(self, event: InboundConnection) -> None:
+    def apply(self, event: InboundConnection, found: Detection) -> None:
         """Take one connection into account; a duplicate changes nothing, a late one only counts."""
         mark = int.from_bytes(hashlib.blake2b(event.event_id.encode(), digest_size=8).digest(), "big", signed=True)
         if self.state is not None and mark in self.state.recent_events:
             return
-        found = server_of(event)
         is_new = self.state is None
         state = self.state or self._first_seen(event, found)
         self.state = state

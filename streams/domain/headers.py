@@ -21,6 +21,7 @@ MAX_LINES = 256
 MAX_LINE_CHARS = 8192
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?")
+_PARENTHESIS = re.compile(r"[()]")
 _NUMBER = re.compile(r"[0-9][0-9.]*")
 _SMTP = "Microsoft SMTP Server"
 _SMTPSVC = "Microsoft SMTPSVC"
@@ -72,24 +73,30 @@ class Detection:
 
 def unfold(line: str) -> str:
     """One line with single blanks; NUL bytes and other controls count as blanks, as a fold does."""
-    printable = "".join(char if char.isprintable() else " " for char in line[:MAX_LINE_CHARS])
-    return " ".join(printable.split())
+    text = " ".join(line[:MAX_LINE_CHARS].split())
+    if text.isprintable():
+        return text
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _without_comments(text: str) -> str:
     """`text` without its parenthesised comments; as it is where they do not balance."""
     kept: list[str] = []
-    depth = 0
-    for char in text:
-        if char == "(":
+    depth = begin = 0
+    for found in _PARENTHESIS.finditer(text):
+        if found[0] == "(":
+            if depth == 0:
+                kept.append(text[begin : found.start()])
             depth += 1
-        elif char == ")":
+        else:
             depth -= 1
             if depth < 0:
                 return text
-        elif depth == 0:
-            kept.append(char)
-    return " ".join("".join(kept).split()) if depth == 0 else text
+            begin = found.end()
+    if depth:
+        return text
+    kept.append(text[begin:])
+    return " ".join("".join(kept).split())
 
 
 def parse_received(line: str) -> ReceivedLine:
