@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -84,25 +84,29 @@ def _encoded(codec: AvroCodec, line: bytes) -> tuple[bytes | None, bytes]:
         return tenant.encode() if isinstance(tenant, str) else None, line
 
 
-async def start_worker(settings: Settings, until: int) -> asyncio.subprocess.Process:
+async def start_worker(settings: Settings, until: int, logs: IO[bytes] | None = None) -> asyncio.subprocess.Process:
     """A worker process that ends when its partitions are at their end and their clocks at `until` (UTC ms)."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TES_")}
     environment |= settings.environment()
     environment |= {"TES_REPLAY_UNTIL": iso(until), "TES_WEB_PORT": "0"}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "streams.cli.main", "worker", env=environment, stdout=sys.stderr
+        sys.executable, "-m", "streams.cli.main", "worker", env=environment, stdout=logs or sys.stderr, stderr=logs
     )
 
 
 async def run_workers(
-    settings: Settings, until: int, workers: int, on_progress: Callable[[int], None] | None = None
+    settings: Settings,
+    until: int,
+    workers: int,
+    on_progress: Callable[[int], None] | None = None,
+    logs: IO[bytes] | None = None,
 ) -> None:
     """Run worker processes until each has read its partitions to the end.
 
     Raises:
         ReplayError: a worker failed, or the time is over.
     """
-    processes = [await start_worker(settings, until) for _ in range(workers)]
+    processes = [await start_worker(settings, until, logs) for _ in range(workers)]
     watch = asyncio.create_task(_watch(settings, on_progress)) if on_progress else None
     try:
         async with asyncio.timeout(WORKER_SECONDS):
@@ -180,9 +184,10 @@ async def replay(
     until: int | None,
     workers: int = 1,
     on_progress: Callable[[int], None] | None = None,
+    logs: IO[bytes] | None = None,
 ) -> Collected:
     """Create the topics, produce the feed, run workers to its end, and collect what they wrote."""
     await create_topics(settings)
     _, last = await produce_feed(settings, lines)
-    await run_workers(settings, max(until or 0, last), workers, on_progress)
+    await run_workers(settings, max(until or 0, last), workers, on_progress, logs)
     return await collect(settings)

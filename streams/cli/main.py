@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from streams.cli import inspect, kafka, replay, service, simulate
+from streams.cli import inspect, kafka, replay, service, simulate, table
 
 _EXAMPLES = """examples:
   tes inspect message.eml
   tes inspect --policy strict-critical --at 2026-10-31 --json - < headers.txt
-  tes simulate --feed examples/feed.jsonl --until 2026-12-31 --out results
+  tes simulate --feed examples/feed.jsonl --until 2026-12-31 --out results && tes table results --limit 20
   tes replay --feed examples/feed.jsonl --until 2026-12-31 --out replayed
   tes kafka start; TES_KAFKA_BOOTSTRAP=127.0.0.1:PORT tes topics create; tes worker
 
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (inspect, simulate, replay, service, kafka):
+    for module in (inspect, simulate, replay, table, service, kafka):
         module.add_parser(commands)
     arguments = parser.parse_args(argv)
     exit_code: int = arguments.run(arguments)

@@ -61,9 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
                 kafka = EmbeddedKafka(scratch / "kafka", jars_dir=ensure_jars())
                 bootstrap = stack.enter_context(kafka).bootstrap
             settings = replace(settings, bootstrap=bootstrap)
-            found = asyncio.run(replay(settings, lines, until, arguments.workers, _progress))
+            with (out / "worker.log").open("wb") as logs:
+                found = asyncio.run(replay(settings, lines, until, arguments.workers, _progress, logs))
+            print(file=sys.stderr)
         except (EmbeddedKafkaError, KafkaError, TopicError, ReplayError, OSError) as error:
-            print(f"tes replay: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"\ntes replay: {type(error).__name__}: {error}; see {out / 'worker.log'}", file=sys.stderr)
             return 1
     rows = [found.servers[key] for key in sorted(found.servers, key=lambda key: key.decode().split("/", 1))]
     print(write_results(out, found.verdicts, found.notifications, rows, found.dead_letters), file=sys.stderr)
@@ -71,4 +73,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _progress(records: int) -> None:
-    print(f"\r{records} records processed", end="", file=sys.stderr, flush=True)
+    print(f"\r{records} connections processed", end="", file=sys.stderr, flush=True)
