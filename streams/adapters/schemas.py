@@ -9,7 +9,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Set
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -97,7 +96,6 @@ def without_docs(schema: Schema) -> Schema:
     return stripped
 
 
-@cache
 def _schema_text(name: str, folder: Path) -> str:
     return (folder / f"{name}.avsc").read_text(encoding="utf-8")
 

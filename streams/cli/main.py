@@ -18,13 +18,18 @@ data goes to stdout, everything else to stderr
 exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 70 a worker that had to stop"""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
+    """The parser, and the names of all commands."""
     parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     for module in (inspect, simulate, replay, table, service, kafka):
         module.add_parser(commands)
-    arguments = parser.parse_args(argv)
+    return parser, set(commands.choices)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = build_parser()[0].parse_args(argv)
     exit_code: int = arguments.run(arguments)
     return exit_code
 

@@ -1,0 +1,57 @@
+"""What every state store promises, run on the one in memory and on RocksDB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streams.adapters.stores import MemoryStore, RocksDBStore
+from streams.engine.ports import StateStore, StoreError
+
+
+@pytest.fixture(params=["memory", "rocksdb"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], StateStore]:
+    def opened() -> StateStore:
+        return MemoryStore() if request.param == "memory" else RocksDBStore(tmp_path / "a" / "store")
+
+    return opened
+
+
+def test_values_come_back_and_none_deletes(open_store: Callable[[], StateStore]) -> None:
+    store = open_store()
+    store.write({b"a": b"1", b"b": b"", b"\x00\xff": b"\x00"})
+    assert [store.get(key) for key in (b"a", b"b", b"\x00\xff", b"c")] == [b"1", b"", b"\x00", None]
+    store.write({b"a": None, b"c": b"3", b"absent": None})
+    assert [store.get(key) for key in (b"a", b"b", b"c")] == [None, b"", b"3"]
+    store.close()
+
+
+def test_a_scan_is_ordered_and_half_open(open_store: Callable[[], StateStore]) -> None:
+    store = open_store()
+    store.write(dict.fromkeys((b"d/2", b"d/1", b"d/3", b"e", b"c"), b"x"))
+    assert [key for key, _ in store.scan(b"d/", b"d/3")] == [b"d/1", b"d/2"]
+    assert list(store.scan(b"x", b"z")) == []
+    store.close()
+
+
+def test_wipe_empties_it(open_store: Callable[[], StateStore]) -> None:
+    store = open_store()
+    store.write({b"a": b"1"})
+    store.wipe()
+    assert store.get(b"a") is None
+    store.write({b"b": b"2"})
+    assert store.get(b"b") == b"2"
+    store.close()
+
+
+def test_rocksdb_keeps_rows_over_a_restart_and_names_the_folder_it_cannot_open(tmp_path: Path) -> None:
+    store = RocksDBStore(tmp_path / "store")
+    store.write({b"a": b"1"})
+    with pytest.raises(StoreError, match="store"):
+        RocksDBStore(tmp_path / "store")
+    store.close()
+    again = RocksDBStore(tmp_path / "store")
+    assert again.get(b"a") == b"1"
+    again.close()

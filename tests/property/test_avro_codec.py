@@ -1,0 +1,89 @@
+"""The codec: what goes in comes out, and whatever else comes in is named malformed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.adapters.avro_codec import AvroCodec, MalformedRecordError
+from streams.adapters.schemas import SUBJECTS, LocalRegistry, load_schema
+
+REGISTRY = LocalRegistry()
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+def values(node: Any, named: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Records that fit a schema."""
+    if isinstance(node, list):
+        return st.one_of([values(branch, named) for branch in node])
+    if isinstance(node, dict):
+        kind = node["type"]
+        if kind == "record":
+            named[node["name"]] = node
+            fields = {field["name"]: values(field["type"], named) for field in node["fields"]}
+            return st.fixed_dictionaries(fields)
+        if kind == "enum":
+            named[node["name"]] = node
+            return st.sampled_from(node["symbols"])
+        if kind == "array":
+            return st.lists(values(node["items"], named), max_size=3)
+        if kind == "map":
+            return st.dictionaries(TEXT, values(node["values"], named), max_size=3)
+        return values(kind, named)
+    plain = {
+        "null": st.none(),
+        "string": TEXT,
+        "boolean": st.booleans(),
+        "int": st.integers(-(2**31), 2**31 - 1),
+        "long": st.integers(-(2**63), 2**63 - 1),
+    }
+    return plain[node] if node in plain else values(named[node.rpartition(".")[2]], named)
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+@given(data=st.data())
+def test_what_goes_in_comes_out(name: str, data: st.DataObject) -> None:
+    record = data.draw(values(load_schema(name), {}))
+    codec = AvroCodec(name, REGISTRY)
+    assert codec.decode(codec.encode(record)) == record
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_malformed_or_a_record(body: bytes) -> None:
+    codec = AvroCodec("inbound_connection", REGISTRY)
+    for value in (body, b"\x00\x00\x00\x00\x01" + body):
+        try:
+            decoded = codec.decode(value)
+        except MalformedRecordError:
+            continue
+        assert codec.decode(codec.encode(decoded)) == decoded
+
+
+@given(st.data())
+def test_a_cut_record_is_malformed(data: st.DataObject) -> None:
+    codec = AvroCodec("inbound_connection", REGISTRY)
+    record = data.draw(values(load_schema("inbound_connection"), {}))
+    value = codec.encode(record)
+    cut = data.draw(st.integers(0, len(value) - 1))
+    with pytest.raises(MalformedRecordError):
+        codec.decode(value[:cut])
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        (None, "no value"),
+        (b"", "empty"),
+        (b"{}", "0x7b"),
+        (b"\x00\x00\x00", "header"),
+        (b"\x00\x00\x00\xff\xff", "65535"),
+        (b"\x00\x00\x00\x00\x01" + b"\xff" * 12, "."),
+        (b"\x00" * 2_000_000, "2000000"),
+    ],
+)
+def test_the_reason_is_named(value: bytes | None, names: str) -> None:
+    with pytest.raises(MalformedRecordError, match=names):
+        AvroCodec("inbound_connection", REGISTRY).decode(value)
