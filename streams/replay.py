@@ -6,12 +6,14 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.records import connection_record
@@ -129,8 +131,10 @@ async def _watch(settings: Settings, on_progress: Callable[[int], None]) -> None
     await admin.start()
     try:
         while True:
-            offsets = await admin.list_consumer_group_offsets(settings.app_id)
-            on_progress(sum(found.offset for found in offsets.values()))
+            # No coordinator yet: nothing was committed.
+            with suppress(GroupCoordinatorNotAvailableError):
+                offsets = await admin.list_consumer_group_offsets(settings.app_id)
+                on_progress(sum(found.offset for found in offsets.values()))
             await asyncio.sleep(0.5)
     finally:
         await admin.close()
