@@ -108,6 +108,9 @@ def build_app(settings: Settings) -> BatchApp:
         web_enabled=bool(settings.web_port),
         web_bind=settings.web_host,
         web_port=settings.web_port or 6066,
+        web_router_enabled=False,
+        web_tables_enabled=False,
+        web_graph_enabled=False,
         **config,
     )
     topic = app.topic(source, schema=BatchSchema())
@@ -117,6 +120,10 @@ def build_app(settings: Settings) -> BatchApp:
         async for event in stream.noack().events():
             app.take(event)
             await stream.ack(event)
+
+    @app.task  # type: ignore[untyped-decorator]
+    async def watchdog() -> None:
+        await app.watch(settings.stall_seconds)
 
     if until is not None:
 

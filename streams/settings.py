@@ -49,6 +49,7 @@ class Settings:
     session_timeout_seconds: float = _setting(
         "TES_SESSION_TIMEOUT_SECONDS", 10.0, "a silent worker loses its partitions"
     )
+    stall_seconds: float = _setting("TES_STALL_SECONDS", 60.0, "a partition with work and no progress stops the worker")
     instance_id: str = _setting("TES_INSTANCE_ID", "", "static group membership; empty: none")
     web_host: str = _setting("TES_WEB_HOST", "127.0.0.1", "address of the web server")
     web_port: int = _setting("TES_WEB_PORT", 6066, "port of the web server; 0: no web server")

@@ -15,7 +15,7 @@ _EXAMPLES = """examples:
   tes kafka start; TES_KAFKA_BOOTSTRAP=127.0.0.1:PORT tes topics create; tes worker
 
 data goes to stdout, everything else to stderr
-exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 70 a worker that had to stop"""
+exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 70 a worker that had to stop, 130 Ctrl-C"""
 
 
 def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
@@ -30,7 +30,10 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = build_parser()[0].parse_args(argv)
-    exit_code: int = arguments.run(arguments)
+    try:
+        exit_code: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 130
     return exit_code
 
 

@@ -15,6 +15,7 @@ from typing import Any
 os.environ.setdefault("NO_CYTHON", "1")  # Faust's compiled stream inlines Consumer.ack, which is replaced here.
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.serializers.schemas import Schema
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
@@ -32,6 +33,10 @@ FETCH_WAIT_MS = 100
 """How long the broker may hold an empty fetch; Faust's own 1,500 ms delays every seek and rebalance by as much."""
 EXIT_FAILED = 70
 """Exit code of a worker that stopped because something failed (EX_SOFTWARE)."""
+
+
+class StalledError(RuntimeError):
+    """A partition has work and does not move."""
 
 
 class BatchSchema(Schema[Any, Any]):
@@ -83,15 +88,15 @@ class _Consumer(driver.Consumer):
         await super().on_stop()
         await self.app.release()
 
-    def is_caught_up(self, partition: int) -> bool:
-        """Whether nothing is left to fetch, as far as the broker has said; False before its first answer."""
+    def position_and_end(self, partition: int) -> tuple[int, int] | None:
+        """Where the next fetch begins and where the partition ended at the last one; None before the first."""
         consumer = self._thread._consumer
         subscription = consumer._subscription.subscription if consumer is not None else None
         assignment = subscription.assignment if subscription is not None else None
         state = assignment.state_value(TP(self.app.source, partition)) if assignment is not None else None
         if state is None or state.highwater is None or not state.has_valid_position:
-            return False
-        return bool(state.position >= state.highwater)
+            return None
+        return int(state.position), int(state.highwater)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         active = set(active_partitions or ())  # Faust empties the set meanwhile, and an empty one means all
@@ -226,7 +231,39 @@ class BatchApp(faust.App):
 
     def _fetched_all(self, partition: int) -> bool:
         consumer: Any = self.consumer
-        return bool(consumer.is_caught_up(partition))
+        found = consumer.position_and_end(partition)
+        return found is not None and found[0] >= found[1]
+
+    async def watch(self, stall_seconds: float) -> None:
+        """Stop the worker when a partition has work and nothing of it moves for `stall_seconds`.
+
+        A consumer whose coordinator or leader came back may sit still for ever without an error; a new worker does not.
+        """
+        moved: dict[int, tuple[Any, float]] = {}
+        while not self.should_stop:
+            await self.sleep(stall_seconds / 10)
+            ends = await self._ends(stall_seconds)
+            now = asyncio.get_running_loop().time()
+            consumer: Any = self.consumer
+            for partition, writer in list(self.writers.items()):
+                position = consumer.position_and_end(partition)
+                at = (self.generation, writer.commits, writer.restored, position[0] if position else None)
+                end = ends.get(TP(self.source, partition), 0) if ends is not None else 1
+                has_work = writer.pending_batches > 0 or position is None or position[0] < end
+                if moved.get(partition, (None, 0.0))[0] != at or not has_work:
+                    moved[partition] = (at, now)
+                elif now - moved[partition][1] > stall_seconds:
+                    lag = f"position {position}, end {end}, {writer.pending_batches} batches taken"
+                    return self.fail(StalledError(f"{self.source}-{partition}: no progress: {lag}"))
+        return None
+
+    async def _ends(self, seconds: float) -> dict[TP, int] | None:
+        tps = [TP(self.source, partition) for partition in self.writers]
+        try:
+            async with asyncio.timeout(seconds):
+                return dict(await self.consumer.highwaters(*tps)) if tps else {}
+        except (TimeoutError, KafkaError):
+            return None
 
     def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error that is not one record's; nothing of its unit is committed."""

@@ -79,6 +79,7 @@ class PartitionWriter:
         self._store: StateStore | None = None
         self._marker = -1
         self.restored = 0
+        self.commits = 0
         self.ticked_to: int | None = None
 
     @property
@@ -266,6 +267,7 @@ class PartitionWriter:
         store.write(changes)
         if offset is not None:
             self._marker = offset
+        self.commits += 1
         self._reached("stored")
 
     async def _send(
