@@ -19,7 +19,7 @@ from streams.adapters.policy_files import read_policy
 from streams.adapters.records import parse_moment
 from streams.adapters.schemas import TOPICS, ConfluentRegistry, LocalRegistry, SchemaRegistry
 from streams.adapters.stores import RocksDBStore
-from streams.agents.connections import ConnectionProcessor, Wires
+from streams.agents.inputs import InputProcessor, Wires
 from streams.domain.rules import Rulebook, Service
 from streams.engine.faust_app import EXIT_FAILED, BatchApp, BatchSchema
 from streams.engine.partition import PartitionConfig
@@ -47,13 +47,17 @@ def wires_of(settings: Settings) -> Wires:
     """Topics and codecs."""
     registry = registry_of(settings)
     return Wires(
+        connections_topic=settings.topic(TOPICS["inbound_connection"]),
         connections=AvroCodec("inbound_connection", registry),
+        commands=AvroCodec("admin_command", registry),
         verdicts_topic=settings.topic(TOPICS["verdict"]),
         verdicts=AvroCodec("verdict", registry),
         notifications_topic=settings.topic(TOPICS["admin_notification"]),
         notifications=AvroCodec("admin_notification", registry),
         servers_topic=settings.topic(TOPICS["server_report"]),
         servers=AvroCodec("server_report", registry),
+        audit_topic=settings.topic(TOPICS["audit_record"]),
+        audit=AvroCodec("audit_record", registry),
     )
 
 
@@ -87,13 +91,13 @@ def build_app(settings: Settings) -> BatchApp:
             group=settings.app_id,
             source=source,
             changelog=settings.changelog,
-            dead_letters=f"{source}.dlq",
+            side=settings.topic(TOPICS["admin_command"]),
             tick_seconds=settings.tick_seconds,
         ),
         open_store=lambda partition: RocksDBStore(
             settings.state_path / f"{source}-{partition}", settings.state_cache_bytes
         ),
-        processor=lambda _: ConnectionProcessor(lambda: rulebook, wires, until),
+        processor=lambda _: InputProcessor(lambda: rulebook, wires, until),
         reached=crash_point(settings.crash_at),
         broker=[f"kafka://{host}" for host in settings.bootstrap.split(",")],
         datadir=str(settings.state_path / "faust"),

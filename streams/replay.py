@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.records import connection_record
+from streams.adapters.records import command_record, connection_record
 from streams.adapters.schemas import TOPICS
 from streams.adapters.topics import create_topics
 from streams.app import registry_of
@@ -40,15 +40,29 @@ class Collected:
     notifications: list[dict[str, Any]] = field(default_factory=list)
     servers: dict[bytes, dict[str, Any]] = field(default_factory=dict)
     dead_letters: list[dict[str, str]] = field(default_factory=list)
+    audit: list[dict[str, Any]] = field(default_factory=list)
+
+
+Reader = Callable[[bytes], dict[str, Any]]
+"""Reads one JSON line as an Avro-shaped record."""
 
 
 async def produce_feed(settings: Settings, lines: Iterable[bytes]) -> tuple[int, int]:
-    """Write a feed to the connections topic; gives the number of records and the last valid `observed_at`.
+    """Write a feed to the connections topic; gives the number of records and the last valid `observed_at`."""
+    return await _produce(settings, "inbound_connection", connection_record, "observed_at", lines)
 
-    A line that is no connection goes as it is: the worker has to refuse it, and the dead letter must hold it whole.
-    """
-    codec = AvroCodec("inbound_connection", registry_of(settings))
-    topic = settings.topic(TOPICS["inbound_connection"])
+
+async def produce_commands(settings: Settings, lines: Iterable[bytes]) -> tuple[int, int]:
+    """Write commands to their topic; gives the number of records and the last valid `issued_at`."""
+    return await _produce(settings, "admin_command", command_record, "issued_at", lines)
+
+
+async def _produce(
+    settings: Settings, schema: str, read: Reader, moment_field: str, lines: Iterable[bytes]
+) -> tuple[int, int]:
+    """Write records; a line that is none goes as it is: the worker has to refuse it, and dead-letter it whole."""
+    codec = AvroCodec(schema, registry_of(settings))
+    topic = settings.topic(TOPICS[schema])
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap, acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=1 << 19
     )
@@ -56,14 +70,15 @@ async def produce_feed(settings: Settings, lines: Iterable[bytes]) -> tuple[int,
     count, last = 0, 0
     try:
         for line in lines:
-            key, value = _encoded(codec, line)
-            if key is not None:
-                try:
-                    moment = connection_record(line)["observed_at"]
-                    check_moment("observed_at", moment, None)
-                    last = max(last, moment)
-                except MalformedError:
-                    pass
+            try:
+                record = read(line)
+                key, value = record["tenant_id"].encode(), codec.encode(record)
+            except ValueError:
+                key, value = _tenant_of(line), line
+            else:
+                with suppress(MalformedError):
+                    check_moment(moment_field, record[moment_field], None)
+                    last = max(last, record[moment_field])
             pending = await producer.send(topic, value, key=key)
             count += 1
         await producer.flush()
@@ -74,16 +89,12 @@ async def produce_feed(settings: Settings, lines: Iterable[bytes]) -> tuple[int,
     return count, last
 
 
-def _encoded(codec: AvroCodec, line: bytes) -> tuple[bytes | None, bytes]:
+def _tenant_of(line: bytes) -> bytes | None:
     try:
-        record = connection_record(line)
-        return record["tenant_id"].encode(), codec.encode(record)
-    except ValueError:
-        try:
-            tenant = orjson.loads(line).get("tenant_id")
-        except (orjson.JSONDecodeError, AttributeError):
-            tenant = None
-        return tenant.encode() if isinstance(tenant, str) else None, line
+        tenant = orjson.loads(line).get("tenant_id")
+    except (orjson.JSONDecodeError, AttributeError):
+        return None
+    return tenant.encode() if isinstance(tenant, str) else None
 
 
 async def start_worker(settings: Settings, until: int, logs: IO[bytes] | None = None) -> asyncio.subprocess.Process:
@@ -177,9 +188,18 @@ async def collect(settings: Settings) -> Collected:
         else:
             found.servers[record.key] = row.decode(record.value)
     async for record in read_all(settings.bootstrap, settings.topic(TOPICS["inbound_connection"]) + ".dlq"):
-        error = dict(record.headers).get("error", b"").decode()
-        found.dead_letters.append({"error": error, "value": (record.value or b"").decode("utf-8", "replace")})
+        found.dead_letters.append(_letter(record))
+    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["admin_command"]) + ".dlq"):
+        found.dead_letters.append(_letter(record))
+    audit = AvroCodec("audit_record", registry)
+    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["audit_record"])):
+        found.audit.append(audit.decode(record.value))
     return found
+
+
+def _letter(record: Any) -> dict[str, str]:
+    error = dict(record.headers).get("error", b"").decode()
+    return {"error": error, "value": (record.value or b"").decode("utf-8", "replace")}
 
 
 async def replay(
@@ -189,9 +209,11 @@ async def replay(
     workers: int = 1,
     on_progress: Callable[[int], None] | None = None,
     logs: IO[bytes] | None = None,
+    commands: Iterable[bytes] = (),
 ) -> Collected:
-    """Create the topics, produce the feed, run workers to its end, and collect what they wrote."""
+    """Create the topics, produce the feed and the commands, run workers to its end, and collect what they wrote."""
     await create_topics(settings)
     _, last = await produce_feed(settings, lines)
-    await run_workers(settings, max(until or 0, last), workers, on_progress, logs)
+    _, last_command = await produce_commands(settings, commands)
+    await run_workers(settings, max(until or 0, last, last_command), workers, on_progress, logs)
     return await collect(settings)

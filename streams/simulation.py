@@ -1,14 +1,18 @@
-"""The service in one process and without Kafka: the same pure core, a dict for its state."""
+"""The service in one process and without Kafka: the same pure core, dicts for its state."""
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from streams.domain.commands import AdminCommand, AuditRecord
 from streams.domain.connection import InboundConnection, MalformedError
-from streams.domain.enforcement import Decision, Forgotten, Sighting, decide, sight
+from streams.domain.enforcement import Forgotten
+from streams.domain.enforcer import TENANT, Enforcer
 from streams.domain.notification import AdminNotification
+from streams.domain.pauses import TenantEnforcement
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
 from streams.domain.state import ServerEnforcement
@@ -22,73 +26,126 @@ class Results:
     verdicts: list[Verdict] = field(default_factory=list)
     notifications: list[AdminNotification] = field(default_factory=list)
     servers: dict[tuple[str, str], ServerReport] = field(default_factory=dict)
+    audit: list[AuditRecord] = field(default_factory=list)
 
 
 class Simulation:
-    """Feeds connections to `decide` one after the other."""
+    """Feeds connections and commands to the core one after the other; its own repository."""
 
     def __init__(self, rulebook: Rulebook) -> None:
-        self.rulebook = rulebook
         self.results = Results()
         self.states: dict[tuple[str, str], ServerEnforcement] = {}
+        self.tenants: dict[str, TenantEnforcement] = {}
         self.stream_time = 0
+        self._enforcer = Enforcer(self, rulebook)
         self._revisions: dict[tuple[str, str], int] = {}
+        self._servers: dict[str, set[str]] = {}
         self._due: list[tuple[int, tuple[str, str]]] = []
         self._due_of: dict[tuple[str, str], int] = {}
 
     def feed(self, connection: InboundConnection) -> None:
         """Process one valid connection."""
-        event = sight(connection)
-        key = (connection.tenant_id, event.server)
         self.stream_time = max(self.stream_time, connection.observed_at)
-        self._take(key, self._decide(key, event, connection.observed_at))
+        self._enforcer.connection(connection)
+
+    def command(self, command: AdminCommand) -> None:
+        """Process one valid command."""
+        self.stream_time = max(self.stream_time, command.issued_at)
+        self._enforcer.command(command)
 
     def advance(self, until: int) -> None:
         """Move every clock to `until` (UTC milliseconds); timers fire in due order."""
         while self._due and self._due[0][0] <= until:
             due, key = heapq.heappop(self._due)
             if self._due_of.get(key) == due:
-                self._take(key, self._decide(key, None, due))
+                self._enforcer.tick(*key, due)
 
-    def _decide(self, key: tuple[str, str], event: Sighting | None, now: int) -> Decision:
-        return decide(self.states.get(key), event, self.rulebook, now, self._revisions.get(key, 0))
+    # --- repository ---
 
-    def _take(self, key: tuple[str, str], decision: Decision) -> None:
-        for emitted in decision.emitted:
-            match emitted:
-                case Verdict():
-                    self.results.verdicts.append(emitted)
-                case AdminNotification():
-                    self.results.notifications.append(emitted)
-                case ServerReport():
-                    self.results.servers[key] = emitted
-                case Forgotten():
-                    self.results.servers.pop(key, None)
-                    self._revisions[key] = emitted.revision
-        if decision.state is None:
+    def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
+        """See `Repository`."""
+        return self.states.get((tenant_id, server))
+
+    def keep_server(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
+        """See `Repository`."""
+        key = (tenant_id, server)
+        if state is None:
             self.states.pop(key, None)
+            self._servers.get(tenant_id, set()).discard(server)
+        else:
+            self.states[key] = state
+            self._servers.setdefault(tenant_id, set()).add(server)
+        self._index(key, due_at)
+
+    def forgotten_revision(self, tenant_id: str, server: str) -> int:
+        """See `Repository`."""
+        return self._revisions.get((tenant_id, server), 0)
+
+    def servers_of(self, tenant_id: str) -> Iterable[str]:
+        """See `Repository`."""
+        return sorted(self._servers.get(tenant_id, ()))
+
+    def tenant(self, tenant_id: str) -> TenantEnforcement | None:
+        """See `Repository`."""
+        return self.tenants.get(tenant_id)
+
+    def keep_tenant(self, tenant: TenantEnforcement, due_at: int | None) -> None:
+        """See `Repository`."""
+        self.tenants[tenant.tenant_id] = tenant
+        self._index((tenant.tenant_id, TENANT), due_at)
+
+    def emit(self, emitted: Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord) -> None:
+        """See `Repository`."""
+        match emitted:
+            case Verdict():
+                self.results.verdicts.append(emitted)
+            case AdminNotification():
+                self.results.notifications.append(emitted)
+            case ServerReport():
+                self.results.servers[emitted.tenant_id, emitted.server] = emitted
+            case AuditRecord():
+                self.results.audit.append(emitted)
+            case Forgotten():
+                self.results.servers.pop((emitted.tenant_id, emitted.server), None)
+                self._revisions[emitted.tenant_id, emitted.server] = emitted.revision
+
+    def _index(self, key: tuple[str, str], due_at: int | None) -> None:
+        if due_at is None:
             self._due_of.pop(key, None)
-            return
-        self.states[key] = decision.state
-        if decision.due_at is not None and decision.due_at != self._due_of.get(key):
-            self._due_of[key] = decision.due_at
-            heapq.heappush(self._due, (decision.due_at, key))
+        elif due_at != self._due_of.get(key):
+            self._due_of[key] = due_at
+            heapq.heappush(self._due, (due_at, key))
 
 
 def simulate(
-    records: Iterable[Callable[[], InboundConnection]],
+    connections: Iterable[Callable[[], InboundConnection]],
     rulebook: Rulebook,
     until: int | None,
     on_malformed: Callable[[MalformedError], None],
+    commands: Iterable[AdminCommand] = (),
+    partition_of: Callable[[str], int] = lambda _: 0,
 ) -> Results:
-    """Run a feed through the core; `until` (UTC milliseconds, the last event by default) ends every clock."""
+    """Run a feed through the core; `until` (UTC milliseconds, the last record by default) ends every clock.
+
+    Commands and connections are merged as a worker does it: per partition, a command before the first connection
+    that is not older.
+    """
     simulation = Simulation(rulebook)
-    for read in records:
+    waiting: dict[int, deque[AdminCommand]] = {}
+    for command in commands:
+        waiting.setdefault(partition_of(command.tenant_id), deque()).append(command)
+    for read in connections:
         try:
             connection = read()
         except MalformedError as error:
             on_malformed(error)
-        else:
-            simulation.feed(connection)
+            continue
+        queue = waiting.get(partition_of(connection.tenant_id)) if waiting else None
+        while queue and queue[0].issued_at <= connection.observed_at:
+            simulation.command(queue.popleft())
+        simulation.feed(connection)
+    for queue in waiting.values():
+        for command in queue:
+            simulation.command(command)
     simulation.advance(max(until or 0, simulation.stream_time))
     return simulation.results

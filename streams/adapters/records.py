@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from streams.domain.build import Build
+from streams.domain.commands import AdminCommand, CommandKind, Role
 from streams.domain.connection import InboundConnection, MalformedError, Outcome
 from streams.domain.policy import ConnectorType
 from streams.domain.verdict import iso
@@ -140,6 +141,45 @@ def connection_record(line: bytes) -> dict[str, Any]:
         "outcome": outcome,
         "recipients": recipients,
     }
+
+
+def command_record(line: bytes) -> dict[str, Any]:
+    """One JSON line of a command file as an Avro-shaped record; an unknown kind is UNKNOWN, and refused later.
+
+    Raises:
+        MalformedError: it is not a JSON object, or a field is missing or of another type.
+    """
+    try:
+        raw = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise MalformedError(f"line: {line[:60]!r}: not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise MalformedError(f"line: {line[:60]!r}: must be a JSON object")
+    days, role = raw.get("days"), raw.get("role")
+    if days is not None and (not isinstance(days, int) or isinstance(days, bool) or not -(2**31) <= days < 2**31):
+        raise MalformedError(f"days: {days!r:.80}: must be a whole number")
+    if role not in Role.__members__:
+        raise MalformedError(f"role: {role!r:.80}: must be one of {', '.join(Role)}")
+    kind, expires_at = _text(raw, "kind"), raw.get("expires_at")
+    return {
+        "command_id": _text(raw, "command_id"),
+        "tenant_id": _text(raw, "tenant_id"),
+        "issued_at": parse_moment("issued_at", raw.get("issued_at")),
+        "issued_by": _text(raw, "issued_by", ""),
+        "role": role,
+        "kind": kind if kind in CommandKind.__members__ else CommandKind.UNKNOWN.value,
+        "days": days,
+        "server": _nullable(raw, "server"),
+        "owner": _nullable(raw, "owner"),
+        "reason": _nullable(raw, "reason"),
+        "build": _nullable(raw, "build"),
+        "expires_at": None if expires_at is None else parse_moment("expires_at", expires_at),
+    }
+
+
+def command_of(record: dict[str, Any]) -> AdminCommand:
+    """The command that an Avro-shaped record holds."""
+    return AdminCommand(**record | {"role": Role(record["role"]), "kind": CommandKind(record["kind"])})
 
 
 def connection_of(record: dict[str, Any]) -> InboundConnection:

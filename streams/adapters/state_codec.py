@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from typing import Any, Final
 
+import orjson
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from streams.domain.build import Build, parse_build
@@ -15,8 +16,9 @@ from streams.domain.catalogue import Remedy
 from streams.domain.headers import Identity
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Clock
+from streams.domain.pauses import ExceptionGrant, Pause, TenantEnforcement
 from streams.domain.policy import ConnectorType
-from streams.domain.state import Evidence, ServerEnforcement
+from streams.domain.state import Evidence, Override, ServerEnforcement
 from streams.engine.ports import StoreError
 
 FORMAT: Final = 1
@@ -88,10 +90,13 @@ _FIELDS: dict[str, Any] = {
     "verdict_issued_at": "long",
     "reported_at": "long",
     "is_report_due": "boolean",
+    "override_build": _nullable("string"),
+    "override_ends_at": _nullable("long"),
     "indexed_due_at": _nullable("long"),
 }
+_APART = ("elapsed_ms", "clock_started_at", "override_build", "override_ends_at", "indexed_due_at")
 _SCHEMA = parse_schema(_record("ServerEnforcement", _FIELDS))
-_PLAIN = [name for name in _FIELDS if name not in ("elapsed_ms", "clock_started_at", "indexed_due_at")]
+_PLAIN = [name for name in _FIELDS if name not in _APART]
 
 
 def encode_state(state: ServerEnforcement, indexed_due_at: int | None) -> bytes:
@@ -109,6 +114,8 @@ def encode_state(state: ServerEnforcement, indexed_due_at: int | None) -> bytes:
     }
     record["evidence"] = evidence._asdict() if evidence else None
     record["elapsed_ms"], record["clock_started_at"] = state.clock
+    record["override_build"] = str(state.override.build) if state.override else None
+    record["override_ends_at"] = state.override.ends_at if state.override else None
     record["indexed_due_at"] = indexed_due_at
     out = io.BytesIO()
     out.write(bytes((FORMAT,)))
@@ -122,11 +129,12 @@ def decode_state(value: bytes) -> tuple[ServerEnforcement, int | None]:
     Raises:
         StoreError: the format is unknown; the worker must stop, not guess.
     """
-    if value[0] != FORMAT:
-        raise StoreError(f"state format {value[0]}: this version reads format {FORMAT} only")
+    _check_format(value)
     record: dict[str, Any] = schemaless_reader(io.BytesIO(value[1:]), _SCHEMA, None)  # type: ignore[assignment]
     clock = Clock(record.pop("elapsed_ms"), record.pop("clock_started_at"))
     indexed_due_at: int | None = record.pop("indexed_due_at")
+    override_build, override_ends_at = _build(record.pop("override_build")), record.pop("override_ends_at")
+    record["override"] = Override(override_build, override_ends_at) if override_build else None
     judged = record.pop("judgement")
     record["judgement"] = Judgement(
         Finding(judged["finding"]),
@@ -143,6 +151,50 @@ def decode_state(value: bytes) -> tuple[ServerEnforcement, int | None]:
     record["evidence"] = Evidence(**record["evidence"]) if record["evidence"] else None
     record["recent_events"] = tuple(record["recent_events"])
     return ServerEnforcement(clock=clock, **record), indexed_due_at
+
+
+def encode_tenant(tenant: TenantEnforcement, indexed_due_at: int | None) -> bytes:
+    """A tenant's state, and the moment under which the due index holds it."""
+    content = {
+        "tenant_id": tenant.tenant_id,
+        "clock_at": tenant.clock_at,
+        "pauses": [list(pause) for pause in tenant.pauses],
+        "server_pauses": {server: [list(row) for row in rows] for server, rows in tenant.server_pauses.items()},
+        "exceptions": {server: [list(row) for row in rows] for server, rows in tenant.exceptions.items()},
+        "seen_commands": tenant.seen_commands,
+        "indexed_due_at": indexed_due_at,
+    }
+    return bytes((FORMAT,)) + orjson.dumps(content)
+
+
+def decode_tenant(value: bytes) -> tuple[TenantEnforcement, int | None]:
+    """A tenant's state and its indexed due moment.
+
+    Raises:
+        StoreError: the format is unknown; the worker must stop, not guess.
+    """
+    _check_format(value)
+    content = orjson.loads(value[1:])
+    indexed_due_at: int | None = content["indexed_due_at"]
+    return TenantEnforcement(
+        tenant_id=content["tenant_id"],
+        clock_at=content["clock_at"],
+        pauses=_pauses(content["pauses"]),
+        server_pauses={server: _pauses(rows) for server, rows in content["server_pauses"].items()},
+        exceptions={
+            server: tuple(ExceptionGrant(*row) for row in rows) for server, rows in content["exceptions"].items()
+        },
+        seen_commands=tuple(content["seen_commands"]),
+    ), indexed_due_at
+
+
+def _pauses(rows: list[Any]) -> tuple[Pause, ...]:
+    return tuple(Pause(starts_at, ends_at, tuple(charged)) for starts_at, ends_at, charged in rows)
+
+
+def _check_format(value: bytes) -> None:
+    if value[0] != FORMAT:
+        raise StoreError(f"state format {value[0]}: this version reads format {FORMAT} only")
 
 
 def _build(text: str | None) -> Build | None:

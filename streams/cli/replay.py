@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             rulebook_of(settings)
             until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
             lines = feed_lines(Path(arguments.feed))
+            commands = list(feed_lines(Path(arguments.commands))) if arguments.commands else []
             out.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             print(f"tes replay: {error}", file=sys.stderr)
@@ -62,13 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
                 bootstrap = stack.enter_context(kafka).bootstrap
             settings = replace(settings, bootstrap=bootstrap)
             with (out / "worker.log").open("wb") as logs:
-                found = asyncio.run(replay(settings, lines, until, arguments.workers, _progress, logs))
+                found = asyncio.run(replay(settings, lines, until, arguments.workers, _progress, logs, commands))
             print(file=sys.stderr)
         except (EmbeddedKafkaError, KafkaError, TopicError, ReplayError, OSError) as error:
             print(f"\ntes replay: {type(error).__name__}: {error}; see {out / 'worker.log'}", file=sys.stderr)
             return 1
     rows = [found.servers[key] for key in sorted(found.servers, key=lambda key: key.decode().split("/", 1))]
-    print(write_results(out, found.verdicts, found.notifications, rows, found.dead_letters), file=sys.stderr)
+    print(
+        write_results(out, found.verdicts, found.notifications, rows, found.dead_letters, found.audit), file=sys.stderr
+    )
     return 0
 
 

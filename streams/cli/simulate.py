@@ -11,9 +11,20 @@ from typing import Any
 
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_policy
-from streams.adapters.records import connection_of, connection_record, parse_day_or_moment, to_json_line, to_record
+from streams.adapters.records import (
+    command_of,
+    command_record,
+    connection_of,
+    connection_record,
+    parse_day_or_moment,
+    to_json_line,
+    to_record,
+)
+from streams.domain.commands import AdminCommand, check_command
 from streams.domain.connection import InboundConnection, MalformedError, check_connection
 from streams.domain.rules import Rulebook
+from streams.engine.partition import kafka_partition
+from streams.settings import read_settings
 from streams.simulation import simulate
 
 
@@ -21,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `simulate` and `replay` share."""
     parser.add_argument("--feed", required=True, metavar="FILE.jsonl", help="connections, one JSON object a line")
     parser.add_argument("--policy", action="append", metavar="NAME|FILE", help=f"repeatable ({DEFAULT_POLICY})")
+    parser.add_argument("--commands", metavar="FILE.jsonl", help="administrator commands, one JSON object a line")
     parser.add_argument("--until", metavar="DATE", help="move every clock to this day or moment after the last event")
     parser.add_argument("--out", required=True, metavar="DIR", help="where the result files go")
 
@@ -60,12 +72,31 @@ def read_connection(line: bytes) -> InboundConnection:
     return connection
 
 
+def read_commands(path: str | None) -> tuple[list[AdminCommand], list[dict[str, str]]]:
+    """The valid commands of a file, and what is malformed with its error.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    commands, refused = [], []
+    for line in feed_lines(Path(path)) if path else ():
+        try:
+            command = command_of(command_record(line))
+            check_command(command)
+        except MalformedError as error:
+            refused.append({"error": str(error), "value": line.decode("utf-8", "replace")})
+        else:
+            commands.append(command)
+    return commands, refused
+
+
 def write_results(
     out: Path,
     verdicts: Sequence[dict[str, Any]],
     notifications: Sequence[dict[str, Any]],
     servers: Sequence[dict[str, Any]],
     dead_letters: Sequence[dict[str, str]],
+    audit: Sequence[dict[str, Any]],
 ) -> str:
     """Write the result files of Avro-shaped records, in an order that does not depend on how they came; say what."""
     rows: dict[str, list[Any]] = {
@@ -74,6 +105,7 @@ def write_results(
         ),
         "notifications": sorted(notifications, key=lambda row: (row["occurred_at"], row["notification_id"])),
         "servers": list(servers),
+        "audit": sorted(audit, key=lambda row: (row["occurred_at"], row["audit_id"])),
         "dead_letters": sorted(dead_letters, key=lambda row: (row["value"], row["error"])),
     }
     for name, records in rows.items():
@@ -92,13 +124,14 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     try:
         rulebook = rulebook_of(arguments.policy)
+        commands, refused = read_commands(arguments.commands)
+        partitions = read_settings().partitions
         until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
         Path(arguments.feed).open("rb").close()
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, PolicyError, ValueError) as error:
         print(f"tes simulate: {error}", file=sys.stderr)
         return 2
-    refused: list[dict[str, str]] = []
     current = b""
 
     def reader(line: bytes) -> Callable[[], InboundConnection]:
@@ -112,9 +145,15 @@ def run(arguments: argparse.Namespace) -> int:
     def on_malformed(error: MalformedError) -> None:
         refused.append({"error": str(error), "value": current.decode("utf-8", "replace")})
 
-    results = simulate(map(reader, feed_lines(Path(arguments.feed))), rulebook, until, on_malformed)
+    feed = map(reader, feed_lines(Path(arguments.feed)))
+
+    def partition_of(tenant_id: str) -> int:
+        return kafka_partition(tenant_id.encode(), partitions)
+
+    results = simulate(feed, rulebook, until, on_malformed, commands, partition_of)
+    audit = [to_record(record) for record in results.audit]
     servers = [to_record(results.servers[key]) for key in sorted(results.servers)]
     verdicts = [to_record(verdict) for verdict in results.verdicts]
     notifications = [to_record(notification) for notification in results.notifications]
-    print(write_results(out, verdicts, notifications, servers, refused), file=sys.stderr)
+    print(write_results(out, verdicts, notifications, servers, refused, audit), file=sys.stderr)
     return 0

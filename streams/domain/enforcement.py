@@ -7,6 +7,7 @@ every timer of its server that is due at or before `t` fires, in due order, and 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,12 +18,13 @@ from streams.domain.build import Build
 from streams.domain.connection import DAY_MS, HOUR_MS, LATEST_MS, InboundConnection, Outcome
 from streams.domain.headers import Detection, Origin, detect
 from streams.domain.judgement import Finding, Judgement
-from streams.domain.ladder import Action, Clock, ScheduledStage, elapsed_at, schedule, strongest
+from streams.domain.ladder import Action, Clock, ScheduledStage, Standstill, elapsed_at, schedule, strongest
 from streams.domain.notification import AdminNotification, NotificationKind
+from streams.domain.pauses import NO_COVER, Cover
 from streams.domain.policy import Mode, Policy
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
-from streams.domain.state import RECENT_EVENTS, Evidence, ServerEnforcement
+from streams.domain.state import RECENT_EVENTS, Evidence, Override, ServerEnforcement
 from streams.domain.telling import Standing, notification_of, report_of, verdict_of
 from streams.domain.verdict import Verdict
 
@@ -47,15 +49,24 @@ class Decision:
     emitted: list[Emitted] = field(default_factory=list)
 
 
+class Change(NamedTuple):
+    """What a command changes for one server: its cover, or the build to judge it as until a moment."""
+
+    cover: Cover
+    override: Override | None = None
+
+
 class _Timer(IntEnum):
     """What can be due, in the order in which it fires when the moment is the same."""
 
     POLICY = 0
-    STAGE = 1
-    NOTICE = 2
-    VANISH = 3
-    REPORT = 4
-    FORGET = 5
+    OVERRIDE = 1
+    STAGE = 2
+    COVER = 3
+    NOTICE = 4
+    VANISH = 5
+    REPORT = 6
+    FORGET = 7
 
 
 def decide(
@@ -64,6 +75,8 @@ def decide(
     rulebook: Rulebook,
     now: int,
     last_revision: int = 0,
+    cover: Cover = NO_COVER,
+    change: Change | None = None,
 ) -> Decision:
     """Decide about one server.
 
@@ -73,9 +86,13 @@ def decide(
         rulebook: the policies, the catalogue and the service.
         now: UTC milliseconds up to which timers fire: the event's `observed_at`, or the clock tick.
         last_revision: the verdict revision at which this server was forgotten, so that no id is given twice.
+        cover: the pauses and exceptions of this server.
+        change: what a command changes at `now`, after the timers.
     """
-    step = _Step(rulebook, copy.copy(state), last_revision)
+    step = _Step(rulebook, copy.copy(state), last_revision, cover)
     step.advance(now)
+    if change is not None and step.state is not None:
+        step.change(step.state, change, now)
     if event is not None:
         ticked_to = max(now, step.state.clock_at) if step.state is not None else now
         step.apply(event.connection, event.found)
@@ -117,9 +134,14 @@ def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook)
     return rulebook.judge(found.build, event.observed_at, event.connector_type, event.tenant_id)
 
 
+def _is_above(build: Build, other: Build) -> bool:
+    return (build.cu_line, build.update or 0) > (other.cu_line, other.update or 0)
+
+
 class _Step:
-    def __init__(self, rulebook: Rulebook, state: ServerEnforcement | None, last_revision: int) -> None:
+    def __init__(self, rulebook: Rulebook, state: ServerEnforcement | None, last_revision: int, cover: Cover) -> None:
         self.rulebook = rulebook
+        self.cover = cover
         self.state = state
         self.last_revision = last_revision
         self.decision = Decision(None)
@@ -134,11 +156,18 @@ class _Step:
             yield switch, _Timer.POLICY, None, 0
         if state.is_in_episode:
             for stage in self.standing(state, state.clock_at).upcoming:
+                if stage.stage <= state.stage:
+                    continue
                 if stage.starts_at > state.clock_at:
                     yield stage.starts_at, _Timer.STAGE, stage, 0
                 for days in policy.notify_before_days:
                     if stage.starts_at - days * DAY_MS > state.clock_at:
                         yield stage.starts_at - days * DAY_MS, _Timer.NOTICE, stage, days
+            for span in self.cover.standstills():
+                if span.ends_at > state.clock_at:
+                    yield span.ends_at, _Timer.COVER, None, 0
+        if state.override is not None:
+            yield max(state.override.ends_at, state.clock_at), _Timer.OVERRIDE, None, 0
         if not state.has_vanished:
             yield max(state.last_seen_at + policy.stale_after_days * DAY_MS, state.clock_at), _Timer.VANISH, None, 0
         if state.is_report_due:
@@ -153,7 +182,7 @@ class _Step:
                 break
             due = timer[0]
             # The same moment may hold several; the switch of policy alone changes what the others are.
-            batch = [timer] if timer[1] is _Timer.POLICY else [t for t in self.timers(self.state) if t[0] == due]
+            batch = [timer] if timer[1] <= _Timer.OVERRIDE else [t for t in self.timers(self.state) if t[0] == due]
             self.state.clock_at = due
             for _, kind, stage, days in sorted(batch, key=lambda timer: timer[1]):
                 if self.state is not None:
@@ -169,6 +198,12 @@ class _Step:
                 state.stage = state.reached_stage = stage.stage
                 self._emit_verdict(state, due)
                 self._notify(state, NotificationKind.STAGE_ENTERED, due)
+            case _Timer.OVERRIDE:
+                self._end_override(state, due)
+            case _Timer.COVER if state.is_in_episode:
+                # Where another span goes on, or begins at this very moment, nothing changes for the edge.
+                if self.cover.until(due) is None and state.verdict_issued_at != due:
+                    self._emit_verdict(state, due)
             case _Timer.NOTICE if stage is not None:
                 self._notify(state, NotificationKind.STAGE_UPCOMING, due, stage, days)
             case _Timer.VANISH:
@@ -184,9 +219,10 @@ class _Step:
                 self.state = None
 
     def _switch_policy(self, state: ServerEnforcement, due: int) -> None:
-        if not state.is_in_episode or state.build is None:
+        build = self._judged_build(state)
+        if not state.is_in_episode or build is None:
             return
-        judged = self.rulebook.judge(state.build, due, state.judged_over, state.tenant_id)
+        judged = self.rulebook.judge(build, due, state.judged_over, state.tenant_id)
         if not self._is_enforced(judged, due):
             state.judgement = judged
             self._resolve(state, due)
@@ -199,6 +235,44 @@ class _Step:
         after = self.standing(state, due)
         if has_changed or before != after:
             self._emit_verdict(state, due)
+
+    # --- commands ---
+
+    def change(self, state: ServerEnforcement, change: Change, at: int) -> None:
+        """Take a command's effect into account."""
+        moment = max(at, state.clock_at)
+        before = self.standing(state, moment)
+        self.cover = change.cover
+        if change.override is not None:
+            state.override = change.override
+            self._rejudge(state, moment)
+        elif state.is_in_episode and self.standing(state, moment) != before:
+            self._emit_verdict(state, moment)
+
+    def _end_override(self, state: ServerEnforcement, at: int) -> None:
+        state.override = None
+        self._notify(state, NotificationKind.OVERRIDE_ENDED, at)
+        self._rejudge(state, at)
+
+    def _rejudge(self, state: ServerEnforcement, at: int) -> None:
+        """Judge again what is known, because the build to judge it as has changed."""
+        build = self._judged_build(state)
+        if build is None:
+            return
+        judged = self.rulebook.judge(build, at, state.judged_over, state.tenant_id)
+        has_changed = judged != state.judgement
+        state.judgement = judged
+        if not self._is_enforced(judged, at):
+            if state.is_in_episode:
+                self._resolve(state, at)
+        elif not state.is_in_episode:
+            self._begin(state, at, self.rulebook.policy_at(at), was_accepted=True)
+        elif has_changed:
+            self._emit_verdict(state, at)
+
+    @staticmethod
+    def _judged_build(state: ServerEnforcement) -> Build | None:
+        return state.override.build if state.override is not None else state.build
 
     # --- connections ---
 
@@ -256,7 +330,8 @@ class _Step:
             state.source_ip = event.source_ip
             state.has_vanished = False
 
-    def _judge(self, state: ServerEnforcement, event: InboundConnection, found: Detection) -> None:
+    def _judge(self, state: ServerEnforcement, event: InboundConnection, seen: Detection) -> None:
+        found = seen
         at = event.observed_at
         policy = self.rulebook.policy_at(at)
         if state.build is not None:
@@ -264,9 +339,17 @@ class _Step:
                 return  # A message without a build does not take back what an earlier one showed.
             if event.connector_type not in policy.connector_types and state.finding is not Finding.OUT_OF_SCOPE:
                 return  # Nor does one over a connector that is not judged.
+        if state.override is not None and found.build is not None:
+            if _is_above(found.build, state.override.build):
+                state.override = None
+                self._notify(state, NotificationKind.OVERRIDE_ENDED, at)
+            else:
+                found = dataclasses.replace(found, build=state.override.build)
+        stamp = seen.build
         judged = judgement_of(event, found, self.rulebook)
-        build = self.rulebook.catalogue.canonical(found.build) if found.build else None
-        was_accepted = state.build is None or not self._would_enforce(state, state.build, at)
+        build = self.rulebook.catalogue.canonical(stamp) if stamp else None
+        known = self._judged_build(state)
+        was_accepted = known is None or not self._would_enforce(state, known, at)
         has_changed = judged != state.judgement or build != state.build
         if has_changed or state.evidence is None:
             state.evidence = Evidence(
@@ -315,29 +398,38 @@ class _Step:
         self._notify(state, kind, at)
 
     def _resolve(self, state: ServerEnforcement, at: int) -> None:
-        state.clock = Clock(elapsed_at(state.clock, at, tuple(self.rulebook.standstills())), at)
+        state.clock = Clock(elapsed_at(state.clock, at, self._standstills()), at)
         state.stage, state.resolved_at = 0, at
         self._emit_verdict(state, at)
         self._notify(state, NotificationKind.SERVER_RESOLVED, at)
 
+    def _standstills(self) -> tuple[Standstill, ...]:
+        return (*self.rulebook.standstills(), *self.cover.standstills())
+
     def schedule(self, state: ServerEnforcement) -> tuple[ScheduledStage, ...]:
         """Every stage with its date under the policy in force, those that no clock reaches left out."""
         ladder = self.rulebook.policy_at(state.clock_at).ladder
-        stages = schedule(ladder, state.clock, tuple(self.rulebook.standstills()))
+        stages = schedule(ladder, state.clock, self._standstills())
         return tuple(stage for stage in stages if stage.starts_at < LATEST_MS)
 
     def standing(self, state: ServerEnforcement, at: int) -> Standing:
         """Where a server stands at a moment: what applies now and what is to come."""
         policy = self.rulebook.policy_at(at)
         if not state.is_in_episode:
-            return Standing(Action.ACCEPT, 0, 0, (), ())
-        stages = schedule(policy.ladder, state.clock, tuple(self.rulebook.standstills()))
+            return Standing(Action.ACCEPT, 0, 0, (), (), self.cover.until(at), self.cover.exempt_until(at))
+        stages = schedule(policy.ladder, state.clock, self._standstills())
         stages = tuple(stage for stage in stages if stage.starts_at < LATEST_MS)
         upcoming = tuple(stage for stage in stages if stage.stage > state.stage)
         if policy.mode is not Mode.ENFORCE:
             return Standing(Action.ACCEPT, 0, 0, stages, upcoming)
         now = policy.ladder[min(state.stage, len(policy.ladder)) - 1]
         throttle, block = now.throttle_minutes_per_hour, now.block_minutes_per_hour
+        paused_until = self.cover.until(at)
+        if paused_until is not None:
+            # An edge goes on by itself when the pause ends: the stage begins again then.
+            again = ScheduledStage(state.stage, paused_until, throttle, block)
+            exempt_until = self.cover.exempt_until(at)
+            return Standing(Action.ACCEPT, 0, 0, stages, (again, *upcoming), paused_until, exempt_until)
         return Standing(strongest(throttle, block), throttle, block, stages, upcoming)
 
     # --- telling ---

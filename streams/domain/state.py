@@ -30,6 +30,13 @@ class Evidence(NamedTuple):
     observed_at: int
 
 
+class Override(NamedTuple):
+    """A build to judge a server as, until a moment (UTC milliseconds) or until a higher stamp is seen."""
+
+    build: Build
+    ends_at: int
+
+
 @dataclass(slots=True)
 class ServerEnforcement:
     """The state of one server; all moments in UTC milliseconds.
@@ -70,6 +77,7 @@ class ServerEnforcement:
     verdict_issued_at: int = 0
     reported_at: int = 0
     is_report_due: bool = False
+    override: Override | None = None
 
     @property
     def finding(self) -> Finding:

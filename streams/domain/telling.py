@@ -23,6 +23,8 @@ class Standing(NamedTuple):
     block_minutes_per_hour: int
     stages: tuple[ScheduledStage, ...]
     upcoming: tuple[ScheduledStage, ...]
+    paused_until: int | None = None
+    exempt_until: int | None = None
 
 
 def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, at: int) -> Verdict:
@@ -52,7 +54,7 @@ def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, a
         detected_at=state.detected_at,
         effective_at=at,
         schedule=standing.upcoming,
-        paused_until=None,
+        paused_until=standing.paused_until,
         smtp_reply_throttle=reply(Action.THROTTLE, standing.throttle_minutes_per_hour),
         smtp_reply_block=reply(Action.BLOCK, standing.block_minutes_per_hour),
         evidence=state.evidence,
@@ -89,6 +91,11 @@ def _words(state: ServerEnforcement, standing: Standing, kind: NotificationKind)
             return (
                 f"Exchange server {state.server} is accepted again",
                 f"{state.judgement.reason} Its mail is neither throttled nor blocked.",
+            )
+        case NotificationKind.OVERRIDE_ENDED:
+            return (
+                f"Exchange server {state.server} is judged as the build that it shows again",
+                "The override has expired, or a higher build was seen.",
             )
         case _:
             return (
@@ -153,17 +160,22 @@ def notification_of(
         throttle_minutes_per_hour=throttle,
         block_minutes_per_hour=block,
         detected_at=state.detected_at,
+        paused_until=standing.paused_until,
         policy_id=state.policy_id,
         policy_version=state.policy_version,
         cves=judged.cves,
     )
 
 
-def status_of(state: ServerEnforcement, action: Action) -> ServerStatus:
+def status_of(state: ServerEnforcement, standing: Standing) -> ServerStatus:
     """One word for where a server stands; what the edge does outranks that it has not been seen for a while."""
-    if state.is_in_episode and action is Action.BLOCK:
+    if state.is_in_episode and standing.exempt_until is not None:
+        return ServerStatus.EXEMPT
+    if state.is_in_episode and standing.paused_until is not None:
+        return ServerStatus.PAUSED
+    if state.is_in_episode and standing.action is Action.BLOCK:
         return ServerStatus.BLOCKED
-    if state.is_in_episode and action is Action.THROTTLE:
+    if state.is_in_episode and standing.action is Action.THROTTLE:
         return ServerStatus.THROTTLED
     if state.has_vanished:
         return ServerStatus.VANISHED
@@ -197,7 +209,7 @@ def report_of(state: ServerEnforcement, standing: Standing, catalogue: Catalogue
         would_be=judged.would_be,
         reason=judged.reason,
         stage=state.stage,
-        status=status_of(state, standing.action),
+        status=status_of(state, standing),
         action=standing.action,
         first_seen_at=state.first_seen_at,
         last_seen_at=state.last_seen_at,
@@ -220,10 +232,10 @@ def report_of(state: ServerEnforcement, standing: Standing, catalogue: Catalogue
         connector_type=state.connector_type,
         source_ip=state.source_ip,
         evidence=state.evidence,
-        paused_until=None,
-        exempt_until=None,
-        override_build=None,
-        override_until=None,
+        paused_until=standing.paused_until,
+        exempt_until=standing.exempt_until,
+        override_build=state.override.build if state.override else None,
+        override_until=state.override.ends_at if state.override else None,
         schedule=standing.upcoming,
         verdict_revision=state.revision,
         policy_id=state.policy_id,

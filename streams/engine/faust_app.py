@@ -200,7 +200,10 @@ class BatchApp(faust.App):
         writer = self.writers.get(event.message.partition)
         if writer is not None and generation == self.generation:
             writer.take(
-                [Record(row.offset, row.timestamp, row.key, row.value, tuple(row.headers or ())) for row in records]
+                [
+                    Record(self.source, row.offset, row.timestamp, row.key, row.value, tuple(row.headers or ()))
+                    for row in records
+                ]
             )
 
     async def acquire(self, partitions: set[int]) -> None:

@@ -5,7 +5,9 @@
 2. Restore: the changelog is read with read_committed from the position stored locally to its end. Positions pass
    transaction markers, offsets of records do not.
 3. Process: records at or below the marker in the state are skipped; a record that cannot be processed becomes a
-   dead letter.
+   dead letter. A second input (the side topic, same partitions) is merged by time: its record goes before one of the
+   source that is not older. Reading the side topic here, by assignment, keeps both partitions in one place whatever
+   the group's assignor does.
 4. Commit: outputs, changed state, marker and consumer offset in one transaction.
 5. Store: the same changes in one local write batch, after the commit, so that the store never knows more than Kafka.
 6. Tick: due timers run between batches, as a unit of work like any other.
@@ -16,7 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,18 +32,28 @@ log = logging.getLogger(__name__)
 
 MARKER = b"\0source-offset"
 """State row: the last source offset that the state contains; travels in the changelog."""
+SIDE_MARKER = b"\0side-offset"
+"""State row: the last offset of the side topic that the state contains."""
 POSITION = b"\0changelog-position"
 """Local row: the changelog position up to which the store is filled; never leaves the machine."""
 UNIT_BYTES = 4 << 20
 """A unit of work is cut, between two records, when its changes and outputs exceed this."""
 UNIT_TIMERS = 1_000
 """Timers that fire in one unit of work."""
+SIDE_RECORDS = 10_000
+"""Records of the side topic that are read ahead."""
 KAFKA_BATCH_BYTES = 900_000
 """Below the broker's default `message.max.bytes` of 1 MiB, headers of the batch included."""
 MAX_REQUEST_BYTES = 20 << 20
 """A dead letter may hold a record as large as the source topic took."""
 
 _partitioner = DefaultPartitioner()
+
+
+def kafka_partition(key: bytes, partitions: int) -> int:
+    """The partition that Kafka's default partitioner gives a key."""
+    every = list(range(partitions))
+    return int(_partitioner(key, every, every))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +64,73 @@ class PartitionConfig:
     app_id: str
     group: str
     source: str
+    side: str
     changelog: str
-    dead_letters: str
     tick_seconds: float = 1.0
     transaction_timeout_seconds: float = 60.0
+
+
+class SideInput:
+    """Reads the side topic of one partition ahead of its writer."""
+
+    def __init__(self, bootstrap: str, partition: TopicPartition, start: int, wake: Callable[[], None]) -> None:
+        self.waiting: deque[Record] = deque()
+        self.is_at_end = False
+        self._bootstrap, self._partition, self._start, self._wake = bootstrap, partition, start, wake
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        """Begin to read."""
+        self._consumer = consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=100,
+        )
+        await consumer.start()
+        consumer.assign([self._partition])
+        consumer.seek(self._partition, self._start)
+        self._task = asyncio.create_task(self._read(consumer))
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        tp = self._partition
+        while True:
+            if len(self.waiting) >= SIDE_RECORDS:
+                await asyncio.sleep(0.05)
+                continue
+            fetched = await consumer.getmany(tp, timeout_ms=200)
+            for row in fetched.get(tp, ()):
+                self.waiting.append(
+                    Record(tp.topic, row.offset, row.timestamp, row.key, row.value, tuple(row.headers or ()))
+                )
+            end = consumer.highwater(tp)
+            self.is_at_end = end is not None and await consumer.position(tp) >= end
+            if fetched:
+                self._wake()
+            self._changed.set()
+
+    async def known(self) -> None:
+        """Wait until the next record is here, or there is none."""
+        while not self.waiting and not self.is_at_end:
+            self._changed.clear()
+            self.check()
+            await self._changed.wait()
+
+    def check(self) -> None:
+        """Raise what ended the reading."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+
+    async def stop(self) -> None:
+        """End the reading."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._consumer is not None:
+            await self._consumer.stop()
 
 
 class PartitionWriter:
@@ -73,11 +149,12 @@ class PartitionWriter:
         self._open_store, self._new_processor = open_store, processor
         self._is_caught_up, self._reached = is_caught_up, reached
         self._inbox: asyncio.Queue[list[Record]] = asyncio.Queue()
+        self._side: SideInput | None = None
         self._in_flight = 0
         self._task: asyncio.Task[None] | None = None
         self._producer: AIOKafkaProducer | None = None
         self._store: StateStore | None = None
-        self._marker = -1
+        self._markers = {config.source: -1, config.side: -1}
         self.restored = 0
         self.commits = 0
         self.ticked_to: int | None = None
@@ -107,6 +184,8 @@ class PartitionWriter:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        if self._side is not None:
+            await self._side.stop()
         if self._producer is not None:
             await self._producer.stop()
         if self._store is not None:
@@ -120,8 +199,16 @@ class PartitionWriter:
         self._store = store = self._open_store()
         await self._restore(store)
         self._reached("restored")
-        marker = store.get(MARKER)
-        self._marker = int(marker) if marker else -1
+        for topic, row in ((self.config.source, MARKER), (self.config.side, SIDE_MARKER)):
+            marker = store.get(row)
+            self._markers[topic] = int(marker) if marker else -1
+        self._side = side = SideInput(
+            self.config.bootstrap,
+            TopicPartition(self.config.side, self.partition),
+            self._markers[self.config.side] + 1,
+            lambda: self._inbox.put_nowait([]),
+        )
+        await side.start()
         processor = self._new_processor()
         while True:
             try:
@@ -129,11 +216,15 @@ class PartitionWriter:
                     records = await self._inbox.get()
             except TimeoutError:
                 records = []
+            side.check()
             if records:
-                await self._process(producer, store, processor, records)
+                await self._process(producer, store, processor, side, records)
                 self._in_flight -= 1
             if self._inbox.empty():
-                await self._tick(producer, store, processor)
+                is_at_end = self._is_caught_up(self.partition)
+                if is_at_end and side.waiting:
+                    await self._process(producer, store, processor, side, ())
+                await self._tick(producer, store, processor, is_at_end and side.is_at_end)
 
     async def _fence(self) -> AIOKafkaProducer:
         config = self.config
@@ -191,42 +282,58 @@ class PartitionWriter:
     # --- units of work ---
 
     async def _process(
-        self, producer: AIOKafkaProducer, store: StateStore, processor: Processor, records: Iterable[Record]
+        self,
+        producer: AIOKafkaProducer,
+        store: StateStore,
+        processor: Processor,
+        side: SideInput,
+        records: Sequence[Record],
     ) -> None:
-        view, last = View(store), None
+        """Process a batch with what of the side topic goes before it; without records, all that waits there."""
+        view, done = View(store), dict[str, int]()
         for record in records:
-            if record.offset <= self._marker:
+            if record.offset <= self._markers[record.topic]:
                 continue
-            try:
-                processor.on_record(view, record)
-            except StoreError:
-                raise
-            except Exception as error:
-                view.drop()
-                view.emit(self._dead_letter(record, error))
-            view.accept()
-            last = record.offset
+            moment = processor.moment_of(record)
+            await side.known()
+            while side.waiting and processor.moment_of(side.waiting[0]) <= moment:
+                self._apply(view, processor, side.waiting.popleft(), done)
+            self._apply(view, processor, record, done)
             if view.size_bytes > UNIT_BYTES:
-                await self._commit(producer, store, view, last)
-                view = View(store)
-        if last is not None and last > self._marker:
-            await self._commit(producer, store, view, last)
+                await self._commit(producer, store, view, done)
+                view, done = View(store), {}
+        while not records and side.waiting:
+            self._apply(view, processor, side.waiting.popleft(), done)
+        if done:
+            await self._commit(producer, store, view, done)
+
+    def _apply(self, view: View, processor: Processor, record: Record, done: dict[str, int]) -> None:
+        try:
+            processor.on_record(view, record)
+        except StoreError:
+            raise
+        except Exception as error:
+            view.drop()
+            view.emit(self._dead_letter(record, error))
+        view.accept()
+        done[record.topic] = record.offset
 
     def _dead_letter(self, record: Record, error: Exception) -> Output:
         reason = f"{type(error).__name__}: {error}"[:1000]
-        log.warning("dead letter %s-%d@%d: %s", self.config.source, self.partition, record.offset, reason)
+        log.warning("dead letter %s-%d@%d: %s", record.topic, self.partition, record.offset, reason)
         about = {
             "error": reason,
-            "source.topic": self.config.source,
+            "source.topic": record.topic,
             "source.partition": str(self.partition),
             "source.offset": str(record.offset),
             "source.timestamp": str(record.timestamp),
         }
         headers = tuple((name, value.encode("utf-8", "replace")) for name, value in about.items())
-        return Output(self.config.dead_letters, record.key, record.value, (*record.headers, *headers))
+        return Output(f"{record.topic}.dlq", record.key, record.value, (*record.headers, *headers))
 
-    async def _tick(self, producer: AIOKafkaProducer, store: StateStore, processor: Processor) -> None:
-        is_caught_up = self._is_caught_up(self.partition)
+    async def _tick(
+        self, producer: AIOKafkaProducer, store: StateStore, processor: Processor, is_caught_up: bool
+    ) -> None:
         moment = processor.tick_moment(is_caught_up)
         if moment is None:
             return
@@ -235,17 +342,18 @@ class PartitionWriter:
             has_more = processor.on_tick(view, moment, UNIT_TIMERS)
             view.accept()
             if view.changes or view.outputs:
-                await self._commit(producer, store, view, None)
+                await self._commit(producer, store, view, {})
             if not has_more:
                 break
         if is_caught_up:
             self.ticked_to = moment
 
-    async def _commit(self, producer: AIOKafkaProducer, store: StateStore, view: View, offset: int | None) -> None:
+    async def _commit(self, producer: AIOKafkaProducer, store: StateStore, view: View, done: Mapping[str, int]) -> None:
         self._reached("decided")
         changes = dict(view.changes)
-        if offset is not None:
-            changes[MARKER] = b"%d" % offset
+        for topic, row in ((self.config.source, MARKER), (self.config.side, SIDE_MARKER)):
+            if topic in done:
+                changes[row] = b"%d" % done[topic]
         await producer.begin_transaction()
         self._reached("begun")
         sent = await self._send(producer, view.outputs)
@@ -255,9 +363,9 @@ class PartitionWriter:
             await future
         ends = [await future for future in logged]
         self._reached("sent")
-        if offset is not None:
-            source = TopicPartition(self.config.source, self.partition)
-            await producer.send_offsets_to_transaction({source: offset + 1}, self.config.group)
+        if done:
+            offsets = {TopicPartition(topic, self.partition): offset + 1 for topic, offset in done.items()}
+            await producer.send_offsets_to_transaction(offsets, self.config.group)
             self._reached("offsets-sent")
         await producer.commit_transaction()
         self._reached("committed")
@@ -265,8 +373,7 @@ class PartitionWriter:
         if ends and ends[-1].offset >= 0:
             changes[POSITION] = b"%d" % (ends[-1].offset + 1)
         store.write(changes)
-        if offset is not None:
-            self._marker = offset
+        self._markers.update(done)
         self.commits += 1
         self._reached("stored")
 

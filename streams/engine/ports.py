@@ -14,8 +14,9 @@ class StoreError(Exception):
 
 
 class Record(NamedTuple):
-    """One record of the source partition as it was fetched; `timestamp` in UTC milliseconds."""
+    """One record as it was fetched; `timestamp` in UTC milliseconds."""
 
+    topic: str
     offset: int
     timestamp: int
     key: bytes | None
@@ -81,6 +82,15 @@ class View:
         """Write a record when the unit commits."""
         self._outputs.append(output)
 
+    def keys(self, prefix: bytes) -> list[bytes]:
+        """The keys that begin with `prefix`, in order, what the unit wrote included."""
+        found = {key for key, _ in self.store.scan(prefix, prefix + b"\xff" * 8)}
+        for changes in (self.changes, self._changes):
+            for key, value in changes.items():
+                if key.startswith(prefix):
+                    (found.discard if value is None else found.add)(key)
+        return sorted(found)
+
     def drop(self) -> None:
         """Forget what was done since the last `accept`."""
         self._changes, self._outputs = {}, []
@@ -97,8 +107,11 @@ class View:
 class Processor(Protocol):
     """The code of one partition; synchronous and without effects but those on the view."""
 
+    def moment_of(self, record: Record) -> int:
+        """When a record happened, UTC milliseconds, by which the inputs are merged; 0 where it does not say."""
+
     def on_record(self, view: View, record: Record) -> None:
-        """Process one record; any error but `StoreError` makes it a dead letter."""
+        """Process one record of either input; any error but `StoreError` makes it a dead letter."""
 
     def tick_moment(self, is_caught_up: bool) -> int | None:
         """Up to which moment (UTC milliseconds) timers may fire now, None for not at all."""

@@ -16,14 +16,16 @@ from aiokafka import AIOKafkaProducer
 
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import read_policy
-from streams.adapters.records import parse_moment, to_record
+from streams.adapters.records import command_of, command_record, parse_moment, to_record
 from streams.adapters.schemas import TOPICS
 from streams.adapters.topics import create_topics
 from streams.cli.simulate import read_connection
+from streams.domain.commands import CommandKind
 from streams.domain.connection import DAY_MS, MalformedError
 from streams.domain.rules import Rulebook
 from streams.domain.verdict import iso
-from streams.replay import Collected, collect, produce_feed, replay, run_workers, start_worker
+from streams.engine.partition import kafka_partition
+from streams.replay import Collected, collect, produce_commands, produce_feed, replay, run_workers, start_worker
 from streams.settings import Settings
 from streams.simulation import simulate
 
@@ -64,22 +66,56 @@ def make_feed(seed: int, connections: int = 600) -> list[bytes]:
     return lines
 
 
-def expected(lines: list[bytes]) -> tuple[list[Any], list[Any], list[Any], int]:
+def make_commands(seed: int, count: int = 40) -> list[bytes]:
+    """Pauses, cancels, exceptions, overrides, refused and malformed ones, over the time of the feed."""
+    chance = random.Random(seed + 1000)
+    lines = []
+    for number in range(count):
+        tenant = chance.randrange(8)
+        issued_at = START + number * 95 * DAY_MS // count + chance.randrange(DAY_MS)
+        lines.append(
+            orjson.dumps(
+                {
+                    "command_id": f"{seed}-{number - (chance.random() < 0.1)}",
+                    "tenant_id": f"tenant-{tenant}",
+                    "issued_at": iso(issued_at),
+                    "issued_by": "admin",
+                    "role": chance.choice(("TENANT_ADMIN", "OPERATOR", "OPERATOR")),
+                    "kind": chance.choice([*CommandKind, "PAUSE_CREATE", "PAUSE_CANCEL"]),
+                    "days": chance.choice((1, 5, 20, 60, 91, None)),
+                    "server": f"mx{chance.randrange(5)}.tenant-{tenant}.example",
+                    "owner": "mail",
+                    "reason": "moving",
+                    "build": "15.1.2507.61",
+                    "expires_at": iso(issued_at + chance.randrange(1, 60) * DAY_MS),
+                }
+            )
+        )
+    return [*lines, b'{"command_id": "x", "days": 1.5}']
+
+
+def expected(lines: list[bytes], commands: list[bytes]) -> tuple[list[Any], list[Any], list[Any], int, list[Any]]:
     rulebook = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
     refused: list[MalformedError] = []
-    results = simulate((partial(read_connection, line) for line in lines), rulebook, UNTIL, refused.append)
-    servers = [to_record(results.servers[key]) for key in sorted(results.servers)]
-    return (
-        [to_record(v) for v in results.verdicts],
-        [to_record(n) for n in results.notifications],
-        servers,
-        len(refused),
+    given = []
+    for line in commands:
+        try:
+            given.append(command_of(command_record(line)))
+        except MalformedError as error:
+            refused.append(error)
+    readers = (partial(read_connection, line) for line in lines)
+    results = simulate(
+        readers, rulebook, UNTIL, refused.append, given, lambda tenant: kafka_partition(tenant.encode(), 3)
     )
+    servers = [to_record(results.servers[key]) for key in sorted(results.servers)]
+    verdicts, notifications = map(to_record, results.verdicts), map(to_record, results.notifications)
+    return list(verdicts), list(notifications), servers, len(refused), [to_record(row) for row in results.audit]
 
 
-def check(found: Collected, lines: list[bytes]) -> None:
+def check(found: Collected, lines: list[bytes], commands: list[bytes]) -> None:
     """Compare with the fold of the pure core: same records, each once, in order per server."""
-    verdicts, notifications, servers, refused = expected(lines)
+    verdicts, notifications, servers, refused, audit = expected(lines, commands)
+    assert sorted(found.audit, key=lambda row: row["audit_id"]) == sorted(audit, key=lambda row: row["audit_id"])
     assert Counter(row["verdict_id"] for row in found.verdicts) == Counter(row["verdict_id"] for row in verdicts)
     assert Counter(row["notification_id"] for row in found.notifications) == Counter(
         row["notification_id"] for row in notifications
@@ -102,13 +138,16 @@ def check(found: Collected, lines: list[bytes]) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("seed", "workers"), [(1, 1), (2, 2), (3, 3)])
 def test_invariant_1_replay_gives_what_simulate_gives(settings: Settings, seed: int, workers: int) -> None:
-    lines = make_feed(seed)
-    check(asyncio.run(replay(settings, lines, UNTIL, workers)), lines)
+    lines, commands = make_feed(seed), make_commands(seed)
+    check(asyncio.run(replay(settings, lines, UNTIL, workers, commands=commands)), lines, commands)
 
 
-async def crash_and_finish(settings: Settings, lines: list[bytes], crash_at: str, wipes: bool) -> Collected:
+async def crash_and_finish(
+    settings: Settings, lines: list[bytes], commands: list[bytes], crash_at: str, wipes: bool
+) -> Collected:
     await create_topics(settings)
     await produce_feed(settings, lines)
+    await produce_commands(settings, commands)
     process = await start_worker(replace(settings, crash_at=crash_at), UNTIL)
     assert await process.wait() == SIGKILLED
     if wipes:
@@ -133,8 +172,9 @@ async def crash_and_finish(settings: Settings, lines: list[bytes], crash_at: str
     ],
 )
 def test_invariant_6_a_worker_killed_at_any_point_loses_and_doubles_nothing(settings: Settings, crash_at: str) -> None:
-    lines = make_feed(11)
-    check(asyncio.run(crash_and_finish(settings, lines, crash_at, wipes=crash_at == "committed:3")), lines)
+    lines, commands = make_feed(11), make_commands(11)
+    found = asyncio.run(crash_and_finish(settings, lines, commands, crash_at, wipes=crash_at == "committed:3"))
+    check(found, lines, commands)
 
 
 @pytest.mark.timeout(120)
@@ -153,7 +193,7 @@ def test_a_second_worker_takes_over_from_a_killed_one(settings: Settings) -> Non
         await run_workers(settings, UNTIL, 1)
         return await collect(settings)
 
-    check(asyncio.run(scenario()), lines)
+    check(asyncio.run(scenario()), lines, [])
 
 
 @pytest.mark.timeout(120)
@@ -194,7 +234,7 @@ def test_poison_goes_whole_to_the_dead_letters_and_the_worker_goes_on(settings: 
         return await collect(settings)
 
     found = asyncio.run(scenario())
-    verdicts, _, _, refused = expected(lines)
+    verdicts, _, _, refused, _ = expected(lines, [])
     assert len(found.verdicts) == len(verdicts)
     assert len(found.dead_letters) == refused + len(poison)
     assert max(len(letter["value"]) for letter in found.dead_letters) == 10_000_005

@@ -1,0 +1,342 @@
+"""Administrator commands: what each asks for, when it is refused, and what it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from streams.domain.build import Build, parse_build
+from streams.domain.connection import DAY_MS, MalformedError, check_moment, check_tenant
+from streams.domain.notification import AdminNotification, NotificationKind, Severity, notification_id
+from streams.domain.pauses import (
+    ExceptionGrant,
+    QuotaError,
+    TenantEnforcement,
+    cancel_pause,
+    grant,
+    pause_server,
+    pause_tenant,
+    revoke,
+    running,
+    year_of,
+)
+from streams.domain.rules import Rulebook
+from streams.domain.verdict import NAMESPACE, iso
+
+ENDING_DAYS = 3
+"""How long before its end a pause is announced to end."""
+
+
+class CommandKind(StrEnum):
+    """What a command asks for; UNKNOWN is a kind that this version does not have."""
+
+    PAUSE_CREATE = "PAUSE_CREATE"
+    PAUSE_CANCEL = "PAUSE_CANCEL"
+    PAUSE_SERVER = "PAUSE_SERVER"
+    EXCEPTION_GRANT = "EXCEPTION_GRANT"
+    EXCEPTION_REVOKE = "EXCEPTION_REVOKE"
+    OVERRIDE_BUILD = "OVERRIDE_BUILD"
+    UNKNOWN = "UNKNOWN"
+
+
+class Role(StrEnum):
+    """Who gives a command."""
+
+    TENANT_ADMIN = "TENANT_ADMIN"
+    OPERATOR = "OPERATOR"
+
+
+class CommandOutcome(StrEnum):
+    """How a command ended."""
+
+    ACCEPTED = "ACCEPTED"
+    REFUSED = "REFUSED"
+
+
+_OPERATOR_ONLY = (CommandKind.EXCEPTION_GRANT, CommandKind.EXCEPTION_REVOKE, CommandKind.OVERRIDE_BUILD)
+
+
+@dataclass(frozen=True, slots=True)
+class AdminCommand:
+    """A command; moments in UTC milliseconds, `days` of 24 hours."""
+
+    command_id: str
+    tenant_id: str
+    issued_at: int
+    issued_by: str
+    role: Role
+    kind: CommandKind
+    days: int | None = None
+    server: str | None = None
+    owner: str | None = None
+    reason: str | None = None
+    build: str | None = None
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """A command with its outcome; `before` and `after` hold what covers its subject, as JSON."""
+
+    audit_id: str
+    command_id: str | None
+    tenant_id: str
+    kind: CommandKind
+    outcome: CommandOutcome
+    reason: str | None
+    issued_by: str
+    occurred_at: int
+    quota_left_days: int | None
+    before: str | None
+    after: str | None
+
+
+class RefusedError(ValueError):
+    """A command that changes nothing; the message names the field, the value and the rule."""
+
+
+@dataclass(slots=True)
+class CommandDecision:
+    """The tenant's next state, what to emit, and which servers it touches (`server` None: all of the tenant)."""
+
+    tenant: TenantEnforcement
+    audit: AuditRecord | None = None
+    notifications: list[AdminNotification] = field(default_factory=list)
+    touches: bool = False
+    server: str | None = None
+    override: tuple[Build, int] | None = None
+
+
+def check_command(command: AdminCommand, key: bytes | None = None, now_ms: int | None = None) -> None:
+    """Refuse a command that cannot be attributed to a tenant and a moment; all else is refused with an audit record.
+
+    Raises:
+        MalformedError: names the field, the value and the rule.
+    """
+    check_tenant(command.tenant_id)
+    if key is not None and key != command.tenant_id.encode():
+        raise MalformedError(f"key: {key[:80]!r}: must be the record's tenant_id {command.tenant_id!r}")
+    check_moment("issued_at", command.issued_at, now_ms)
+    if not 1 <= len(command.command_id) <= 255:
+        raise MalformedError(f"command_id: {command.command_id[:80]!r}: must be 1 to 255 characters")
+
+
+def obey(
+    tenant: TenantEnforcement, command: AdminCommand, is_known_server: bool, rulebook: Rulebook
+) -> CommandDecision:
+    """Carry out one command. A command id seen before changes and emits nothing."""
+    mark = int.from_bytes(hashlib.blake2b(command.command_id.encode(), digest_size=8).digest(), "big", signed=True)
+    if mark in tenant.seen_commands:
+        return CommandDecision(tenant)
+    at = command.issued_at
+    decision = advance_tenant(tenant, at)
+    before = replace(decision.tenant, seen_commands=(*tenant.seen_commands, mark))
+    decision.tenant = before
+    kind, reason = NotificationKind.COMMAND_REFUSED, None
+    try:
+        _check(command, is_known_server, rulebook)
+        kind = _apply(decision, command, rulebook)
+    except (RefusedError, QuotaError) as refused:
+        reason = str(refused)
+        decision.tenant = before
+    quota = rulebook.policy_at(at).pause_days_per_year
+    left = quota - decision.tenant.used_days(year_of(at))
+    decision.audit = AuditRecord(
+        audit_id=str(uuid.uuid5(NAMESPACE, f"audit/{command.tenant_id}/{command.command_id}")),
+        command_id=command.command_id,
+        tenant_id=command.tenant_id,
+        kind=command.kind,
+        outcome=CommandOutcome.REFUSED if reason else CommandOutcome.ACCEPTED,
+        reason=reason or command.reason,
+        issued_by=command.issued_by,
+        occurred_at=at,
+        quota_left_days=left,
+        before=_shown(before, command.server),
+        after=_shown(decision.tenant, command.server),
+    )
+    decision.notifications.append(_told(kind, decision.tenant, command, at, left, reason))
+    return decision
+
+
+def _check(command: AdminCommand, is_known_server: bool, rulebook: Rulebook) -> None:
+    kind, server = command.kind, command.server
+    if kind is CommandKind.UNKNOWN:
+        raise RefusedError("kind: UNKNOWN: is no command of this version")
+    if kind in _OPERATOR_ONLY and command.role is not Role.OPERATOR:
+        raise RefusedError(f"role: {command.role.value}: {kind.value} is for operators only")
+    if server is None and kind not in (CommandKind.PAUSE_CREATE, CommandKind.PAUSE_CANCEL):
+        raise RefusedError(f"server: null: {kind.value} needs a server")
+    if server is not None and not is_known_server:
+        raise RefusedError(f"server: {server!r:.120}: is not known")
+    if kind in (CommandKind.PAUSE_CREATE, CommandKind.PAUSE_SERVER):
+        quota = rulebook.policy_at(command.issued_at).pause_days_per_year
+        if command.days is None or not 1 <= command.days <= quota:
+            raise RefusedError(f"days: {command.days}: must be 1 to {quota}")
+    if kind in (CommandKind.EXCEPTION_GRANT, CommandKind.OVERRIDE_BUILD):
+        needed = ("owner", "reason") if kind is CommandKind.EXCEPTION_GRANT else ("reason",)
+        for name in needed:
+            if not getattr(command, name):
+                raise RefusedError(f"{name}: {getattr(command, name)!r}: {kind.value} needs one")
+        if command.expires_at is None or command.expires_at <= command.issued_at:
+            shown = iso(command.expires_at) if command.expires_at is not None else None
+            raise RefusedError(f"expires_at: {shown}: must be after issued_at ({iso(command.issued_at)})")
+        try:
+            check_moment("expires_at", command.expires_at, None)
+        except MalformedError as error:
+            raise RefusedError(str(error)) from None
+
+
+def _apply(decision: CommandDecision, command: AdminCommand, rulebook: Rulebook) -> NotificationKind:
+    tenant, at, server = decision.tenant, command.issued_at, command.server
+    quota = rulebook.policy_at(at).pause_days_per_year
+    decision.touches, decision.server = True, server
+    match command.kind:
+        case CommandKind.PAUSE_CREATE:
+            decision.server = None
+            decision.tenant = pause_tenant(tenant, at, command.days or 0, quota)
+            extends = running(tenant.pauses, at) is not None
+            return NotificationKind.PAUSE_EXTENDED if extends else NotificationKind.PAUSE_STARTED
+        case CommandKind.PAUSE_SERVER:
+            decision.tenant = pause_server(tenant, server or "", at, command.days or 0, quota)
+            extends = running(tenant.server_pauses.get(server or "", ()), at) is not None
+            return NotificationKind.PAUSE_EXTENDED if extends else NotificationKind.PAUSE_STARTED
+        case CommandKind.PAUSE_CANCEL:
+            changed = cancel_pause(tenant, server, at)
+            if changed is None:
+                raise RefusedError(f"server: {server!r}: no pause runs at {iso(at)}")
+            decision.tenant = changed
+            return NotificationKind.PAUSE_CANCELLED
+        case CommandKind.EXCEPTION_GRANT:
+            granted = ExceptionGrant(at, command.expires_at or at, command.owner or "", command.reason or "")
+            decision.tenant = grant(tenant, server or "", granted)
+            return NotificationKind.EXCEPTION_GRANTED
+        case CommandKind.EXCEPTION_REVOKE:
+            changed = revoke(tenant, server or "", at)
+            if changed is None:
+                raise RefusedError(f"server: {server!r}: no exception holds at {iso(at)}")
+            decision.tenant = changed
+            return NotificationKind.EXCEPTION_REVOKED
+        case _:
+            decision.override = (_existing_build(command.build, rulebook), command.expires_at or at)
+            return NotificationKind.OVERRIDE_APPLIED
+
+
+def _existing_build(text: str | None, rulebook: Rulebook) -> Build:
+    try:
+        build = rulebook.catalogue.canonical(parse_build(text or ""))
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
+    release = rulebook.catalogue.at_least(build)
+    if release is None or release.build != build:
+        raise RefusedError(f"build: {build}: is not in the catalogue")
+    return build
+
+
+def _shown(tenant: TenantEnforcement, server: str | None) -> str:
+    """What covers the subject of a command, as JSON."""
+    pauses = tenant.pauses if server is None else tenant.server_pauses.get(server, ())
+    shown: dict[str, object] = {
+        "pauses": [{"starts_at": iso(pause.starts_at), "ends_at": iso(pause.ends_at)} for pause in pauses]
+    }
+    if server is not None:
+        shown["exceptions"] = [
+            {"starts_at": iso(item.starts_at), "ends_at": iso(item.ends_at), "owner": item.owner}
+            for item in tenant.exceptions.get(server, ())
+        ]
+    return json.dumps(shown, separators=(",", ":"))
+
+
+# --- time ---
+
+
+def tenant_timers(tenant: TenantEnforcement) -> Iterator[tuple[int, NotificationKind, str, int]]:
+    """What is still to be told of pauses and exceptions, as (due, kind, server or "", end)."""
+    owners = [("", tenant.pauses), *tenant.server_pauses.items()]
+    for server, pauses in owners:
+        for pause in pauses:
+            announced = pause.ends_at - ENDING_DAYS * DAY_MS
+            if announced > max(tenant.clock_at, pause.starts_at):
+                yield announced, NotificationKind.PAUSE_ENDING, server, pause.ends_at
+            if pause.ends_at > tenant.clock_at:
+                yield pause.ends_at, NotificationKind.PAUSE_ENDED, server, pause.ends_at
+    for server, grants in tenant.exceptions.items():
+        for item in grants:
+            if item.ends_at > tenant.clock_at:
+                yield item.ends_at, NotificationKind.EXCEPTION_EXPIRED, server, item.ends_at
+
+
+def advance_tenant(tenant: TenantEnforcement, until: int) -> CommandDecision:
+    """Tell what is due at or before `until`, in due order."""
+    decision = CommandDecision(tenant)
+    for due, kind, server, ends_at in sorted(tenant_timers(tenant)):
+        if due <= until:
+            decision.notifications.append(_told_of_time(kind, tenant.tenant_id, server or None, due, ends_at))
+    decision.tenant = replace(tenant, clock_at=max(tenant.clock_at, until))
+    return decision
+
+
+_TITLES = {
+    NotificationKind.PAUSE_STARTED: "Enforcement is paused",
+    NotificationKind.PAUSE_EXTENDED: "The pause of enforcement is extended",
+    NotificationKind.PAUSE_CANCELLED: "The pause of enforcement is cancelled",
+    NotificationKind.PAUSE_ENDING: "The pause of enforcement ends soon",
+    NotificationKind.PAUSE_ENDED: "The pause of enforcement has ended",
+    NotificationKind.EXCEPTION_GRANTED: "An exception is granted",
+    NotificationKind.EXCEPTION_REVOKED: "An exception is revoked",
+    NotificationKind.EXCEPTION_EXPIRED: "An exception has expired",
+    NotificationKind.OVERRIDE_APPLIED: "A server is judged as another build",
+    NotificationKind.COMMAND_REFUSED: "A command is refused",
+}
+
+
+def _title(kind: NotificationKind, server: str | None) -> str:
+    return f"{_TITLES[kind]}{f' for {server}' if server else ''}"
+
+
+def _told_of_time(
+    kind: NotificationKind, tenant_id: str, server: str | None, due: int, ends_at: int
+) -> AdminNotification:
+    verb = "ends" if kind is NotificationKind.PAUSE_ENDING else "ended"
+    return AdminNotification(
+        notification_id=notification_id(kind, tenant_id, server, due, str(ends_at)),
+        kind=kind,
+        severity=Severity.WARNING,
+        tenant_id=tenant_id,
+        server=server,
+        occurred_at=due,
+        title=_title(kind, server),
+        text=f"It {verb} at {iso(ends_at)}; enforcement goes on where it stopped.",
+        paused_until=ends_at,
+    )
+
+
+def _told(
+    kind: NotificationKind,
+    tenant: TenantEnforcement,
+    command: AdminCommand,
+    at: int,
+    left: int,
+    refused: str | None,
+) -> AdminNotification:
+    server = command.server
+    until = tenant.cover_of(server or "").until(at)
+    text = refused or command.reason or f"By {command.issued_by}."
+    if refused is None and until is not None:
+        text += f" Until {iso(until)}."
+    return AdminNotification(
+        notification_id=notification_id(kind, command.tenant_id, server, at, command.command_id),
+        kind=kind,
+        severity=Severity.WARNING if refused else Severity.INFO,
+        tenant_id=command.tenant_id,
+        server=server,
+        occurred_at=at,
+        title=_title(kind, server),
+        text=text,
+        paused_until=until,
+        quota_left_days=left,
+        command_id=command.command_id,
+    )

@@ -1,0 +1,113 @@
+"""Connections, commands and clock ticks on many servers, whatever keeps their states.
+
+Before a command of time `t` every timer of the servers that it touches, due at or before `t`, fires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from streams.domain.commands import AdminCommand, AuditRecord, advance_tenant, obey, tenant_timers
+from streams.domain.connection import InboundConnection
+from streams.domain.enforcement import Change, Decision, Emitted, Forgotten, decide, sight
+from streams.domain.notification import AdminNotification
+from streams.domain.pauses import NO_COVER, TenantEnforcement
+from streams.domain.report import ServerReport
+from streams.domain.rules import Rulebook
+from streams.domain.state import Override, ServerEnforcement
+from streams.domain.verdict import Verdict
+
+TENANT = ""
+"""Stands for the tenant itself where a due moment names a server."""
+
+
+class Repository(Protocol):
+    """Keeps states and takes what is emitted."""
+
+    def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
+        """The state of a server."""
+
+    def keep_server(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
+        """Keep a state and its next due moment; None forgets it."""
+
+    def forgotten_revision(self, tenant_id: str, server: str) -> int:
+        """The last verdict revision of a server that was forgotten, 0 for one that never was."""
+
+    def servers_of(self, tenant_id: str) -> Iterable[str]:
+        """The servers of a tenant, in order of their names."""
+
+    def tenant(self, tenant_id: str) -> TenantEnforcement | None:
+        """The state of a tenant, None without any command."""
+
+    def keep_tenant(self, tenant: TenantEnforcement, due_at: int | None) -> None:
+        """Keep a tenant's state and its next due moment."""
+
+    def emit(self, emitted: Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord) -> None:
+        """Take a record to write."""
+
+
+class Enforcer:
+    """Applies what happens to the states in a repository."""
+
+    def __init__(self, repository: Repository, rulebook: Rulebook) -> None:
+        self._repository, self._rulebook = repository, rulebook
+
+    def connection(self, connection: InboundConnection) -> None:
+        """Take a connection into account."""
+        event, tenant_id = sight(connection), connection.tenant_id
+        state, revision = self._state(tenant_id, event.server)
+        tenant = self._repository.tenant(tenant_id)
+        cover = tenant.cover_of(event.server) if tenant else NO_COVER
+        decision = decide(state, event, self._rulebook, connection.observed_at, revision, cover)
+        self._take(tenant_id, event.server, decision)
+
+    def command(self, command: AdminCommand) -> None:
+        """Carry out a command and change the servers that it touches."""
+        repository, tenant_id = self._repository, command.tenant_id
+        before = repository.tenant(tenant_id) or TenantEnforcement(tenant_id)
+        known = command.server is not None and repository.server(tenant_id, command.server) is not None
+        decision = obey(before, command, known, self._rulebook)
+        if decision.audit is None:
+            return
+        for notification in decision.notifications:
+            repository.emit(notification)
+        repository.emit(decision.audit)
+        self._keep_tenant(decision.tenant)
+        if not decision.touches:
+            return
+        servers = [decision.server] if decision.server is not None else list(repository.servers_of(tenant_id))
+        for server in servers:
+            state, revision = self._state(tenant_id, server)
+            override = Override(*decision.override) if decision.override else None
+            change = Change(decision.tenant.cover_of(server), override)
+            cover = before.cover_of(server)
+            at = command.issued_at
+            self._take(tenant_id, server, decide(state, None, self._rulebook, at, revision, cover, change))
+
+    def tick(self, tenant_id: str, server: str, due: int) -> None:
+        """Fire the timers of a server, or of the tenant itself, that are due at or before `due`."""
+        tenant = self._repository.tenant(tenant_id)
+        if server == TENANT:
+            if tenant is not None:
+                decision = advance_tenant(tenant, due)
+                for notification in decision.notifications:
+                    self._repository.emit(notification)
+                self._keep_tenant(decision.tenant)
+            return
+        state, revision = self._state(tenant_id, server)
+        cover = tenant.cover_of(server) if tenant else NO_COVER
+        self._take(tenant_id, server, decide(state, None, self._rulebook, due, revision, cover))
+
+    def _state(self, tenant_id: str, server: str) -> tuple[ServerEnforcement | None, int]:
+        state = self._repository.server(tenant_id, server)
+        return state, 0 if state else self._repository.forgotten_revision(tenant_id, server)
+
+    def _take(self, tenant_id: str, server: str, decision: Decision) -> None:
+        emitted: list[Emitted] = decision.emitted
+        for record in emitted:
+            self._repository.emit(record)
+        self._repository.keep_server(tenant_id, server, decision.state, decision.due_at)
+
+    def _keep_tenant(self, tenant: TenantEnforcement) -> None:
+        self._repository.keep_tenant(tenant, min((timer[0] for timer in tenant_timers(tenant)), default=None))

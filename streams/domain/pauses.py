@@ -1,0 +1,186 @@
+"""Pauses, exceptions and the yearly quota of one tenant.
+
+A pause lasts whole days of 24 hours from its command on. Each day counts in the UTC year in which it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from streams.domain.connection import DAY_MS
+from streams.domain.ladder import Standstill
+
+
+class Cover(NamedTuple):
+    """What stands between one server and enforcement."""
+
+    pauses: tuple[Standstill, ...] = ()
+    exceptions: tuple[Standstill, ...] = ()
+
+    def standstills(self) -> tuple[Standstill, ...]:
+        """Every span in which enforcement time stands still."""
+        return self.pauses + self.exceptions
+
+    def until(self, moment: int) -> int | None:
+        """Until when the server is covered without a gap, None when it is not covered at `moment`."""
+        return _covered_until(self.standstills(), moment)
+
+    def exempt_until(self, moment: int) -> int | None:
+        """Until when an exception holds."""
+        return _covered_until(self.exceptions, moment)
+
+
+NO_COVER = Cover()
+
+
+def _covered_until(spans: Iterable[Standstill], moment: int) -> int | None:
+    reached = moment
+    for starts_at, ends_at in sorted(spans):
+        if starts_at <= reached < ends_at:
+            reached = ends_at
+    return reached if reached > moment else None
+
+
+class Pause(NamedTuple):
+    """A pause; `charged` holds the beginnings of the days that cost quota, all in UTC milliseconds."""
+
+    starts_at: int
+    ends_at: int
+    charged: tuple[int, ...]
+
+    @property
+    def span(self) -> Standstill:
+        """The span in which enforcement time stands still."""
+        return Standstill(self.starts_at, self.ends_at)
+
+
+class ExceptionGrant(NamedTuple):
+    """A long-term exception of one server, with who answers for it and why."""
+
+    starts_at: int
+    ends_at: int
+    owner: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TenantEnforcement:
+    """What is remembered of a tenant; `server` keys of the mappings, moments in UTC milliseconds."""
+
+    tenant_id: str
+    clock_at: int = 0
+    pauses: tuple[Pause, ...] = ()
+    server_pauses: Mapping[str, tuple[Pause, ...]] = field(default_factory=dict)
+    exceptions: Mapping[str, tuple[ExceptionGrant, ...]] = field(default_factory=dict)
+    seen_commands: tuple[int, ...] = ()
+
+    def cover_of(self, server: str) -> Cover:
+        """What covers a server: the tenant's pauses, its own, and its exceptions."""
+        own = self.server_pauses.get(server, ())
+        grants = self.exceptions.get(server, ())
+        return Cover(
+            tuple(pause.span for pause in (*self.pauses, *own)),
+            tuple(Standstill(grant.starts_at, grant.ends_at) for grant in grants),
+        )
+
+    def used_days(self, year: int) -> int:
+        """How many days of quota a calendar year has cost."""
+        every = [*self.pauses, *(pause for pauses in self.server_pauses.values() for pause in pauses)]
+        return sum(year_of(day) == year for pause in every for day in pause.charged)
+
+
+def year_of(moment: int) -> int:
+    """The UTC calendar year of a moment."""
+    return datetime.fromtimestamp(moment / 1000, UTC).year
+
+
+class QuotaError(ValueError):
+    """A pause would exceed the quota; the message names year, days asked for and days left."""
+
+
+def _charge(tenant: TenantEnforcement, days: Iterable[int], quota: int) -> tuple[int, ...]:
+    charged = tuple(days)
+    for year in sorted({year_of(day) for day in charged}):
+        asked = sum(year_of(day) == year for day in charged)
+        left = quota - tenant.used_days(year)
+        if asked > left:
+            raise QuotaError(f"days: {asked} of {year}: only {left} of {quota} days are left in that year")
+    return charged
+
+
+def running(pauses: Iterable[Pause], moment: int) -> Pause | None:
+    """The pause that runs at a moment."""
+    return next((pause for pause in pauses if pause.starts_at <= moment < pause.ends_at), None)
+
+
+def pause_tenant(tenant: TenantEnforcement, at: int, days: int, quota: int) -> TenantEnforcement:
+    """Pause every server of a tenant for `days`, or extend the pause that runs.
+
+    Raises:
+        QuotaError: a calendar year has not so many days left.
+    """
+    current = running(tenant.pauses, at)
+    begin = current.ends_at if current else at
+    charged = _charge(tenant, (begin + day * DAY_MS for day in range(days)), quota)
+    return replace(tenant, pauses=_with(tenant.pauses, current, begin, days, charged))
+
+
+def pause_server(tenant: TenantEnforcement, server: str, at: int, days: int, quota: int) -> TenantEnforcement:
+    """Pause one server; days that a pause of the tenant covers entirely cost nothing.
+
+    Raises:
+        QuotaError: a calendar year has not so many days left.
+    """
+    own = tenant.server_pauses.get(server, ())
+    current = running(own, at)
+    begin = current.ends_at if current else at
+    spans = [pause.span for pause in tenant.pauses]
+    wanted = (begin + day * DAY_MS for day in range(days))
+    charged = _charge(tenant, (day for day in wanted if (_covered_until(spans, day) or 0) < day + DAY_MS), quota)
+    return replace(tenant, server_pauses={**tenant.server_pauses, server: _with(own, current, begin, days, charged)})
+
+
+def _with(
+    pauses: tuple[Pause, ...], current: Pause | None, begin: int, days: int, charged: tuple[int, ...]
+) -> tuple[Pause, ...]:
+    end = begin + days * DAY_MS
+    if current is None:
+        return (*pauses, Pause(begin, end, charged))
+    longer = Pause(current.starts_at, end, current.charged + charged)
+    return tuple(longer if pause is current else pause for pause in pauses)
+
+
+def _ended(pauses: tuple[Pause, ...], current: Pause, at: int) -> tuple[Pause, ...]:
+    used = tuple(day for day in current.charged if day < at)
+    return tuple(Pause(pause.starts_at, at, used) if pause is current else pause for pause in pauses)
+
+
+def cancel_pause(tenant: TenantEnforcement, server: str | None, at: int) -> TenantEnforcement | None:
+    """End the running pause of the tenant, or of one server; days not begun go back. None when nothing runs."""
+    pauses = tenant.pauses if server is None else tenant.server_pauses.get(server, ())
+    current = running(pauses, at)
+    if current is None:
+        return None
+    if server is None:
+        return replace(tenant, pauses=_ended(pauses, current, at))
+    return replace(tenant, server_pauses={**tenant.server_pauses, server: _ended(pauses, current, at)})
+
+
+def grant(tenant: TenantEnforcement, server: str, granted: ExceptionGrant) -> TenantEnforcement:
+    """Except one server; an exception that holds already ends where the new one begins."""
+    kept = revoke(tenant, server, granted.starts_at) or tenant
+    grants = (*kept.exceptions.get(server, ()), granted)
+    return replace(kept, exceptions={**kept.exceptions, server: grants})
+
+
+def revoke(tenant: TenantEnforcement, server: str, at: int) -> TenantEnforcement | None:
+    """End the exception of a server; None when none holds."""
+    grants = tenant.exceptions.get(server, ())
+    current = next((item for item in grants if item.starts_at <= at < item.ends_at), None)
+    if current is None:
+        return None
+    ended = tuple(item._replace(ends_at=at) if item is current else item for item in grants)
+    return replace(tenant, exceptions={**tenant.exceptions, server: ended})

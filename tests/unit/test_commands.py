@@ -1,0 +1,218 @@
+"""Administrator commands, with quota and dates worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from streams.adapters.records import parse_moment
+from streams.domain.commands import AdminCommand, CommandKind, Role
+from streams.domain.connection import DAY_MS
+from streams.domain.ladder import Action
+from streams.domain.verdict import action_at, iso
+from streams.simulation import Simulation
+from tests.unit.test_enforcement import DETECTED, GOOD, OLD, connection, kinds, row, run
+
+SERVER = "mx1.example.com"
+_ids = count()
+
+
+def at(text: str) -> int:
+    return parse_moment("at", text)
+
+
+def command(kind: CommandKind, issued_at: int, **fields: Any) -> AdminCommand:
+    role = Role.OPERATOR if kind in (CommandKind.EXCEPTION_GRANT, CommandKind.OVERRIDE_BUILD) else Role.TENANT_ADMIN
+    if kind is CommandKind.EXCEPTION_REVOKE:
+        role = Role.OPERATOR
+    fields = {"command_id": f"command-{next(_ids)}", "issued_by": "admin", "role": role} | fields
+    return AdminCommand(tenant_id="contoso", issued_at=issued_at, kind=kind, **fields)
+
+
+def audit(simulation: Simulation) -> list[tuple[str, int | None]]:
+    return [(record.outcome.value, record.quota_left_days) for record in simulation.results.audit]
+
+
+def pause(issued_at: int, days: int, **fields: Any) -> AdminCommand:
+    return command(CommandKind.PAUSE_CREATE, issued_at, days=days, **fields)
+
+
+def test_a_pause_stops_the_clock_and_shows_the_same_date_everywhere() -> None:
+    found = run(connection(DETECTED))
+    found.command(pause(DETECTED + 10 * DAY_MS, 20))
+    paused = found.results.verdicts[-1]
+    assert (paused.action, paused.paused_until) == (Action.ACCEPT, DETECTED + 30 * DAY_MS)
+    assert next(stage.starts_at for stage in paused.schedule if stage.stage > 1) == DETECTED + 50 * DAY_MS
+    assert row(found).throttle_enabled_date == DETECTED + 50 * DAY_MS
+    assert row(found).status == "PAUSED"
+    found.advance(DETECTED + 50 * DAY_MS)
+    assert [verdict.stage for verdict in found.results.verdicts] == [1, 1, 1, 2]
+    assert found.results.verdicts[-1].issued_at == DETECTED + 50 * DAY_MS
+    assert audit(found) == [("ACCEPTED", 70)]
+    assert [kind for kind in kinds(found) if "PAUSE" in kind] == ["PAUSE_STARTED", "PAUSE_ENDING", "PAUSE_ENDED"]
+
+
+def test_invariant_3_a_paused_server_is_accepted_in_every_minute_also_by_an_edge_on_its_own() -> None:
+    found = run(connection(DETECTED), DETECTED + 95 * DAY_MS)
+    begun = DETECTED + 95 * DAY_MS
+    found.command(pause(begun, 2))
+    verdict = found.results.verdicts[-1]
+    assert all(action_at(verdict, begun + minute * 60_000) is Action.ACCEPT for minute in range(0, 2 * 24 * 60, 7))
+    assert action_at(verdict, begun + 2 * DAY_MS) is Action.BLOCK
+
+
+def test_a_second_pause_extends_the_running_one() -> None:
+    found = run(connection(DETECTED))
+    found.command(pause(DETECTED, 5))
+    found.command(pause(DETECTED + DAY_MS, 5))
+    assert found.results.verdicts[-1].paused_until == DETECTED + 10 * DAY_MS
+    assert kinds(found)[-1] == "PAUSE_EXTENDED"
+    assert audit(found)[-1] == ("ACCEPTED", 80)
+
+
+def test_cancelling_gives_unused_whole_days_back() -> None:
+    found = run(connection(DETECTED))
+    found.command(pause(DETECTED, 10))
+    found.command(command(CommandKind.PAUSE_CANCEL, DETECTED + 3 * DAY_MS + 1))
+    assert audit(found) == [("ACCEPTED", 80), ("ACCEPTED", 86)]
+    last = found.results.verdicts[-1]
+    assert last.paused_until is None
+    assert last.schedule[0].starts_at == DETECTED + 33 * DAY_MS + 1
+    found.command(command(CommandKind.PAUSE_CANCEL, DETECTED + 4 * DAY_MS))
+    assert audit(found)[-1] == ("REFUSED", 86)
+
+
+def test_a_pause_over_new_year_counts_its_days_where_they_fall() -> None:
+    found = run(connection(at("2027-12-01T00:00:00Z")))
+    found.command(pause(at("2027-12-27T12:00:00Z"), 10))
+    assert audit(found) == [("ACCEPTED", 85)]
+    assert [found.tenants["contoso"].used_days(year) for year in (2027, 2028)] == [5, 5]
+    found.command(pause(at("2028-02-01T00:00:00Z"), 85))
+    assert audit(found)[-1] == ("ACCEPTED", 0)
+    found.command(pause(at("2028-12-01T00:00:00Z"), 1))
+    assert audit(found)[-1] == ("REFUSED", 0)
+    assert "only 0 of 90 days are left" in str(found.results.audit[-1].reason)
+
+
+def test_a_leap_day_is_a_day_like_any_other() -> None:
+    found = run(connection(at("2028-02-01T00:00:00Z")))
+    found.command(pause(at("2028-02-28T00:00:00Z"), 2))
+    assert found.results.verdicts[-1].paused_until == at("2028-03-01T00:00:00Z")
+
+
+def test_a_server_pause_costs_only_what_the_tenant_pause_does_not_cover() -> None:
+    found = run(connection(DETECTED), connection(DETECTED, host="mx2.example.com"))
+    found.command(pause(DETECTED, 4))
+    found.command(command(CommandKind.PAUSE_SERVER, DETECTED + DAY_MS, days=5, server=SERVER))
+    assert audit(found)[-1] == ("ACCEPTED", 84)
+    found.advance(DETECTED + 5 * DAY_MS)
+    until = {name: report.paused_until for (_, name), report in found.results.servers.items()}
+    assert until == {SERVER: DETECTED + 6 * DAY_MS, "mx2.example.com": None}
+
+
+def test_an_exception_holds_outside_of_the_quota_until_it_expires() -> None:
+    found = run(connection(DETECTED))
+    ends = DETECTED + 200 * DAY_MS
+    found.command(
+        command(
+            CommandKind.EXCEPTION_GRANT, DETECTED + DAY_MS, server=SERVER, owner="mail", reason="moves", expires_at=ends
+        )
+    )
+    assert audit(found) == [("ACCEPTED", 90)]
+    assert row(found).status == "EXEMPT"
+    found.advance(ends)
+    assert kinds(found)[-1] == "EXCEPTION_EXPIRED"
+    assert found.results.verdicts[-1].schedule[0].starts_at == ends + 29 * DAY_MS
+
+
+def test_an_exception_can_be_revoked() -> None:
+    found = run(connection(DETECTED))
+    ends = DETECTED + 200 * DAY_MS
+    granted = {"server": SERVER, "owner": "mail", "reason": "moves", "expires_at": ends}
+    found.command(command(CommandKind.EXCEPTION_GRANT, DETECTED, **granted))
+    found.command(command(CommandKind.EXCEPTION_REVOKE, DETECTED + 7 * DAY_MS, server=SERVER))
+    assert kinds(found)[-1] == "EXCEPTION_REVOKED"
+    assert found.results.verdicts[-1].schedule[0].starts_at == DETECTED + 37 * DAY_MS
+    found.advance(ends)
+    assert "EXCEPTION_EXPIRED" not in kinds(found)
+
+
+def test_an_override_judges_as_another_build_until_a_higher_stamp_is_seen() -> None:
+    found = run(connection(DETECTED))
+    fields = {"server": SERVER, "build": GOOD, "reason": "stamp", "expires_at": DETECTED + 200 * DAY_MS}
+    found.command(command(CommandKind.OVERRIDE_BUILD, DETECTED + DAY_MS, **fields))
+    assert found.results.verdicts[-1].stage == 0
+    found.feed(connection(DETECTED + 2 * DAY_MS, OLD))
+    assert found.results.verdicts[-1].stage == 0
+    assert (str(row(found).build), str(row(found).override_build)) == (OLD, GOOD)
+    found.feed(connection(DETECTED + 3 * DAY_MS, "15.1.2507.63"))
+    assert kinds(found)[-1] == "OVERRIDE_ENDED"
+    found.feed(connection(DETECTED + 4 * DAY_MS, OLD))
+    assert found.results.verdicts[-1].stage == 1
+
+
+def test_an_override_expires() -> None:
+    found = run(connection(DETECTED))
+    fields = {"server": SERVER, "build": GOOD, "reason": "stamp", "expires_at": DETECTED + 11 * DAY_MS}
+    found.command(command(CommandKind.OVERRIDE_BUILD, DETECTED + DAY_MS, **fields))
+    found.advance(DETECTED + 11 * DAY_MS)
+    last = found.results.verdicts[-1]
+    assert (last.stage, last.issued_at, last.detected_at) == (1, DETECTED + 11 * DAY_MS, DETECTED)
+    assert kinds(found)[-2:] == ["OVERRIDE_ENDED", "SERVER_REGRESSED"]
+
+
+def test_a_command_counts_once() -> None:
+    found = run(connection(DETECTED))
+    once = pause(DETECTED, 5)
+    found.command(once)
+    before = (len(found.results.notifications), len(found.results.verdicts))
+    found.command(replace(once, issued_at=DETECTED + DAY_MS))
+    assert audit(found) == [("ACCEPTED", 85)]
+    assert (len(found.results.notifications), len(found.results.verdicts)) == before
+
+
+def granted(**fields: Any) -> AdminCommand:
+    whole = {"server": SERVER, "owner": "mail", "reason": "moves", "expires_at": DETECTED + DAY_MS}
+    return command(CommandKind.EXCEPTION_GRANT, DETECTED, **whole | fields)
+
+
+def overridden(**fields: Any) -> AdminCommand:
+    whole = {"server": SERVER, "build": GOOD, "reason": "stamp", "expires_at": DETECTED + DAY_MS}
+    return command(CommandKind.OVERRIDE_BUILD, DETECTED, **whole | fields)
+
+
+@pytest.mark.parametrize(
+    ("refused", "names"),
+    [
+        (pause(DETECTED, 0), "days: 0"),
+        (pause(DETECTED, -3), "days: -3"),
+        (pause(DETECTED, 91), "days: 91: must be 1 to 90"),
+        (command(CommandKind.PAUSE_CREATE, DETECTED), "days: None"),
+        (command(CommandKind.PAUSE_CANCEL, DETECTED), "no pause runs"),
+        (command(CommandKind.PAUSE_SERVER, DETECTED, days=1), "server: null"),
+        (command(CommandKind.PAUSE_SERVER, DETECTED, days=1, server="mx9.example.com"), "is not known"),
+        (granted(role=Role.TENANT_ADMIN), "role: TENANT_ADMIN"),
+        (granted(owner=None), "owner: None"),
+        (granted(reason=""), "reason: ''"),
+        (granted(expires_at=None), "expires_at: None"),
+        (granted(expires_at=DETECTED), f"expires_at: {iso(DETECTED)}: must be after issued_at"),
+        (granted(expires_at=10**15), "expires_at: 1000000000000000"),
+        (command(CommandKind.EXCEPTION_REVOKE, DETECTED, server=SERVER), "no exception holds"),
+        (overridden(build="15.1.2507.9999"), "is not in the catalogue"),
+        (overridden(build="new"), "'new'"),
+        (command(CommandKind.UNKNOWN, DETECTED), "kind: UNKNOWN"),
+    ],
+)
+def test_a_refused_command_names_why_and_changes_nothing(refused: AdminCommand, names: str) -> None:
+    found = run(connection(DETECTED))
+    before = len(found.results.verdicts)
+    found.command(refused)
+    assert audit(found) == [("REFUSED", 90)]
+    assert names in str(found.results.audit[0].reason)
+    assert kinds(found)[-1] == "COMMAND_REFUSED"
+    assert len(found.results.verdicts) == before
+    record = found.results.audit[0]
+    assert record.before == record.after
