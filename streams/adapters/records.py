@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
@@ -144,10 +145,13 @@ def connection_record(line: bytes) -> dict[str, Any]:
 
 
 def command_record(line: bytes) -> dict[str, Any]:
-    """One JSON line of a command file as an Avro-shaped record; an unknown kind is UNKNOWN, and refused later.
+    """One JSON line of a command file as an Avro-shaped record.
+
+    A command that can be attributed to a tenant and a moment is always a record: what is wrong with its other fields
+    stands in `malformed`, so that it is refused with an audit record that names it.
 
     Raises:
-        MalformedError: it is not a JSON object, or a field is missing or of another type.
+        MalformedError: it is not a JSON object, or has no `command_id`, `tenant_id` or `issued_at` of the right kind.
     """
     try:
         raw = orjson.loads(line)
@@ -155,26 +159,67 @@ def command_record(line: bytes) -> dict[str, Any]:
         raise MalformedError(f"line: {line[:60]!r}: not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise MalformedError(f"line: {line[:60]!r}: must be a JSON object")
-    days, role = raw.get("days"), raw.get("role")
-    if days is not None and (not isinstance(days, int) or isinstance(days, bool) or not -(2**31) <= days < 2**31):
-        raise MalformedError(f"days: {days!r:.80}: must be a whole number")
-    if role not in Role.__members__:
-        raise MalformedError(f"role: {role!r:.80}: must be one of {', '.join(Role)}")
-    kind, expires_at = _text(raw, "kind"), raw.get("expires_at")
-    return {
+    record = {
         "command_id": _text(raw, "command_id"),
         "tenant_id": _text(raw, "tenant_id"),
         "issued_at": parse_moment("issued_at", raw.get("issued_at")),
-        "issued_by": _text(raw, "issued_by", ""),
-        "role": role,
-        "kind": kind if kind in CommandKind.__members__ else CommandKind.UNKNOWN.value,
-        "days": days,
-        "server": _nullable(raw, "server"),
-        "owner": _nullable(raw, "owner"),
-        "reason": _nullable(raw, "reason"),
-        "build": _nullable(raw, "build"),
-        "expires_at": None if expires_at is None else parse_moment("expires_at", expires_at),
     }
+    readers: dict[str, tuple[Callable[[dict[str, Any], str], Any], Any]] = {
+        "issued_by": (lambda raw, name: _text(raw, name, ""), ""),
+        "role": (_role, Role.TENANT_ADMIN.value),
+        "kind": (_kind, CommandKind.UNKNOWN.value),
+        "days": (_whole_number, None),
+        "server": (_nullable, None),
+        "owner": (_nullable, None),
+        "reason": (_nullable, None),
+        "build": (_nullable, None),
+        "expires_at": (_nullable_moment, None),
+    }
+    wrong = [f"{name}: unknown field" for name in raw if name not in record and name not in readers]
+    for name, (read, instead) in readers.items():
+        try:
+            record[name] = read(raw, name)
+        except MalformedError as error:
+            record[name] = instead
+            wrong.append(str(error))
+    return {**record, "malformed": "; ".join(wrong) or None}
+
+
+def in_order_of_issue(lines: Iterable[bytes]) -> list[bytes]:
+    """The commands of a file by `issued_at`; those of one moment, and what is no command, stay in order."""
+
+    def issued_at(line: bytes) -> int:
+        try:
+            moment: int = command_record(line)["issued_at"]
+        except MalformedError:
+            return 0
+        return moment
+
+    return sorted(lines, key=issued_at)
+
+
+def _role(raw: dict[str, Any], name: str) -> str:
+    if raw.get(name) not in Role.__members__:
+        raise MalformedError(f"{name}: {raw.get(name)!r:.80}: must be one of {', '.join(Role)}")
+    return str(raw[name])
+
+
+def _kind(raw: dict[str, Any], name: str) -> str:
+    known = [kind for kind in CommandKind if kind not in (CommandKind.UNKNOWN, CommandKind.POLICY_PUBLISHED)]
+    if raw.get(name) not in known:
+        raise MalformedError(f"{name}: {raw.get(name)!r:.80}: must be one of {', '.join(known)}")
+    return str(raw[name])
+
+
+def _whole_number(raw: dict[str, Any], name: str) -> int | None:
+    value = raw.get(name)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not -(2**31) <= value < 2**31):
+        raise MalformedError(f"{name}: {value!r:.80}: must be a whole number")
+    return value
+
+
+def _nullable_moment(raw: dict[str, Any], name: str) -> int | None:
+    return None if raw.get(name) is None else parse_moment(name, raw[name])
 
 
 def command_of(record: dict[str, Any]) -> AdminCommand:

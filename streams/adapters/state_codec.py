@@ -18,10 +18,10 @@ from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Clock
 from streams.domain.pauses import ExceptionGrant, Pause, TenantEnforcement
 from streams.domain.policy import ConnectorType
-from streams.domain.state import Evidence, Override, ServerEnforcement
+from streams.domain.state import Announced, Evidence, Override, ServerEnforcement
 from streams.engine.ports import StoreError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 def _nullable(kind: Any) -> list[Any]:
@@ -92,9 +92,10 @@ _FIELDS: dict[str, Any] = {
     "is_report_due": "boolean",
     "override_build": _nullable("string"),
     "override_ends_at": _nullable("long"),
+    "announced": {"type": "array", "items": _record("Announced", {"switch_at": "long", "is_told": "boolean"})},
     "indexed_due_at": _nullable("long"),
 }
-_APART = ("elapsed_ms", "clock_started_at", "override_build", "override_ends_at", "indexed_due_at")
+_APART = ("elapsed_ms", "clock_started_at", "override_build", "override_ends_at", "announced", "indexed_due_at")
 _SCHEMA = parse_schema(_record("ServerEnforcement", _FIELDS))
 _PLAIN = [name for name in _FIELDS if name not in _APART]
 
@@ -116,6 +117,7 @@ def encode_state(state: ServerEnforcement, indexed_due_at: int | None) -> bytes:
     record["elapsed_ms"], record["clock_started_at"] = state.clock
     record["override_build"] = str(state.override.build) if state.override else None
     record["override_ends_at"] = state.override.ends_at if state.override else None
+    record["announced"] = [known._asdict() for known in state.announced]
     record["indexed_due_at"] = indexed_due_at
     out = io.BytesIO()
     out.write(bytes((FORMAT,)))
@@ -135,6 +137,7 @@ def decode_state(value: bytes) -> tuple[ServerEnforcement, int | None]:
     indexed_due_at: int | None = record.pop("indexed_due_at")
     override_build, override_ends_at = _build(record.pop("override_build")), record.pop("override_ends_at")
     record["override"] = Override(override_build, override_ends_at) if override_build else None
+    record["announced"] = tuple(Announced(**known) for known in record["announced"])
     judged = record.pop("judgement")
     record["judgement"] = Judgement(
         Finding(judged["finding"]),

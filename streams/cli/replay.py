@@ -15,7 +15,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.adapters.embedded_kafka import EmbeddedKafka, EmbeddedKafkaError, ensure_jars
-from streams.adapters.records import parse_day_or_moment
+from streams.adapters.records import in_order_of_issue, parse_day_or_moment
 from streams.adapters.topics import TopicError
 from streams.app import rulebook_of
 from streams.cli.simulate import add_options, feed_lines, write_results
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             rulebook_of(settings)
             until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
             lines = feed_lines(Path(arguments.feed))
-            commands = list(feed_lines(Path(arguments.commands))) if arguments.commands else []
+            commands = in_order_of_issue(feed_lines(Path(arguments.commands))) if arguments.commands else []
             out.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             print(f"tes replay: {error}", file=sys.stderr)

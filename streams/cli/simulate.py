@@ -16,6 +16,7 @@ from streams.adapters.records import (
     command_record,
     connection_of,
     connection_record,
+    in_order_of_issue,
     parse_day_or_moment,
     to_json_line,
     to_record,
@@ -79,7 +80,7 @@ def read_commands(path: str | None) -> tuple[list[AdminCommand], list[dict[str, 
         OSError: the file cannot be read.
     """
     commands, refused = [], []
-    for line in feed_lines(Path(path)) if path else ():
+    for line in in_order_of_issue(feed_lines(Path(path))) if path else ():
         try:
             command = command_of(command_record(line))
             check_command(command)

@@ -27,6 +27,8 @@ from streams.domain.pauses import (
 from streams.domain.rules import Rulebook
 from streams.domain.verdict import NAMESPACE, iso
 
+SEEN_COMMANDS = 4096
+"""How many command ids are remembered per tenant; a command given again within so many changes nothing."""
 ENDING_DAYS = 3
 """How long before its end a pause is announced to end."""
 
@@ -40,6 +42,7 @@ class CommandKind(StrEnum):
     EXCEPTION_GRANT = "EXCEPTION_GRANT"
     EXCEPTION_REVOKE = "EXCEPTION_REVOKE"
     OVERRIDE_BUILD = "OVERRIDE_BUILD"
+    POLICY_PUBLISHED = "POLICY_PUBLISHED"
     UNKNOWN = "UNKNOWN"
 
 
@@ -62,7 +65,10 @@ _OPERATOR_ONLY = (CommandKind.EXCEPTION_GRANT, CommandKind.EXCEPTION_REVOKE, Com
 
 @dataclass(frozen=True, slots=True)
 class AdminCommand:
-    """A command; moments in UTC milliseconds, `days` of 24 hours."""
+    """A command; moments in UTC milliseconds, `days` of 24 hours.
+
+    `malformed` says what was wrong with the text that it came from; such a command is refused.
+    """
 
     command_id: str
     tenant_id: str
@@ -76,6 +82,7 @@ class AdminCommand:
     reason: str | None = None
     build: str | None = None
     expires_at: int | None = None
+    malformed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,7 @@ def obey(
         return CommandDecision(tenant)
     at = command.issued_at
     decision = advance_tenant(tenant, at)
-    before = replace(decision.tenant, seen_commands=(*tenant.seen_commands, mark))
+    before = replace(decision.tenant, seen_commands=(*tenant.seen_commands[-SEEN_COMMANDS + 1 :], mark))
     decision.tenant = before
     kind, reason = NotificationKind.COMMAND_REFUSED, None
     try:
@@ -164,6 +171,8 @@ def obey(
 
 def _check(command: AdminCommand, is_known_server: bool, rulebook: Rulebook) -> None:
     kind, server = command.kind, command.server
+    if command.malformed is not None:
+        raise RefusedError(command.malformed)
     if kind is CommandKind.UNKNOWN:
         raise RefusedError("kind: UNKNOWN: is no command of this version")
     if kind in _OPERATOR_ONLY and command.role is not Role.OPERATOR:
@@ -205,7 +214,7 @@ def _apply(decision: CommandDecision, command: AdminCommand, rulebook: Rulebook)
             extends = running(tenant.server_pauses.get(server or "", ()), at) is not None
             return NotificationKind.PAUSE_EXTENDED if extends else NotificationKind.PAUSE_STARTED
         case CommandKind.PAUSE_CANCEL:
-            changed = cancel_pause(tenant, server, at)
+            changed = cancel_pause(tenant, server, at, quota)
             if changed is None:
                 raise RefusedError(f"server: {server!r}: no pause runs at {iso(at)}")
             decision.tenant = changed

@@ -24,8 +24,8 @@ from streams.domain.pauses import NO_COVER, Cover
 from streams.domain.policy import Mode, Policy
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
-from streams.domain.state import RECENT_EVENTS, Evidence, Override, ServerEnforcement
-from streams.domain.telling import Standing, notification_of, report_of, verdict_of
+from streams.domain.state import RECENT_EVENTS, Announced, Evidence, Override, ServerEnforcement
+from streams.domain.telling import Standing, announcement_of, notification_of, report_of, verdict_of
 from streams.domain.verdict import Verdict
 
 
@@ -66,7 +66,8 @@ class _Timer(IntEnum):
     NOTICE = 4
     VANISH = 5
     REPORT = 6
-    FORGET = 7
+    ANNOUNCE = 7
+    FORGET = 8
 
 
 def decide(
@@ -149,11 +150,14 @@ class _Step:
     # --- time ---
 
     def timers(self, state: ServerEnforcement) -> Iterator[tuple[int, _Timer, ScheduledStage | None, int]]:
-        """What is still to come, as (due, kind, stage, days ahead)."""
+        """What is still to come, as (due, kind, stage, days ahead); ANNOUNCE has the policy's moment for the days."""
         policy = self.rulebook.policy_at(state.clock_at)
         switch = self.rulebook.next_switch_after(state.clock_at)
         if switch is not None:
             yield switch, _Timer.POLICY, None, 0
+            for announced_at, switch_at in self.rulebook.switches_after(state.clock_at):
+                if not any(known.switch_at == switch_at for known in state.announced):
+                    yield max(announced_at, state.clock_at), _Timer.ANNOUNCE, None, switch_at
         if state.is_in_episode:
             for stage in self.standing(state, state.clock_at).upcoming:
                 if stage.stage <= state.stage:
@@ -213,6 +217,8 @@ class _Step:
                 self._emit_report(state, due)
             case _Timer.REPORT:
                 self._emit_report(state, due)
+            case _Timer.ANNOUNCE:
+                self._announce(state, due, days)
             case _Timer.FORGET:
                 self.last_revision = state.revision
                 self.decision.emitted.append(Forgotten(state.tenant_id, state.server, state.revision))
@@ -235,6 +241,22 @@ class _Step:
         after = self.standing(state, due)
         if has_changed or before != after:
             self._emit_verdict(state, due)
+
+    def _announce(self, state: ServerEnforcement, due: int, switch_at: int) -> None:
+        """Look ahead at a policy: tell when this server, accepted now, will fall below."""
+        build = self._judged_build(state)
+        falls = False
+        if build is not None and not state.is_in_episode:
+            judged = self.rulebook.judge(build, switch_at, state.judged_over, state.tenant_id)
+            falls = self._is_enforced(judged, switch_at)
+            if falls:
+                policy = self.rulebook.policy_at(switch_at)
+                told = announcement_of(state, judged, policy, switch_at, self.rulebook.service, due)
+                self.decision.emitted.append(told)
+        state.announced = (
+            *(known for known in state.announced if known.switch_at > due),
+            Announced(switch_at, falls),
+        )
 
     # --- commands ---
 
@@ -362,6 +384,9 @@ class _Step:
                 source_ip=event.source_ip,
                 observed_at=at,
             )
+        if state.announced and build != state.build:
+            # What was fine under a policy to come may not be with this build.
+            state.announced = tuple(known for known in state.announced if known.is_told)
         state.build, state.judgement, state.judged_at = build, judged, at
         state.judged_over = event.connector_type
         state.policy_id, state.policy_version = policy.policy_id, policy.version
@@ -446,7 +471,8 @@ class _Step:
     def _emit_report(self, state: ServerEnforcement, at: int) -> None:
         state.is_report_due = False
         state.reported_at = max(at, state.reported_at)
-        self.decision.emitted.append(report_of(state, self.standing(state, at), self.rulebook.catalogue))
+        standing, covered = self.standing(state, at), self.cover.standstills()
+        self.decision.emitted.append(report_of(state, standing, self.rulebook.catalogue, covered))
 
     def _notify(
         self,

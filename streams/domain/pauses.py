@@ -139,7 +139,7 @@ def pause_server(tenant: TenantEnforcement, server: str, at: int, days: int, quo
     begin = current.ends_at if current else at
     spans = [pause.span for pause in tenant.pauses]
     wanted = (begin + day * DAY_MS for day in range(days))
-    charged = _charge(tenant, (day for day in wanted if (_covered_until(spans, day) or 0) < day + DAY_MS), quota)
+    charged = _charge(tenant, (day for day in wanted if not _is_covered(spans, day)), quota)
     return replace(tenant, server_pauses={**tenant.server_pauses, server: _with(own, current, begin, days, charged)})
 
 
@@ -149,24 +149,58 @@ def _with(
     end = begin + days * DAY_MS
     if current is None:
         return (*pauses, Pause(begin, end, charged))
-    longer = Pause(current.starts_at, end, current.charged + charged)
-    return tuple(longer if pause is current else pause for pause in pauses)
+    return _instead(pauses, current, Pause(current.starts_at, end, current.charged + charged))
 
 
 def _ended(pauses: tuple[Pause, ...], current: Pause, at: int) -> tuple[Pause, ...]:
     used = tuple(day for day in current.charged if day < at)
-    return tuple(Pause(pause.starts_at, at, used) if pause is current else pause for pause in pauses)
+    return _instead(pauses, current, Pause(current.starts_at, at, used))
 
 
-def cancel_pause(tenant: TenantEnforcement, server: str | None, at: int) -> TenantEnforcement | None:
-    """End the running pause of the tenant, or of one server; days not begun go back. None when nothing runs."""
+def cancel_pause(tenant: TenantEnforcement, server: str | None, at: int, quota: int) -> TenantEnforcement | None:
+    """End the running pause of the tenant, or of one server; days not begun go back. None when nothing runs.
+
+    Days of a server's pause were free while the tenant's pause covered them. Without that cover they cost quota like
+    any other day, and a pause for which none is left ends there.
+    """
     pauses = tenant.pauses if server is None else tenant.server_pauses.get(server, ())
     current = running(pauses, at)
     if current is None:
         return None
     if server is None:
-        return replace(tenant, pauses=_ended(pauses, current, at))
+        uncovered = replace(tenant, pauses=_ended(pauses, current, at))
+        for name in sorted(tenant.server_pauses):
+            uncovered = _charge_uncovered(uncovered, name, at, quota)
+        return uncovered
     return replace(tenant, server_pauses={**tenant.server_pauses, server: _ended(pauses, current, at)})
+
+
+def _charge_uncovered(tenant: TenantEnforcement, server: str, at: int, quota: int) -> TenantEnforcement:
+    own = tenant.server_pauses[server]
+    current = running(own, at)
+    if current is None:
+        return tenant
+    spans = [pause.span for pause in tenant.pauses]
+    kept = current._replace(charged=tuple(day for day in current.charged if day < at))
+    for day in range(current.starts_at, current.ends_at, DAY_MS):
+        if day < at:
+            continue
+        paid = replace(tenant, server_pauses={**tenant.server_pauses, server: _instead(own, current, kept)})
+        if not _is_covered(spans, day):
+            if paid.used_days(year_of(day)) >= quota:
+                kept = kept._replace(ends_at=day)
+                break
+            kept = kept._replace(charged=(*kept.charged, day))
+    return replace(tenant, server_pauses={**tenant.server_pauses, server: _instead(own, current, kept)})
+
+
+def _is_covered(spans: Iterable[Standstill], day: int) -> bool:
+    """Whether a whole day is inside of pauses."""
+    return (_covered_until(spans, day) or 0) >= day + DAY_MS
+
+
+def _instead(pauses: tuple[Pause, ...], current: Pause, other: Pause) -> tuple[Pause, ...]:
+    return tuple(other if pause is current else pause for pause in pauses)
 
 
 def grant(tenant: TenantEnforcement, server: str, granted: ExceptionGrant) -> TenantEnforcement:

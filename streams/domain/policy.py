@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from streams.domain.build import Build, Product
+
+ANNOUNCE_DAYS = 30
+"""How far ahead a policy is announced that was not published but given as a file."""
 
 
 class ConnectorType(StrEnum):
@@ -95,6 +98,12 @@ class Policy:
     stale_after_days: int = 30
     forget_after_days: int = 400
     notify_before_days: tuple[int, ...] = (7, 1)
+    published_at: datetime | None = None
+
+    @property
+    def announced_at(self) -> datetime:
+        """From when on its effects are announced: its publication, or a month ahead if that is not known."""
+        return self.published_at or self.effective_at - timedelta(days=ANNOUNCE_DAYS)
 
     def enforces_tenant(self, tenant_id: str) -> bool:
         """Whether the tenant is in the cohort; raising the percentage never drops a tenant that was in."""

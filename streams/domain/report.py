@@ -10,7 +10,7 @@ from streams.domain.build import Build
 from streams.domain.catalogue import Remedy
 from streams.domain.headers import Identity
 from streams.domain.judgement import Finding
-from streams.domain.ladder import Action, ScheduledStage
+from streams.domain.ladder import Action, ScheduledStage, Standstill
 from streams.domain.policy import ConnectorType
 from streams.domain.state import Evidence
 
@@ -78,3 +78,9 @@ class ServerReport:
     policy_id: str
     policy_version: int
     reported_at: int
+    judged_connector_type: ConnectorType
+    judged_at: int
+    clock_elapsed_ms: int
+    clock_started_at: int | None
+    reached_stage: int
+    standstills: tuple[Standstill, ...]

@@ -40,6 +40,7 @@ class Rulebook:
     catalogue: Catalogue
     service: Service = field(default_factory=Service)
     _starts: tuple[int, ...] = ()
+    _announced: tuple[int, ...] = ()
     _judged: dict[tuple[Build, int, int, ConnectorType, bool], Judgement] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -47,6 +48,7 @@ class Rulebook:
             raise ValueError("policies: none given: at least one is needed")
         self.policies = tuple(sorted(self.policies, key=lambda policy: policy.effective_at))
         self._starts = tuple(_moment_ms(policy.effective_at) for policy in self.policies)
+        self._announced = tuple(_moment_ms(policy.announced_at) for policy in self.policies)
         for index in range(1, len(self._starts)):
             if self._starts[index] == self._starts[index - 1]:
                 at = self.policies[index].effective_at.isoformat()
@@ -66,6 +68,19 @@ class Rulebook:
         """When the next policy begins after `moment`, None when the last one is in force."""
         index = self._index_at(moment) + 1
         return self._starts[index] if index < len(self._starts) else None
+
+    def switches_after(self, moment: int) -> Iterable[tuple[int, int]]:
+        """The policies that begin after `moment`, each as (when it is announced, when it begins)."""
+        for index in range(self._index_at(moment) + 1, len(self._starts)):
+            yield self._announced[index], self._starts[index]
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells apart sets of policies; two with the same versions at the same moments are the same."""
+        return ",".join(
+            f"{policy.policy_id}/{policy.version}@{start}"
+            for policy, start in zip(self.policies, self._starts, strict=True)
+        )
 
     def standstills(self) -> Iterable[Standstill]:
         """The spans without enforcement: a policy that only reports or observes stops every server's clock."""

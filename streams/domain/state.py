@@ -37,6 +37,13 @@ class Override(NamedTuple):
     ends_at: int
 
 
+class Announced(NamedTuple):
+    """A switch of policy (UTC milliseconds) that was looked at ahead, and whether the administrators were told."""
+
+    switch_at: int
+    is_told: bool
+
+
 @dataclass(slots=True)
 class ServerEnforcement:
     """The state of one server; all moments in UTC milliseconds.
@@ -78,6 +85,7 @@ class ServerEnforcement:
     reported_at: int = 0
     is_report_due: bool = False
     override: Override | None = None
+    announced: tuple[Announced, ...] = ()
 
     @property
     def finding(self) -> Finding:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from streams.domain.catalogue import Catalogue
 from streams.domain.headers import Identity
-from streams.domain.judgement import Finding
-from streams.domain.ladder import Action, ScheduledStage
+from streams.domain.judgement import Finding, Judgement
+from streams.domain.ladder import Action, ScheduledStage, Standstill
 from streams.domain.notification import AdminNotification, NotificationKind, Severity, notification_id
+from streams.domain.policy import Policy
 from streams.domain.report import ServerReport, ServerStatus
 from streams.domain.rules import Service
 from streams.domain.state import ServerEnforcement
@@ -104,6 +106,13 @@ def _words(state: ServerEnforcement, standing: Standing, kind: NotificationKind)
             )
 
 
+def _cure(judged: Judgement) -> str:
+    """The sentence that names the update to install."""
+    if judged.remedy is None or not judged.finding.is_enforced:
+        return ""
+    return f" Install {judged.remedy.name}{f' ({judged.remedy.kb})' if judged.remedy.kb else ''}."
+
+
 def _severity(kind: NotificationKind, action: Action, is_in_episode: bool) -> Severity:
     if kind is NotificationKind.SERVER_RESOLVED or not is_in_episode:
         return Severity.INFO
@@ -137,9 +146,7 @@ def notification_of(
         title = f"Exchange server {state.server} enters stage {number} in {days} day{'s' if days != 1 else ''}"
         text = f"{judged.reason} From {iso(begins)} on {_effect(throttle, block)}."
         detail = f"{number}/{days}"
-    if judged.remedy is not None and judged.finding.is_enforced:
-        kb = f" ({judged.remedy.kb})" if judged.remedy.kb else ""
-        text += f" Install {judged.remedy.name}{kb}."
+    text += _cure(judged)
     return AdminNotification(
         notification_id=notification_id(kind, state.tenant_id, state.server, at, detail),
         kind=kind,
@@ -167,6 +174,38 @@ def notification_of(
     )
 
 
+def announcement_of(
+    state: ServerEnforcement, judged: Judgement, policy: Policy, switch_at: int, service: Service, at: int
+) -> AdminNotification:
+    """The notice that a server, accepted now, falls below a policy to come; `judged` is its judgement under that."""
+    kind = NotificationKind.POLICY_ANNOUNCED
+    detail = f"{policy.policy_id}/{policy.version}/{switch_at}/{state.build}"
+    text = f"Policy {policy.policy_id} version {policy.version} governs from {iso(switch_at)} on. {judged.reason}"
+    return AdminNotification(
+        notification_id=notification_id(kind, state.tenant_id, state.server, switch_at, detail),
+        kind=kind,
+        severity=Severity.WARNING,
+        tenant_id=state.tenant_id,
+        server=state.server,
+        occurred_at=at,
+        title=f"Exchange server {state.server} will not be accepted from {iso(switch_at)} on",
+        text=text + _cure(judged),
+        remedy=judged.remedy,
+        link=service.link,
+        stage=state.stage,
+        action=Action.ACCEPT,
+        finding=judged.finding,
+        build=state.build,
+        required_build=judged.required_build,
+        next_stage_at=switch_at,
+        throttle_minutes_per_hour=0,
+        block_minutes_per_hour=0,
+        policy_id=policy.policy_id,
+        policy_version=policy.version,
+        cves=judged.cves,
+    )
+
+
 def status_of(state: ServerEnforcement, standing: Standing) -> ServerStatus:
     """One word for where a server stands; what the edge does outranks that it has not been seen for a while."""
     if state.is_in_episode and standing.exempt_until is not None:
@@ -190,8 +229,10 @@ def status_of(state: ServerEnforcement, standing: Standing) -> ServerStatus:
             return ServerStatus(finding.value)
 
 
-def report_of(state: ServerEnforcement, standing: Standing, catalogue: Catalogue) -> ServerReport:
-    """The administrator's row that follows from a state."""
+def report_of(
+    state: ServerEnforcement, standing: Standing, catalogue: Catalogue, standstills: Sequence[Standstill]
+) -> ServerReport:
+    """The administrator's row that follows from a state and from what covers the server."""
     judged = state.judgement
     following = standing.upcoming[0] if standing.upcoming else None
     throttled = first_with(standing.stages, Action.THROTTLE)
@@ -241,4 +282,10 @@ def report_of(state: ServerEnforcement, standing: Standing, catalogue: Catalogue
         policy_id=state.policy_id,
         policy_version=state.policy_version,
         reported_at=state.reported_at,
+        judged_connector_type=state.judged_over,
+        judged_at=state.judged_at,
+        clock_elapsed_ms=state.clock.elapsed_ms,
+        clock_started_at=state.clock.as_of or None,
+        reached_stage=state.reached_stage,
+        standstills=tuple(span for span in sorted(standstills) if span.ends_at > state.clock.as_of),
     )

@@ -113,6 +113,19 @@ def test_a_server_pause_costs_only_what_the_tenant_pause_does_not_cover() -> Non
     assert until == {SERVER: DETECTED + 6 * DAY_MS, "mx2.example.com": None}
 
 
+def test_a_server_pause_pays_for_itself_once_the_tenant_pause_is_cancelled() -> None:
+    found = run(connection(DETECTED), connection(DETECTED, host="mx2.example.com"))
+    found.command(pause(DETECTED, 90))
+    found.command(command(CommandKind.PAUSE_SERVER, DETECTED, days=60, server=SERVER))
+    found.command(command(CommandKind.PAUSE_SERVER, DETECTED, days=60, server="mx2.example.com"))
+    assert audit(found)[-1] == ("ACCEPTED", 0)
+    found.command(command(CommandKind.PAUSE_CANCEL, DETECTED + 10 * DAY_MS))
+    # 10 days of the tenant, 50 of the first server; the second one gets the 30 that are left and ends then.
+    assert audit(found)[-1] == ("ACCEPTED", 0)
+    until = {name: report.paused_until for (_, name), report in found.results.servers.items()}
+    assert until == {SERVER: DETECTED + 60 * DAY_MS, "mx2.example.com": DETECTED + 40 * DAY_MS}
+
+
 def test_an_exception_holds_outside_of_the_quota_until_it_expires() -> None:
     found = run(connection(DETECTED))
     ends = DETECTED + 200 * DAY_MS
