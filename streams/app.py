@@ -7,19 +7,25 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import uvloop
+from aiokafka.errors import KafkaError
 from faust.worker import Worker
 
 from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import read_policy
+from streams.adapters.policy_topic import PolicyReader, PolicyTopic, follow
 from streams.adapters.records import parse_moment
 from streams.adapters.schemas import TOPICS, ConfluentRegistry, LocalRegistry, SchemaRegistry
 from streams.adapters.stores import RocksDBStore
+from streams.adapters.topics import TopicError
 from streams.agents.inputs import InputProcessor, Wires
+from streams.domain.policy import Policy
 from streams.domain.rules import Rulebook, Service
 from streams.engine.faust_app import EXIT_FAILED, BatchApp, BatchSchema
 from streams.engine.partition import PartitionConfig
@@ -33,14 +39,59 @@ def registry_of(settings: Settings) -> SchemaRegistry:
     return ConfluentRegistry(settings.schema_registry_url) if settings.schema_registry_url else LocalRegistry()
 
 
-def rulebook_of(settings: Settings) -> Rulebook:
-    """The rulebook of the policies that the settings name.
+def configured_policies(settings: Settings) -> list[Policy]:
+    """The policies that the settings name.
 
     Raises:
-        ValueError: a policy is malformed.
+        ValueError: one is malformed.
     """
+    return [read_policy(name) for name in settings.policies]
+
+
+def rulebook_of(settings: Settings, published: Sequence[Policy] = ()) -> Rulebook:
+    """The rulebook of the policies that the settings name and of those published.
+
+    A single one in the settings governs from the first event on, whatever its own moment.
+
+    Raises:
+        ValueError: a policy is malformed, or two begin at the same moment.
+    """
+    configured = configured_policies(settings)
+    if len(configured) == 1 and published:
+        earliest = min(policy.effective_at for policy in (*configured, *published))
+        configured = [replace(configured[0], effective_at=earliest - timedelta(milliseconds=1))]
     service = Service(settings.service_name, settings.service_link)
-    return Rulebook(tuple(read_policy(name) for name in settings.policies), shipped_catalogue(), service)
+    return Rulebook((*configured, *published), shipped_catalogue(), service)
+
+
+def policy_topic_of(settings: Settings) -> PolicyTopic:
+    """Where policies are published."""
+    registry = registry_of(settings)
+    return PolicyTopic(
+        bootstrap=settings.bootstrap,
+        policies_topic=settings.topic(TOPICS["policy"]),
+        policies=AvroCodec("policy", registry),
+        audit_topic=settings.topic(TOPICS["audit_record"]),
+        audit=AvroCodec("audit_record", registry),
+        catalogue=shipped_catalogue(),
+    )
+
+
+class GoverningRules:
+    """The rulebook in force; a set of policies that cannot stand together is refused, and the one in force stays."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.rulebook = rulebook_of(settings)
+
+    def update(self, published: Sequence[Policy]) -> None:
+        """Take over what is published by now."""
+        try:
+            self.rulebook = rulebook_of(self._settings, published)
+        except ValueError as error:
+            log.error("the published policies are refused: %s", error)
+        else:
+            log.info("policies in force or to come: %s", self.rulebook.fingerprint)
 
 
 def wires_of(settings: Settings) -> Wires:
@@ -76,9 +127,9 @@ def crash_point(crash_at: str) -> Callable[[str], None]:
     return reached
 
 
-def build_app(settings: Settings) -> BatchApp:
+def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -> BatchApp:
     """The Faust app: one agent on the connections topic that hands whole batches to their partition's writer."""
-    rulebook, wires = rulebook_of(settings), wires_of(settings)
+    wires = wires_of(settings)
     until = parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
     source = settings.topic(TOPICS["inbound_connection"])
     config: dict[str, Any] = {"consumer_group_instance_id": settings.instance_id} if settings.instance_id else {}
@@ -97,7 +148,7 @@ def build_app(settings: Settings) -> BatchApp:
         open_store=lambda partition: RocksDBStore(
             settings.state_path / f"{source}-{partition}", settings.state_cache_bytes
         ),
-        processor=lambda _: InputProcessor(lambda: rulebook, wires, until),
+        processor=lambda _: InputProcessor(lambda: rules.rulebook, wires, until),
         reached=crash_point(settings.crash_at),
         broker=[f"kafka://{host}" for host in settings.bootstrap.split(",")],
         datadir=str(settings.state_path / "faust"),
@@ -129,6 +180,13 @@ def build_app(settings: Settings) -> BatchApp:
     async def watchdog() -> None:
         await app.watch(settings.stall_seconds)
 
+    @app.task  # type: ignore[untyped-decorator]
+    async def policies() -> None:
+        try:
+            await follow(reader, rules.update)
+        except Exception as error:
+            app.fail(error)
+
     if until is not None:
 
         @app.timer(0.2)  # type: ignore[untyped-decorator]
@@ -144,9 +202,18 @@ def run_worker(settings: Settings) -> int:
     """Run until SIGTERM, the end of a replay, or a failure; the exit code is 0 or `EXIT_FAILED`."""
     uvloop.install()
     settings.state_path.mkdir(parents=True, exist_ok=True)
-    app = build_app(settings)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    rules = GoverningRules(settings)
+    reader = PolicyReader(policy_topic_of(settings), configured_policies(settings))
+    try:
+        # Before the first event, every policy that may govern it.
+        loop.run_until_complete(reader.start())
+    except (KafkaError, TopicError, OSError) as error:
+        log.critical("%s: the policies cannot be read: %s", settings.bootstrap, error)
+        return EXIT_FAILED
+    rules.update(reader.policies)
+    app = build_app(settings, rules, reader)
     worker = Worker(app, loglevel="INFO", logfile=sys.stderr, redirect_stdouts=False, loop=loop)
     try:
         worker.execute_from_commandline()

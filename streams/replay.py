@@ -97,11 +97,16 @@ def _tenant_of(line: bytes) -> bytes | None:
     return tenant.encode() if isinstance(tenant, str) else None
 
 
-async def start_worker(settings: Settings, until: int, logs: IO[bytes] | None = None) -> asyncio.subprocess.Process:
-    """A worker process that ends when its partitions are at their end and their clocks at `until` (UTC ms)."""
+async def start_worker(
+    settings: Settings, until: int | None, logs: IO[bytes] | None = None
+) -> asyncio.subprocess.Process:
+    """A worker process; it ends when its partitions are at their end and their clocks at `until` (UTC ms).
+
+    Without `until` it lives by the wall clock and does not end.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TES_")}
     environment |= settings.environment()
-    environment |= {"TES_REPLAY_UNTIL": iso(until), "TES_WEB_PORT": "0"}
+    environment |= {"TES_REPLAY_UNTIL": iso(until) if until is not None else "", "TES_WEB_PORT": "0"}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "streams.cli.main", "worker", env=environment, stdout=logs or sys.stderr, stderr=logs
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from importlib.resources import files
@@ -28,6 +29,13 @@ from streams.domain.policy import (
 DEFAULT_POLICY = "microsoft-2026-09"
 _SHORT_NAMES = {product.value.removeprefix("Exchange Server ").removesuffix(" Server"): product for product in Product}
 _ABSENT = object()
+_LADDER_RANGES = {
+    "from_day": (0, 3650),
+    # Which minutes are allowed is a rule of the ladder, told together with its other rules.
+    "throttle_minutes_per_hour": (-1_000_000, 1_000_000),
+    "block_minutes_per_hour": (-1_000_000, 1_000_000),
+}
+_POLICY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class PolicyError(ValueError):
@@ -72,9 +80,18 @@ def parse_policy(text: str, source: str, catalogue: Catalogue) -> Policy:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise PolicyError([f"{source}: not YAML: {' '.join(str(error).split())}"]) from None
-    reader = _Reader(source, dict(_lines("", node)), catalogue)
+    return check_content(content, source, dict(_lines("", node)), catalogue)
+
+
+def check_content(content: Any, source: str, lines: dict[str, int], catalogue: Catalogue) -> Policy:
+    """The policy that a YAML tree describes; `lines` has the line of each field's path, for errors.
+
+    Raises:
+        PolicyError: with every error found.
+    """
+    reader = _Reader(source, lines, catalogue)
     policy = reader.policy(content)
-    if reader.errors or policy is None:
+    if reader.errors:
         raise PolicyError(reader.errors)
     return policy
 
@@ -160,7 +177,7 @@ class _Reader:
             return None
         return found
 
-    def policy(self, content: Any) -> Policy | None:
+    def policy(self, content: Any) -> Policy:
         top = self.mapping(
             "",
             content,
@@ -171,11 +188,9 @@ class _Reader:
         for name in ("policy_id", "version", "effective_at", "products"):
             if name not in top:
                 self.error(name, "", "is missing")
-        if self.errors:
-            return None
-        policy_id = top["policy_id"]
-        if not isinstance(policy_id, str) or not 1 <= len(policy_id) <= 64:
-            self.error("policy_id", policy_id, "must be 1 to 64 characters")
+        policy_id = top.get("policy_id", "missing")
+        if not isinstance(policy_id, str) or not _POLICY_ID.fullmatch(policy_id):
+            self.error("policy_id", policy_id, "must match [A-Za-z0-9._-]{1,64}")
         scope = self.mapping("scope", top.get("scope", {}), {"connector_types", "rollout", "cohort_percent"})
         regression = self.mapping("regression", top.get("regression", {}), {"resume_within_days"})
         stale = self.integer("stale_after_days", top.get("stale_after_days", _ABSENT), 1, 3650, 30)
@@ -188,9 +203,9 @@ class _Reader:
         resume = regression.get("resume_within_days", _ABSENT)
         return Policy(
             policy_id=str(policy_id),
-            version=self.integer("version", top["version"], 1, 1_000_000, 1),
-            effective_at=self.moment("effective_at", top["effective_at"]),
-            products=self.products(top["products"]),
+            version=self.integer("version", top.get("version", _ABSENT), 1, 1_000_000, 1),
+            effective_at=self.moment("effective_at", top.get("effective_at", date(2000, 1, 1))),
+            products=self.products(top["products"]) if "products" in top else {},
             mode=Mode(self.choice("mode", top.get("mode", "enforce"), [item.value for item in Mode][::-1])),
             connector_types=frozenset(
                 ConnectorType(self.choice(f"scope.connector_types[{index}]", name, kinds))
@@ -280,8 +295,7 @@ class _Reader:
             path = f"ladder[{index}]"
             fields = self.mapping(path, row, set(names))
             day, throttle, block = (
-                self.integer(f"{path}.{name}", fields.get(name, ""), 0, 3650 if name == "from_day" else 60, 0)
-                for name in names
+                self.integer(f"{path}.{name}", fields.get(name, ""), *_LADDER_RANGES[name], 0) for name in names
             )
             stages.append(Stage(day, throttle, block))
         if len(self.errors) == before:

@@ -13,7 +13,7 @@ MAX_INPUT_BYTES = 16 << 20
 
 
 class TopicError(RuntimeError):
-    """Topics could not be created; the message names the first and the broker's reason."""
+    """A topic is missing or could not be created; the message names it and the reason."""
 
 
 def topics_of(settings: Settings) -> list[NewTopic]:

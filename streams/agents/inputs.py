@@ -3,7 +3,8 @@
 Rows in the state store: `s/<tenant>/<server>` the state, `t/<tenant>` what covers a tenant, `f/<tenant>/<server>` the
 last revision of a forgotten server, `d/<due, 8 bytes big-endian>/<tenant>/<server>` the due index. The index may hold
 an earlier moment than the state needs (moving it with every connection would cost more); such a row finds nothing due
-and is put right.
+and is put right. `p/policies` names the set of policies that the due index knows of, `p/progress` how far a new set has
+been taken over.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from streams.domain.verdict import Verdict
 from streams.engine.ports import Output, Record, View
 
 _DUE = struct.Struct(">q")
+_POLICIES, _PROGRESS = b"p/policies", b"p/progress"
 LATENESS_MS = 5 * MINUTE_MS
 """While a partition has a backlog, its clock stays this far behind its stream time."""
 
@@ -83,6 +85,7 @@ class InputProcessor:
         self._rulebook, self._wires = rulebook, wires
         self._replay_until, self._now = replay_until, now
         self._stream_time = 0
+        self._taken_over: bytes | None = None
         self._decoded: tuple[Record, InboundConnection | AdminCommand | Exception] | None = None
 
     def moment_of(self, record: Record) -> int:
@@ -142,6 +145,8 @@ class InputProcessor:
 
     def on_tick(self, view: View, moment: int, limit: int) -> bool:
         """Fire timers due at or before `moment`, in due order; True when some are left."""
+        if self._take_over_policies(view, moment, limit):
+            return True
         rows = view.store.scan(b"d/", b"d/" + _DUE.pack(moment + 1))
         queue = [key for (key, _), _ in zip(rows, range(limit), strict=False)]
         has_more = len(queue) == limit
@@ -158,6 +163,31 @@ class InputProcessor:
             if repository.indexed is not None and repository.indexed <= last_due:
                 heapq.heappush(queue, _due_row(repository.indexed, tenant_id, server))
         return has_more
+
+    def _take_over_policies(self, view: View, moment: int, limit: int) -> bool:
+        """Put the due moments right of servers that a new set of policies concerns; True when some are left."""
+        rulebook = self._rulebook()
+        wanted = rulebook.fingerprint.encode()
+        if self._taken_over is None:
+            self._taken_over = view.get(_POLICIES) or b""
+        if self._taken_over == wanted:
+            return False
+        progress = view.get(_PROGRESS) or b""
+        about, _, last = progress.partition(b"\n")
+        start = last + b"\0" if about == wanted else b"s/"
+        keys = [key for (key, _), _ in zip(view.store.scan(start, b"s0"), range(limit), strict=False)]
+        repository = _ViewRepository(view, self._wires, moment)
+        enforcer = Enforcer(repository, rulebook)
+        for key in keys:
+            tenant_id, _, server = key[2:].decode().partition("/")
+            enforcer.tick(tenant_id, server, 0)
+        if len(keys) == limit:
+            view.put(_PROGRESS, wanted + b"\n" + keys[-1])
+            return True
+        view.put(_PROGRESS, None)
+        view.put(_POLICIES, wanted)
+        self._taken_over = wanted
+        return False
 
 
 class _ViewRepository:

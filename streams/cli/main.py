@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from streams.cli import inspect, kafka, replay, service, simulate, table
+from streams.cli import inspect, kafka, policy, replay, service, simulate, table
 
 _EXAMPLES = """examples:
   tes inspect message.eml
@@ -22,7 +22,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     """The parser, and the names of all commands."""
     parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (inspect, simulate, replay, table, service, kafka):
+    for module in (inspect, simulate, replay, table, policy, service, kafka):
         module.add_parser(commands)
     return parser, set(commands.choices)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from streams.cli.columns import print_columns
+
 _COLUMNS = ("TENANT", "SERVER", "BUILD", "FINDING", "STAGE", "STATUS", "THE EDGE NOW", "NEXT DATE")
 
 
@@ -32,10 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     latest = {(row["tenant_id"], row["server"]): row for row in verdicts}
     chosen = [row for row in servers if arguments.tenant in (None, row["tenant_id"])]
     shown = chosen[: arguments.limit or None]
-    rows = [_COLUMNS, *(_row(row, latest.get((row["tenant_id"], row["server"]))) for row in shown)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_columns([_COLUMNS, *(_row(row, latest.get((row["tenant_id"], row["server"]))) for row in shown)])
     if len(shown) < len(chosen):
         print(f"... and {len(chosen) - len(shown)} more")
     return 0

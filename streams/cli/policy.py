@@ -1,0 +1,218 @@
+"""`tes policy`: check, publish and compare policies, and see which one governs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import difflib
+import getpass
+import json
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from streams.adapters.policy_files import PolicyError, read_policy, shipped_policies
+from streams.adapters.policy_records import content_of, milliseconds, moment_of, policy_yaml
+from streams.adapters.policy_topic import PublicationError, publish, read_policies
+from streams.adapters.records import parse_day_or_moment, to_json
+from streams.adapters.topics import TopicError
+from streams.app import configured_policies, policy_topic_of
+from streams.cli.columns import print_columns
+from streams.domain.policy import Mode, Policy
+from streams.domain.verdict import iso
+from streams.settings import Settings, read_settings
+
+MODE_LEAD = timedelta(seconds=5)
+"""How far ahead a change of mode begins, so that every worker has read it by then."""
+_REFERENCE = "a shipped policy, a YAML file, or a published one as ID or ID/VERSION"
+
+
+def add_parser(commands: Any) -> None:
+    """Add the commands to `tes`."""
+    actions = commands.add_parser("policy", help="check, publish and compare policies").add_subparsers(
+        dest="action", required=True
+    )
+    check = actions.add_parser("check", help="say everything that is wrong with policy files")
+    check.add_argument("files", nargs="+", metavar="FILE")
+    check.set_defaults(run=_check)
+    publishing = actions.add_parser("publish", help="let a policy govern from a moment on")
+    publishing.add_argument("file", metavar="FILE")
+    publishing.add_argument("--effective-at", metavar="DATE", help="governs from then on (the file's effective_at)")
+    publishing.set_defaults(run=_publish)
+    mode = actions.add_parser("mode", help="publish the governing policy with another mode, at once")
+    mode.add_argument("mode", choices=[item.value for item in Mode])
+    mode.set_defaults(run=_mode)
+    for action in (publishing, mode):
+        action.add_argument("--by", default=getpass.getuser(), metavar="NAME", help="who answers for it (%(default)s)")
+    listing = actions.add_parser("list", help="the policies that govern, did, or will")
+    listing.add_argument("--json", action="store_true", help="one JSON array on stdout")
+    listing.set_defaults(run=_list)
+    show = actions.add_parser("show", help="one policy as YAML")
+    show.add_argument("policy", help=_REFERENCE)
+    show.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    show.set_defaults(run=_show)
+    diff = actions.add_parser("diff", help="what differs between two policies; exit code 1 when something does")
+    diff.add_argument("before", help=_REFERENCE)
+    diff.add_argument("after", help=_REFERENCE)
+    diff.set_defaults(run=_diff)
+
+
+def _refused(action: str, error: Exception) -> int:
+    for line in str(error).splitlines():
+        print(f"tes policy {action}: {line}", file=sys.stderr)
+    return 1 if isinstance(error, (KafkaError, TopicError)) else 2
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    code = 0
+    for file in arguments.files:
+        try:
+            policy = read_policy(file)
+        except PolicyError as error:
+            code = 2
+            print("\n".join(error.errors), file=sys.stderr)
+        else:
+            print(f"{file}: {policy.policy_id} version {policy.version} is sound")
+    return code
+
+
+def published_policies(settings: Settings) -> list[Policy]:
+    """Every sound version published on the cluster of the settings.
+
+    Raises:
+        KafkaError: the cluster did not answer.
+    """
+    return asyncio.run(read_policies(policy_topic_of(settings)))
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    try:
+        settings = read_settings()
+        policy = read_policy(arguments.file)
+        if arguments.effective_at:
+            effective_at = moment_of(parse_day_or_moment("--effective-at", arguments.effective_at))
+            policy = replace(policy, effective_at=effective_at)
+        path = Path(arguments.file)
+        source = path.read_text(encoding="utf-8") if path.is_file() else ""
+        return _published(settings, policy, arguments.by, source)
+    except PublicationError as error:
+        hint = " (give --effective-at)" if "is in the past" in str(error) and not arguments.effective_at else ""
+        return _refused("publish", PublicationError(f"{error}{hint}"))
+    except (ValueError, OSError, KafkaError, TopicError) as error:
+        return _refused("publish", error)
+
+
+def _published(settings: Settings, policy: Policy, by: str, source: str) -> int:
+    topic = policy_topic_of(settings)
+    done = asyncio.run(publish(topic, settings.app_id, policy, configured_policies(settings), by, source))
+    at = iso(milliseconds(done.effective_at))
+    print(f"{done.policy_id} version {done.version} ({done.mode.value}) governs from {at} on")
+    return 0
+
+
+def _mode(arguments: argparse.Namespace) -> int:
+    try:
+        settings = read_settings()
+        published = published_policies(settings)
+        now = datetime.now(UTC)
+        governing = _governing(configured_policies(settings), published, now)
+        versions = [policy.version for policy in published if policy.policy_id == governing.policy_id]
+        changed = replace(
+            governing,
+            version=max([governing.version, *versions]) + 1,
+            mode=Mode(arguments.mode),
+            effective_at=moment_of(milliseconds(now + MODE_LEAD)),
+        )
+        for policy in published:
+            if policy.effective_at > changed.effective_at and policy.mode is not changed.mode:
+                at = iso(milliseconds(policy.effective_at))
+                said = f"{policy.policy_id} version {policy.version} begins at {at} with mode {policy.mode.value}"
+                print(f"tes policy mode: {said}", file=sys.stderr)
+        return _published(settings, changed, arguments.by, policy_yaml(changed))
+    except (ValueError, OSError, KafkaError, TopicError) as error:
+        return _refused("mode", error)
+
+
+def _governing(configured: list[Policy], published: list[Policy], at: datetime) -> Policy:
+    known = sorted([*configured, *published], key=lambda policy: policy.effective_at)
+    begun = [policy for policy in known if policy.effective_at <= at]
+    if len(configured) == 1 and not any(policy in published for policy in begun):
+        return configured[0]
+    return begun[-1] if begun else known[0]
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    try:
+        settings = read_settings()
+        configured, published = configured_policies(settings), published_policies(settings)
+    except (ValueError, OSError, KafkaError, TopicError) as error:
+        return _refused("list", error)
+    now = datetime.now(UTC)
+    governing = _governing(configured, published, now)
+    rows: list[dict[str, Any]] = [
+        {
+            "policy_id": policy.policy_id,
+            "version": policy.version,
+            "effective_at": iso(milliseconds(policy.effective_at)),
+            "mode": policy.mode.value,
+            "from": "topic" if policy in published else "settings",
+            "state": "governs" if policy is governing else "to come" if policy.effective_at > now else "past",
+        }
+        for policy in sorted([*configured, *published], key=lambda policy: policy.effective_at)
+    ]
+    if arguments.json:
+        print(json.dumps(rows))
+        return 0
+    print_columns([[name.upper() for name in rows[0]], *([str(cell) for cell in row.values()] for row in rows)])
+    print(f"shipped with the product: {', '.join(shipped_policies())}", file=sys.stderr)
+    return 0
+
+
+def find_policy(reference: str, settings: Settings) -> Policy:
+    """A shipped policy, one of a file, or a published one (`ID` is its newest version).
+
+    Raises:
+        PolicyError: there is none, or the file is malformed.
+        KafkaError: it can only be a published one, and the cluster did not answer.
+    """
+    if reference in shipped_policies() or Path(reference).is_file() or reference.endswith((".yaml", ".yml")):
+        return read_policy(reference)
+    policy_id, _, version = reference.partition("/")
+    found = [
+        policy
+        for policy in published_policies(settings)
+        if policy.policy_id == policy_id and version in ("", str(policy.version))
+    ]
+    if not found:
+        raise PolicyError([f"{reference}: must be {_REFERENCE}"])
+    return found[-1]
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    try:
+        policy = find_policy(arguments.policy, read_settings())
+    except (ValueError, OSError, KafkaError, TopicError) as error:
+        return _refused("show", error)
+    if arguments.json:
+        content = to_json(content_of(policy) | {"effective_at": milliseconds(policy.effective_at)})
+        print(json.dumps(content, default=str))
+    else:
+        print(policy_yaml(policy), end="")
+    return 0
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    try:
+        settings = read_settings()
+        texts = [policy_yaml(find_policy(name, settings)) for name in (arguments.before, arguments.after)]
+    except (ValueError, OSError, KafkaError, TopicError) as error:
+        return _refused("diff", error)
+    before, after = (text.splitlines() for text in texts)
+    lines = list(difflib.unified_diff(before, after, arguments.before, arguments.after, n=2, lineterm=""))
+    for line in lines:
+        print(line)
+    return 1 if lines else 0

@@ -1,0 +1,145 @@
+"""Policies that are published while workers run: all switch at the moment of event time, and tell beforehand."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from streams.adapters.policy_files import read_policy
+from streams.adapters.policy_records import milliseconds, moment_of
+from streams.adapters.policy_topic import PublicationError, publish
+from streams.adapters.topics import create_topics
+from streams.app import policy_topic_of
+from streams.domain.connection import MINUTE_MS
+from streams.domain.policy import Policy
+from streams.domain.verdict import iso
+from streams.replay import Collected, collect, produce_feed, start_worker
+from streams.settings import Settings
+
+OLD = "15.1.2507.39"
+LENIENT = replace(read_policy("microsoft-2023"), policy_id="lenient")
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def line(server: int, at: int, build: str = OLD) -> bytes:
+    host = f"mx{server}.example.com"
+    record = {
+        "event_id": f"{server}-{at}",
+        "observed_at": iso(at),
+        "tenant_id": f"tenant-{server % 5}",
+        "connector_id": "c",
+        "connector_type": "ON_PREMISES",
+        "source_ip": "192.0.2.1",
+        "helo": host,
+        "received": [f"from a by {host} with Microsoft SMTP Server id {build}; Mon, 1 Jun 2026 00:00:00 +0000"],
+    }
+    return orjson.dumps(record)
+
+
+async def until_found(settings: Settings, is_there: Callable[[Collected], bool]) -> Collected:
+    async with asyncio.timeout(60):
+        while True:
+            found = await collect(settings)
+            if is_there(found):
+                return found
+
+
+async def with_workers(settings: Settings, scenario: Callable[[], Awaitable[Collected]]) -> Collected:
+    await create_topics(settings)
+    workers = [
+        await start_worker(replace(settings, state_dir=f"{settings.state_dir}-{number}"), None) for number in range(2)
+    ]
+    try:
+        return await scenario()
+    finally:
+        for worker in workers:
+            worker.send_signal(signal.SIGTERM)
+        assert [await worker.wait() for worker in workers] == [0, 0]
+
+
+def of_kind(found: Collected, kind: str) -> list[dict[str, Any]]:
+    return [row for row in found.notifications if row["kind"] == kind]
+
+
+@pytest.mark.timeout(150)
+def test_a_policy_published_under_traffic_is_announced_and_governs_from_its_moment_on(settings: Settings) -> None:
+    settings = replace(settings, policies=("microsoft-2023",), tick_seconds=0.2)
+    servers = range(20)
+
+    async def scenario() -> Collected:
+        start = now_ms() - MINUTE_MS
+        await produce_feed(settings, [line(server, start + server) for server in servers])
+        await until_found(settings, lambda found: len(found.servers) == len(servers))
+        # Live events may be up to five minutes ahead, so nobody has to wait for the moment.
+        switch = now_ms() + 2 * MINUTE_MS
+        policy = replace(read_policy("microsoft-2026-09"), effective_at=moment_of(switch))
+        await publish(policy_topic_of(settings), settings.app_id, policy, [], "operator", "")
+        await until_found(settings, lambda found: len(of_kind(found, "POLICY_ANNOUNCED")) == len(servers))
+        before = [line(server, switch - 1 - server) for server in servers]
+        after = [line(server, switch + server) for server in servers if server % 2]
+        await produce_feed(settings, before + after)
+        found = await until_found(settings, lambda found: len(found.verdicts) >= len(after))
+        for row in found.verdicts:
+            assert row["policy_id"] == "microsoft-2026-09"
+            assert row["detected_at"] == switch + int(row["server"].removeprefix("mx").partition(".")[0])
+        assert len(found.verdicts) == len(after)
+        assert {row["next_stage_at"] for row in of_kind(found, "POLICY_ANNOUNCED")} == {switch}
+        assert [row["kind"] for row in found.audit] == ["POLICY_PUBLISHED"]
+        return found
+
+    asyncio.run(with_workers(settings, scenario))
+
+
+@pytest.mark.timeout(150)
+def test_a_relaxed_policy_releases_silent_servers_at_its_moment(settings: Settings) -> None:
+    settings = replace(settings, tick_seconds=0.2)
+
+    async def scenario() -> Collected:
+        start = now_ms() - MINUTE_MS
+        await produce_feed(settings, [line(server, start + server) for server in range(10)])
+        await until_found(settings, lambda found: len(found.verdicts) == 10)
+        switch = now_ms() + 3000
+        policy = replace(LENIENT, effective_at=moment_of(switch))
+        await publish(policy_topic_of(settings), settings.app_id, policy, [], "operator", "")
+        found = await until_found(settings, lambda found: len(found.verdicts) == 20)
+        released = [row for row in found.verdicts if row["revision"] == 2]
+        assert {(row["stage"], row["issued_at"], row["policy_id"]) for row in released} == {(0, switch, "lenient")}
+        assert len(of_kind(found, "SERVER_RESOLVED")) == 10
+        return found
+
+    asyncio.run(with_workers(settings, scenario))
+
+
+@pytest.mark.timeout(60)
+def test_a_policy_in_the_past_or_at_a_taken_moment_is_refused_and_leaves_no_trace(settings: Settings) -> None:
+    async def scenario() -> list[str]:
+        await create_topics(settings)
+        topic = policy_topic_of(settings)
+        future = moment_of(now_ms() + MINUTE_MS)
+        await publish(topic, settings.app_id, replace(LENIENT, effective_at=future), [], "operator", "")
+        refused: list[Policy] = [
+            replace(LENIENT, version=2),
+            replace(LENIENT, version=1, effective_at=future + timedelta(days=1)),
+            replace(LENIENT, policy_id="other", effective_at=future),
+        ]
+        said = []
+        for policy in refused:
+            with pytest.raises(PublicationError) as error:
+                await publish(topic, settings.app_id, policy, [], "operator", "")
+            said.append(str(error.value).partition(":")[0])
+        audit = (await collect(settings)).audit
+        assert [row["occurred_at"] < milliseconds(future) for row in audit] == [True]
+        return said
+
+    assert asyncio.run(scenario()) == ["effective_at", "version", "effective_at"]

@@ -1,0 +1,95 @@
+"""Policies as files, as records and as YAML for people say the same; what must not be published is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.policy_files import PolicyError, parse_policy, read_policy, shipped_policies
+from streams.adapters.policy_records import policy_of, policy_record, policy_yaml
+from streams.adapters.policy_topic import conflict, same_moment
+from streams.adapters.schemas import LocalRegistry
+from streams.app import rulebook_of
+from streams.cli.main import main
+from streams.domain.policy import Policy
+from streams.settings import Settings
+
+BAD = """\
+policy_id: "bad id"
+version: 0
+mode: soft
+ladder:
+  - {from_day: 0, throttle_minutes_per_hour: 0, block_minutes_per_hour: 0}
+  - {from_day: 30, throttle_minutes_per_hour: 70, block_minutes_per_hour: 0}
+  - {from_day: 20, throttle_minutes_per_hour: 5, block_minutes_per_hour: 0}
+products:
+  Exchange Server 2016: {accept: floor, floors: ["15.1.9999.1"]}
+stages: 3
+"""
+
+
+@pytest.mark.parametrize("name", shipped_policies())
+def test_a_policy_survives_the_wire_and_yaml(name: str) -> None:
+    policy = read_policy(name)
+    published = replace(policy, published_at=policy.effective_at - timedelta(days=3))
+    codec = AvroCodec("policy", LocalRegistry())
+    record = codec.decode(codec.encode(policy_record(published, "operator", "text")))
+    assert policy_of(record, shipped_catalogue()) == published
+    assert parse_policy(policy_yaml(policy), name, shipped_catalogue()) == policy
+
+
+def test_a_record_is_checked_like_a_file() -> None:
+    record = policy_record(read_policy("strict-critical"))
+    record["ladder"][1]["throttle_minutes_per_hour"] = 61
+    with pytest.raises(PolicyError, match=r"ladder\[1\].throttle_minutes_per_hour: '61': must be 0 to 60"):
+        policy_of(record, shipped_catalogue())
+
+
+def test_policy_check_names_every_error_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(BAD)
+    assert main(["policy", "check", str(file)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix(f"{file}:").split(":")[0:2] for line in lines] == [
+        ["10", " stages"],
+        ["1", " effective_at"],
+        ["1", " policy_id"],
+        ["2", " version"],
+        ["9", " products.Exchange Server 2016.floors[0]"],
+        ["3", " mode"],
+        ["6", " ladder[1].throttle_minutes_per_hour"],
+        ["6", " ladder[1]"],
+        ["7", " ladder[2].from_day"],
+        ["7", " ladder[2]"],
+    ]
+
+
+def later(policy: Policy, days: int, version: int) -> Policy:
+    return replace(policy, effective_at=policy.effective_at + timedelta(days=days), version=version)
+
+
+def test_a_version_that_is_not_new_and_a_moment_that_is_taken_are_refused() -> None:
+    known = [later(read_policy("microsoft-2026-09"), 10, 3)]
+    assert conflict(later(known[0], 1, 3), known) == (
+        "version: 3: must be above 3, the published version of microsoft-2026-09"
+    )
+    other = replace(known[0], policy_id="other")
+    assert "effective_at: 2026-09-11T00:00:00+00:00: microsoft-2026-09 version 3" in str(conflict(other, known))
+    assert same_moment(other, known) == conflict(other, known)
+    assert conflict(later(known[0], 1, 4), known) is None
+
+
+def test_a_single_configured_policy_governs_until_the_first_published_one() -> None:
+    settings = Settings(policies=("microsoft-2026-09",))
+    early = replace(read_policy("microsoft-2023"), effective_at=read_policy("microsoft-2026-09").effective_at)
+    early = later(early, -100, 7)
+    rulebook = rulebook_of(settings, [early])
+    moment = round(early.effective_at.timestamp() * 1000)
+    assert rulebook.policy_at(0).policy_id == "microsoft-2026-09"
+    assert rulebook.policy_at(moment - 1).policy_id == "microsoft-2026-09"
+    assert rulebook.policy_at(moment + 10**12).policy_id == "microsoft-2023"
