@@ -8,8 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import uvloop
@@ -26,7 +24,7 @@ from streams.adapters.stores import RocksDBStore
 from streams.adapters.topics import TopicError
 from streams.agents.inputs import InputProcessor, Wires
 from streams.domain.policy import Policy
-from streams.domain.rules import Rulebook, Service
+from streams.domain.rules import Rulebook, Service, in_force
 from streams.engine.faust_app import EXIT_FAILED, BatchApp, BatchSchema
 from streams.engine.partition import PartitionConfig
 from streams.settings import Settings
@@ -51,17 +49,11 @@ def configured_policies(settings: Settings) -> list[Policy]:
 def rulebook_of(settings: Settings, published: Sequence[Policy] = ()) -> Rulebook:
     """The rulebook of the policies that the settings name and of those published.
 
-    A single one in the settings governs from the first event on, whatever its own moment.
-
     Raises:
         ValueError: a policy is malformed, or two begin at the same moment.
     """
-    configured = configured_policies(settings)
-    if len(configured) == 1 and published:
-        earliest = min(policy.effective_at for policy in (*configured, *published))
-        configured = [replace(configured[0], effective_at=earliest - timedelta(milliseconds=1))]
     service = Service(settings.service_name, settings.service_link)
-    return Rulebook((*configured, *published), shipped_catalogue(), service)
+    return Rulebook(in_force(configured_policies(settings), published), shipped_catalogue(), service)
 
 
 def policy_topic_of(settings: Settings) -> PolicyTopic:

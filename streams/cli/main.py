@@ -5,24 +5,29 @@ from __future__ import annotations
 import argparse
 import sys
 
-from streams.cli import inspect, kafka, policy, replay, service, simulate, table
+from streams.cli import commands as admin_commands
+from streams.cli import inspect, kafka, policy, replay, servers, service, simulate, table, whatif
 
 _EXAMPLES = """examples:
   tes inspect message.eml
   tes inspect --policy strict-critical --at 2026-10-31 --json - < headers.txt
   tes simulate --feed examples/feed.jsonl --until 2026-12-31 --out results && tes table results --limit 20
   tes replay --feed examples/feed.jsonl --until 2026-12-31 --out replayed
+  tes servers list --tenant contoso; tes servers show mx1.contoso.com --tenant contoso
+  tes pause create --tenant contoso --days 14; tes pause cancel --tenant contoso
+  tes policy check floor.yaml && tes whatif --policy floor.yaml && tes policy publish floor.yaml
   tes kafka start; TES_KAFKA_BOOTSTRAP=127.0.0.1:PORT tes topics create; tes worker
 
 data goes to stdout, everything else to stderr
-exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 70 a worker that had to stop, 130 Ctrl-C"""
+exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 3 a command refused,
+70 a worker that had to stop, 130 Ctrl-C"""
 
 
 def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     """The parser, and the names of all commands."""
     parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (inspect, simulate, replay, table, policy, service, kafka):
+    for module in (inspect, simulate, replay, table, servers, policy, whatif, admin_commands, service, kafka):
         module.add_parser(commands)
     return parser, set(commands.choices)
 

@@ -15,17 +15,18 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from streams.domain.build import Build
-from streams.domain.connection import DAY_MS, HOUR_MS, LATEST_MS, InboundConnection, Outcome
+from streams.domain.connection import DAY_MS, HOUR_MS, InboundConnection, Outcome
 from streams.domain.headers import Detection, Origin, detect
 from streams.domain.judgement import Finding, Judgement
-from streams.domain.ladder import Action, Clock, ScheduledStage, Standstill, elapsed_at, schedule, strongest
+from streams.domain.ladder import Clock, ScheduledStage, elapsed_at
 from streams.domain.notification import AdminNotification, NotificationKind
 from streams.domain.pauses import NO_COVER, Cover
 from streams.domain.policy import Mode, Policy
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
+from streams.domain.standing import Standing, stages_of, standing_of, standstills_of
 from streams.domain.state import RECENT_EVENTS, Announced, Evidence, Override, ServerEnforcement
-from streams.domain.telling import Standing, announcement_of, notification_of, report_of, verdict_of
+from streams.domain.telling import announcement_of, notification_of, report_of, verdict_of
 from streams.domain.verdict import Verdict
 
 
@@ -236,7 +237,7 @@ class _Step:
         before = self.standing(state, due - 1)
         has_changed = judged != state.judgement
         state.judgement = judged
-        reached = [stage.stage for stage in self.schedule(state) if stage.starts_at <= due]
+        reached = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, due) if stage.starts_at <= due]
         state.stage = state.reached_stage = max([state.stage, *reached])
         after = self.standing(state, due)
         if has_changed or before != after:
@@ -416,46 +417,21 @@ class _Step:
         else:
             state.clock, state.detected_at, state.reached_stage = Clock(0, at), at, 0
         state.resolved_at = None
-        reached = [stage.stage for stage in self.schedule(state) if stage.starts_at <= at]
+        reached = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, at) if stage.starts_at <= at]
         state.stage = state.reached_stage = max([1, state.reached_stage, *reached])
         self._emit_verdict(state, at)
         kind = NotificationKind.SERVER_REGRESSED if is_regression else NotificationKind.SERVER_DETECTED
         self._notify(state, kind, at)
 
     def _resolve(self, state: ServerEnforcement, at: int) -> None:
-        state.clock = Clock(elapsed_at(state.clock, at, self._standstills()), at)
+        state.clock = Clock(elapsed_at(state.clock, at, standstills_of(self.rulebook, self.cover)), at)
         state.stage, state.resolved_at = 0, at
         self._emit_verdict(state, at)
         self._notify(state, NotificationKind.SERVER_RESOLVED, at)
 
-    def _standstills(self) -> tuple[Standstill, ...]:
-        return (*self.rulebook.standstills(), *self.cover.standstills())
-
-    def schedule(self, state: ServerEnforcement) -> tuple[ScheduledStage, ...]:
-        """Every stage with its date under the policy in force, those that no clock reaches left out."""
-        ladder = self.rulebook.policy_at(state.clock_at).ladder
-        stages = schedule(ladder, state.clock, self._standstills())
-        return tuple(stage for stage in stages if stage.starts_at < LATEST_MS)
-
     def standing(self, state: ServerEnforcement, at: int) -> Standing:
-        """Where a server stands at a moment: what applies now and what is to come."""
-        policy = self.rulebook.policy_at(at)
-        if not state.is_in_episode:
-            return Standing(Action.ACCEPT, 0, 0, (), (), self.cover.until(at), self.cover.exempt_until(at))
-        stages = schedule(policy.ladder, state.clock, self._standstills())
-        stages = tuple(stage for stage in stages if stage.starts_at < LATEST_MS)
-        upcoming = tuple(stage for stage in stages if stage.stage > state.stage)
-        if policy.mode is not Mode.ENFORCE:
-            return Standing(Action.ACCEPT, 0, 0, stages, upcoming)
-        now = policy.ladder[min(state.stage, len(policy.ladder)) - 1]
-        throttle, block = now.throttle_minutes_per_hour, now.block_minutes_per_hour
-        paused_until = self.cover.until(at)
-        if paused_until is not None:
-            # An edge goes on by itself when the pause ends: the stage begins again then.
-            again = ScheduledStage(state.stage, paused_until, throttle, block)
-            exempt_until = self.cover.exempt_until(at)
-            return Standing(Action.ACCEPT, 0, 0, stages, (again, *upcoming), paused_until, exempt_until)
-        return Standing(strongest(throttle, block), throttle, block, stages, upcoming)
+        """Where the server stands at a moment."""
+        return standing_of(state, self.rulebook, self.cover, at)
 
     # --- telling ---
 

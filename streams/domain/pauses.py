@@ -26,17 +26,18 @@ class Cover(NamedTuple):
 
     def until(self, moment: int) -> int | None:
         """Until when the server is covered without a gap, None when it is not covered at `moment`."""
-        return _covered_until(self.standstills(), moment)
+        return covered_until(self.standstills(), moment)
 
     def exempt_until(self, moment: int) -> int | None:
         """Until when an exception holds."""
-        return _covered_until(self.exceptions, moment)
+        return covered_until(self.exceptions, moment)
 
 
 NO_COVER = Cover()
 
 
-def _covered_until(spans: Iterable[Standstill], moment: int) -> int | None:
+def covered_until(spans: Iterable[Standstill], moment: int) -> int | None:
+    """Until when spans cover `moment` and what follows without a gap, None when none covers it."""
     reached = moment
     for starts_at, ends_at in sorted(spans):
         if starts_at <= reached < ends_at:
@@ -196,7 +197,7 @@ def _charge_uncovered(tenant: TenantEnforcement, server: str, at: int, quota: in
 
 def _is_covered(spans: Iterable[Standstill], day: int) -> bool:
     """Whether a whole day is inside of pauses."""
-    return (_covered_until(spans, day) or 0) >= day + DAY_MS
+    return (covered_until(spans, day) or 0) >= day + DAY_MS
 
 
 def _instead(pauses: tuple[Pause, ...], current: Pause, other: Pause) -> tuple[Pause, ...]:

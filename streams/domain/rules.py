@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 from streams.domain.build import Build
 from streams.domain.catalogue import Catalogue
@@ -24,6 +24,17 @@ class Service:
 
 def _moment_ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
+
+
+def in_force(configured: Sequence[Policy], published: Sequence[Policy]) -> tuple[Policy, ...]:
+    """The policies of a service: those it is configured with, and those published since.
+
+    A single configured one governs from the first event on, whatever moment it bears.
+    """
+    if len(configured) == 1 and published:
+        earliest = min(policy.effective_at for policy in (*configured, *published))
+        configured = [replace(configured[0], effective_at=earliest - timedelta(milliseconds=1))]
+    return (*configured, *published)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from streams.domain.catalogue import Catalogue
 from streams.domain.headers import Identity
@@ -13,20 +12,9 @@ from streams.domain.notification import AdminNotification, NotificationKind, Sev
 from streams.domain.policy import Policy
 from streams.domain.report import ServerReport, ServerStatus
 from streams.domain.rules import Service
+from streams.domain.standing import Standing
 from streams.domain.state import ServerEnforcement
 from streams.domain.verdict import Verdict, first_with, iso, smtp_reply, verdict_id
-
-
-class Standing(NamedTuple):
-    """Where a server stands at a moment: what the edge does, every stage with its date, and those to come."""
-
-    action: Action
-    throttle_minutes_per_hour: int
-    block_minutes_per_hour: int
-    stages: tuple[ScheduledStage, ...]
-    upcoming: tuple[ScheduledStage, ...]
-    paused_until: int | None = None
-    exempt_until: int | None = None
 
 
 def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, at: int) -> Verdict:

@@ -1,0 +1,143 @@
+"""`tes servers`: the report's rows, from a running system or from a file."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.records import to_json
+from streams.adapters.report_rows import named, rows_of_file, rows_of_topic
+from streams.adapters.schemas import TOPICS
+from streams.adapters.topics import TopicError
+from streams.app import registry_of
+from streams.cli.columns import print_columns
+from streams.domain.report import ServerStatus
+from streams.replay import read_all
+from streams.settings import Settings, read_settings
+
+_SHORT = (
+    *("Tenant", "ServerFQDN", "Build", "Status", "Stage", "FirstDetectedDate"),
+    *("ThrottleEnabledDate", "BlockingEnabledDate", "NextStageStartDate", "LastSeen"),
+)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """The options that say where rows come from."""
+    parser.add_argument("--servers", metavar="FILE", help="a servers.jsonl in place of the running system's topic")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the commands to `tes`."""
+    actions = commands.add_parser("servers", help="the report: every server and where it stands").add_subparsers(
+        dest="action", required=True
+    )
+    listing = actions.add_parser("list", help="one row a server")
+    listing.add_argument("--tenant", help="only this tenant")
+    listing.add_argument("--status", choices=[status.value for status in ServerStatus], help="only this status")
+    form = listing.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON array on stdout, all columns")
+    form.add_argument("--csv", action="store_true", help="CSV on stdout, all columns")
+    listing.set_defaults(run=_list)
+    show = actions.add_parser("show", help="everything about one server: evidence, schedule, policy")
+    show.add_argument("server", help="its name as in the list")
+    show.add_argument("--tenant", help="needed when several tenants have a server of this name")
+    show.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    show.set_defaults(run=_show)
+    for action in (listing, show):
+        add_source(action)
+
+
+def read_rows(file: str | None, settings: Settings) -> list[dict[str, Any]]:
+    """The Avro-shaped rows of a file, or of the running system.
+
+    Raises:
+        OSError: the file cannot be read.
+        MalformedError: it holds something else.
+        KafkaError: the cluster did not answer.
+        TopicError: the topic does not exist.
+    """
+    if file is not None:
+        return list(rows_of_file(Path(file).read_bytes().splitlines()))
+    codec = AvroCodec("server_report", registry_of(settings))
+    topic = settings.topic(TOPICS["server_report"])
+    return asyncio.run(rows_of_topic(read_all(settings.bootstrap, topic), codec.decode))
+
+
+def _read(arguments: argparse.Namespace) -> list[dict[str, Any]] | int:
+    try:
+        rows = read_rows(arguments.servers, read_settings())
+    except (ValueError, OSError, KafkaError, TopicError) as error:
+        print(f"tes servers {arguments.action}: {error}", file=sys.stderr)
+        return 1 if isinstance(error, (KafkaError, TopicError)) else 2
+    return [row for row in rows if arguments.tenant in (None, row["tenant_id"])]
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    rows = _read(arguments)
+    if isinstance(rows, int):
+        return rows
+    shown = [named(row) for row in rows if arguments.status in (None, row["status"])]
+    if arguments.json:
+        print(json.dumps(shown))
+    elif arguments.csv:
+        print_csv([{name: _cell(value) for name, value in row.items()} for row in shown])
+    else:
+        print_columns([_SHORT, *([_cell(row[name])[:44] or "-" for name in _SHORT] for row in shown)])
+    return 0
+
+
+def print_csv(rows: list[dict[str, Any]]) -> None:
+    """Rows as CSV on stdout, the heading first; nothing for none."""
+    if rows:
+        writer = csv.DictWriter(sys.stdout, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name}={item}" for name, item in value.items() if item is not None)
+    return str(value)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    rows = _read(arguments)
+    if isinstance(rows, int):
+        return rows
+    found = [row for row in rows if row["server"] == arguments.server]
+    if len(found) != 1:
+        tenants = ", ".join(row["tenant_id"] for row in found)
+        said = f"several tenants have it: {tenants} (give --tenant)" if found else "is not known"
+        print(f"tes servers show: server: {arguments.server!r}: {said}", file=sys.stderr)
+        return 2
+    row = named(found[0]) | {"Schedule": _schedule(found[0])}
+    if arguments.json:
+        print(json.dumps(row))
+        return 0
+    for name, value in row.items():
+        lines = value if name == "Schedule" else [value]
+        cells = [_cell(line) if name != "Evidence" else line for line in lines] or ["-"]
+        for place, cell in enumerate(cells):
+            if isinstance(cell, dict):
+                for number, (key, item) in enumerate(cell.items()):
+                    print(f"{name if not number else '':26} {key}: {item if item is not None else '-'}")
+            else:
+                print(f"{name if not place else '':26} {cell or '-'}")
+    return 0
+
+
+def _schedule(row: dict[str, Any]) -> list[dict[str, Any]]:
+    shown: list[dict[str, Any]] = to_json(row["schedule"])
+    return shown

@@ -1,0 +1,122 @@
+"""`tes whatif`: which servers would change under another policy; changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.policy_files import read_policy
+from streams.adapters.policy_records import milliseconds, moment_of
+from streams.adapters.records import parse_day_or_moment
+from streams.adapters.report_rows import report_of_record
+from streams.adapters.topics import TopicError
+from streams.app import configured_policies
+from streams.cli.columns import print_columns
+from streams.cli.policy import find_policy, published_policies
+from streams.cli.servers import add_source, print_csv, read_rows
+from streams.domain.rules import Rulebook, in_force
+from streams.domain.verdict import iso
+from streams.domain.whatif import Prediction, foresee, with_other
+from streams.settings import read_settings
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to `tes`."""
+    parser = commands.add_parser("whatif", help="say which servers another policy would change")
+    parser.add_argument("--policy", required=True, metavar="NAME|FILE", help="the other policy")
+    add_source(parser)
+    parser.add_argument("--kafka", action="store_true", help="the running system's rows (the default without a file)")
+    parser.add_argument(
+        "--current", action="append", metavar="NAME|FILE", help="what governs now, repeatable (the settings' policies)"
+    )
+    parser.add_argument("--at", metavar="DATE", help="when it would begin (its effective_at, or the newest row)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    form.add_argument("--csv", action="store_true", help="the changes as CSV on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what would change; exit code 0 whatever it is, 1 when Kafka fails, 2 for input that cannot be read."""
+    try:
+        if arguments.kafka and arguments.servers:
+            raise ValueError("--kafka: --servers names a file already: give one of them")
+        settings = read_settings()
+        other = find_policy(arguments.policy, settings)
+        configured = list(map(read_policy, arguments.current)) if arguments.current else configured_policies(settings)
+        published = [] if arguments.servers else published_policies(settings)
+        reports = [report_of_record(row) for row in read_rows(arguments.servers, settings)]
+        newest = max((report.reported_at for report in reports), default=0)
+        at = max(milliseconds(other.effective_at), newest)
+        if arguments.at:
+            at = parse_day_or_moment("--at", arguments.at)
+            if at < newest:
+                raise ValueError(f"--at: {iso(at)}: must not be before the newest row ({iso(newest)})")
+        policies, catalogue = in_force(configured, published), shipped_catalogue()
+        current = Rulebook(policies, catalogue)
+        changed = Rulebook(with_other(policies, other, moment_of(at)), catalogue)
+    except (ValueError, OSError, KafkaError, TopicError) as error:
+        print(f"tes whatif: {error}", file=sys.stderr)
+        return 1 if isinstance(error, (KafkaError, TopicError)) else 2
+    predictions = [foresee(report, current, changed, at) for report in reports]
+    policy = f"{other.policy_id}/{other.version}"
+    _print(arguments, policy, at, predictions)
+    return 0
+
+
+def _row(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "tenant_id": prediction.tenant_id,
+        "server": prediction.server,
+        "build": str(prediction.build) if prediction.build else None,
+        **{f"{name}_before": value for name, value in prediction.before._asdict().items()},
+        **{f"{name}_after": value for name, value in prediction.after._asdict().items()},
+        "reason": prediction.reason,
+    }
+
+
+def _totals(predictions: Iterable[Prediction]) -> dict[str, int]:
+    totals = Counter[str]()
+    for prediction in predictions:
+        before, after = prediction.before, prediction.after
+        totals["servers"] += 1
+        totals["changed"] += prediction.is_change
+        totals["newly_enforced"] += before.stage == 0 < after.stage
+        totals["released"] += after.stage == 0 < before.stage
+    return {name: totals[name] for name in ("servers", "changed", "newly_enforced", "released")}
+
+
+def _print(arguments: argparse.Namespace, policy: str, at: int, predictions: list[Prediction]) -> None:
+    rows = [_row(prediction) for prediction in predictions if prediction.is_change]
+    names = sorted({prediction.tenant_id for prediction in predictions})
+    tenants = {name: _totals(item for item in predictions if item.tenant_id == name) for name in names}
+    totals = _totals(predictions)
+    if arguments.json:
+        print(json.dumps({"policy": policy, "at": iso(at), "changes": rows, "tenants": tenants, "totals": totals}))
+        return
+    if arguments.csv:
+        print_csv(rows)
+        return
+    heading = ("TENANT", "SERVER", "BUILD", "FINDING", "STAGE", "ACTION")
+    pairs = [
+        (
+            row["tenant_id"],
+            row["server"][:44],
+            row["build"] or "-",
+            *(f"{row[f'{name}_before']} -> {row[f'{name}_after']}" for name in ("finding", "stage", "action")),
+        )
+        for row in rows
+    ]
+    print_columns([heading, *pairs])
+    print()
+    heading = ("TENANT", "SERVERS", "CHANGED", "NEWLY ENFORCED", "RELEASED", "")
+    every = [(name, *map(str, found.values()), "") for name, found in tenants.items() if found["changed"]]
+    print_columns([heading, *every, ("all", *map(str, totals.values()), "")])
+    print(f"policy {policy} from {iso(at)} on, each server's next connection with the same build included")

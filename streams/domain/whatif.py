@@ -1,0 +1,122 @@
+"""What another policy would change: the same `decide`, run ahead on what a server's row says, without any effect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
+
+from streams.domain.build import Build
+from streams.domain.connection import InboundConnection
+from streams.domain.enforcement import Sighting, decide
+from streams.domain.headers import Detection, Origin
+from streams.domain.judgement import Finding, Judgement
+from streams.domain.ladder import Action, Clock
+from streams.domain.pauses import Cover
+from streams.domain.policy import Policy
+from streams.domain.report import ServerReport
+from streams.domain.rules import Rulebook, in_force
+from streams.domain.standing import standing_of
+from streams.domain.state import NO_TIME, Override, ServerEnforcement
+
+
+class Outlook(NamedTuple):
+    """Where a server will stand: its finding, the stage of the ladder (0 outside of it), and the edge's action."""
+
+    finding: Finding
+    stage: int
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A server's outlook under the policies as they are, and with another one from a moment on."""
+
+    tenant_id: str
+    server: str
+    build: Build | None
+    before: Outlook
+    after: Outlook
+    reason: str
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the other policy makes a difference."""
+        return self.before != self.after
+
+
+def with_other(policies: Sequence[Policy], other: Policy, at: datetime) -> tuple[Policy, ...]:
+    """The policies with another one from `at` on, whatever moment it bears itself."""
+    return in_force(policies, [replace(other, effective_at=at)])
+
+
+def state_of(report: ServerReport) -> ServerEnforcement:
+    """The state that a row was written from, as far as decisions to come depend on it."""
+    required = report.recommended_build_versions[0] if report.recommended_build_versions else None
+    override = report.override_build and Override(report.override_build, report.override_until or 0)
+    return ServerEnforcement(
+        tenant_id=report.tenant_id,
+        server=report.server,
+        identity=report.identity,
+        connector_id=report.connector_id,
+        connector_type=report.connector_type,
+        source_ip=report.source_ip,
+        first_seen_at=report.first_seen_at,
+        last_seen_at=report.last_seen_at,
+        clock_at=report.reported_at,
+        judged_at=report.judged_at,
+        judgement=Judgement(
+            report.finding, report.reason, required, report.remedy, tuple(report.cves), report.would_be
+        ),
+        judged_over=report.judged_connector_type,
+        policy_id=report.policy_id,
+        policy_version=report.policy_version,
+        build=report.build,
+        evidence=report.evidence,
+        connections=report.connections,
+        accepted=report.accepted,
+        deferred=report.deferred,
+        rejected=report.rejected,
+        stage=report.stage,
+        reached_stage=report.reached_stage,
+        detected_at=report.first_detected_date,
+        clock=NO_TIME if report.clock_started_at is None else Clock(report.clock_elapsed_ms, report.clock_started_at),
+        resolved_at=report.resolved_at,
+        revision=report.verdict_revision,
+        reported_at=report.reported_at,
+        override=override or None,
+    )
+
+
+def foresee(report: ServerReport, current: Rulebook, other: Rulebook, at: int) -> Prediction:
+    """Where a server will stand at `at` (UTC milliseconds), its next connection with the same build included."""
+    before, _ = _outlook(report, current, at)
+    after, reason = _outlook(report, other, at)
+    return Prediction(report.tenant_id, report.server, report.build, before, after, reason)
+
+
+def _outlook(report: ServerReport, rulebook: Rulebook, at: int) -> tuple[Outlook, str]:
+    cover = Cover(report.standstills)
+    # A silent server is not forgotten ahead: what matters is where it stands when it comes back.
+    state: ServerEnforcement | None = replace(state_of(report), last_seen_at=max(at, report.last_seen_at))
+    state = decide(state, None, rulebook, at, cover=cover).state
+    if state is not None and state.build is not None:
+        state = decide(state, _next_connection(report, at), rulebook, at, cover=cover).state
+    assert state is not None
+    return Outlook(state.finding, state.stage, standing_of(state, rulebook, cover, at).action), state.judgement.reason
+
+
+def _next_connection(report: ServerReport, at: int) -> Sighting:
+    connection = InboundConnection(
+        event_id="what-if",
+        observed_at=at,
+        tenant_id=report.tenant_id,
+        connector_id=report.connector_id,
+        connector_type=report.judged_connector_type,
+        source_ip=report.source_ip,
+        helo="",
+        received=(),
+    )
+    found = Detection(report.server, report.identity, Origin.EXCHANGE, report.build, None, None, None)
+    return Sighting(connection, found)
