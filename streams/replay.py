@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.records import command_record, connection_record
 from streams.adapters.schemas import TOPICS
+from streams.adapters.topic_reader import read_all
 from streams.adapters.topics import create_topics
 from streams.app import registry_of
 from streams.domain.connection import MalformedError, check_moment
@@ -154,28 +155,6 @@ async def _watch(settings: Settings, on_progress: Callable[[int], None]) -> None
             await asyncio.sleep(0.5)
     finally:
         await admin.close()
-
-
-async def read_all(bootstrap: str, topic: str) -> AsyncIterator[Any]:
-    """Every committed record of a topic, from its beginning to the end as it is now."""
-    consumer = AIOKafkaConsumer(
-        topic,
-        bootstrap_servers=bootstrap,
-        group_id=None,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=100,
-    )
-    await consumer.start()
-    try:
-        partitions = sorted(consumer.assignment())
-        ends = await consumer.end_offsets(partitions)
-        while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                for record in records:
-                    yield record
-    finally:
-        await consumer.stop()
 
 
 async def collect(settings: Settings) -> Collected:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.schemas import TOPICS, SchemaRegistry
-from streams.adapters.topics import TopicError
+from streams.adapters.topic_reader import partitions_of
 from streams.settings import Settings
 
 
@@ -41,9 +41,7 @@ async def give(
     try:
         await producer.start()
         await reader.start()
-        for name in sorted({topic, audit_topic} - await reader.topics()):
-            raise TopicError(f"{name}: does not exist on {settings.bootstrap}: tes topics create")
-        partitions = [TopicPartition(audit_topic, number) for number in reader.partitions_for_topic(audit_topic) or ()]
+        partitions = (await partitions_of(settings.bootstrap, topic, audit_topic))[audit_topic]
         reader.assign(partitions)
         await (reader.seek_to_end(*partitions) if is_new else reader.seek_to_beginning(*partitions))
         for partition in partitions:

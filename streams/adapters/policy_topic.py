@@ -15,7 +15,7 @@ from streams.adapters.avro_codec import AvroCodec, MalformedRecordError
 from streams.adapters.policy_files import PolicyError
 from streams.adapters.policy_records import content_of, milliseconds, policy_key, policy_of, policy_record
 from streams.adapters.records import to_json_line, to_record
-from streams.adapters.topics import TopicError
+from streams.adapters.topic_reader import partitions_of
 from streams.domain.catalogue import Catalogue
 from streams.domain.commands import AuditRecord, CommandKind, CommandOutcome
 from streams.domain.policy import Policy
@@ -70,8 +70,7 @@ class PolicyReader:
             fetch_max_wait_ms=100,
         )
         await consumer.start()
-        if self._partition.topic not in await consumer.topics():
-            raise TopicError(f"{self._partition.topic}: does not exist on {self._topic.bootstrap}: tes topics create")
+        await partitions_of(self._topic.bootstrap, self._partition.topic)
         consumer.assign([self._partition])
         await consumer.seek_to_beginning(self._partition)
         await self.catch_up()

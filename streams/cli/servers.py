@@ -16,11 +16,11 @@ from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.records import to_json
 from streams.adapters.report_rows import named, rows_of_file, rows_of_topic
 from streams.adapters.schemas import TOPICS
+from streams.adapters.topic_reader import read_all
 from streams.adapters.topics import TopicError
 from streams.app import registry_of
 from streams.cli.columns import print_columns
 from streams.domain.report import ServerStatus
-from streams.replay import read_all
 from streams.settings import Settings, read_settings
 
 _SHORT = (

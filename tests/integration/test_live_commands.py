@@ -1,0 +1,114 @@
+"""The command line against a running service: commands and outcomes, the report, what another policy would change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from streams.adapters.topics import create_topics
+from streams.cli.main import main
+from streams.domain.connection import DAY_MS
+from streams.replay import collect, produce_feed, start_worker
+from streams.settings import Settings
+from tests.integration.test_policies import line, now_ms, until_found
+
+SERVER = "mx1.example.com"
+OPERATOR = ("--tenant", "tenant-1", "--server", SERVER, "--reason", "moves")
+
+
+@pytest.fixture
+def tes(settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Runs `tes` on the cluster corner of this test; gives exit code, stdout and stderr."""
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main(list(words))
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.mark.timeout(150)
+def test_commands_take_effect_on_a_running_service_and_are_shown(settings: Settings, tes: Any) -> None:
+    begun = now_ms() - 35 * DAY_MS
+
+    async def start() -> asyncio.subprocess.Process:
+        await create_topics(settings)
+        await produce_feed(settings, [line(1, begun), line(1, now_ms() - DAY_MS), line(2, begun)])
+        worker = await start_worker(replace(settings, tick_seconds=0.2), None)
+        await until_found(settings, lambda found: len(found.verdicts) == 4)
+        return worker
+
+    with asyncio.Runner() as runner:
+        worker = runner.run(start())
+        try:
+            assert given(tes("pause", "create", "--tenant", "tenant-1", "--days", "1", "--json")) == (0, "ACCEPTED", 89)
+            assert rows(tes, "--status", "PAUSED") == [SERVER]
+            extended = tes("pause", "extend", "--tenant", "tenant-1", "--days", "2", "--command-id", "once", "--json")
+            assert given(extended)[:2] == (0, "ACCEPTED")
+            again = tes("pause", "extend", "--tenant", "tenant-1", "--days", "2", "--command-id", "once", "--json")
+            assert given(again) == given(extended)
+            assert given(tes("pause", "cancel", "--tenant", "tenant-1", "--json")) == (0, "ACCEPTED", 89)
+            refused = tes("pause", "create", "--tenant", "tenant-1", "--days", "91")
+            assert refused[0] == 3
+            assert "days: 91: must be 1 to 90" in refused[1]
+            assert tes("exception", "grant", *OPERATOR, "--owner", "mail", "--expires-at", "2090-01-01")[0] == 0
+            assert rows(tes, "--status", "EXEMPT") == [SERVER]
+            assert tes("exception", "revoke", "--tenant", "tenant-1", "--server", SERVER)[0] == 0
+            assert rows(tes, "--status", "THROTTLED") == [SERVER, "mx2.example.com"]
+            code, out, _ = tes("whatif", "--policy", "microsoft-2023", "--kafka", "--json")
+            assert (code, json.loads(out)["totals"]) == (
+                0,
+                {"servers": 2, "changed": 2, "newly_enforced": 0, "released": 2},
+            )
+            build = ("--build", "15.1.2507.61", "--expires-at", "2090-01-01")
+            assert tes("override", "build", *OPERATOR, *build)[0] == 0
+            assert rows(tes, "--status", "RESOLVED") == [SERVER]
+            code, out, _ = tes("servers", "show", SERVER, "--tenant", "tenant-1")
+            assert code == 0
+            assert "with Microsoft SMTP Server id 15.1.2507.39" in out
+            unknown = tes("exception", "revoke", "--tenant", "tenant-1", "--server", "mx9.example.com")
+            assert unknown[:2] == (3, unknown[1])
+            assert "server: 'mx9.example.com': is not known" in unknown[1]
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            assert runner.run(worker.wait()) == 0
+        found = runner.run(collect(settings))
+    kinds = {row["kind"] for row in found.notifications}
+    assert {"PAUSE_STARTED", "PAUSE_EXTENDED", "PAUSE_CANCELLED", "EXCEPTION_GRANTED", "OVERRIDE_APPLIED"} <= kinds
+    assert {"EXCEPTION_REVOKED", "COMMAND_REFUSED", "SERVER_RESOLVED"} <= kinds
+    assert len(found.audit) == 8
+
+
+def given(result: tuple[int, str, str]) -> tuple[int, str, int]:
+    audit = json.loads(result[1])
+    return result[0], audit["outcome"], audit["quota_left_days"]
+
+
+def rows(tes: Any, *words: str) -> list[str]:
+    code, out, _ = tes("servers", "list", "--json", *words)
+    assert code == 0
+    return [row["ServerFQDN"] for row in json.loads(out)]
+
+
+def test_without_a_worker_a_command_says_that_nobody_answers(settings: Settings, tes: Any) -> None:
+    asyncio.run(create_topics(settings))
+    code, out, err = tes("pause", "create", "--tenant", "t", "--days", "5", "--timeout", "1")
+    assert (code, out) == (1, "")
+    assert "does a worker run?" in err
+
+
+def test_without_topics_the_missing_one_is_named(tes: Any) -> None:
+    for words in (("servers", "list"), ("policy", "list"), ("pause", "cancel", "--tenant", "t")):
+        code, out, err = tes(*words)
+        assert (code, out) == (1, "")
+        assert "does not exist" in err
+        assert "tes topics create" in err
