@@ -81,6 +81,8 @@ _FIELDS: dict[str, Any] = {
     "recent_events": {"type": "array", "items": "long"},
     "stage": "int",
     "reached_stage": "int",
+    "throttled_at": _nullable("long"),
+    "blocked_at": _nullable("long"),
     "detected_at": _nullable("long"),
     "elapsed_ms": "long",
     "clock_started_at": "long",
@@ -90,12 +92,17 @@ _FIELDS: dict[str, Any] = {
     "verdict_issued_at": "long",
     "reported_at": "long",
     "is_report_due": "boolean",
+    "is_verdict_due": "boolean",
     "override_build": _nullable("string"),
     "override_ends_at": _nullable("long"),
+    "without_override": _nullable("Judgement"),
     "announced": {"type": "array", "items": _record("Announced", {"switch_at": "long", "is_told": "boolean"})},
     "indexed_due_at": _nullable("long"),
 }
-_APART = ("elapsed_ms", "clock_started_at", "override_build", "override_ends_at", "announced", "indexed_due_at")
+_APART = (
+    *("judgement", "without_override", "build", "evidence", "elapsed_ms", "clock_started_at"),
+    *("override_build", "override_ends_at", "announced", "indexed_due_at"),
+)
 _SCHEMA = parse_schema(_record("ServerEnforcement", _FIELDS))
 _PLAIN = [name for name in _FIELDS if name not in _APART]
 
@@ -103,17 +110,10 @@ _PLAIN = [name for name in _FIELDS if name not in _APART]
 def encode_state(state: ServerEnforcement, indexed_due_at: int | None) -> bytes:
     """The state, and the moment under which the due index holds it."""
     record: dict[str, Any] = {name: getattr(state, name) for name in _PLAIN}
-    judged, evidence = state.judgement, state.evidence
     record["build"] = str(state.build) if state.build else None
-    record["judgement"] = {
-        "finding": judged.finding.value,
-        "reason": judged.reason,
-        "required_build": str(judged.required_build) if judged.required_build else None,
-        "remedy": judged.remedy._asdict() if judged.remedy else None,
-        "cves": judged.cves,
-        "would_be": judged.would_be.value if judged.would_be else None,
-    }
-    record["evidence"] = evidence._asdict() if evidence else None
+    record["judgement"] = _judgement_record(state.judgement)
+    record["without_override"] = _judgement_record(state.without_override) if state.without_override else None
+    record["evidence"] = state.evidence._asdict() if state.evidence else None
     record["elapsed_ms"], record["clock_started_at"] = state.clock
     record["override_build"] = str(state.override.build) if state.override else None
     record["override_ends_at"] = state.override.ends_at if state.override else None
@@ -123,6 +123,28 @@ def encode_state(state: ServerEnforcement, indexed_due_at: int | None) -> bytes:
     out.write(bytes((FORMAT,)))
     schemaless_writer(out, _SCHEMA, record)
     return out.getvalue()
+
+
+def _judgement_record(judged: Judgement) -> dict[str, Any]:
+    return {
+        "finding": judged.finding.value,
+        "reason": judged.reason,
+        "required_build": str(judged.required_build) if judged.required_build else None,
+        "remedy": judged.remedy._asdict() if judged.remedy else None,
+        "cves": judged.cves,
+        "would_be": judged.would_be.value if judged.would_be else None,
+    }
+
+
+def _judgement(record: dict[str, Any]) -> Judgement:
+    return Judgement(
+        Finding(record["finding"]),
+        record["reason"],
+        _build(record["required_build"]),
+        Remedy(**record["remedy"]) if record["remedy"] else None,
+        tuple(record["cves"]),
+        Finding(record["would_be"]) if record["would_be"] else None,
+    )
 
 
 def decode_state(value: bytes) -> tuple[ServerEnforcement, int | None]:
@@ -138,15 +160,8 @@ def decode_state(value: bytes) -> tuple[ServerEnforcement, int | None]:
     override_build, override_ends_at = _build(record.pop("override_build")), record.pop("override_ends_at")
     record["override"] = Override(override_build, override_ends_at) if override_build else None
     record["announced"] = tuple(Announced(**known) for known in record["announced"])
-    judged = record.pop("judgement")
-    record["judgement"] = Judgement(
-        Finding(judged["finding"]),
-        judged["reason"],
-        _build(judged["required_build"]),
-        Remedy(**judged["remedy"]) if judged["remedy"] else None,
-        tuple(judged["cves"]),
-        Finding(judged["would_be"]) if judged["would_be"] else None,
-    )
+    record["judgement"] = _judgement(record["judgement"])
+    record["without_override"] = _judgement(record["without_override"]) if record["without_override"] else None
     record["identity"] = Identity(record["identity"])
     record["connector_type"] = ConnectorType(record["connector_type"])
     record["judged_over"] = ConnectorType(record["judged_over"])

@@ -25,6 +25,7 @@ from streams.domain.pauses import (
     year_of,
 )
 from streams.domain.rules import Rulebook
+from streams.domain.state import Override
 from streams.domain.verdict import NAMESPACE, iso
 
 SEEN_COMMANDS = 4096
@@ -132,10 +133,32 @@ def check_command(command: AdminCommand, key: bytes | None = None, now_ms: int |
         raise MalformedError(f"command_id: {command.command_id[:80]!r}: must be 1 to 255 characters")
 
 
+def subject_of(command: AdminCommand) -> str | None:
+    """The server that a command is about, in the form of its records; None for the whole tenant.
+
+    A tenant-wide pause is one whatever server it names.
+    """
+    if command.server is None or command.kind is CommandKind.PAUSE_CREATE:
+        return None
+    return command.server.lower()
+
+
 def obey(
-    tenant: TenantEnforcement, command: AdminCommand, is_known_server: bool, rulebook: Rulebook
+    tenant: TenantEnforcement,
+    command: AdminCommand,
+    is_known_server: bool,
+    rulebook: Rulebook,
+    override: Override | None = None,
 ) -> CommandDecision:
-    """Carry out one command. A command id seen before changes and emits nothing."""
+    """Carry out one command. A command id seen before changes and emits nothing.
+
+    Args:
+        tenant: what is remembered of the tenant.
+        command: a valid command.
+        is_known_server: whether its server is known.
+        rulebook: the policies, of which the one in force says how large the quota is.
+        override: the override of its server that holds now.
+    """
     mark = int.from_bytes(hashlib.blake2b(command.command_id.encode(), digest_size=8).digest(), "big", signed=True)
     if mark in tenant.seen_commands:
         return CommandDecision(tenant)
@@ -144,6 +167,7 @@ def obey(
     before = replace(decision.tenant, seen_commands=(*tenant.seen_commands[-SEEN_COMMANDS + 1 :], mark))
     decision.tenant = before
     kind, reason = NotificationKind.COMMAND_REFUSED, None
+    command = replace(command, server=subject_of(command))
     try:
         _check(command, is_known_server, rulebook)
         kind = _apply(decision, command, rulebook)
@@ -151,7 +175,8 @@ def obey(
         reason = str(refused)
         decision.tenant = before
     quota = rulebook.policy_at(at).pause_days_per_year
-    left = quota - decision.tenant.used_days(year_of(at))
+    left = max(0, quota - decision.tenant.used_days(year_of(at)))
+    overridden = Override(*decision.override) if decision.override else override
     decision.audit = AuditRecord(
         audit_id=str(uuid.uuid5(NAMESPACE, f"audit/{command.tenant_id}/{command.command_id}")),
         command_id=command.command_id,
@@ -162,10 +187,14 @@ def obey(
         issued_by=command.issued_by,
         occurred_at=at,
         quota_left_days=left,
-        before=_shown(before, command.server),
-        after=_shown(decision.tenant, command.server),
+        before=_shown(before, command.server, override),
+        after=_shown(decision.tenant, command.server, overridden),
     )
     decision.notifications.append(_told(kind, decision.tenant, command, at, left, reason))
+    # A command that came late may be over already.
+    ended = {timer for timer in tenant_timers(decision.tenant, at) if timer[0] <= decision.tenant.clock_at}
+    known = set(tenant_timers(before, at))
+    decision.notifications += [_told_of_time(decision.tenant, *timer) for timer in sorted(ended - known)]
     return decision
 
 
@@ -188,7 +217,7 @@ def _check(command: AdminCommand, is_known_server: bool, rulebook: Rulebook) -> 
     if kind in (CommandKind.EXCEPTION_GRANT, CommandKind.OVERRIDE_BUILD):
         needed = ("owner", "reason") if kind is CommandKind.EXCEPTION_GRANT else ("reason",)
         for name in needed:
-            if not getattr(command, name):
+            if not (getattr(command, name) or "").strip():
                 raise RefusedError(f"{name}: {getattr(command, name)!r}: {kind.value} needs one")
         if command.expires_at is None or command.expires_at <= command.issued_at:
             shown = iso(command.expires_at) if command.expires_at is not None else None
@@ -245,8 +274,8 @@ def _existing_build(text: str | None, rulebook: Rulebook) -> Build:
     return build
 
 
-def _shown(tenant: TenantEnforcement, server: str | None) -> str:
-    """What covers the subject of a command, as JSON."""
+def _shown(tenant: TenantEnforcement, server: str | None, override: Override | None) -> str:
+    """What holds for the subject of a command, as JSON."""
     pauses = tenant.pauses if server is None else tenant.server_pauses.get(server, ())
     shown: dict[str, object] = {
         "pauses": [{"starts_at": iso(pause.starts_at), "ends_at": iso(pause.ends_at)} for pause in pauses]
@@ -256,25 +285,29 @@ def _shown(tenant: TenantEnforcement, server: str | None) -> str:
             {"starts_at": iso(item.starts_at), "ends_at": iso(item.ends_at), "owner": item.owner}
             for item in tenant.exceptions.get(server, ())
         ]
+        shown["override"] = override and {"build": str(override.build), "ends_at": iso(override.ends_at)}
     return json.dumps(shown, separators=(",", ":"))
 
 
 # --- time ---
 
 
-def tenant_timers(tenant: TenantEnforcement) -> Iterator[tuple[int, NotificationKind, str, int]]:
-    """What is still to be told of pauses and exceptions, as (due, kind, server or "", end)."""
+def tenant_timers(
+    tenant: TenantEnforcement, since: int | None = None
+) -> Iterator[tuple[int, NotificationKind, str, int]]:
+    """What is to be told of pauses and exceptions since the tenant's clock, as (due, kind, server or "", end)."""
+    since = tenant.clock_at if since is None else since
     owners = [("", tenant.pauses), *tenant.server_pauses.items()]
     for server, pauses in owners:
         for pause in pauses:
             announced = pause.ends_at - ENDING_DAYS * DAY_MS
-            if announced > max(tenant.clock_at, pause.starts_at):
+            if announced > max(since, pause.starts_at):
                 yield announced, NotificationKind.PAUSE_ENDING, server, pause.ends_at
-            if pause.ends_at > tenant.clock_at:
+            if pause.ends_at > since:
                 yield pause.ends_at, NotificationKind.PAUSE_ENDED, server, pause.ends_at
     for server, grants in tenant.exceptions.items():
         for item in grants:
-            if item.ends_at > tenant.clock_at:
+            if item.ends_at > since:
                 yield item.ends_at, NotificationKind.EXCEPTION_EXPIRED, server, item.ends_at
 
 
@@ -283,7 +316,7 @@ def advance_tenant(tenant: TenantEnforcement, until: int) -> CommandDecision:
     decision = CommandDecision(tenant)
     for due, kind, server, ends_at in sorted(tenant_timers(tenant)):
         if due <= until:
-            decision.notifications.append(_told_of_time(kind, tenant.tenant_id, server or None, due, ends_at))
+            decision.notifications.append(_told_of_time(tenant, due, kind, server, ends_at))
     decision.tenant = replace(tenant, clock_at=max(tenant.clock_at, until))
     return decision
 
@@ -307,18 +340,20 @@ def _title(kind: NotificationKind, server: str | None) -> str:
 
 
 def _told_of_time(
-    kind: NotificationKind, tenant_id: str, server: str | None, due: int, ends_at: int
+    tenant: TenantEnforcement, due: int, kind: NotificationKind, server: str, ends_at: int
 ) -> AdminNotification:
     verb = "ends" if kind is NotificationKind.PAUSE_ENDING else "ended"
+    until = tenant.cover_of(server).until(ends_at)
+    then = "enforcement goes on where it stopped" if until is None else f"another one holds until {iso(until)}"
     return AdminNotification(
-        notification_id=notification_id(kind, tenant_id, server, due, str(ends_at)),
+        notification_id=notification_id(kind, tenant.tenant_id, server or None, due, str(ends_at)),
         kind=kind,
-        severity=Severity.WARNING,
-        tenant_id=tenant_id,
-        server=server,
+        severity=Severity.WARNING if until is None else Severity.INFO,
+        tenant_id=tenant.tenant_id,
+        server=server or None,
         occurred_at=due,
-        title=_title(kind, server),
-        text=f"It {verb} at {iso(ends_at)}; enforcement goes on where it stopped.",
+        title=_title(kind, server or None),
+        text=f"It {verb} at {iso(ends_at)}; {then}.",
         paused_until=ends_at,
     )
 

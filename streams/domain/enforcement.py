@@ -7,11 +7,9 @@ every timer of its server that is due at or before `t` fires, in due order, and 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import NamedTuple
 
 from streams.domain.build import Build
@@ -21,12 +19,13 @@ from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Clock, ScheduledStage, elapsed_at
 from streams.domain.notification import AdminNotification, NotificationKind
 from streams.domain.pauses import NO_COVER, Cover
-from streams.domain.policy import Mode, Policy
+from streams.domain.policy import Mode
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
 from streams.domain.standing import Standing, stages_of, standing_of, standstills_of
 from streams.domain.state import RECENT_EVENTS, Announced, Evidence, Override, ServerEnforcement
 from streams.domain.telling import announcement_of, notification_of, report_of, verdict_of
+from streams.domain.timers import Timer, TimerKind, timers_of
 from streams.domain.verdict import Verdict
 
 
@@ -57,20 +56,6 @@ class Change(NamedTuple):
     override: Override | None = None
 
 
-class _Timer(IntEnum):
-    """What can be due, in the order in which it fires when the moment is the same."""
-
-    POLICY = 0
-    OVERRIDE = 1
-    STAGE = 2
-    COVER = 3
-    NOTICE = 4
-    VANISH = 5
-    REPORT = 6
-    ANNOUNCE = 7
-    FORGET = 8
-
-
 def decide(
     state: ServerEnforcement | None,
     event: Sighting | None,
@@ -99,8 +84,9 @@ def decide(
         ticked_to = max(now, step.state.clock_at) if step.state is not None else now
         step.apply(event.connection, event.found)
         step.advance(ticked_to)
+        step.catch_up(ticked_to)
     if step.state is not None:
-        step.decision.due_at = min((timer[0] for timer in step.timers(step.state)), default=None)
+        step.decision.due_at = min(timer.due for timer in step.timers(step.state, step.state.clock_at))
     step.decision.state = step.state
     return step.decision
 
@@ -136,116 +122,126 @@ def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook)
     return rulebook.judge(found.build, event.observed_at, event.connector_type, event.tenant_id)
 
 
+def evidence_of(event: InboundConnection, found: Detection) -> Evidence:
+    """Which message showed what was found, and where in it."""
+    return Evidence(
+        received=found.received,
+        position=found.position,
+        protocol=found.protocol,
+        event_id=event.event_id,
+        message_id=event.message_id,
+        connector_id=event.connector_id,
+        source_ip=event.source_ip,
+        observed_at=event.observed_at,
+    )
+
+
 def _is_above(build: Build, other: Build) -> bool:
     return (build.cu_line, build.update or 0) > (other.cu_line, other.update or 0)
 
 
 class _Step:
+    """One run of `decide`: changes go into the state at once, what is to be told waits until the moment is done."""
+
     def __init__(self, rulebook: Rulebook, state: ServerEnforcement | None, last_revision: int, cover: Cover) -> None:
         self.rulebook = rulebook
         self.cover = cover
         self.state = state
         self.last_revision = last_revision
         self.decision = Decision(None)
+        self._has_news = False
+        self._has_row = False
+        self._told: list[tuple[NotificationKind, ScheduledStage | None, int]] = []
 
     # --- time ---
 
-    def timers(self, state: ServerEnforcement) -> Iterator[tuple[int, _Timer, ScheduledStage | None, int]]:
-        """What is still to come, as (due, kind, stage, days ahead); ANNOUNCE has the policy's moment for the days."""
-        policy = self.rulebook.policy_at(state.clock_at)
-        switch = self.rulebook.next_switch_after(state.clock_at)
-        if switch is not None:
-            yield switch, _Timer.POLICY, None, 0
-            for announced_at, switch_at in self.rulebook.switches_after(state.clock_at):
-                if not any(known.switch_at == switch_at for known in state.announced):
-                    yield max(announced_at, state.clock_at), _Timer.ANNOUNCE, None, switch_at
-        if state.is_in_episode:
-            for stage in self.standing(state, state.clock_at).upcoming:
-                if stage.stage <= state.stage:
-                    continue
-                if stage.starts_at > state.clock_at:
-                    yield stage.starts_at, _Timer.STAGE, stage, 0
-                for days in policy.notify_before_days:
-                    if stage.starts_at - days * DAY_MS > state.clock_at:
-                        yield stage.starts_at - days * DAY_MS, _Timer.NOTICE, stage, days
-            for span in self.cover.standstills():
-                if span.ends_at > state.clock_at:
-                    yield span.ends_at, _Timer.COVER, None, 0
-        if state.override is not None:
-            yield max(state.override.ends_at, state.clock_at), _Timer.OVERRIDE, None, 0
-        if not state.has_vanished:
-            yield max(state.last_seen_at + policy.stale_after_days * DAY_MS, state.clock_at), _Timer.VANISH, None, 0
-        if state.is_report_due:
-            yield max(state.reported_at + HOUR_MS, state.clock_at), _Timer.REPORT, None, 0
-        yield max(state.last_seen_at + policy.forget_after_days * DAY_MS, state.clock_at), _Timer.FORGET, None, 0
+    def timers(self, state: ServerEnforcement, at: int) -> Iterator[Timer]:
+        """What is still to come, under the policy that governs at `at`."""
+        return timers_of(state, self.rulebook, self.cover, at)
 
     def advance(self, until: int) -> None:
         """Fire what is due at or before `until`, in due order."""
         while self.state is not None:
-            timer = min(self.timers(self.state), key=lambda timer: timer[:2], default=None)
-            if timer is None or timer[0] > until:
+            due = min(timer.due for timer in self.timers(self.state, self.state.clock_at))
+            if due > until:
+                self.state.clock_at = max(self.state.clock_at, until)
                 break
-            due = timer[0]
-            # The same moment may hold several; the switch of policy alone changes what the others are.
-            batch = [timer] if timer[1] <= _Timer.OVERRIDE else [t for t in self.timers(self.state) if t[0] == due]
-            self.state.clock_at = due
-            for _, kind, stage, days in sorted(batch, key=lambda timer: timer[1]):
-                if self.state is not None:
-                    self._fire(self.state, kind, due, stage, days)
-        if self.state is not None:
-            self.state.clock_at = max(self.state.clock_at, until)
+            self._pass(self.state, due)
 
-    def _fire(self, state: ServerEnforcement, kind: _Timer, due: int, stage: ScheduledStage | None, days: int) -> None:
-        match kind:
-            case _Timer.POLICY:
-                self._switch_policy(state, due)
-            case _Timer.STAGE if stage is not None and stage.stage > state.stage:
-                state.stage = state.reached_stage = stage.stage
-                self._emit_verdict(state, due)
-                self._notify(state, NotificationKind.STAGE_ENTERED, due)
-            case _Timer.OVERRIDE:
-                self._end_override(state, due)
-            case _Timer.COVER if state.is_in_episode:
+    def _pass(self, state: ServerEnforcement, due: int) -> None:
+        """Let one moment pass, with everything that is due then."""
+        kinds = {timer.kind for timer in self.timers(state, state.clock_at) if timer.due <= due}
+        if TimerKind.POLICY in kinds:
+            self._switch_policy(state, due)
+        if TimerKind.OVERRIDE in kinds:
+            self._end_override(state, due)
+        # Only now is it known what else is due: under the new policy, for the build that is judged from here on.
+        timers = [timer for timer in self.timers(state, due) if timer.due <= due and timer.kind > TimerKind.OVERRIDE]
+        state.clock_at = due
+        for timer in sorted(timers, key=lambda timer: timer.kind):
+            self._fire(state, timer, due)
+        self._tell(state, due)
+        if any(timer.kind is TimerKind.FORGET for timer in timers):
+            self.last_revision = state.revision
+            self.decision.emitted.append(Forgotten(state.tenant_id, state.server, state.revision))
+            self.state = None
+
+    def _fire(self, state: ServerEnforcement, timer: Timer, due: int) -> None:
+        match timer.kind:
+            case TimerKind.STAGE:
+                self._enter(state, due)
+            case TimerKind.COVER:
                 # Where another span goes on, or begins at this very moment, nothing changes for the edge.
-                if self.cover.until(due) is None and state.verdict_issued_at != due:
-                    self._emit_verdict(state, due)
-            case _Timer.NOTICE if stage is not None:
-                self._notify(state, NotificationKind.STAGE_UPCOMING, due, stage, days)
-            case _Timer.VANISH:
-                state.has_vanished = True
+                self._has_news |= state.is_in_episode and self.cover.until(due) is None
+                self._has_row = True
+            case TimerKind.NOTICE:
+                self._told.append((NotificationKind.STAGE_UPCOMING, timer.stage, timer.detail))
+            case TimerKind.VANISH:
+                state.has_vanished = self._has_row = True
                 if state.finding in (Finding.COMPLIANT, Finding.OUT_OF_DATE, Finding.UNSUPPORTED):
-                    self._notify(state, NotificationKind.SERVER_VANISHED, due)
-                self._emit_report(state, due)
-            case _Timer.REPORT:
-                self._emit_report(state, due)
-            case _Timer.ANNOUNCE:
-                self._announce(state, due, days)
-            case _Timer.FORGET:
-                self.last_revision = state.revision
-                self.decision.emitted.append(Forgotten(state.tenant_id, state.server, state.revision))
-                self.state = None
+                    self._told.append((NotificationKind.SERVER_VANISHED, None, 0))
+            case TimerKind.REPORT:
+                self._has_news |= state.is_verdict_due and due >= state.verdict_issued_at + HOUR_MS
+                self._has_row = True
+            case TimerKind.ANNOUNCE:
+                self._announce(state, due, timer.detail)
+
+    def _enter(self, state: ServerEnforcement, at: int) -> None:
+        """Enter the last stage that has begun, if it is above the present one."""
+        begun = [stage for stage in stages_of(state, self.rulebook, self.cover, at) if stage.starts_at <= at]
+        if begun and begun[-1].stage > state.stage:
+            self._set_stage(state, begun[-1].stage, at)
+            self._has_news = True
+            self._told.append((NotificationKind.STAGE_ENTERED, None, 0))
+
+    def _set_stage(self, state: ServerEnforcement, stage: int, at: int) -> None:
+        state.stage = stage
+        state.reached_stage = max(state.reached_stage, stage)
+        ladder = self.rulebook.policy_at(at).ladder
+        rates = ladder[min(stage, len(ladder)) - 1]
+        if state.throttled_at is None and rates.throttle_minutes_per_hour:
+            state.throttled_at = at
+        if state.blocked_at is None and rates.block_minutes_per_hour:
+            state.blocked_at = at
 
     def _switch_policy(self, state: ServerEnforcement, due: int) -> None:
-        build = self._judged_build(state)
+        build = state.judged_build
         if not state.is_in_episode or build is None:
             return
         judged = self.rulebook.judge(build, due, state.judged_over, state.tenant_id)
+        before, has_changed = self.standing(state, due - 1), judged != state.judgement
+        state.judgement = judged
         if not self._is_enforced(judged, due):
-            state.judgement = judged
             self._resolve(state, due)
             return
-        before = self.standing(state, due - 1)
-        has_changed = judged != state.judgement
-        state.judgement = judged
-        reached = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, due) if stage.starts_at <= due]
-        state.stage = state.reached_stage = max([state.stage, *reached])
-        after = self.standing(state, due)
-        if has_changed or before != after:
-            self._emit_verdict(state, due)
+        # Another ladder may bring later dates: its rates apply when its dates say so, not before.
+        begun = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, due) if stage.starts_at <= due]
+        state.stage = max(1, min([state.stage, *begun[-1:]]))
+        self._has_news |= has_changed or before != self.standing(state, due)
 
     def _announce(self, state: ServerEnforcement, due: int, switch_at: int) -> None:
         """Look ahead at a policy: tell when this server, accepted now, will fall below."""
-        build = self._judged_build(state)
+        build = state.judged_build
         falls = False
         if build is not None and not state.is_in_episode:
             judged = self.rulebook.judge(build, switch_at, state.judged_over, state.tenant_id)
@@ -264,38 +260,43 @@ class _Step:
     def change(self, state: ServerEnforcement, change: Change, at: int) -> None:
         """Take a command's effect into account."""
         moment = max(at, state.clock_at)
-        before = self.standing(state, moment)
+        before, covered = self.standing(state, moment), self.cover
         self.cover = change.cover
         if change.override is not None:
+            if state.override is None:
+                state.without_override = state.judgement
             state.override = change.override
             self._rejudge(state, moment)
-        elif state.is_in_episode and self.standing(state, moment) != before:
-            self._emit_verdict(state, moment)
+            self._has_row = True
+        elif self.standing(state, moment) != before or change.cover != covered:
+            self._has_news |= state.is_in_episode
+            self._has_row = True
+        if state.is_in_episode:
+            self._enter(state, moment)
+        self._tell(state, moment)
 
     def _end_override(self, state: ServerEnforcement, at: int) -> None:
-        state.override = None
-        self._notify(state, NotificationKind.OVERRIDE_ENDED, at)
-        self._rejudge(state, at)
+        known, state.override, state.without_override = state.without_override, None, None
+        self._has_row = True
+        self._told.append((NotificationKind.OVERRIDE_ENDED, None, 0))
+        self._rejudge(state, at, known)
 
-    def _rejudge(self, state: ServerEnforcement, at: int) -> None:
-        """Judge again what is known, because the build to judge it as has changed."""
-        build = self._judged_build(state)
-        if build is None:
-            return
-        judged = self.rulebook.judge(build, at, state.judged_over, state.tenant_id)
+    def _rejudge(self, state: ServerEnforcement, at: int, otherwise: Judgement | None = None) -> None:
+        """Judge again what is known, as the build to judge it as has changed; `otherwise` holds without a build."""
+        build = state.judged_build
+        judged = otherwise or state.judgement
+        if build is not None:
+            judged = self.rulebook.judge(build, at, state.judged_over, state.tenant_id)
         has_changed = judged != state.judgement
         state.judgement = judged
+        self._look_ahead_again(state)
         if not self._is_enforced(judged, at):
             if state.is_in_episode:
                 self._resolve(state, at)
         elif not state.is_in_episode:
-            self._begin(state, at, self.rulebook.policy_at(at), was_accepted=True)
-        elif has_changed:
-            self._emit_verdict(state, at)
-
-    @staticmethod
-    def _judged_build(state: ServerEnforcement) -> Build | None:
-        return state.override.build if state.override is not None else state.build
+            self._begin(state, at, was_accepted=True)
+        else:
+            self._has_news |= has_changed
 
     # --- connections ---
 
@@ -311,13 +312,18 @@ class _Step:
         self._count(state, event)
         if is_new or event.observed_at >= state.judged_at:
             self._judge(state, event, found)
-        if not state.reported_at or event.observed_at >= state.reported_at + HOUR_MS:
-            self._emit_report(state, event.observed_at)
-        else:
-            # A row written in this very step already shows this connection.
-            rows = (row for row in reversed(self.decision.emitted) if isinstance(row, ServerReport))
-            last = next(rows, None)
-            state.is_report_due = last is None or last.connections != state.connections
+        self._has_row |= not state.reported_at or event.observed_at >= state.reported_at + HOUR_MS
+        if not self._tell(state, event.observed_at):
+            state.is_report_due = True
+
+    def catch_up(self, until: int) -> None:
+        """After a late connection: say where the server stands by now, should its verdict not show it."""
+        verdicts = (row for row in reversed(self.decision.emitted) if isinstance(row, Verdict))
+        last = next(verdicts, None)
+        if self.state is not None and last is not None and last.effective_at < until:
+            standing = self.standing(self.state, until)
+            self._has_news = (standing.action, standing.covered_until) != (last.action, last.paused_until)
+            self._tell(self.state, until)
 
     def _first_seen(self, event: InboundConnection, found: Detection) -> ServerEnforcement:
         policy = self.rulebook.policy_at(event.observed_at)
@@ -353,8 +359,7 @@ class _Step:
             state.source_ip = event.source_ip
             state.has_vanished = False
 
-    def _judge(self, state: ServerEnforcement, event: InboundConnection, seen: Detection) -> None:
-        found = seen
+    def _judge(self, state: ServerEnforcement, event: InboundConnection, found: Detection) -> None:
         at = event.observed_at
         policy = self.rulebook.policy_at(at)
         if state.build is not None:
@@ -362,32 +367,22 @@ class _Step:
                 return  # A message without a build does not take back what an earlier one showed.
             if event.connector_type not in policy.connector_types and state.finding is not Finding.OUT_OF_SCOPE:
                 return  # Nor does one over a connector that is not judged.
-        if state.override is not None and found.build is not None:
-            if _is_above(found.build, state.override.build):
-                state.override = None
-                self._notify(state, NotificationKind.OVERRIDE_ENDED, at)
-            else:
-                found = dataclasses.replace(found, build=state.override.build)
-        stamp = seen.build
-        judged = judgement_of(event, found, self.rulebook)
-        build = self.rulebook.catalogue.canonical(stamp) if stamp else None
-        known = self._judged_build(state)
+        build = self.rulebook.catalogue.canonical(found.build) if found.build else None
+        known = state.judged_build
         was_accepted = known is None or not self._would_enforce(state, known, at)
-        has_changed = judged != state.judgement or build != state.build
+        judged = judgement_of(event, found, self.rulebook)
+        if state.override is not None:
+            if build is not None and _is_above(build, state.override.build):
+                state.override = state.without_override = None
+                self._told.append((NotificationKind.OVERRIDE_ENDED, None, 0))
+            else:
+                state.without_override = judged
+                judged = self.rulebook.judge(state.override.build, at, event.connector_type, event.tenant_id)
+        finding, has_changed = state.finding, judged != state.judgement or build != state.build
         if has_changed or state.evidence is None:
-            state.evidence = Evidence(
-                received=found.received,
-                position=found.position,
-                protocol=found.protocol,
-                event_id=event.event_id,
-                message_id=event.message_id,
-                connector_id=event.connector_id,
-                source_ip=event.source_ip,
-                observed_at=at,
-            )
-        if state.announced and build != state.build:
-            # What was fine under a policy to come may not be with this build.
-            state.announced = tuple(known for known in state.announced if known.is_told)
+            state.evidence = evidence_of(event, found)
+        if build != state.build:
+            self._look_ahead_again(state)
         state.build, state.judgement, state.judged_at = build, judged, at
         state.judged_over = event.connector_type
         state.policy_id, state.policy_version = policy.policy_id, policy.version
@@ -395,9 +390,18 @@ class _Step:
             if state.is_in_episode:
                 self._resolve(state, at)
         elif not state.is_in_episode:
-            self._begin(state, at, policy, was_accepted)
-        elif has_changed:
-            self._emit_verdict(state, at)
+            self._begin(state, at, was_accepted)
+        else:
+            # Several machines may answer to one name with builds of their own: no verdict for every turn they take.
+            state.is_verdict_due |= has_changed
+            is_time = finding is not judged.finding or at >= state.verdict_issued_at + HOUR_MS
+            self._has_news |= state.is_verdict_due and is_time
+
+    @staticmethod
+    def _look_ahead_again(state: ServerEnforcement) -> None:
+        """What was fine under a policy to come may not be with another build."""
+        if state.announced:
+            state.announced = tuple(known for known in state.announced if known.is_told)
 
     def _would_enforce(self, state: ServerEnforcement, build: Build, at: int) -> bool:
         return self.rulebook.judge(build, at, state.judged_over, state.tenant_id).finding.is_enforced
@@ -407,27 +411,29 @@ class _Step:
 
     # --- episodes ---
 
-    def _begin(self, state: ServerEnforcement, at: int, policy: Policy, was_accepted: bool) -> None:
+    def _begin(self, state: ServerEnforcement, at: int, was_accepted: bool) -> None:
         # Timers of the episode count from its own beginning, also when a tick has gone further meanwhile.
         state.clock_at = at
-        within = policy.resume_within_days * DAY_MS
+        within = self.rulebook.policy_at(at).resume_within_days * DAY_MS
         is_regression = state.resolved_at is not None and was_accepted and at - state.resolved_at <= within
         if is_regression:
             state.clock = Clock(state.clock.elapsed_ms, at)
         else:
             state.clock, state.detected_at, state.reached_stage = Clock(0, at), at, 0
+            state.throttled_at = state.blocked_at = None
         state.resolved_at = None
-        reached = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, at) if stage.starts_at <= at]
-        state.stage = state.reached_stage = max([1, state.reached_stage, *reached])
-        self._emit_verdict(state, at)
+        begun = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, at) if stage.starts_at <= at]
+        self._set_stage(state, max([1, *begun[-1:]]), at)
+        self._has_news = True
         kind = NotificationKind.SERVER_REGRESSED if is_regression else NotificationKind.SERVER_DETECTED
-        self._notify(state, kind, at)
+        self._told.append((kind, None, 0))
 
     def _resolve(self, state: ServerEnforcement, at: int) -> None:
         state.clock = Clock(elapsed_at(state.clock, at, standstills_of(self.rulebook, self.cover)), at)
         state.stage, state.resolved_at = 0, at
-        self._emit_verdict(state, at)
-        self._notify(state, NotificationKind.SERVER_RESOLVED, at)
+        self._look_ahead_again(state)
+        self._has_news = True
+        self._told.append((NotificationKind.SERVER_RESOLVED, None, 0))
 
     def standing(self, state: ServerEnforcement, at: int) -> Standing:
         """Where the server stands at a moment."""
@@ -435,30 +441,28 @@ class _Step:
 
     # --- telling ---
 
-    def _emit_verdict(self, state: ServerEnforcement, at: int) -> None:
-        policy = self.rulebook.policy_at(at)
-        state.policy_id, state.policy_version = policy.policy_id, policy.version
-        state.revision += 1
-        state.verdict_issued_at = max(at, state.verdict_issued_at)
-        verdict = verdict_of(state, self.standing(state, at), self.rulebook.service, at)
-        self.decision.emitted.append(verdict)
-        self._emit_report(state, at)
+    def _tell(self, state: ServerEnforcement, at: int) -> bool:
+        """Emit what the moment `at` brought: at most one verdict, then the row, then the notifications.
 
-    def _emit_report(self, state: ServerEnforcement, at: int) -> None:
-        state.is_report_due = False
-        state.reported_at = max(at, state.reported_at)
-        standing, covered = self.standing(state, at), self.cover.standstills()
-        self.decision.emitted.append(report_of(state, standing, self.rulebook.catalogue, covered))
-
-    def _notify(
-        self,
-        state: ServerEnforcement,
-        kind: NotificationKind,
-        at: int,
-        stage: ScheduledStage | None = None,
-        days: int = 0,
-    ) -> None:
-        if self.rulebook.policy_at(at).mode is Mode.OBSERVE and kind is not NotificationKind.SERVER_RESOLVED:
-            return
-        standing = self.standing(state, at)
-        self.decision.emitted.append(notification_of(state, standing, self.rulebook.service, kind, at, stage, days))
+        Gives whether a row was emitted.
+        """
+        is_row = self._has_news or self._has_row
+        if is_row or self._told:
+            policy, standing = self.rulebook.policy_at(at), self.standing(state, at)
+            service, emitted = self.rulebook.service, self.decision.emitted
+            if self._has_news:
+                state.policy_id, state.policy_version = policy.policy_id, policy.version
+                state.revision += 1
+                state.verdict_issued_at = max(at, state.verdict_issued_at)
+                state.is_verdict_due = False
+                emitted.append(verdict_of(state, standing, service, at))
+            if is_row:
+                state.is_report_due = False
+                state.reported_at = max(at, state.reported_at)
+                emitted.append(report_of(state, standing, self.rulebook.catalogue, self.cover.standstills()))
+            for kind, stage, days in self._told:
+                if policy.mode is not Mode.OBSERVE or kind is NotificationKind.SERVER_RESOLVED:
+                    emitted.append(notification_of(state, standing, service, kind, at, stage, days))
+        self._has_news = self._has_row = False
+        self._told = []
+        return is_row

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from streams.domain.commands import AdminCommand, AuditRecord, advance_tenant, obey, tenant_timers
+from streams.domain.commands import AdminCommand, AuditRecord, advance_tenant, obey, subject_of, tenant_timers
 from streams.domain.connection import InboundConnection
 from streams.domain.enforcement import Change, Decision, Emitted, Forgotten, decide, sight
 from streams.domain.notification import AdminNotification
@@ -64,10 +64,14 @@ class Enforcer:
 
     def command(self, command: AdminCommand) -> None:
         """Carry out a command and change the servers that it touches."""
-        repository, tenant_id = self._repository, command.tenant_id
+        repository, tenant_id, subject = self._repository, command.tenant_id, subject_of(command)
+        if subject is not None:
+            # It may be forgotten by then, or its override over.
+            self.tick(tenant_id, subject, command.issued_at)
         before = repository.tenant(tenant_id) or TenantEnforcement(tenant_id)
-        known = command.server is not None and repository.server(tenant_id, command.server) is not None
-        decision = obey(before, command, known, self._rulebook)
+        known = repository.server(tenant_id, subject) if subject is not None else None
+        override = known.override if known is not None else None
+        decision = obey(before, command, known is not None, self._rulebook, override)
         if decision.audit is None:
             return
         for notification in decision.notifications:

@@ -28,10 +28,6 @@ class Cover(NamedTuple):
         """Until when the server is covered without a gap, None when it is not covered at `moment`."""
         return covered_until(self.standstills(), moment)
 
-    def exempt_until(self, moment: int) -> int | None:
-        """Until when an exception holds."""
-        return covered_until(self.exceptions, moment)
-
 
 NO_COVER = Cover()
 
@@ -153,27 +149,29 @@ def _with(
     return _instead(pauses, current, Pause(current.starts_at, end, current.charged + charged))
 
 
-def _ended(pauses: tuple[Pause, ...], current: Pause, at: int) -> tuple[Pause, ...]:
-    used = tuple(day for day in current.charged if day < at)
-    return _instead(pauses, current, Pause(current.starts_at, at, used))
+def _ended(pauses: tuple[Pause, ...], at: int) -> tuple[Pause, ...]:
+    # A pause that came late may overlap with another one.
+    while current := running(pauses, at):
+        used = tuple(day for day in current.charged if day < at)
+        pauses = _instead(pauses, current, Pause(current.starts_at, at, used))
+    return pauses
 
 
 def cancel_pause(tenant: TenantEnforcement, server: str | None, at: int, quota: int) -> TenantEnforcement | None:
-    """End the running pause of the tenant, or of one server; days not begun go back. None when nothing runs.
+    """End what pauses the tenant, or one server; days not begun go back. None when nothing runs.
 
     Days of a server's pause were free while the tenant's pause covered them. Without that cover they cost quota like
     any other day, and a pause for which none is left ends there.
     """
     pauses = tenant.pauses if server is None else tenant.server_pauses.get(server, ())
-    current = running(pauses, at)
-    if current is None:
+    if running(pauses, at) is None:
         return None
-    if server is None:
-        uncovered = replace(tenant, pauses=_ended(pauses, current, at))
-        for name in sorted(tenant.server_pauses):
-            uncovered = _charge_uncovered(uncovered, name, at, quota)
-        return uncovered
-    return replace(tenant, server_pauses={**tenant.server_pauses, server: _ended(pauses, current, at)})
+    if server is not None:
+        return replace(tenant, server_pauses={**tenant.server_pauses, server: _ended(pauses, at)})
+    uncovered = replace(tenant, pauses=_ended(pauses, at))
+    for name in sorted(tenant.server_pauses):
+        uncovered = _charge_uncovered(uncovered, name, at, quota)
+    return uncovered
 
 
 def _charge_uncovered(tenant: TenantEnforcement, server: str, at: int, quota: int) -> TenantEnforcement:

@@ -83,4 +83,5 @@ class ServerReport:
     clock_elapsed_ms: int
     clock_started_at: int | None
     reached_stage: int
+    rated_stage: int
     standstills: tuple[Standstill, ...]

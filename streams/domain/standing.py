@@ -1,7 +1,8 @@
-"""Where a server stands: what the edge does now, every stage with its date, and those to come."""
+"""Where a server stands: what the edge does now, every stage with its date, and what is to come."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from streams.domain.connection import LATEST_MS
@@ -12,15 +13,29 @@ from streams.domain.state import ServerEnforcement
 
 
 class Standing(NamedTuple):
-    """What applies at a moment; rates in minutes of each hour, moments in UTC milliseconds."""
+    """What applies at a moment; rates in minutes of each hour, moments in UTC milliseconds.
+
+    `stages` holds every stage of the ladder with its date, `upcoming` what changes for the edge from now on: stages
+    that begin, and the known ends of enforcement in between, which have no minutes. `covered_until` is the end of all
+    pauses and exceptions that follow each other without a gap.
+    """
 
     action: Action
     throttle_minutes_per_hour: int
     block_minutes_per_hour: int
     stages: tuple[ScheduledStage, ...]
     upcoming: tuple[ScheduledStage, ...]
+    covered_until: int | None = None
     paused_until: int | None = None
     exempt_until: int | None = None
+
+    def next_above(self, stage: int) -> ScheduledStage | None:
+        """What comes next and is not merely an end of enforcement."""
+        return next((item for item in self.upcoming if item.stage > stage or _has_minutes(item)), None)
+
+
+def _has_minutes(stage: ScheduledStage) -> bool:
+    return bool(stage.throttle_minutes_per_hour or stage.block_minutes_per_hour)
 
 
 def standstills_of(rulebook: Rulebook, cover: Cover) -> tuple[Standstill, ...]:
@@ -36,18 +51,43 @@ def stages_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: in
 
 def standing_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: int) -> Standing:
     """Where a server stands at a moment."""
-    paused_until, exempt_until = cover.until(at), cover.exempt_until(at)
+    covers = cover.until(at), covered_until(cover.pauses, at), covered_until(cover.exceptions, at)
     if not state.is_in_episode:
-        return Standing(Action.ACCEPT, 0, 0, (), (), paused_until, exempt_until)
+        return Standing(Action.ACCEPT, 0, 0, (), (), *covers)
     stages = stages_of(state, rulebook, cover, at)
-    upcoming = tuple(stage for stage in stages if stage.stage > state.stage)
     ladder = rulebook.policy_at(at).ladder
-    now = ladder[min(state.stage, len(ladder)) - 1]
+    rates = ladder[min(state.stage, len(ladder)) - 1]
+    now = ScheduledStage(state.stage, at, rates.throttle_minutes_per_hour, rates.block_minutes_per_hour)
+    standstills = standstills_of(rulebook, cover)
+    upcoming = tuple(_changes(now, stages, standstills, at))
+    if covered_until(standstills, at) is not None:
+        return Standing(Action.ACCEPT, 0, 0, stages, upcoming, *covers)
     throttle, block = now.throttle_minutes_per_hour, now.block_minutes_per_hour
-    still_until = covered_until(standstills_of(rulebook, cover), at)
-    if still_until is None:
-        return Standing(strongest(throttle, block), throttle, block, stages, upcoming)
-    if still_until < LATEST_MS and (throttle or block):
-        # An edge goes on by itself when the standstill ends: the stage begins again then.
-        upcoming = (ScheduledStage(state.stage, still_until, throttle, block), *upcoming)
-    return Standing(Action.ACCEPT, 0, 0, stages, upcoming, paused_until, exempt_until)
+    return Standing(strongest(throttle, block), throttle, block, stages, upcoming, *covers)
+
+
+def _changes(
+    now: ScheduledStage, stages: Sequence[ScheduledStage], standstills: Sequence[Standstill], at: int
+) -> Iterator[ScheduledStage]:
+    """What an edge on its own has to know: the stages to come, and where enforcement ends and goes on in between."""
+    begins: list[int] = []
+    ends: list[int] = []
+    reached = at
+    for starts_at, ends_at in sorted(standstills):
+        if ends_at > reached:
+            if starts_at > reached:
+                begins.append(starts_at)
+            elif ends:
+                ends.pop()
+            ends.append(ends_at)
+            reached = ends_at
+    moments = sorted({*begins, *ends, *(stage.starts_at for stage in stages if stage.stage > now.stage)})
+    for moment in moments:
+        entered = [stage for stage in stages if stage.stage > now.stage and stage.starts_at <= moment]
+        if entered:
+            now = entered[-1]
+            yield now
+        elif moment in ends and _has_minutes(now) and moment < LATEST_MS:
+            yield now._replace(starts_at=moment)
+        if moment in begins and _has_minutes(now):
+            yield ScheduledStage(now.stage, moment, 0, 0)

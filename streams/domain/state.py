@@ -48,9 +48,11 @@ class Announced(NamedTuple):
 class ServerEnforcement:
     """The state of one server; all moments in UTC milliseconds.
 
-    `stage` is 0 outside of an episode. `clock` holds the enforcement time of the present or the last episode and
-    `reached_stage` how far that one came, so that a regression goes on where it stopped. `judged_at` is the moment of
-    the event that decided `build` and `judgement`; `clock_at` the moment up to which timers have fired.
+    `stage` is the stage whose rates apply, 0 outside of an episode. `clock` holds the enforcement time of the present
+    or the last episode and `reached_stage` how far that one came, so that a regression goes on where it stopped; the
+    two differ only where another ladder brings later dates. `judged_at` is the moment of the event that decided `build`
+    and `judgement`; `clock_at` the moment up to which timers have fired. `without_override` is the judgement that an
+    override stands in for. `is_verdict_due` says that the last verdict does not show the present build or reason.
     """
 
     tenant_id: str
@@ -76,6 +78,8 @@ class ServerEnforcement:
     recent_events: tuple[int, ...] = ()
     stage: int = 0
     reached_stage: int = 0
+    throttled_at: int | None = None
+    blocked_at: int | None = None
     detected_at: int | None = None
     clock: Clock = NO_TIME
     resolved_at: int | None = None
@@ -84,7 +88,9 @@ class ServerEnforcement:
     verdict_issued_at: int = 0
     reported_at: int = 0
     is_report_due: bool = False
+    is_verdict_due: bool = False
     override: Override | None = None
+    without_override: Judgement | None = None
     announced: tuple[Announced, ...] = ()
 
     @property
@@ -96,3 +102,13 @@ class ServerEnforcement:
     def is_in_episode(self) -> bool:
         """Whether the ladder applies now."""
         return self.stage > 0
+
+    @property
+    def shown_stage(self) -> int:
+        """The stage that is shown: never less than before in the same episode; 0 outside of one."""
+        return self.reached_stage if self.stage else 0
+
+    @property
+    def judged_build(self) -> Build | None:
+        """The build that the server is judged as."""
+        return self.override.build if self.override is not None else self.build

@@ -20,7 +20,7 @@ from streams.domain.verdict import Verdict, first_with, iso, smtp_reply, verdict
 def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, at: int) -> Verdict:
     """The verdict that follows from a state; `at` is the moment that caused it, UTC milliseconds."""
     judged = state.judgement
-    following = standing.upcoming[0] if standing.upcoming else None
+    following = standing.next_above(state.stage)
 
     def reply(action: Action, minutes: int) -> str | None:
         return smtp_reply(action, minutes, service, state.server, state.build, judged.required_build, following)
@@ -32,7 +32,7 @@ def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, a
         server=state.server,
         identity=state.identity,
         action=standing.action,
-        stage=state.stage,
+        stage=state.shown_stage,
         throttle_minutes_per_hour=standing.throttle_minutes_per_hour,
         block_minutes_per_hour=standing.block_minutes_per_hour,
         finding=judged.finding,
@@ -44,7 +44,7 @@ def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, a
         detected_at=state.detected_at,
         effective_at=at,
         schedule=standing.upcoming,
-        paused_until=standing.paused_until,
+        paused_until=standing.covered_until,
         smtp_reply_throttle=reply(Action.THROTTLE, standing.throttle_minutes_per_hour),
         smtp_reply_block=reply(Action.BLOCK, standing.block_minutes_per_hour),
         evidence=state.evidence,
@@ -75,11 +75,12 @@ def _words(state: ServerEnforcement, standing: Standing, kind: NotificationKind)
                 f"{state.judgement.reason} Enforcement goes on where it stopped: {effect}.",
             )
         case NotificationKind.STAGE_ENTERED:
-            title = f"Exchange server {state.server} entered stage {state.stage}"
+            title = f"Exchange server {state.server} entered stage {state.shown_stage}"
             return title, f"{state.judgement.reason} From now on {effect}."
         case NotificationKind.SERVER_RESOLVED:
+            done = "is accepted again" if state.finding is Finding.COMPLIANT else "is not enforced any more"
             return (
-                f"Exchange server {state.server} is accepted again",
+                f"Exchange server {state.server} {done}",
                 f"{state.judgement.reason} Its mail is neither throttled nor blocked.",
             )
         case NotificationKind.OVERRIDE_ENDED:
@@ -118,9 +119,9 @@ def notification_of(
 ) -> AdminNotification:
     """A notification about a server; `stage` and `days` say which stage comes in how many days."""
     judged = state.judgement
-    following = standing.upcoming[0] if standing.upcoming else None
+    following = standing.next_above(state.stage)
     throttle, block = standing.throttle_minutes_per_hour, standing.block_minutes_per_hour
-    number, action, begins = state.stage, standing.action, following.starts_at if following else None
+    number, action, begins = state.shown_stage, standing.action, following.starts_at if following else None
     detail = str(state.revision)
     if stage is None:
         title, text = _words(state, standing, kind)
@@ -155,7 +156,7 @@ def notification_of(
         throttle_minutes_per_hour=throttle,
         block_minutes_per_hour=block,
         detected_at=state.detected_at,
-        paused_until=standing.paused_until,
+        paused_until=standing.covered_until,
         policy_id=state.policy_id,
         policy_version=state.policy_version,
         cves=judged.cves,
@@ -222,7 +223,7 @@ def report_of(
 ) -> ServerReport:
     """The administrator's row that follows from a state and from what covers the server."""
     judged = state.judgement
-    following = standing.upcoming[0] if standing.upcoming else None
+    following = standing.next_above(state.stage)
     throttled = first_with(standing.stages, Action.THROTTLE)
     blocked = first_with(standing.stages, Action.BLOCK)
     product = state.build.product if state.build else None
@@ -237,14 +238,14 @@ def report_of(
         finding=judged.finding,
         would_be=judged.would_be,
         reason=judged.reason,
-        stage=state.stage,
+        stage=state.shown_stage,
         status=status_of(state, standing),
         action=standing.action,
         first_seen_at=state.first_seen_at,
         last_seen_at=state.last_seen_at,
         first_detected_date=state.detected_at,
-        throttle_enabled_date=throttled.starts_at if throttled else None,
-        blocking_enabled_date=blocked.starts_at if blocked else None,
+        throttle_enabled_date=state.throttled_at or (throttled.starts_at if throttled else None),
+        blocking_enabled_date=state.blocked_at or (blocked.starts_at if blocked else None),
         next_stage_start_date=following.starts_at if following else None,
         next_stage_throttle_rate=following.throttle_minutes_per_hour if following else None,
         next_stage_block_rate=following.block_minutes_per_hour if following else None,
@@ -275,5 +276,6 @@ def report_of(
         clock_elapsed_ms=state.clock.elapsed_ms,
         clock_started_at=state.clock.as_of or None,
         reached_stage=state.reached_stage,
+        rated_stage=state.stage,
         standstills=tuple(span for span in sorted(standstills) if span.ends_at > state.clock.as_of),
     )

@@ -78,7 +78,7 @@ def state_of(report: ServerReport) -> ServerEnforcement:
         accepted=report.accepted,
         deferred=report.deferred,
         rejected=report.rejected,
-        stage=report.stage,
+        stage=report.rated_stage,
         reached_stage=report.reached_stage,
         detected_at=report.first_detected_date,
         clock=NO_TIME if report.clock_started_at is None else Clock(report.clock_elapsed_ms, report.clock_started_at),
@@ -104,7 +104,8 @@ def _outlook(report: ServerReport, rulebook: Rulebook, at: int) -> tuple[Outlook
     if state is not None and state.build is not None:
         state = decide(state, _next_connection(report, at), rulebook, at, cover=cover).state
     assert state is not None
-    return Outlook(state.finding, state.stage, standing_of(state, rulebook, cover, at).action), state.judgement.reason
+    action = standing_of(state, rulebook, cover, at).action
+    return Outlook(state.finding, state.shown_stage, action), state.judgement.reason
 
 
 def _next_connection(report: ServerReport, at: int) -> Sighting:

@@ -19,7 +19,7 @@ from streams.domain.connection import DAY_MS, HOUR_MS, InboundConnection
 from streams.domain.judgement import Finding
 from streams.domain.ladder import Action, Standstill
 from streams.domain.pauses import year_of
-from streams.domain.policy import ConnectorType, Mode, Policy
+from streams.domain.policy import ConnectorType, Mode, Policy, Stage
 from streams.domain.rules import Rulebook
 from streams.domain.verdict import Verdict, action_at
 from streams.domain.whatif import foresee, with_other
@@ -121,6 +121,7 @@ def policy_at(days: int, version: int, **changes: Any) -> Policy:
     return replace(BASE, version=version, effective_at=effective_at, **changes)
 
 
+SLOW = (Stage(0, 0, 0), Stage(60, 60, 0), Stage(70, 0, 60))
 LENIENT = read_policy("microsoft-2023").products
 POLICIES = st.sampled_from(
     [
@@ -129,6 +130,7 @@ POLICIES = st.sampled_from(
         (policy_at(0, 1), policy_at(90, 2, products=LENIENT), policy_at(150, 3)),
         (policy_at(0, 1, mode=Mode.REPORT), policy_at(70, 2), policy_at(200, 3, mode=Mode.REPORT)),
         (policy_at(0, 1, cohort_percent=10), policy_at(50, 2, cohort_percent=60), policy_at(100, 3)),
+        (policy_at(0, 1), policy_at(35, 2, ladder=SLOW), policy_at(110, 3, mode=Mode.REPORT), policy_at(140, 4)),
         (policy_at(0, 1), policy_at(45, 2, critical_patches=read_policy("strict-critical").critical_patches)),
     ]
 )
