@@ -29,10 +29,9 @@ def shipped_catalogue() -> Catalogue:
         )
         for row in _rows("exchange_builds.csv")
     ]
+    others = _rows("exchange_build_aliases.csv")
     aliases: dict[Build, Build] = {
-        parse_build(row["build"]): parse_build(row["maps_to"])
-        for row in _rows("exchange_build_aliases.csv")
-        if row["maps_to"]
+        parse_build(row["build"]): parse_build(row["maps_to"]) for row in others if row["maps_to"]
     }
     exploited = {row["cve"] for row in _rows("exchange_cves.csv") if row["kev_date"]}
     fixes = [
@@ -44,9 +43,19 @@ def shipped_catalogue() -> Catalogue:
         )
         for row in _rows("exchange_cve_fixes.csv")
     ]
-    support_ends = {
-        Product(row["product"]): date.fromisoformat(row["extended_end"])
+    return Catalogue(
+        releases,
+        aliases,
+        fixes,
+        _ends("extended_end"),
+        esu_ends=_ends("esu_end"),
+        previews=[parse_build(row["build"]) for row in others if row["relation"] == "preview"],
+    )
+
+
+def _ends(column: str) -> dict[Product, date]:
+    return {
+        Product(row["product"]): date.fromisoformat(row[column])
         for row in _rows("exchange_lifecycle.csv")
-        if row["extended_end"]
+        if row[column]
     }
-    return Catalogue(releases, aliases, fixes, support_ends)

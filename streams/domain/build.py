@@ -27,6 +27,10 @@ FIRST_SE_LINE = 2562
 """The first CU line of Exchange Server SE; 15.2 lines below it are Exchange Server 2019."""
 
 
+FIRST_ONLINE_MINOR = 20
+"""Exchange Online is 15.20 and, since May 2026, 15.21; products for own servers stay below."""
+
+
 class Build(NamedTuple):
     """A build: `major.minor` name the product, `line` the CU, `update` the update inside that CU.
 
@@ -62,7 +66,7 @@ class Build(NamedTuple):
                 return Product.EXCHANGE_2016
             case 15, 2:
                 return Product.EXCHANGE_SE if self.line >= FIRST_SE_LINE else Product.EXCHANGE_2019
-            case 15, 20:
+            case 15, minor if minor >= FIRST_ONLINE_MINOR:
                 return Product.EXCHANGE_ONLINE
             case _:
                 return None

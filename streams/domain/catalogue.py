@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from streams.domain.build import Build, Product
 
+FIRST_CU_MAJOR = 15
+"""From 15 (Exchange 2013) on the third part of a number names the CU; before, the first two name the service pack."""
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -54,13 +57,23 @@ class Catalogue:
         aliases: dict[Build, Build],
         fixes: Iterable[Fix] = (),
         support_ends: dict[Product, date] | None = None,
+        *,
+        esu_ends: dict[Product, date] | None = None,
+        previews: Iterable[Build] = (),
     ) -> None:
         by_line: dict[tuple[int, int, int], list[Release]] = {}
-        for release in releases:
+        by_pack: dict[tuple[int, int], list[Release]] = {}
+        for release in sorted(releases, key=lambda row: _order(row.build)):
             by_line.setdefault(release.build.cu_line, []).append(release)
-        self._by_line = {line: sorted(rows, key=lambda row: row.build.update or 0) for line, rows in by_line.items()}
+            if release.build.major < FIRST_CU_MAJOR:
+                by_pack.setdefault(release.build[:2], []).append(release)
+        self._by_line = by_line
+        self._by_pack = by_pack
+        self._newest_line = {rows[0].product: line for line, rows in sorted(by_line.items())}
         self._aliases = dict(aliases)
+        self._previews = frozenset(previews)
         self._support_ends = dict(support_ends or {})
+        self._esu_ends = dict(esu_ends or {})
         self._fixes: dict[tuple[Product, str], list[Fix]] = {}
         for fix in fixes:
             product = fix.fixed_build.product
@@ -71,6 +84,10 @@ class Catalogue:
         """The end of extended support, None where none is known."""
         return self._support_ends.get(product)
 
+    def esu_ends_on(self, product: Product) -> date | None:
+        """The end of the Extended Security Updates that are sold after support ended, None where there are none."""
+        return self._esu_ends.get(product)
+
     def knows_line(self, build: Build) -> bool:
         """Whether any build of this CU line was published."""
         return build.cu_line in self._by_line
@@ -79,9 +96,17 @@ class Catalogue:
         """The product build that a component's or misprinted number stands for; `build` itself otherwise."""
         return self._aliases.get(build, build)
 
-    def releases_of(self, build: Build) -> list[Release]:
-        """The published builds of the same CU line, oldest first; empty for an unknown line."""
-        return list(self._by_line.get(build.cu_line, ()))
+    def counted_as(self, build: Build) -> Build:
+        """The four-part build to judge `build` as: the alias's, and of a CU's line at least the CU itself.
+
+        A three-part number names the CU, and a number below the CU's own is one of its components.
+        """
+        number = self.canonical(build)
+        rows = self._by_line.get(number.cu_line)
+        if not rows or number in self._previews:
+            return number
+        first = rows[0].build
+        return number if number.reaches(first) else first
 
     def at_least(self, build: Build) -> Release | None:
         """The newest published build of the same CU line that is not above `build`."""
@@ -93,23 +118,33 @@ class Catalogue:
         return rows[at - 1] if at else None
 
     def remedy(self, required: Build) -> Remedy | None:
-        """The update to install to have `required`; None where its CU line is not in the catalogue."""
-        release = self.at_least(required)
-        return Remedy(release.name, release.kb) if release else None
+        """The oldest published update of the same CU line that has at least `required`; None where there is none."""
+        for release in self._by_line.get(required.cu_line, ()):
+            if release.build.reaches(required):
+                return Remedy(release.name, release.kb)
+        return None
 
     def name(self, build: Build) -> str:
         """What to call `build`: exact name, `at least X`, `newer than X` above the table, or the product."""
         number = self.canonical(build)
-        rows = self._by_line.get(number.cu_line, [])
-        found = self.at_least(number)
-        if found is None:
-            product = number.product
-            return f"{product.value if product else 'Unknown product'} (build {number} is not in the catalogue)"
-        if number.update is None or found.build == number:
-            return found.name
-        if found is rows[-1]:
-            return f"newer than {found.name}"
-        return f"at least {found.name}"
+        product = number.product
+        if product is Product.EXCHANGE_ONLINE:
+            return product.value
+        unlisted = f"(build {number} is not in the catalogue)"
+        if product is None:
+            return f"Unknown product {unlisted}"
+        if number in self._previews:
+            return f"{product.value} Preview"
+        rows = self._by_line.get(number.cu_line)
+        if rows:
+            return _name_among(rows, number if number.update is not None else self.counted_as(number))
+        pack = self._by_pack.get(number[:2])
+        if pack:
+            return _name_among(pack, number)
+        newest = self._newest_line.get(product)
+        if newest is not None and number.cu_line > newest:
+            return f"{product.value}, newer than every CU of the catalogue (build {number})"
+        return f"{product.value} {unlisted}"
 
     def missing_fixes(self, build: Build) -> list[Fix]:
         """The fixes of this product that this build does not have, oldest first.
@@ -117,7 +152,7 @@ class Catalogue:
         A CU line that never got a fix of its own misses it when a newer line got one (the newest such line is named);
         a line newer than every fixed one came with it.
         """
-        number = self.canonical(build)
+        number = self.counted_as(build)
         missing = []
         for (product, _), fixes in self._fixes.items():
             if product is not number.product:
@@ -129,3 +164,18 @@ class Catalogue:
             elif number.cu_line < newest.fixed_build.cu_line:
                 missing.append(newest)
         return sorted(missing, key=lambda fix: (fix.fixed_on, fix.cve))
+
+
+def _order(build: Build) -> tuple[tuple[int, int, int], int]:
+    return build.cu_line, build.update or 0
+
+
+def _name_among(rows: list[Release], number: Build) -> str:
+    """`number` named after `rows`, the releases of its CU line or service pack, oldest first."""
+    at = bisect_right(rows, _order(number), key=lambda row: _order(row.build))
+    if at == 0:
+        return f"{rows[0].name} (build {number} is not in the catalogue)"
+    found = rows[at - 1]
+    if found.build == number:
+        return found.name
+    return f"newer than {found.name}" if at == len(rows) else f"at least {found.name}"

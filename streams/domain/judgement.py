@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from streams.domain.build import Build, Product
-from streams.domain.catalogue import Catalogue, Remedy
+from streams.domain.catalogue import Catalogue, Fix, Remedy
 from streams.domain.policy import Accept, ConnectorType, Policy, ProductRule
 
 
@@ -52,13 +52,12 @@ def judge(
     tenant_id: str | None = None,
 ) -> Judgement:
     """Judge a build at a moment (aware UTC) under a policy; without a tenant the cohort does not count."""
-    number = catalogue.canonical(build)
-    product = number.product
+    product = catalogue.canonical(build).product
     if product is Product.EXCHANGE_ONLINE:
         return Judgement(Finding.NOT_EXCHANGE, "Exchange Online is never judged.")
     if product is None:
-        return Judgement(Finding.UNDETERMINED, f"No Exchange product has build {number}.")
-    verdict = _in_scope(number, product, policy, catalogue, at)
+        return Judgement(Finding.UNDETERMINED, f"No Exchange product has build {build}.")
+    verdict = _Judge(product, policy, catalogue, at).judgement(build)
     outside = _out_of_scope(product, policy, at, connector_type, tenant_id)
     if outside is None:
         return verdict
@@ -80,33 +79,74 @@ def _out_of_scope(
     return None
 
 
-def _in_scope(number: Build, product: Product, policy: Policy, catalogue: Catalogue, at: datetime) -> Judgement:
-    rule = policy.products.get(product, ProductRule(Accept.NONE))
-    name = catalogue.name(number)
-    if rule.accept is Accept.NONE:
-        return Judgement(Finding.UNSUPPORTED, f"{product.value} is no longer accepted; this server runs {name}.")
-    floor = rule.floor_of(number) if rule.accept is Accept.FLOOR else None
-    if rule.accept is Accept.FLOOR and floor is None:
-        newest = max(rule.floors, key=lambda build: build.cu_line)
-        if number.cu_line < newest.cu_line:
-            remedy = catalogue.remedy(newest)
-            reason = f"The CU line of {name} is no longer accepted; {newest} or newer is required."
-            return Judgement(Finding.UNSUPPORTED, reason, newest, remedy)
-    missing = []
-    if policy.critical_patches is not None:
-        grace = timedelta(days=policy.critical_patches.grace_days)
-        missing = [
+class _Judge:
+    """One product under one policy at one moment."""
+
+    def __init__(self, product: Product, policy: Policy, catalogue: Catalogue, at: datetime) -> None:
+        self.product, self.policy, self.catalogue, self.at = product, policy, catalogue, at
+        self.rule = policy.products.get(product, ProductRule(Accept.NONE))
+
+    def judgement(self, build: Build) -> Judgement:
+        """The finding, with what would cure it where the product has an accepted build."""
+        name = self.catalogue.name(build)
+        number = self.catalogue.counted_as(build)
+        if self.rule.accept is Accept.NONE:
+            return Judgement(Finding.UNSUPPORTED, self._no_longer_accepted(name))
+        required = self._oldest_accepted_from(number)
+        if required == number:
+            return Judgement(Finding.COMPLIANT, f"{name} is accepted.")
+        remedy = self.catalogue.remedy(required)
+        needs = f"{required} or newer is required."
+        if self._newest_floor_above(number) is not None:
+            reason = f"The CU line of {name} is no longer accepted; {needs}"
+            return Judgement(Finding.UNSUPPORTED, reason, required, remedy)
+        cves = tuple(sorted({fix.cve for fix in self._overdue(number)}))
+        why = ["is below the oldest accepted build"] if self._missed_floor(number) else []
+        why += [f"misses the {'fix' if len(cves) == 1 else 'fixes'} for {', '.join(cves)}"] if cves else []
+        reason = f"{name} {' and '.join(why)}; {needs}"
+        return Judgement(Finding.OUT_OF_DATE, reason, required, remedy, cves)
+
+    def _no_longer_accepted(self, name: str) -> str:
+        ended = self.catalogue.support_ends_on(self.product)
+        support = f" (support ended on {ended.isoformat()})" if ended and ended < self.at.date() else ""
+        accepted = [item for item in Product if self.policy.products.get(item, self.rule).accept is not Accept.NONE]
+        way_out = f" Move to {accepted[-1].value}." if accepted else ""
+        return f"{self.product.value} is no longer accepted{support}; this server runs {name}.{way_out}"
+
+    def _oldest_accepted_from(self, number: Build) -> Build:
+        """`number` if it is accepted, else the oldest build above it that is.
+
+        A fix may exist only in a newer CU, whose own missing fixes then count too; every round goes up, so it ends.
+        """
+        while True:
+            newest_floor = self._newest_floor_above(number)
+            floor = newest_floor or self._missed_floor(number)
+            needed = [fix.fixed_build for fix in self._overdue(number)] if newest_floor is None else []
+            if floor is not None:
+                needed.append(floor)
+            if not needed:
+                return number
+            number = max(needed, key=lambda build: (build.cu_line, build.update or 0))
+
+    def _newest_floor_above(self, number: Build) -> Build | None:
+        """The newest floor, where the CU line of `number` is neither listed nor newer than every listed one."""
+        if self.rule.accept is not Accept.FLOOR or self.rule.floor_of(number) is not None:
+            return None
+        newest = max(self.rule.floors, key=lambda build: build.cu_line)
+        return newest if number.cu_line < newest.cu_line else None
+
+    def _missed_floor(self, number: Build) -> Build | None:
+        floor = self.rule.floor_of(number) if self.rule.accept is Accept.FLOOR else None
+        return None if floor is None or number.reaches(floor) else floor
+
+    def _overdue(self, number: Build) -> list[Fix]:
+        """The missing fixes that the policy insists on by now."""
+        wanted = self.policy.critical_patches
+        if wanted is None:
+            return []
+        grace = timedelta(days=wanted.grace_days)
+        return [
             fix
-            for fix in catalogue.missing_fixes(number)
-            if at.date() > fix.fixed_on + grace
-            and (fix.is_known_exploited or not policy.critical_patches.known_exploited_only)
+            for fix in self.catalogue.missing_fixes(number)
+            if self.at.date() > fix.fixed_on + grace and (fix.is_known_exploited or not wanted.known_exploited_only)
         ]
-    below = floor is not None and not number.reaches(floor)
-    if not below and not missing:
-        return Judgement(Finding.COMPLIANT, f"{name} is accepted.")
-    needed = [fix.fixed_build for fix in missing] + ([floor] if below and floor is not None else [])
-    required = max(needed, key=lambda build: (build.cu_line, build.update or 0))
-    cves = tuple(sorted({fix.cve for fix in missing}))
-    why = f"misses the fixes for {', '.join(cves)}" if cves else "is below the oldest accepted build"
-    reason = f"{name} {why}; {required} or newer is required."
-    return Judgement(Finding.OUT_OF_DATE, reason, required, catalogue.remedy(required), cves)
