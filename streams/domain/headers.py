@@ -19,13 +19,20 @@ from streams.domain.build import Build, parse_build
 
 MAX_LINES = 256
 MAX_LINE_CHARS = 8192
+NAMELESS = "ip:"
+"""The server of a message that shows neither a host name nor an address."""
 
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?")
 _PARENTHESIS = re.compile(r"[()]")
-_NUMBER = re.compile(r"[0-9][0-9.]*")
+_BY = re.compile(r" by ", re.IGNORECASE)
+_WITH = re.compile(r" with ", re.IGNORECASE)
+_ID = re.compile(r" id ([^\s();,]+)", re.IGNORECASE)
+_HOST = re.compile(r"[^\s()<>,;\"]+")
+# A word without a dot is a host name only where a clause may follow: `by EX01 with`, not `by Some Product with`.
+_END_OF_HOST = re.compile(r" ?(?:[(\[;]|$|(?:with|via|id|for|over|using)(?: |$))", re.IGNORECASE)
 _SMTP = "Microsoft SMTP Server"
 _SMTPSVC = "Microsoft SMTPSVC"
-_EXCHANGE_PROTOCOLS = (_SMTP, "mapi", "ShadowRedundancy")
+_PROTOCOLS = {name.lower(): name for name in (_SMTP, _SMTPSVC, "mapi", "ShadowRedundancy")}
+_PROTOCOL = re.compile(rf"(?:{'|'.join(_PROTOCOLS)})(?![^\s(,;])", re.IGNORECASE)
 
 
 class Identity(StrEnum):
@@ -47,9 +54,14 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedLine:
-    """One unfolded line in parts; `by_host` is lower-case, `protocol` None where Exchange did not write it."""
+    """One unfolded line in parts.
+
+    `by_host` is lower-case; None where the line names none, or only an address, which is then `by_address`.
+    `protocol` is None where neither Exchange nor the SMTP service of Windows wrote the line.
+    """
 
     by_host: str | None
+    by_address: str | None
     protocol: str | None
     build: Build | None
 
@@ -58,8 +70,9 @@ class ReceivedLine:
 class Detection:
     """The connecting server as its lines present it.
 
+    `server` is `NAMELESS` where nothing at all names it: no host, no greeting, no address.
     `position` and `received` are the evidence: the raw line that carries the build, or the topmost line where none
-    does, and its index from the top; None without lines.
+    does, and its index from the top; None without lines. A line is kept as far as it is read.
     """
 
     server: str
@@ -96,38 +109,64 @@ def _without_comments(text: str) -> str:
     if depth:
         return text
     kept.append(text[begin:])
-    return " ".join("".join(kept).split())
+    return " ".join(" ".join(kept).split())
 
 
 def parse_received(line: str) -> ReceivedLine:
-    """Take one `Received` header value apart; a foreign line gives None in all that it lacks."""
+    """Take one `Received` header value apart; a foreign line gives None in all that it lacks.
+
+    What a client says of itself stands first in a line and the writer's own clauses stand last, so the last `by` and
+    `with` count: a greeting cannot pose as the server.
+    """
     text = " " + _without_comments(unfold(line))
     # The date stands behind the last semicolon and can hold none of the parts.
     clauses = text.rsplit(";", 1)[0]
-    with_at = clauses.find(" with ")
-    by_at = clauses.find(" by ", 0, with_at) if with_at >= 0 else clauses.find(" by ")
-    by_host = None
-    if by_at >= 0 and (found := _HOST.match(clauses, by_at + len(" by "))):
-        by_host = found[0].lower()
-    if with_at < 0:
-        return ReceivedLine(by_host, None, None)
-    rest = clauses[with_at + len(" with ") :]
-    if rest.startswith(_SMTPSVC):
-        return ReceivedLine(by_host, _SMTPSVC, None)
-    protocol = next((name for name in _EXCHANGE_PROTOCOLS if rest == name or rest.startswith(name + " ")), None)
-    if protocol is None:
-        return ReceivedLine(by_host, None, None)
-    if by_host == "pickup" and text.startswith(" from localhost by Pickup with "):
+    protocol_after = _last(_WITH, clauses, len(clauses))
+    named_after = _last(_BY, clauses, protocol_after.start() if protocol_after else len(clauses))
+    by_host, by_address = _host(clauses, named_after.end()) if named_after else (None, None)
+    found = _PROTOCOL.match(clauses, protocol_after.end()) if protocol_after else None
+    if found is None:
+        return ReceivedLine(by_host, by_address, None, None)
+    protocol = _PROTOCOLS[found[0].lower()]
+    if protocol == _SMTPSVC:
+        return ReceivedLine(by_host, by_address, protocol, None)
+    if by_host == "pickup" and text.lower().startswith(" from localhost by pickup with "):
         by_host = None
-    return ReceivedLine(by_host, protocol, _build_after_id(rest))
+    return ReceivedLine(by_host, by_address, protocol, _build_after_id(clauses, found.end()))
 
 
-def _build_after_id(rest: str) -> Build | None:
-    id_at = rest.find(" id ")
-    if id_at < 0 or not (number := _NUMBER.match(rest, id_at + len(" id "))):
+def _last(keyword: re.Pattern[str], text: str, end: int) -> re.Match[str] | None:
+    last = None
+    for last in keyword.finditer(text, 0, end):  # noqa: B007 - only the last one counts
+        pass
+    return last
+
+
+def _host(clauses: str, at: int) -> tuple[str | None, str | None]:
+    """The host name and the address at `at`; a bare or bracketed address is no name."""
+    found = _HOST.match(clauses, at)
+    if found is None:
+        return None, None
+    token = found[0]
+    if token.startswith("["):
+        return None, token[1:].partition("]")[0].removeprefix("IPv6:").lower() or None
+    if token.count(":") > 1:
+        return None, token.lower()
+    # A port or a bracketed address may be glued to the name.
+    name = token.partition("[")[0].partition(":")[0].strip(".").lower()
+    if name.rpartition(".")[2].isdecimal():
+        return None, name
+    if "." not in name and not _END_OF_HOST.match(clauses, found.end()):
+        return None, None
+    return name or None, None
+
+
+def _build_after_id(clauses: str, at: int) -> Build | None:
+    found = _ID.search(clauses, at)
+    if found is None:
         return None
     try:
-        return parse_build(number[0])
+        return parse_build(found[1].rstrip("."))
     except ValueError:
         return None
 
@@ -144,27 +183,28 @@ def detect(received: Sequence[str], helo: str, source_ip: str) -> Detection:
     Args:
         received: `Received` header values, topmost first, below the line that the receiving service added.
         helo: the name the client gave; may be empty.
-        source_ip: the address it connected from.
+        source_ip: the address it connected from; empty where only the lines are known, then theirs counts.
     """
     top = parse_received(received[0]) if received else None
-    named = top is not None and top.by_host is not None
-    if named and top is not None and top.by_host is not None:
+    address = source_ip or (top.by_address if top else None)
+    if top is not None and top.by_host is not None:
         server, identity = top.by_host[:255], Identity.STAMP
     elif helo.strip():
         server, identity = f"helo:{helo.strip().lower()}"[:255], Identity.HELO
     else:
-        server, identity = f"ip:{source_ip}"[:255], Identity.ADDRESS
+        server, identity = f"{NAMELESS}{address or ''}"[:255], Identity.ADDRESS
     if top is None:
         return Detection(server, identity, Origin.NOTHING, None, None, None, None)
     if top.protocol is None:
-        return Detection(server, identity, Origin.GATEWAY, None, None, 0, received[0])
+        return Detection(server, identity, Origin.GATEWAY, None, None, 0, received[0][:MAX_LINE_CHARS])
     if top.protocol == _SMTPSVC:
-        return Detection(server, identity, Origin.SMTPSVC, None, top.protocol, 0, received[0])
+        return Detection(server, identity, Origin.SMTPSVC, None, top.protocol, 0, received[0][:MAX_LINE_CHARS])
     position, best = 0, top
     for index, raw in enumerate(received[:MAX_LINES]):
         line = top if index == 0 else parse_received(raw)
-        if index and (not named or line.by_host != top.by_host):
+        if index and (top.by_host is None or line.by_host != top.by_host):
             continue
         if line.build is not None and _is_higher(line.build, best.build):
             position, best = index, line
-    return Detection(server, identity, Origin.EXCHANGE, best.build, best.protocol, position, received[position])
+    evidence = received[position][:MAX_LINE_CHARS]
+    return Detection(server, identity, Origin.EXCHANGE, best.build, best.protocol, position, evidence)
