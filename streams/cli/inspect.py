@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_policy
 from streams.adapters.records import parse_day_or_moment
+from streams.cli.received_text import decoded, received_values
 from streams.domain.connection import InboundConnection, MalformedError
 from streams.domain.enforcement import judgement_of
-from streams.domain.headers import detect
+from streams.domain.headers import NAMELESS, Detection, detect, unfold
 from streams.domain.policy import ConnectorType
 from streams.domain.rules import Rulebook
 
@@ -30,11 +32,6 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def received_lines(text: str) -> list[str]:
-    """The `Received` values of a message, of its header alone, or of bare `Received:` lines."""
-    return HeaderParser().parsestr(text.lstrip(), headersonly=True).get_all("Received") or []
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Inspect one message; exit code 2 for input that cannot be read."""
     source = arguments.file
@@ -45,20 +42,34 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, PolicyError, MalformedError) as error:
         print(f"tes inspect: {error}", file=sys.stderr)
         return 2
-    lines = received_lines(raw.decode("utf-8", "replace"))
+    lines = received_values(decoded(raw))
     if not lines:
-        print(f"tes inspect: {source}: no Received line found", file=sys.stderr)
+        named = "standard input" if source == "-" else source
+        print(f"tes inspect: {named}: no Received line found in its {len(raw)} bytes", file=sys.stderr)
         return 2
     row = inspect(lines, Rulebook((policy,), shipped_catalogue()), at)
     if arguments.json:
-        print(json.dumps(row, ensure_ascii=False))
+        print(json.dumps(row))
         return 0
-    for key, value in row.items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        if isinstance(value, dict):
-            shown = "\n".join(f"{'' if not place else ' ' * 15}{k}: {v}" for place, (k, v) in enumerate(value.items()))
-        print(f"{key:14} {'-' if shown in (None, '') else shown}")
+    print("\n".join(_shown(row)))
     return 0
+
+
+def _shown(row: dict[str, Any]) -> Iterator[str]:
+    """The row for people: one field a line, the header line unfolded, long lists wrapped."""
+    for key, value in row.items():
+        if isinstance(value, dict):
+            shown = [f"{name}: {_plain(item)}" for name, item in value.items()]
+        elif isinstance(value, list):
+            shown = textwrap.wrap(", ".join(value), 100, break_on_hyphens=False)
+        else:
+            shown = [_plain(value)]
+        for place, line in enumerate(shown or ["-"]):
+            yield f"{'' if place else key:15} {line}"
+
+
+def _plain(value: Any) -> str:
+    return "-" if value is None else unfold(str(value))
 
 
 def _now() -> int:
@@ -68,25 +79,44 @@ def _now() -> int:
 def inspect(lines: list[str], rulebook: Rulebook, at: int) -> dict[str, Any]:
     """The findings as one JSON-shaped row; `at` in UTC milliseconds, the connector taken as ON_PREMISES."""
     catalogue = rulebook.catalogue
-    found = detect(lines, helo="", source_ip="unknown")
+    found = detect(lines, helo="", source_ip="")
     connector = ConnectorType.ON_PREMISES
-    event = InboundConnection("inspect", at, "inspect", "", connector, "unknown", "", tuple(lines))
+    event = InboundConnection("inspect", at, "inspect", "", connector, "", "", tuple(lines))
     judged = judgement_of(event, found, rulebook)
-    build = catalogue.canonical(found.build) if found.build else None
-    product = build.product if build else None
-    ends = catalogue.support_ends_on(product) if product else None
+    is_named = found.server != NAMELESS
     return {
-        "server": found.server,
-        "identity": found.identity.value,
-        "product": product.value if product else None,
-        "build": str(build) if build else None,
-        "build_name": catalogue.name(build) if build else None,
+        "server": found.server if is_named else None,
+        "identity": found.identity.value if is_named else None,
+        **_of_build(found, rulebook),
         "finding": judged.finding.value,
         "would_be": judged.would_be.value if judged.would_be else None,
         "reason": judged.reason,
         "required_build": str(judged.required_build) if judged.required_build else None,
         "remedy": judged.remedy._asdict() if judged.remedy else None,
-        "cves": sorted({fix.cve for fix in catalogue.missing_fixes(build)}) if build else [],
-        "support_ends_on": ends.isoformat() if ends else None,
+        "cves": sorted({fix.cve for fix in catalogue.missing_fixes(found.build)}) if found.build else [],
+        **_support(found, rulebook),
+        "policy": rulebook.policies[0].policy_id,
         "evidence": {"received": found.received, "position": found.position, "protocol": found.protocol},
+    }
+
+
+def _of_build(found: Detection, rulebook: Rulebook) -> dict[str, Any]:
+    if found.build is None:
+        return {"product": None, "build": None, "build_name": None}
+    product = found.build.product
+    return {
+        "product": product.value if product else None,
+        # The stamped number as such; `build_name` says what it stands for. Three parts name a CU and no build.
+        "build": str(found.build) if found.build.update is not None else None,
+        "build_name": rulebook.catalogue.name(found.build),
+    }
+
+
+def _support(found: Detection, rulebook: Rulebook) -> dict[str, Any]:
+    product = found.build.product if found.build else None
+    ends = rulebook.catalogue.support_ends_on(product) if product else None
+    esu = rulebook.catalogue.esu_ends_on(product) if product else None
+    return {
+        "support_ends_on": ends.isoformat() if ends else None,
+        "esu_ends_on": esu.isoformat() if esu else None,
     }

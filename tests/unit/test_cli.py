@@ -30,6 +30,41 @@ def test_inspect_names_everything(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert row["evidence"]["position"] == 0
 
 
+def test_inspect_tells_a_person_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.eml").write_text(LINE + "Subject: x\n\nbody")
+    assert main(["inspect", str(tmp_path / "m.eml"), "--at", "2026-10-31"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines()[:-3])) <= 120
+    for fact in (
+        "server          ex01.contoso.com",
+        "build_name      Exchange Server 2016 CU23 Apr24HU",
+        "finding         OUT_OF_DATE",
+        "required_build  15.1.2507.61",
+        "remedy          name: Exchange Server 2016 CU23 Oct25SU",
+        "                kb: KB5066369",
+        "cves            CVE-2024-49040, CVE-2025-25005",
+        "support_ends_on 2025-10-14",
+        "esu_ends_on     2026-10-31",
+        "evidence        received: from a by EX01.contoso.com (10.0.0.1) with Microsoft SMTP Server",
+        "                protocol: Microsoft SMTP Server",
+    ):
+        assert fact in shown
+
+
+def test_inspect_names_no_server_where_the_line_names_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m").write_text("from localhost by Pickup with Microsoft SMTP Server id 15.2.1748; x\n")
+    assert main(["inspect", str(tmp_path / "m"), "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["server"], row["identity"], row["build"]) == (None, None, None)
+    assert (row["product"], row["build_name"]) == ("Exchange Server 2019", "Exchange Server 2019 CU15")
+
+
+def test_inspect_says_what_it_did_not_find(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m").write_text("hello\n")
+    assert main(["inspect", str(tmp_path / "m")]) == 2
+    assert capsys.readouterr().err == f"tes inspect: {tmp_path / 'm'}: no Received line found in its 6 bytes\n"
+
+
 def test_the_date_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m").write_text("Received: from a by b.example with Microsoft SMTP Server id 15.0.1497.48; x\n")
     findings = []
