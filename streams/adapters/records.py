@@ -22,6 +22,7 @@ _MOMENTS = re.compile(
     r"(?:^|_)(?:at|until|"
     r"first_detected_date|throttle_enabled_date|blocking_enabled_date|next_stage_start_date)$"
 )
+_ZONE = re.compile(r"(?:Z|[+-]\d\d:?\d\d)$")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)")
 
 
@@ -90,7 +91,7 @@ def parse_day_or_moment(name: str, text: str) -> int:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        return parse_moment(name, text if text.endswith("Z") or "+" in text else f"{text}Z")
+        return parse_moment(name, text if _ZONE.search(text) else f"{text}Z")
     return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
 
 

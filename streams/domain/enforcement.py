@@ -367,12 +367,12 @@ class _Step:
                 return  # A message without a build does not take back what an earlier one showed.
             if event.connector_type not in policy.connector_types and state.finding is not Finding.OUT_OF_SCOPE:
                 return  # Nor does one over a connector that is not judged.
-        build = self.rulebook.catalogue.canonical(found.build) if found.build else None
+        build = found.build
         known = state.judged_build
         was_accepted = known is None or not self._would_enforce(state, known, at)
         judged = judgement_of(event, found, self.rulebook)
         if state.override is not None:
-            if build is not None and _is_above(build, state.override.build):
+            if build is not None and _is_above(self.rulebook.catalogue.canonical(build), state.override.build):
                 state.override = state.without_override = None
                 self._told.append((NotificationKind.OVERRIDE_ENDED, None, 0))
             else:
