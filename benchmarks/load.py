@@ -1,0 +1,110 @@
+"""Writes the feed to its topics, and works out meanwhile what a race over it must end with."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from benchmarks.engines import PEER_VERDICTS_TOPIC, SHORT_SHARE
+from benchmarks.feed import Feed, connections
+from benchmarks.oracle import PeerOutcome, ProductOutcome, peer_outcome, product_outcome
+from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.schemas import TOPICS, LocalRegistry
+from streams.adapters.topics import create_topics
+from streams.engine.partition import kafka_partition
+from streams.settings import Settings
+
+KAFKA_BATCH_BYTES = 512 << 10
+BEHIND_MS = 60_000
+"""The last connection is this old when loading begins: nothing in the feed may be ahead of a worker's clock."""
+STALE_SECONDS = 2_400.0
+"""From then on a feed is too old for a worker: its servers' rows are due again an hour after their first connection."""
+SHORT_TOPIC = "short.connections"
+
+
+@dataclass
+class Loaded:
+    """A feed in its topics, and what must come of it."""
+
+    settings: Settings
+    feed: Feed
+    short_feed: Feed
+    product: ProductOutcome
+    peers: PeerOutcome
+    short_peers: PeerOutcome
+    loaded_at: float
+
+    def is_stale(self) -> bool:
+        """Whether timers of its servers are about to come up."""
+        return time.time() - self.loaded_at > STALE_SECONDS
+
+
+async def produce(settings: Settings, topic: str, feed: Feed) -> None:
+    """Write a feed to a topic, by the product's codec and Kafka's partitioner."""
+    codec = AvroCodec("inbound_connection", LocalRegistry())
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap, acks="all", max_batch_size=KAFKA_BATCH_BYTES, enable_idempotence=True
+    )
+    partitions: dict[str, int] = {}
+    async with producer:
+        batches = {number: producer.create_batch() for number in range(settings.partitions)}
+        for _, record in connections(feed):
+            tenant = record["tenant_id"]
+            if tenant not in partitions:
+                partitions[tenant] = kafka_partition(tenant.encode(), settings.partitions)
+            number, key, value = partitions[tenant], tenant.encode(), codec.encode(record)
+            if batches[number].append(key=key, value=value, timestamp=None) is None:
+                await producer.send_batch(batches[number], topic, partition=number)
+                batches[number] = producer.create_batch()
+                batches[number].append(key=key, value=value, timestamp=None)
+        for number, batch in batches.items():
+            await (await producer.send_batch(batch, topic, partition=number))
+
+
+def _produce_all(settings: Settings, feed: Feed, short_feed: Feed) -> tuple[PeerOutcome, PeerOutcome]:
+    asyncio.run(produce(settings, settings.topic(TOPICS["inbound_connection"]), feed))
+    asyncio.run(produce(settings, settings.topic(SHORT_TOPIC), short_feed))
+    return peer_outcome(feed), peer_outcome(short_feed)
+
+
+async def _create(settings: Settings) -> None:
+    await create_topics(settings)
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    await admin.start()
+    try:
+        names = [settings.topic(name) for name in (SHORT_TOPIC, PEER_VERDICTS_TOPIC)]
+        await admin.create_topics([NewTopic(name, settings.partitions, 1) for name in names])
+    finally:
+        await admin.close()
+
+
+def load(bootstrap: str, name: str, events: int, servers: int, state_dir: Path) -> Loaded:
+    """Load a feed that ends about now into topics that begin with `name`."""
+    loaded_at = time.time()
+    settings = Settings(bootstrap=bootstrap, app_id=name, topic_prefix=f"{name}.", state_dir=str(state_dir))
+    feed = Feed(events, servers, round(loaded_at * 1000) - BEHIND_MS)
+    short_feed = feed.beginning(max(1, events // SHORT_SHARE))
+    asyncio.run(_create(settings))
+    shares = os.cpu_count() or 1
+    # Spawned, not forked: the broker is a child of a thread of this process.
+    with ProcessPoolExecutor(shares, mp_context=multiprocessing.get_context("spawn")) as pool:
+        folds = [pool.submit(product_outcome, feed, share, shares) for share in range(shares)]
+        produced = pool.submit(_produce_all, settings, feed, short_feed)
+        product = ProductOutcome()
+        for fold in folds:
+            product.add(fold.result())
+        peers, short_peers = produced.result()
+    return Loaded(settings, feed, short_feed, product, peers, short_peers, loaded_at)
+
+
+def run_settings(loaded: Loaded, group: str, folder: Path) -> Settings:
+    """The settings of one run over the feed."""
+    return replace(loaded.settings, app_id=group, state_dir=str(folder))
