@@ -1,4 +1,4 @@
-"""`scripts/bench`: the race."""
+"""`scripts/bench`: the race, the profile of a worker, and the guard against slowing down."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
 
+from benchmarks import guard, profiling
 from benchmarks.broker import RaceKafka
 from benchmarks.engines import Engine, chosen
 from benchmarks.environment import CACHE_DIR, REPOSITORY, MissingToolError, machine
@@ -29,7 +30,9 @@ SCRATCH_DIR = REPOSITORY / "results" / "bench"
 _EXAMPLES = """examples:
   scripts/bench                                   the whole race, to be committed (about an hour)
   scripts/bench --quick                           50,000 connections, one round
-  scripts/bench --only worker,streams --rounds 1  some engines, by parts of their names"""
+  scripts/bench --only worker,streams --rounds 1  some engines, by parts of their names
+  scripts/bench profile                           where a worker's time goes
+  scripts/bench guard                             what CI runs"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,8 +63,8 @@ def _positive(text: str) -> int:
 class Races:
     """Feeds on one broker, loaded anew before they are too old, and the runs over them."""
 
-    def __init__(self, kafka: RaceKafka, servers: int) -> None:
-        self._kafka, self._servers = kafka, servers
+    def __init__(self, kafka: RaceKafka, servers: int, has_worker: bool) -> None:
+        self._kafka, self._servers, self._has_worker = kafka, servers, has_worker
         self._loaded: Loaded | None = None
         self._count = 0
 
@@ -70,8 +73,8 @@ class Races:
         if self._loaded is None or self._loaded.feed.count != events or is_stale:
             self._count += 1
             _say(f"loading {events:,} connections and folding them, feed {self._count}")
-            folder = CACHE_DIR / "runs"
-            self._loaded = load(self._kafka.bootstrap, f"feed{self._count}", events, self._servers, folder)
+            name, folder = f"feed{self._count}", CACHE_DIR / "runs"
+            self._loaded = load(self._kafka.bootstrap, name, events, self._servers, folder, self._has_worker)
         return self._loaded
 
     def round(self, engines: list[Engine], events: int, number: int) -> list[Figures]:
@@ -116,7 +119,7 @@ def race(arguments: argparse.Namespace, command: list[str]) -> int:
     }
     found: dict[int, list[Figures]] = {events: []}
     with RaceKafka(CACHE_DIR / "kafka", jars_dir=ensure_jars()) as kafka:
-        races = Races(kafka, arguments.servers)
+        races = Races(kafka, arguments.servers, any(engine.is_product for engine in engines))
         for number in range(1, rounds + 1):
             found[events] += races.round(engines, events, number)
         warm = [engine for engine in engines if engine.is_warm]
@@ -146,6 +149,10 @@ def write(out: Path, about: dict[str, Any], found: dict[int, list[Figures]]) -> 
 def main(argv: list[str]) -> int:
     """Run one command; exit code 2 for wrong usage or something missing."""
     try:
+        if argv[:1] == ["guard"]:
+            return guard.main(argv[1:])
+        if argv[:1] == ["profile"]:
+            return profiling.main(argv[1:])
         return race(build_parser().parse_args(argv), argv)
     except (MissingToolError, EmbeddedKafkaError, CalledProcessError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)

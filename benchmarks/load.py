@@ -86,8 +86,8 @@ async def _create(settings: Settings) -> None:
         await admin.close()
 
 
-def load(bootstrap: str, name: str, events: int, servers: int, state_dir: Path) -> Loaded:
-    """Load a feed that ends about now into topics that begin with `name`."""
+def load(bootstrap: str, name: str, events: int, servers: int, state_dir: Path, has_worker: bool = True) -> Loaded:
+    """Load a feed that ends about now into topics that begin with `name`; without a worker, no rules are folded."""
     loaded_at = time.time()
     settings = Settings(bootstrap=bootstrap, app_id=name, topic_prefix=f"{name}.", state_dir=str(state_dir))
     feed = Feed(events, servers, round(loaded_at * 1000) - BEHIND_MS)
@@ -96,7 +96,7 @@ def load(bootstrap: str, name: str, events: int, servers: int, state_dir: Path) 
     shares = os.cpu_count() or 1
     # Spawned, not forked: the broker is a child of a thread of this process.
     with ProcessPoolExecutor(shares, mp_context=multiprocessing.get_context("spawn")) as pool:
-        folds = [pool.submit(product_outcome, feed, share, shares) for share in range(shares)]
+        folds = [pool.submit(product_outcome, feed, share, shares) for share in range(shares) if has_worker]
         produced = pool.submit(_produce_all, settings, feed, short_feed)
         product = ProductOutcome()
         for fold in folds:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import build_parser
 from benchmarks.check import check_totals, differences, peer_state
 from benchmarks.engines import ENGINES, Result, chosen
+from benchmarks.environment import MissingToolError, java_class_path
 from benchmarks.feed import SPAN_MS, Feed, connections
 from benchmarks.measure import Mark, Sample, cpu_seconds, interpolate
 from benchmarks.oracle import peer_outcome, product_outcome
@@ -168,3 +170,11 @@ def test_cpu_time_of_a_process_that_is_gone_is_an_error() -> None:
 
 def test_values_between_points_lie_on_the_line() -> None:
     assert [interpolate([1, 3], [10, 30], key) for key in (0, 1, 2, 3, 9)] == [10, 10, 20, 30, 30]
+
+
+def test_a_missing_jdk_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "mvn").write_text("#!/bin/sh\n")
+    (tmp_path / "mvn").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingToolError, match=r"javac is missing.*apt-get install .*--skip 'Kafka Streams'"):
+        java_class_path()
