@@ -20,13 +20,14 @@ from streams.adapters.policy_files import read_policy
 from streams.adapters.policy_topic import PolicyReader, PolicyTopic, follow
 from streams.adapters.records import parse_moment
 from streams.adapters.schemas import TOPICS, ConfluentRegistry, LocalRegistry, SchemaRegistry
-from streams.adapters.stores import RocksDBStore
+from streams.adapters.stores import MemoryBudget, RocksDBStore
 from streams.adapters.topics import TopicError
 from streams.agents.inputs import InputProcessor, Wires
 from streams.domain.policy import Policy
 from streams.domain.rules import Rulebook, Service, in_force
+from streams.engine.config import PartitionConfig
 from streams.engine.faust_app import EXIT_FAILED, BatchApp, BatchSchema
-from streams.engine.partition import PartitionConfig
+from streams.engine.watch import watch
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
     wires = wires_of(settings)
     until = parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
     source = settings.topic(TOPICS["inbound_connection"])
+    budget = MemoryBudget(settings.state_cache_bytes)
     config: dict[str, Any] = {"consumer_group_instance_id": settings.instance_id} if settings.instance_id else {}
     app = BatchApp(
         settings.app_id,
@@ -136,10 +138,11 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
             changelog=settings.changelog,
             side=settings.topic(TOPICS["admin_command"]),
             tick_seconds=settings.tick_seconds,
+            # A rebalance waits for it, and a member that is silent for a session loses its partitions.
+            drain_seconds=settings.session_timeout_seconds / 2,
+            accepts_gaps=settings.accept_gaps,
         ),
-        open_store=lambda partition: RocksDBStore(
-            settings.state_path / f"{source}-{partition}", settings.state_cache_bytes
-        ),
+        open_store=lambda partition: RocksDBStore(settings.state_path / f"{source}-{partition}", budget),
         processor=lambda _: InputProcessor(lambda: rules.rulebook, wires, until),
         reached=crash_point(settings.crash_at),
         broker=[f"kafka://{host}" for host in settings.bootstrap.split(",")],
@@ -170,7 +173,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
 
     @app.task  # type: ignore[untyped-decorator]
     async def watchdog() -> None:
-        await app.watch(settings.stall_seconds)
+        await watch(app, settings.stall_seconds)
 
     @app.task  # type: ignore[untyped-decorator]
     async def policies() -> None:

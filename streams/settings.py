@@ -33,7 +33,9 @@ class Settings:
     state_dir: str = _setting(
         "TES_STATE_DIR", ".cache/state", "folder of the RocksDB state; may be deleted at any time"
     )
-    state_cache_bytes: int = _setting("TES_STATE_CACHE_BYTES", 32 << 20, "RocksDB block cache of one partition")
+    state_cache_bytes: int = _setting(
+        "TES_STATE_CACHE_BYTES", 128 << 20, "memory of RocksDB over all partitions of the worker: blocks, write buffers"
+    )
     policies: tuple[str, ...] = _setting(
         "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas"
     )
@@ -44,12 +46,15 @@ class Settings:
     service_link: str = _setting(
         "TES_SERVICE_LINK", "https://aka.ms/BlockUnsafeExchange", "where an administrator reads more"
     )
-    batch_records: int = _setting("TES_BATCH_RECORDS", 2000, "most records in one fetched batch")
+    batch_records: int = _setting("TES_BATCH_RECORDS", 10_000, "most records in one fetched batch")
     tick_seconds: float = _setting("TES_TICK_SECONDS", 1.0, "longest wait between two looks at the due timers")
     session_timeout_seconds: float = _setting(
         "TES_SESSION_TIMEOUT_SECONDS", 10.0, "a silent worker loses its partitions"
     )
     stall_seconds: float = _setting("TES_STALL_SECONDS", 60.0, "a partition with work and no progress stops the worker")
+    accept_gaps: bool = _setting(
+        "TES_ACCEPT_GAPS", False, "go on when input records are gone that were never read; else the worker refuses"
+    )
     instance_id: str = _setting("TES_INSTANCE_ID", "", "static group membership; empty: none")
     web_host: str = _setting("TES_WEB_HOST", "127.0.0.1", "address of the web server")
     web_port: int = _setting("TES_WEB_PORT", 6066, "port of the web server; 0: no web server")
@@ -123,10 +128,12 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         try:
             if isinstance(item.default, tuple):
                 values[item.name] = tuple(part.strip() for part in text.split(",") if part.strip())
+            elif isinstance(item.default, bool):
+                values[item.name] = {"1": True, "true": True, "0": False, "false": False}[text.lower()]
             else:
                 kind: Any = type(item.default)
                 values[item.name] = kind(text)
-        except ValueError:
+        except (ValueError, KeyError):
             name = type(item.default).__name__
             raise SettingsError(f"{variable}: {text!r}: must be a value of type {name}") from None
     return Settings(**values)

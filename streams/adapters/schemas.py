@@ -14,6 +14,8 @@ from typing import Any, Final, Protocol
 
 import avro.schema
 
+from streams.engine.ports import DependencyError
+
 Schema = dict[str, Any]
 """A record's Avro schema as parsed JSON."""
 
@@ -51,7 +53,7 @@ class UnregisteredSchemaError(ValueError):
     """A schema is not among the registered versions of its subject."""
 
 
-class RegistryError(RuntimeError):
+class RegistryError(DependencyError):
     """The registry could not be asked, or refused; says nothing about the record at hand, which may be tried again."""
 
 

@@ -12,6 +12,8 @@ import rocksdict
 from streams.engine.ports import StoreError
 
 WRITE_BUFFER_BYTES = 16 << 20
+"""Of one store; the budget flushes earlier when all stores together have half of it."""
+DEFAULT_BUDGET_BYTES = 128 << 20
 
 
 class MemoryStore:
@@ -44,23 +46,41 @@ class MemoryStore:
         self._rows.clear()
 
 
+class MemoryBudget:
+    """The memory that all RocksDB stores of a process share: block cache, and in it indexes, filters, write buffers."""
+
+    def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
+        self.cache = rocksdict.Cache(budget_bytes)
+        self.write_buffers = rocksdict.WriteBufferManager.new_write_buffer_manager_with_cache(
+            budget_bytes // 2, False, self.cache
+        )
+
+
 class RocksDBStore:
-    """A store in one directory; `cache_bytes` bounds its block cache.
+    """A store in one directory.
+
+    It has no log of its own: what a crash takes from memory is a suffix of the writes, and the changelog has it.
 
     Raises:
         StoreError: the directory cannot be opened, and whatever RocksDB refuses later.
     """
 
-    def __init__(self, path: Path, cache_bytes: int = 32 << 20) -> None:
-        self._path, self._cache_bytes = path, cache_bytes
+    def __init__(self, path: Path, budget: MemoryBudget | None = None) -> None:
+        self._path, self._budget = path, budget or MemoryBudget()
+        self._writing = rocksdict.WriteOptions()
+        self._writing.disable_wal = True  # type: ignore[method-assign, assignment]  # the stubs are wrong
         self._db = self._open()
 
     def _open(self) -> rocksdict.Rdict:
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+        options.set_write_buffer_manager(self._budget.write_buffers)
+        options.set_keep_log_file_num(2)
         blocks = rocksdict.BlockBasedOptions()
-        blocks.set_block_cache(rocksdict.Cache(self._cache_bytes))
+        blocks.set_block_cache(self._budget.cache)
+        blocks.set_cache_index_and_filter_blocks(True)
+        blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
         blocks.set_bloom_filter(10, False)
         options.set_block_based_table_factory(blocks)
         try:
@@ -97,16 +117,19 @@ class RocksDBStore:
                     batch.delete(key)
                 else:
                     batch.put(key, value)
-            self._db.write(batch)
+            self._db.write(batch, self._writing)
         except Exception as error:
             raise StoreError(f"{self._path}: write: {error}") from error
 
     def close(self) -> None:
         """Flush and release the directory's lock."""
-        self._db.close()
+        try:
+            self._db.close()
+        except Exception as error:
+            raise StoreError(f"{self._path}: close: {error}") from error
 
     def wipe(self) -> None:
         """Delete everything and begin anew."""
-        self._db.close()
+        self.close()
         shutil.rmtree(self._path, ignore_errors=True)
         self._db = self._open()

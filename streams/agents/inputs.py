@@ -28,7 +28,9 @@ from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
 from streams.domain.state import ServerEnforcement
 from streams.domain.verdict import Verdict
-from streams.engine.ports import Output, Record, View
+from streams.engine.ports import DependencyError, Output, Record
+from streams.engine.processor import RecordProcessor
+from streams.engine.view import View
 
 _DUE = struct.Struct(">q")
 _POLICIES, _PROGRESS = b"p/policies", b"p/progress"
@@ -68,7 +70,7 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-class InputProcessor:
+class InputProcessor(RecordProcessor):
     """The processor of one partition.
 
     `replay_until` (UTC milliseconds) takes the place of the wall clock: time moves with the records, and to that
@@ -103,6 +105,8 @@ class InputProcessor:
         if self._decoded is None or self._decoded[0] is not record:
             try:
                 found: InboundConnection | AdminCommand | Exception = self._checked(record)
+            except DependencyError:
+                raise
             except Exception as error:
                 found = error
             self._decoded = (record, found)
@@ -147,8 +151,7 @@ class InputProcessor:
         """Fire timers due at or before `moment`, in due order; True when some are left."""
         if self._take_over_policies(view, moment, limit):
             return True
-        rows = view.store.scan(b"d/", b"d/" + _DUE.pack(moment + 1))
-        queue = [key for (key, _), _ in zip(rows, range(limit), strict=False)]
+        queue = [key for key, _ in view.scan(b"d/", b"d/" + _DUE.pack(moment + 1), limit)]
         has_more = len(queue) == limit
         last_due = _DUE.unpack_from(queue[-1], 2)[0] if has_more else moment
         repository = _ViewRepository(view, self._wires, moment)
@@ -175,7 +178,7 @@ class InputProcessor:
         progress = view.get(_PROGRESS) or b""
         about, _, last = progress.partition(b"\n")
         start = last + b"\0" if about == wanted else b"s/"
-        keys = [key for (key, _), _ in zip(view.store.scan(start, b"s0"), range(limit), strict=False)]
+        keys = [key for key, _ in view.scan(start, b"s0", limit)]
         repository = _ViewRepository(view, self._wires, moment)
         enforcer = Enforcer(repository, rulebook)
         for key in keys:

@@ -24,7 +24,7 @@ from streams.adapters.records import (
 from streams.domain.commands import AdminCommand, check_command
 from streams.domain.connection import InboundConnection, MalformedError, check_connection
 from streams.domain.rules import Rulebook
-from streams.engine.partition import kafka_partition
+from streams.engine.config import kafka_partition
 from streams.settings import read_settings
 from streams.simulation import simulate
 

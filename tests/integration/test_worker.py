@@ -24,7 +24,7 @@ from streams.domain.commands import CommandKind
 from streams.domain.connection import DAY_MS, MalformedError
 from streams.domain.rules import Rulebook
 from streams.domain.verdict import iso
-from streams.engine.partition import kafka_partition
+from streams.engine.config import kafka_partition
 from streams.replay import Collected, collect, produce_commands, produce_feed, replay, run_workers, start_worker
 from streams.settings import Settings
 from streams.simulation import simulate

@@ -1,0 +1,37 @@
+"""Where a partition's records come from and go to, and how much of them at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiokafka.partitioner import DefaultPartitioner
+
+_partitioner = DefaultPartitioner()
+
+
+def kafka_partition(key: bytes, partitions: int) -> int:
+    """The partition that Kafka's default partitioner gives a key."""
+    every = list(range(partitions))
+    return int(_partitioner(key, every, every))
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionConfig:
+    """Topics, group and times (seconds) of a partition's writer.
+
+    `unit_records` bounds a unit of work, `queue_records` and `queue_bytes` what waits before it.
+    """
+
+    bootstrap: str
+    app_id: str
+    group: str
+    source: str
+    side: str
+    changelog: str
+    tick_seconds: float = 1.0
+    transaction_timeout_seconds: float = 60.0
+    drain_seconds: float = 5.0
+    unit_records: int = 10_000
+    queue_records: int = 10_000
+    queue_bytes: int = 8 << 20
+    accepts_gaps: bool = False

@@ -1,0 +1,72 @@
+"""The code that processes the records of one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from streams.engine.ports import Record
+from streams.engine.view import View
+
+
+class Processor(Protocol):
+    """The code of one partition; synchronous and without effects but those on the view.
+
+    A unit of work is `begin`, then any number of `on_records` and `on_tick`, then `finish`, then the commit. While a
+    unit commits, the next one is computed, and its view shows what the committing one wrote. A processor may therefore
+    keep states decoded from unit to unit: a unit either commits, or no other follows it in this process.
+    """
+
+    def begin(self, view: View) -> None:
+        """A unit of work begins."""
+
+    def finish(self, view: View) -> None:
+        """The unit ends: whatever is still to be written goes into the view now."""
+
+    def moment_of(self, record: Record) -> int:
+        """When a record happened, UTC milliseconds, by which the inputs are merged; 0 where it does not say."""
+
+    def on_records(self, view: View, records: Sequence[Record], before: int | None) -> int:
+        """Process records of one input in order; gives how many were processed or rejected.
+
+        Stops early only at the first record that happened at or after `before`, or when `view.is_full`. A record that
+        cannot be processed has to leave no change behind and goes to `view.reject`, which raises what is not the
+        record's fault. A record that is too much for one unit may be worked off in parts: put the progress into the
+        state, call `view.close`, and stop before it; the same record comes again in the next unit.
+        """
+
+    def tick_moment(self, is_caught_up: bool) -> int | None:
+        """Up to which moment (UTC milliseconds) timers may fire now, None for not at all."""
+
+    def on_tick(self, view: View, moment: int, limit: int) -> bool:
+        """Fire at most about `limit` timers due at or before `moment`; True when some are left."""
+
+
+class RecordProcessor:
+    """Base of a processor that handles one record after the other and keeps nothing beside the view."""
+
+    def begin(self, view: View) -> None:
+        """Nothing to prepare."""
+
+    def finish(self, view: View) -> None:
+        """Everything is in the view already."""
+
+    def moment_of(self, record: Record) -> int:
+        """See `Processor`."""
+        raise NotImplementedError
+
+    def on_record(self, view: View, record: Record) -> None:
+        """Process one record; one that raises is rejected, and what it changed is undone."""
+        raise NotImplementedError
+
+    def on_records(self, view: View, records: Sequence[Record], before: int | None) -> int:
+        """See `Processor`."""
+        for index, record in enumerate(records):
+            if view.is_full or (before is not None and self.moment_of(record) >= before):
+                return index
+            view.savepoint()
+            try:
+                self.on_record(view, record)
+            except Exception as error:
+                view.reject(record, error)
+        return len(records)

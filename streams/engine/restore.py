@@ -1,0 +1,89 @@
+"""Fills a partition's store from its changelog.
+
+The changelog is read with read_committed from the position stored locally until the consumer's position reaches the end
+as it was at the start. Positions pass transaction markers, offsets of records do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams.engine.ending import closed_quietly
+from streams.engine.ports import StateStore
+
+log = logging.getLogger(__name__)
+
+POSITION = b"\0changelog-position"
+"""Local row: the changelog position up to which the store is filled; never leaves the machine."""
+WRITE_ROWS = 20_000
+"""Rows that are written to the store at once."""
+PROGRESS_ROWS = 500_000
+"""Rows between two lines in the log."""
+
+
+async def restore(
+    bootstrap: str, changelog: TopicPartition, store: StateStore, on_progress: Callable[[int], None]
+) -> None:
+    """Bring the store to the changelog's end; `on_progress` gets the number of rows with each write."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        isolation_level="read_committed",
+        auto_offset_reset="none",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=8 << 20,
+        fetch_max_wait_ms=100,
+        max_poll_records=WRITE_ROWS,
+    )
+    await consumer.start()
+    try:
+        consumer.assign([changelog])
+        begin = (await consumer.beginning_offsets([changelog]))[changelog]
+        end = (await consumer.end_offsets([changelog]))[changelog]
+        stored = store.get(POSITION)
+        position = int(stored) if stored else 0
+        if position > end or 0 < position < begin:
+            log.critical(
+                "%s: stored position %d is outside of %d..%d: the changelog was deleted or cut; "
+                "the state is restored anew from what it holds",
+                changelog,
+                position,
+                begin,
+                end,
+            )
+            store.wipe()
+            position = 0
+        consumer.seek(changelog, max(position, begin))
+        await _read(consumer, changelog, end, store, on_progress)
+    finally:
+        await closed_quietly(consumer.stop())
+
+
+async def _read(
+    consumer: AIOKafkaConsumer,
+    changelog: TopicPartition,
+    end: int,
+    store: StateStore,
+    on_progress: Callable[[int], None],
+) -> None:
+    count, told = 0, 0
+    rows: dict[bytes, bytes | None] = {}
+    position = await consumer.position(changelog)
+    while position < end:
+        fetched = await consumer.getmany(changelog, timeout_ms=200)
+        for row in fetched.get(changelog, ()):
+            rows[row.key] = row.value
+        position = await consumer.position(changelog)
+        if len(rows) >= WRITE_ROWS or position >= end:
+            rows[POSITION] = b"%d" % position
+            store.write(rows)
+            count += len(rows) - 1
+            on_progress(len(rows) - 1)
+            rows = {}
+            await asyncio.sleep(0)
+        if count - told >= PROGRESS_ROWS:
+            told = count
+            log.info("%s: %d rows restored, at %d of %d", changelog, count, position, end)

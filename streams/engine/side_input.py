@@ -1,0 +1,109 @@
+"""A second topic with the same partitions, read ahead of the partition's writer.
+
+Reading it here, by assignment, keeps both partitions in one place whatever the group's assignor does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from streams.engine.ending import cancelled, closed_quietly
+from streams.engine.offsets import check_start
+from streams.engine.ports import Record
+
+READ_AHEAD_RECORDS = 1_000
+"""Waiting records above which reading pauses."""
+READ_AHEAD_BYTES = 8 << 20
+"""Waiting bytes above which reading pauses."""
+
+
+class SideInput:
+    """Reads one partition from `start` on; `None` is its beginning."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        partition: TopicPartition,
+        start: int | None,
+        accepts_gaps: bool,
+        wake: Callable[[], None],
+    ) -> None:
+        self.waiting: deque[Record] = deque()
+        self.is_at_end = False
+        self._bootstrap, self._partition, self._start = bootstrap, partition, start
+        self._accepts_gaps, self._wake = accepts_gaps, wake
+        self._bytes = 0
+        self._room = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        """Begin to read.
+
+        Raises:
+            GapError: records that were not read yet are gone.
+        """
+        self._consumer = consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            isolation_level="read_committed",
+            # Out of range means that unread records are gone: an error, no reason to begin elsewhere.
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=100,
+        )
+        await consumer.start()
+        consumer.assign([self._partition])
+        start = await check_start(consumer, self._partition, self._start, self._accepts_gaps)
+        consumer.seek(self._partition, start)
+        # Known before the first fetch returns, so that a worker without side records starts at once.
+        self.is_at_end = start >= (await consumer.end_offsets([self._partition]))[self._partition]
+        self._task = asyncio.create_task(self._read(consumer))
+        self._task.add_done_callback(lambda _: self._wake())
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        tp = self._partition
+        while True:
+            while len(self.waiting) >= READ_AHEAD_RECORDS or self._bytes >= READ_AHEAD_BYTES:
+                self._room.clear()
+                await self._room.wait()
+            try:
+                fetched = await consumer.getmany(tp, timeout_ms=200, max_records=READ_AHEAD_RECORDS)
+            except OffsetOutOfRangeError:
+                consumer.seek(tp, await check_start(consumer, tp, await consumer.position(tp), self._accepts_gaps))
+                continue
+            rows = fetched.get(tp, ())
+            self.waiting.extend(rows)
+            self._bytes += sum(len(row.value or b"") for row in rows)
+            end = consumer.highwater(tp)
+            was_at_end, self.is_at_end = self.is_at_end, end is not None and await consumer.position(tp) >= end
+            if rows or was_at_end != self.is_at_end:
+                self._wake()
+
+    def pop(self) -> Record:
+        """Take the record that waits longest."""
+        record = self.waiting.popleft()
+        self._bytes -= len(record.value or b"")
+        self._room.set()
+        return record
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the next record is here, or there is none."""
+        return bool(self.waiting) or self.is_at_end
+
+    def check(self) -> None:
+        """Raise what ended the reading."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+
+    async def stop(self) -> None:
+        """End the reading."""
+        if self._task is not None:
+            await cancelled(self._task)
+        if self._consumer is not None:
+            await closed_quietly(self._consumer.stop())

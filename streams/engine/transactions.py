@@ -1,0 +1,119 @@
+"""The partition's transactional producer: one transaction per unit of work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+
+from streams.engine.config import PartitionConfig
+from streams.engine.ending import closed_quietly
+from streams.engine.ports import Headers, Output
+from streams.engine.view import MAX_ROW_BYTES
+
+log = logging.getLogger(__name__)
+
+MAX_REQUEST_BYTES = 20 << 20
+"""A dead letter may hold a record as large as the source topic took."""
+ROWS_AT_ONCE = 2_000
+"""Rows that are put into batches before other partitions get their turn."""
+
+_partitioner = DefaultPartitioner()
+
+Target = tuple[str, int]
+Sent = tuple[asyncio.Future[Any], int]
+"""The broker's answer to a batch, and how many rows it has."""
+
+
+class Transactions:
+    """Writes units of work; `reached` is told each step."""
+
+    def __init__(self, config: PartitionConfig, partition: int, reached: Callable[[str], None]) -> None:
+        self._config, self._partition, self._reached = config, partition, reached
+        self._is_open = False
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=config.bootstrap,
+            client_id=f"{config.app_id}-{partition}",
+            transactional_id=f"{config.app_id}-{config.source}-{partition}",
+            acks="all",
+            linger_ms=0,
+            # A transaction waits this long for each step that the coordinator has not finished.
+            retry_backoff_ms=2,
+            max_batch_size=MAX_ROW_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
+            transaction_timeout_ms=round(config.transaction_timeout_seconds * 1000),
+        )
+
+    async def fence(self) -> None:
+        """End the epoch of whoever had the partition before, and settle his open transaction."""
+        await self._producer.start()
+
+    async def commit(
+        self, outputs: Sequence[Output], changes: Mapping[bytes, bytes | None], done: Mapping[str, int]
+    ) -> int | None:
+        """Write outputs, changed state and consumer offsets (last offset done by topic), all or nothing.
+
+        Gives the changelog position after it; None where the broker did not tell.
+        """
+        producer = self._producer
+        await producer.begin_transaction()
+        self._is_open = True
+        self._reached("begun")
+        sent = await self._send(await self._placed(outputs))
+        target = (self._config.changelog, self._partition)
+        logged = await self._send((target, key, value, ()) for key, value in changes.items())
+        for answer, _ in sent:
+            await answer
+        ends = [(await answer).offset + rows for answer, rows in logged]
+        told = all(answer.result().offset >= 0 for answer, _ in logged)
+        self._reached("sent")
+        if done:
+            offsets = {TopicPartition(topic, self._partition): offset + 1 for topic, offset in done.items()}
+            await producer.send_offsets_to_transaction(offsets, self._config.group)
+            self._reached("offsets-sent")
+        await producer.commit_transaction()
+        self._is_open = False
+        self._reached("committed")
+        # The broker gives no offset for a batch that it had already: then the position stays behind, which is safe.
+        return ends[-1] if ends and told else None
+
+    async def close(self) -> None:
+        """Abort what is open, so that readers need not wait for its time-out, and end."""
+        if self._is_open:
+            await closed_quietly(self._producer.abort_transaction())
+        await closed_quietly(self._producer.stop())
+
+    async def _placed(self, outputs: Sequence[Output]) -> Iterable[tuple[Target, bytes | None, bytes | None, Headers]]:
+        partitions = {
+            topic: sorted(await self._producer.partitions_for(topic)) for topic in {row.topic for row in outputs}
+        }
+        return (
+            ((row.topic, _partitioner(row.key, partitions[row.topic], partitions[row.topic])), *row[1:])
+            for row in outputs
+        )
+
+    async def _send(self, rows: Iterable[tuple[Target, bytes | None, bytes | None, Headers]]) -> list[Sent]:
+        """Put rows into as few batches as their size allows, and send these."""
+        producer, sent = self._producer, list[Sent]()
+        batches: dict[Target, Any] = {}
+        for count, (target, key, value, headers) in enumerate(rows, 1):
+            batch = batches.get(target)
+            if batch is None:
+                batch = batches[target] = producer.create_batch()
+            if batch.append(key=key, value=value, timestamp=None, headers=list(headers)) is None:
+                sent.append(await self._send_batch(target, batch))
+                batch = batches[target] = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None, headers=list(headers))
+            if count % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        for target, batch in batches.items():
+            sent.append(await self._send_batch(target, batch))
+        return sent
+
+    async def _send_batch(self, target: Target, batch: Any) -> Sent:
+        rows = batch.record_count()
+        return await self._producer.send_batch(batch, target[0], partition=target[1]), rows

@@ -1,0 +1,52 @@
+"""One unit of work: what is computed, and then committed, together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from streams.engine.config import PartitionConfig
+from streams.engine.ports import StateStore
+from streams.engine.view import View
+
+MARKER = b"\0source-offset"
+"""State row: the last source offset that the state contains; travels in the changelog."""
+SIDE_MARKER = b"\0side-offset"
+"""State row: the last offset of the side topic that the state contains."""
+
+
+class Unit:
+    """The view that is filled, and the last offset done of each input.
+
+    `ticked_to` is the moment up to which timers fired in it when nothing was left to read.
+    """
+
+    def __init__(
+        self,
+        config: PartitionConfig,
+        partition: int,
+        store: StateStore,
+        uncommitted: Mapping[bytes, bytes | None],
+    ) -> None:
+        self.view = View(store, uncommitted, partition)
+        self.done: dict[str, int] = {}
+        self.records = 0
+        self.ticked_to: int | None = None
+        self._config = config
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it should be committed before anything else is done."""
+        return self.view.is_full or self.records >= self._config.unit_records
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.done or self.view.changes or self.view.outputs)
+
+    def rows(self) -> dict[bytes, bytes | None]:
+        """The changed state, the markers last."""
+        rows = dict(self.view.changes)
+        for topic, row in ((self._config.side, SIDE_MARKER), (self._config.source, MARKER)):
+            if topic in self.done:
+                rows[row] = b"%d" % self.done[topic]
+        return rows

@@ -1,0 +1,150 @@
+"""The state as a unit of work sees it, and what the unit changes and emits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from streams.engine.dead_letters import dead_letter
+from streams.engine.ports import Output, Record, StateStore, is_records_fault
+
+UNIT_BYTES = 4 << 20
+"""A unit of work is cut, between two records, when its changes and outputs exceed this."""
+MAX_ROW_BYTES = 900_000
+"""Of one state row or output: below the broker's default `message.max.bytes` of 1 MiB."""
+
+_ABSENT: Any = object()
+_NOTHING: Mapping[bytes, bytes | None] = {}
+
+
+class View:
+    """Reads through what the unit wrote, then `uncommitted` (of the unit that is being committed), then the store.
+
+    `savepoint` and `rollback` undo what one record did; a processor that changes nothing before a record is decided
+    needs neither.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_outputs_kept",
+        "_size_kept",
+        "_undo",
+        "changes",
+        "outputs",
+        "partition",
+        "rejected",
+        "size_bytes",
+        "store",
+        "uncommitted",
+    )
+
+    def __init__(
+        self, store: StateStore, uncommitted: Mapping[bytes, bytes | None] = _NOTHING, partition: int = 0
+    ) -> None:
+        self.store, self.uncommitted, self.partition = store, uncommitted, partition
+        self.changes: dict[bytes, bytes | None] = {}
+        self.outputs: list[Output] = []
+        self.size_bytes = 0
+        self.rejected = 0
+        self._closed = False
+        self._undo: list[tuple[bytes, bytes | None]] = []
+        self._outputs_kept = self._size_kept = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the unit should take no more records."""
+        return self._closed or self.size_bytes > UNIT_BYTES
+
+    def close(self) -> None:
+        """Take no more records into this unit."""
+        self._closed = True
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key."""
+        if key in self.changes:
+            return self.changes[key]
+        if key in self.uncommitted:
+            return self.uncommitted[key]
+        return self.store.get(key)
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """Set a value; None deletes.
+
+        Raises:
+            ValueError: the row is larger than the changelog takes.
+        """
+        size = len(key) + len(value or b"")
+        if size > MAX_ROW_BYTES:
+            raise ValueError(f"state row {key[:100]!r}: {size} bytes, more than {MAX_ROW_BYTES}")
+        old = self.changes.get(key, _ABSENT)
+        self._undo.append((key, old))
+        self.size_bytes += size if old is _ABSENT else len(value or b"") - len(old or b"")
+        self.changes[key] = value
+
+    def emit(self, output: Output) -> None:
+        """Write a record when the unit commits.
+
+        Raises:
+            ValueError: the record is larger than its topic takes.
+        """
+        size = len(output.key or b"") + len(output.value or b"")
+        if size > MAX_ROW_BYTES:
+            raise ValueError(f"output to {output.topic}: {size} bytes, more than {MAX_ROW_BYTES}")
+        self.size_bytes += size
+        self.outputs.append(output)
+
+    def scan(self, start: bytes, end: bytes, limit: int | None = None) -> list[tuple[bytes, bytes]]:
+        """The first `limit` rows with start <= key < end, in order of their keys."""
+        changed = {
+            key: value
+            for changes in (self.uncommitted, self.changes)
+            for key, value in changes.items()
+            if start <= key < end
+        }
+        added = sorted((item for item in changed.items() if item[1] is not None), reverse=True)
+        rows: list[tuple[bytes, bytes]] = []
+        for row in self.store.scan(start, end):
+            while added and added[-1][0] < row[0]:
+                rows.append(added.pop())  # type: ignore[arg-type]
+            if row[0] not in changed:
+                rows.append(row)
+            if limit is not None and len(rows) >= limit:
+                return rows[:limit]
+        rows += reversed(added)  # type: ignore[arg-type]
+        return rows[:limit]
+
+    def keys(self, prefix: bytes) -> list[bytes]:
+        """The keys that begin with `prefix`, in order."""
+        return [key for key, _ in self.scan(prefix, prefix + b"\xff" * 8)]
+
+    def savepoint(self) -> None:
+        """Keep what was done so far, whatever the next record does."""
+        if self._undo:
+            self._undo.clear()
+        self._outputs_kept, self._size_kept = len(self.outputs), self.size_bytes
+
+    def rollback(self) -> None:
+        """Undo everything since the last `savepoint`."""
+        for key, old in reversed(self._undo):
+            if old is _ABSENT:
+                del self.changes[key]
+            else:
+                self.changes[key] = old
+        self._undo.clear()
+        del self.outputs[self._outputs_kept :]
+        self.size_bytes = self._size_kept
+
+    def reject(self, record: Record, error: Exception) -> None:
+        """Undo what the record did since the last `savepoint`, and make it a dead letter.
+
+        Raises:
+            Exception: `error` itself, where it is not the record's fault.
+        """
+        if not is_records_fault(error):
+            raise error
+        self.rollback()
+        letter = dead_letter(record, error, self.partition)
+        self.outputs.append(letter)
+        self.size_bytes += len(letter.value or b"")
+        self.rejected += 1
+        self.savepoint()

@@ -1,0 +1,167 @@
+"""The loop of a partition's writer: units of work, each computed while the one before it commits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from itertools import islice
+
+from streams.engine.config import PartitionConfig
+from streams.engine.ending import cancelled
+from streams.engine.inputs import Inputs
+from streams.engine.ports import StateStore
+from streams.engine.processor import Processor
+from streams.engine.restore import POSITION
+from streams.engine.transactions import Transactions
+from streams.engine.unit import Unit
+
+SLICE_RECORDS = 500
+"""Records that are processed before commits and other partitions get their turn: some milliseconds."""
+LINGER_SECONDS = 0.05
+"""How long a unit waits for more while the source has more to fetch: bigger units write a changed key less often."""
+UNIT_TIMERS = 1_000
+"""Timers that fire in one unit of work."""
+
+
+class Work:
+    """Fills one unit after the other while the one before it commits."""
+
+    def __init__(
+        self,
+        config: PartitionConfig,
+        partition: int,
+        inputs: Inputs,
+        transactions: Transactions,
+        store: StateStore,
+        processor: Processor,
+        reached: Callable[[str], None],
+    ) -> None:
+        self._config, self._partition, self._inputs = config, partition, inputs
+        self._transactions, self._store = transactions, store
+        self._processor, self._reached = processor, reached
+        self._uncommitted: Mapping[bytes, bytes | None] = {}
+        self._commit: asyncio.Task[None] | None = None
+        self._unit: Unit | None = None
+        self._next_tick = 0.0
+        self._was_caught_up = False
+        self._is_closing = False
+        self.ticked_to: int | None = None
+        self.commits = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is work that is not committed."""
+        return self._commit is not None or (self._unit is not None and self._unit.has_work)
+
+    def close(self) -> None:
+        """Commit what is in work, and end."""
+        self._is_closing = True
+        self._inputs.queue.wake()
+
+    async def run(self) -> None:
+        """Work until it is closed."""
+        try:
+            while not self._is_closing:
+                unit = await self._fill()
+                await self._settle()
+                if unit.has_work:
+                    self._begin_commit(unit)
+                elif unit.ticked_to is not None:
+                    self.ticked_to = unit.ticked_to
+            await self._settle()
+        finally:
+            if self._commit is not None:
+                await cancelled(self._commit)
+
+    async def _fill(self) -> Unit:
+        queue, side = self._inputs.queue, self._inputs.side
+        self._unit = unit = Unit(self._config, self._partition, self._store, self._uncommitted)
+        self._processor.begin(unit.view)
+        has_ticked, began = False, 0.0
+        now = asyncio.get_running_loop().time
+        while not (unit.is_full or self._is_closing):
+            side.check()
+            if self._commit is not None and self._commit.done():
+                await self._settle()
+            if self._tick(unit):
+                has_ticked = True
+            elif side.is_known and not queue.is_empty:
+                self._take_source(unit)
+            elif side.waiting and self._inputs.is_source_at_end:
+                self._take_side(unit)
+            elif not (unit.has_work or has_ticked) or self._commit is not None:
+                await queue.wait(self._next_tick - now())
+            elif self._inputs.is_fetched_up() or now() >= (began := began or now()) + LINGER_SECONDS:
+                break
+            else:
+                await queue.wait(began + LINGER_SECONDS - now())
+            await asyncio.sleep(0)
+        self._processor.finish(unit.view)
+        return unit
+
+    def _take_source(self, unit: Unit) -> None:
+        queue, side = self._inputs.queue, self._inputs.side
+        before = self._processor.moment_of(side.waiting[0]) if side.waiting else None
+        records = queue.first(SLICE_RECORDS)
+        count = self._processor.on_records(unit.view, records, before)
+        if count:
+            unit.done[self._config.source] = records[count - 1].offset
+            unit.records += count
+            queue.drop(count)
+        if count < len(records) and not unit.view.is_full:
+            if before is None:
+                raise RuntimeError(f"the processor stopped at offset {records[count].offset} without a reason")
+            self._take_side(unit, 1)
+
+    def _take_side(self, unit: Unit, most: int = SLICE_RECORDS) -> None:
+        side = self._inputs.side
+        records = list(islice(side.waiting, most))
+        count = self._processor.on_records(unit.view, records, None)
+        for record in records[:count]:
+            side.pop()
+            unit.done[self._config.side] = record.offset
+        unit.records += count
+        if count < len(records) and not unit.view.is_full:
+            raise RuntimeError(f"the processor stopped at side offset {records[count].offset} without a reason")
+
+    def _tick(self, unit: Unit) -> bool:
+        """Fire due timers when it is time to look, or nothing is left to read for the first time."""
+        now = asyncio.get_running_loop().time()
+        is_caught_up = self._inputs.are_at_end
+        if now < self._next_tick and self._was_caught_up >= is_caught_up:
+            return False
+        self._was_caught_up = is_caught_up
+        self._next_tick = now + self._config.tick_seconds
+        moment = self._processor.tick_moment(is_caught_up)
+        if moment is None:
+            return False
+        if self._processor.on_tick(unit.view, moment, UNIT_TIMERS):
+            self._next_tick, self._was_caught_up = now, False
+            unit.view.close()
+        elif is_caught_up:
+            unit.ticked_to = moment
+        return True
+
+    def _begin_commit(self, unit: Unit) -> None:
+        self._reached("decided")
+        rows = unit.rows()
+        self._uncommitted = rows
+        self._commit = asyncio.create_task(self._write(unit, rows))
+        self._commit.add_done_callback(lambda _: self._inputs.queue.wake())
+
+    async def _write(self, unit: Unit, rows: dict[bytes, bytes | None]) -> None:
+        position = await self._transactions.commit(unit.view.outputs, rows, unit.done)
+        self._store.write(rows if position is None else {**rows, POSITION: b"%d" % position})
+        if unit.ticked_to is not None:
+            self.ticked_to = unit.ticked_to
+        self._reached("stored")
+
+    async def _settle(self) -> None:
+        """Wait for the running commit; what failed it ends the writer."""
+        if self._commit is None:
+            return
+        await self._commit
+        self._commit, self._uncommitted = None, {}
+        self.commits += 1
+        if self._unit is not None:
+            self._unit.view.uncommitted = self._uncommitted  # the store has it all now

@@ -1,0 +1,286 @@
+"""The writer's loop over a log in memory, failing at every step: the committed result is the fold, each record once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from streams.adapters.stores import MemoryStore
+from streams.engine.config import PartitionConfig
+from streams.engine.inputs import Inputs, RecordQueue
+from streams.engine.ports import DependencyError, Output, Record
+from streams.engine.unit import MARKER, SIDE_MARKER
+from streams.engine.view import View
+from streams.engine.work import Work
+
+STEPS = ("begun", "sent", "committed", "stored")
+
+
+class BrokerGoneError(DependencyError):
+    """The injected failure."""
+
+
+@dataclass
+class Log:
+    """What Kafka holds: committed outputs, and the changelog as a state."""
+
+    outputs: list[Output] = field(default_factory=list)
+    state: dict[bytes, bytes] = field(default_factory=dict)
+    units: list[int] = field(default_factory=list)
+    position: int = 0
+
+    def marker(self, row: bytes) -> int:
+        return int(self.state.get(row, b"-1"))
+
+
+class FakeTransactions:
+    """Commits to the log, all or nothing; fails at the n-th time a step is reached."""
+
+    def __init__(self, log: Log, step: str, count: int) -> None:
+        self._log, self._step, self._left = log, step, count
+
+    def reached(self, point: str) -> None:
+        if point == self._step:
+            self._left -= 1
+            if self._left == 0:
+                raise BrokerGoneError(point)
+
+    async def commit(
+        self, outputs: Sequence[Output], changes: Mapping[bytes, bytes | None], done: Mapping[str, int]
+    ) -> int:
+        self.reached("begun")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        self.reached("sent")
+        self._log.outputs += outputs
+        self._log.units.append(len(outputs))
+        for key, value in changes.items():
+            if value is None:
+                self._log.state.pop(key, None)
+            else:
+                self._log.state[key] = value
+        self._log.position += len(changes)
+        await asyncio.sleep(0)
+        self.reached("committed")
+        return self._log.position
+
+
+class FakeSide:
+    """A side input that is all here."""
+
+    is_known = is_at_end = True
+
+    def __init__(self, records: list[Record]) -> None:
+        self.waiting = deque(records)
+
+    def check(self) -> None:
+        pass
+
+    def pop(self) -> Record:
+        return self.waiting.popleft()
+
+
+class Counting:
+    """Keeps counts as numbers from unit to unit and hands them over once per unit; a `tick` emits what was not told."""
+
+    def __init__(self) -> None:
+        self.counts: dict[bytes, int] = {}
+        self.changed: set[bytes] = set()
+
+    def begin(self, view: View) -> None:
+        assert not self.changed
+
+    def finish(self, view: View) -> None:
+        for key in self.changed:
+            view.put(key, b"%d" % self.counts[key])
+        self.changed.clear()
+
+    def moment_of(self, record: Record) -> int:
+        return record.timestamp
+
+    def on_records(self, view: View, records: Sequence[Record], before: int | None) -> int:
+        for index, record in enumerate(records):
+            if view.is_full or (before is not None and record.timestamp >= before):
+                return index
+            if record.value == b"bad":
+                view.savepoint()
+                view.reject(record, ValueError("bad"))
+                continue
+            key = record.key or b""
+            count = self.counts[key] = (self.counts[key] if key in self.counts else int(view.get(key) or 0)) + 1
+            self.changed.add(key)
+            view.emit(Output("out", key, b"%d %d" % (count, record.timestamp)))
+        return len(records)
+
+    def tick_moment(self, is_caught_up: bool) -> int | None:
+        return 1 if is_caught_up else None
+
+    def on_tick(self, view: View, moment: int, limit: int) -> bool:
+        if view.get(b"ticked") is None:
+            view.put(b"ticked", b"1")
+            view.emit(Output("out", b"tick", b"1"))
+        return False
+
+
+def feed(chance: random.Random, topic: str, count: int) -> list[Record]:
+    moments = sorted(chance.randrange(1_000) for _ in range(count))
+    return [
+        Record(topic, offset, at, b"%d" % chance.randrange(9), chance.choice((b"v", b"v", b"v", b"bad")), ())
+        for offset, at in enumerate(moments)
+    ]
+
+
+def fold(source: list[Record], side: list[Record]) -> tuple[dict[bytes, bytes], list[tuple[bytes | None, Any]]]:
+    merged = sorted([*side, *source], key=lambda record: record.timestamp)  # stable: side first at the same moment
+    counts: Counter[bytes] = Counter()
+    outputs: list[tuple[bytes | None, Any]] = []
+    for record in merged:
+        if record.value == b"bad":
+            outputs.append((record.key, b"bad"))
+        else:
+            counts[record.key or b""] += 1
+            outputs.append((record.key, b"%d %d" % (counts[record.key or b""], record.timestamp)))
+    state = {key: b"%d" % count for key, count in counts.items()}
+    return {**state, b"ticked": b"1"}, [*outputs, (b"tick", b"1")]
+
+
+async def run_once(
+    log: Log, source: list[Record], side: list[Record], fail_at: str, fail_count: int, chance: random.Random
+) -> None:
+    """One life of a writer: restore from the log, work on what is not in the state, until the end or the failure."""
+    config = PartitionConfig("", "app", "group", "in", "side", "changelog", tick_seconds=3600, unit_records=40)
+    store = MemoryStore()
+    store.write(dict(log.state))
+    transactions: Any = FakeTransactions(log, fail_at, fail_count)
+    queue = RecordQueue(10_000, 1 << 30)
+    waiting = source[log.marker(MARKER) + 1 :]
+    side_input: Any = FakeSide(side[log.marker(SIDE_MARKER) + 1 :])
+    inputs = Inputs(queue, side_input, lambda: not waiting)
+    work = Work(config, 0, inputs, transactions, store, Counting(), transactions.reached)
+    task = asyncio.create_task(work.run())
+    while waiting and not task.done():
+        size = chance.choice((1, 3, 30, 200))
+        batch, waiting[:] = waiting[:size], waiting[size:]
+        queue.put(batch)
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+    while not task.done() and (work.ticked_to is None or work.is_busy):
+        await asyncio.sleep(0)
+    work.close()
+    await task
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("fail_at", [*STEPS, "never"])
+def test_invariant_6_any_failure_leaves_every_record_applied_once_or_dead_lettered(seed: int, fail_at: str) -> None:
+    chance = random.Random(seed)
+    source, side = feed(chance, "in", 300), feed(chance, "side", 30)
+    log = Log()
+
+    async def lives() -> int:
+        deaths = 0
+        for count in range(1, 60):
+            try:
+                await run_once(log, source, side, fail_at, 1 + count % 4, chance)
+            except BrokerGoneError:
+                deaths += 1
+                continue
+            return deaths
+        raise AssertionError("never came to the end")
+
+    deaths = asyncio.run(lives())
+    state, outputs = fold(source, side)
+    assert (deaths > 0) == (fail_at != "never")
+    assert [(row.key, b"bad" if row.topic.endswith(".dlq") else row.value) for row in log.outputs] == outputs
+    assert {key: value for key, value in log.state.items() if not key.startswith(b"\0")} == state
+    assert (log.marker(MARKER), log.marker(SIDE_MARKER)) == (len(source) - 1, len(side) - 1)
+
+
+def test_what_waits_while_a_unit_commits_becomes_one_unit() -> None:
+    records = [Record("in", offset, offset, b"k", b"v", ()) for offset in range(100)]
+    log = Log()
+
+    async def scenario() -> None:
+        config = PartitionConfig("", "app", "group", "in", "side", "changelog", tick_seconds=3600)
+        transactions: Any = FakeTransactions(log, "never", 0)
+        queue = RecordQueue(10_000, 1 << 30)
+        side: Any = FakeSide([])
+        work = Work(config, 0, Inputs(queue, side, lambda: False), transactions, MemoryStore(), Counting(), _nothing)
+        task = asyncio.create_task(work.run())
+        queue.put(records[:1])
+        while not log.units and not work.is_busy:
+            await asyncio.sleep(0)
+        for record in records[1:]:
+            queue.put([record])
+        while log.marker(MARKER) < 99:
+            await asyncio.sleep(0)
+        work.close()
+        await task
+
+    asyncio.run(scenario())
+    assert sum(log.units) == 100
+    assert len(log.units) <= 3
+
+
+def test_closing_commits_what_is_in_work() -> None:
+    log = Log()
+
+    async def scenario() -> None:
+        config = PartitionConfig("", "app", "group", "in", "side", "changelog", tick_seconds=3600)
+        transactions: Any = FakeTransactions(log, "never", 0)
+        queue = RecordQueue(10_000, 1 << 30)
+        side: Any = FakeSide([])
+        work = Work(config, 0, Inputs(queue, side, lambda: False), transactions, MemoryStore(), Counting(), _nothing)
+        task = asyncio.create_task(work.run())
+        queue.put([Record("in", 0, 0, b"k", b"v", ())])
+        while not work.is_busy:
+            await asyncio.sleep(0)
+        work.close()
+        await task
+
+    asyncio.run(scenario())
+    assert log.state == {b"k": b"1", MARKER: b"0"}
+
+
+def test_a_processor_that_stops_without_a_reason_ends_the_writer() -> None:
+    class Lazy(Counting):
+        def on_records(self, view: View, records: Sequence[Record], before: int | None) -> int:
+            return 0
+
+    async def scenario() -> None:
+        config = PartitionConfig("", "app", "group", "in", "side", "changelog")
+        transactions: Any = FakeTransactions(Log(), "never", 0)
+        queue = RecordQueue(10, 1 << 20)
+        queue.put([Record("in", 0, 0, b"k", b"v", ())])
+        side: Any = FakeSide([])
+        await Work(config, 0, Inputs(queue, side, lambda: False), transactions, MemoryStore(), Lazy(), _nothing).run()
+
+    with pytest.raises(RuntimeError, match="offset 0 without a reason"):
+        asyncio.run(scenario())
+
+
+def test_a_queue_has_no_room_above_its_bounds() -> None:
+    async def scenario() -> list[bool]:
+        queue = RecordQueue(3, 100)
+        found = [queue.has_room]
+        queue.put([Record("in", at, at, b"k", b"v", ()) for at in range(3)])
+        found.append(queue.has_room)
+        queue.drop(1)
+        found.append(queue.has_room)
+        queue.put([Record("in", 3, 3, b"k", b"v" * 100, ())])
+        found.append(queue.has_room)
+        queue.drop(2)
+        queue.drop(1)
+        return [*found, queue.has_room, queue.is_empty]
+
+    assert asyncio.run(scenario()) == [True, False, True, False, True, True]
+
+
+def _nothing(_: str) -> None:
+    pass

@@ -1,0 +1,138 @@
+"""What a unit of work sees, keeps, undoes and refuses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.adapters.schemas import RegistryError
+from streams.adapters.stores import MemoryStore
+from streams.engine.dead_letters import MAX_VALUE_BYTES
+from streams.engine.ports import Output, Record, StoreError
+from streams.engine.processor import RecordProcessor
+from streams.engine.view import MAX_ROW_BYTES, UNIT_BYTES, View
+
+KEYS = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])
+CHANGES = st.dictionaries(KEYS, st.one_of(st.none(), st.binary(max_size=3)))
+
+
+def record(offset: int = 7, value: bytes | None = b"v") -> Record:
+    return Record("in", offset, 1_000, b"key", value, (("h", b"1"),))
+
+
+def filled(*layers: dict[bytes, bytes | None]) -> View:
+    stored, uncommitted, changed = layers
+    store = MemoryStore()
+    store.write(stored)
+    view = View(store, uncommitted)
+    for key, value in changed.items():
+        view.put(key, value)
+    return view
+
+
+@given(CHANGES, CHANGES, CHANGES, KEYS, KEYS, st.integers(1, 6))
+def test_a_view_reads_its_changes_over_the_uncommitted_over_the_store(
+    stored: dict[bytes, bytes | None],
+    uncommitted: dict[bytes, bytes | None],
+    changed: dict[bytes, bytes | None],
+    start: bytes,
+    end: bytes,
+    limit: int,
+) -> None:
+    view = filled(stored, uncommitted, changed)
+    merged = {**stored, **uncommitted, **changed}
+    assert all(view.get(key) == merged.get(key) for key in (b"a", b"b", b"c", b"d", b"e", b"f"))
+    rows = sorted((key, value) for key, value in merged.items() if value is not None and start <= key < end)
+    assert view.scan(start, end) == rows
+    assert view.scan(start, end, limit) == rows[:limit]
+    assert view.keys(b"") == sorted(key for key, value in merged.items() if value is not None)
+
+
+@given(CHANGES, st.lists(st.tuples(KEYS, st.one_of(st.none(), st.binary(max_size=3))), max_size=8))
+def test_a_rollback_leaves_nothing_of_the_record(
+    kept: dict[bytes, bytes | None], undone: list[tuple[bytes, bytes | None]]
+) -> None:
+    view = filled({}, {}, kept)
+    view.emit(Output("out", b"k", b"first"))
+    view.savepoint()
+    size = view.size_bytes
+    for key, value in undone:
+        view.put(key, value)
+        view.emit(Output("out", key, value))
+    view.rollback()
+    assert (view.changes, view.size_bytes) == (kept, size)
+    assert [row.value for row in view.outputs] == [b"first"]
+
+
+def test_a_rejected_record_becomes_a_dead_letter_with_its_bytes_and_the_reason() -> None:
+    view = View(MemoryStore(), {}, 3)
+    view.savepoint()
+    view.put(b"a", b"half done")
+    view.reject(record(), ValueError("server: 'x': no host name"))
+    (letter,) = view.outputs
+    assert view.changes == {}
+    assert (letter.topic, letter.key, letter.value) == ("in.dlq", b"key", b"v")
+    assert dict(letter.headers) == {
+        "h": b"1",
+        "error": b"ValueError: server: 'x': no host name",
+        "source.topic": b"in",
+        "source.partition": b"3",
+        "source.offset": b"7",
+        "source.timestamp": b"1000",
+    }
+
+
+def test_a_dead_letter_larger_than_its_topic_takes_is_cut_and_says_so() -> None:
+    view = View(MemoryStore())
+    view.reject(record(value=b"x" * (MAX_VALUE_BYTES + 1)), ValueError("large"))
+    assert len(view.outputs[0].value or b"") == MAX_VALUE_BYTES
+    assert dict(view.outputs[0].headers)["source.size"] == b"%d" % (MAX_VALUE_BYTES + 1)
+
+
+@pytest.mark.parametrize("error", [StoreError("disk"), RegistryError("down"), OSError(28, "full"), MemoryError()])
+def test_what_is_not_the_records_fault_is_raised_and_makes_no_dead_letter(error: Exception) -> None:
+    view = View(MemoryStore())
+    with pytest.raises(type(error)):
+        view.reject(record(), error)
+    assert view.outputs == []
+
+
+def test_a_row_or_output_that_kafka_would_refuse_is_refused_with_its_size() -> None:
+    view = View(MemoryStore())
+    with pytest.raises(ValueError, match=f"more than {MAX_ROW_BYTES}"):
+        view.put(b"k", b"x" * MAX_ROW_BYTES)
+    with pytest.raises(ValueError, match="output to out: "):
+        view.emit(Output("out", b"k", b"x" * MAX_ROW_BYTES))
+    assert (view.changes, view.outputs, view.size_bytes) == ({}, [], 0)
+
+
+class Counting(RecordProcessor):
+    """Counts each key; refuses the value `bad`, after it has changed something."""
+
+    def moment_of(self, record: Record) -> int:
+        return record.timestamp
+
+    def on_record(self, view: View, record: Record) -> None:
+        view.put(record.key or b"", b"%d" % (int(view.get(record.key or b"") or 0) + 1))
+        view.emit(Output("out", record.key, record.value))
+        if record.value == b"bad":
+            raise ValueError("bad")
+
+
+def test_a_record_processor_applies_or_rejects_each_record_and_stops_at_the_moment_given() -> None:
+    view = View(MemoryStore())
+    records = [Record("in", at, at, b"k", b"bad" if at == 1 else b"v", ()) for at in range(6)]
+    assert Counting().on_records(view, records, 4) == 4
+    assert view.changes == {b"k": b"3"}
+    assert [row.topic for row in view.outputs] == ["out", "in.dlq", "out", "out"]
+    assert view.rejected == 1
+
+
+def test_a_full_unit_takes_no_more_records() -> None:
+    view = View(MemoryStore())
+    big = b"x" * 500_000
+    records = [Record("in", at, at, b"k", big, ()) for at in range(20)]
+    count = Counting().on_records(view, records, None)
+    assert (count - 1) * len(big) <= UNIT_BYTES < view.size_bytes
+    assert Counting().on_records(view, records[count:], None) == 0
