@@ -19,7 +19,7 @@ from benchmarks.oracle import PeerOutcome, ProductOutcome, peer_outcome, product
 from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.schemas import TOPICS, LocalRegistry
 from streams.adapters.topics import create_topics
-from streams.engine.partition import kafka_partition
+from streams.engine.config import kafka_partition
 from streams.settings import Settings
 
 KAFKA_BATCH_BYTES = 512 << 10

@@ -24,7 +24,7 @@ from streams.simulation import Simulation
 
 def digest(record: Any) -> bytes:
     """A short name for the content of an Avro-shaped record."""
-    return hashlib.blake2b(orjson.dumps(record, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+    return hashlib.blake2b(orjson.dumps(record, bytes.hex, orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
 
 @dataclass

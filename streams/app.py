@@ -18,11 +18,13 @@ from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import read_policy
 from streams.adapters.policy_topic import PolicyReader, PolicyTopic, follow
+from streams.adapters.projection import header_of
 from streams.adapters.records import parse_moment
 from streams.adapters.schemas import TOPICS, ConfluentRegistry, LocalRegistry, SchemaRegistry
 from streams.adapters.stores import MemoryBudget, RocksDBStore
 from streams.adapters.topics import TopicError
-from streams.agents.inputs import InputProcessor, Wires
+from streams.agents.inputs import InputProcessor
+from streams.agents.rows import Wires
 from streams.domain.policy import Policy
 from streams.domain.rules import Rulebook, Service, in_force
 from streams.engine.config import PartitionConfig
@@ -95,13 +97,13 @@ def wires_of(settings: Settings) -> Wires:
         connections=AvroCodec("inbound_connection", registry),
         commands=AvroCodec("admin_command", registry),
         verdicts_topic=settings.topic(TOPICS["verdict"]),
-        verdicts=AvroCodec("verdict", registry),
+        verdicts=AvroCodec("verdict", registry, is_checked=False),
         notifications_topic=settings.topic(TOPICS["admin_notification"]),
-        notifications=AvroCodec("admin_notification", registry),
+        notifications=AvroCodec("admin_notification", registry, is_checked=False),
         servers_topic=settings.topic(TOPICS["server_report"]),
-        servers=AvroCodec("server_report", registry),
+        servers=AvroCodec("server_report", registry, is_checked=False),
         audit_topic=settings.topic(TOPICS["audit_record"]),
-        audit=AvroCodec("audit_record", registry),
+        audit=AvroCodec("audit_record", registry, is_checked=False),
     )
 
 
@@ -122,7 +124,7 @@ def crash_point(crash_at: str) -> Callable[[str], None]:
 
 def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -> BatchApp:
     """The Faust app: one agent on the connections topic that hands whole batches to their partition's writer."""
-    wires = wires_of(settings)
+    wires, header = wires_of(settings), header_of(registry_of(settings))
     until = parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
     source = settings.topic(TOPICS["inbound_connection"])
     budget = MemoryBudget(settings.state_cache_bytes)
@@ -143,7 +145,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
             accepts_gaps=settings.accept_gaps,
         ),
         open_store=lambda partition: RocksDBStore(settings.state_path / f"{source}-{partition}", budget),
-        processor=lambda _: InputProcessor(lambda: rules.rulebook, wires, until),
+        processor=lambda _: InputProcessor(lambda: rules.rulebook, wires, header, until),
         reached=crash_point(settings.crash_at),
         broker=[f"kafka://{host}" for host in settings.bootstrap.split(",")],
         datadir=str(settings.state_path / "faust"),

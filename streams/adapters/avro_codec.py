@@ -43,8 +43,13 @@ class AvroCodec:
     Times are integers (milliseconds since 1970, UTC), dates are integers (days since 1970), enums are strings.
     """
 
-    def __init__(self, name: str, registry: SchemaRegistry, *, max_bytes: int = MAX_VALUE_BYTES) -> None:
+    def __init__(
+        self, name: str, registry: SchemaRegistry, *, max_bytes: int = MAX_VALUE_BYTES, is_checked: bool = True
+    ) -> None:
         """Serve the schema `name`, such as `verdict`; values may have up to `max_bytes`, header included.
+
+        Records that this product builds from its own types need not be `is_checked` before they are written; the check
+        takes most of the time.
 
         Raises:
             ValueError: there is no such schema.
@@ -52,7 +57,7 @@ class AvroCodec:
         self._schema = load_schema(name)
         self._subject = SUBJECTS[name]
         self._registry = registry
-        self._max_bytes = max_bytes
+        self._max_bytes, self._is_checked = max_bytes, is_checked
         self._plain = _plain(self._schema)
         self._parsed = parse_schema(self._plain)
         self._schema_id: int | None = None
@@ -71,7 +76,8 @@ class AvroCodec:
         out = io.BytesIO()
         out.write(_HEADER.pack(0, self._schema_id))
         try:
-            validate(record, self._parsed)
+            if self._is_checked:
+                validate(record, self._parsed)
             schemaless_writer(out, self._parsed, record, strict_allow_default=True)
         except ValidationError as error:
             raise RecordEncodingError(_explain(error)) from error

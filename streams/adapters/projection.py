@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from streams.adapters.schemas import SUBJECTS, SchemaRegistry, load_schema, without
+from streams.domain.connection import InboundConnection, Outcome
+from streams.domain.policy import CONNECTORS
 
 _ONE_BYTE: Final = 0x80
 """A varint below it has one byte; twice the length, so a string has less than 64 bytes."""
@@ -30,25 +32,49 @@ _FIELDS: Final = [
 """The fields on the wire, enums as their number of symbols."""
 
 
+OUTCOMES: Final = tuple(Outcome)
+
+
 class ProjectionError(ValueError):
     """The schema is not the one that the projection was written for."""
 
 
 class Projected(NamedTuple):
-    """What decides of a connection; strings as their ASCII bytes, `connector` and `outcome` as symbol numbers.
+    """A connection as far as it is read; `connector` and `outcome` as symbol numbers, `outcome` -1 for none.
 
-    `outcome` is -1 for none.
+    Texts that are seldom looked at are left as their ASCII bytes.
     """
 
     observed_at: int
     connector: int
     tenant_id: bytes
-    received: list[bytes]
+    received: list[str]
     event_id: bytes
     connector_id: bytes
     source_ip: bytes
     helo: bytes
+    tls_subject: bytes | None
+    message_id: bytes | None
     outcome: int
+    recipients: int
+
+    def connection(self) -> InboundConnection:
+        """The whole connection."""
+        tls_subject, message_id = self.tls_subject, self.message_id
+        return InboundConnection(
+            event_id=self.event_id.decode(),
+            observed_at=self.observed_at,
+            tenant_id=self.tenant_id.decode(),
+            connector_id=self.connector_id.decode(),
+            connector_type=CONNECTORS[self.connector],
+            source_ip=self.source_ip.decode(),
+            helo=self.helo.decode(),
+            received=tuple(self.received),
+            tls_subject=None if tls_subject is None else tls_subject.decode(),
+            message_id=None if message_id is None else message_id.decode(),
+            outcome=OUTCOMES[self.outcome] if 0 <= self.outcome < len(OUTCOMES) else None,
+            recipients=self.recipients,
+        )
 
 
 def _shape(kind: Any) -> Any:
@@ -93,7 +119,7 @@ def project(value: bytes, header: bytes) -> Projected | None:
         tenant_id = value[13:at]
         count = value[at]
         at += 1
-        received: list[bytes] = []
+        received: list[str] = []
         if count:
             if count & 1 or count >= _ONE_BYTE:
                 return None
@@ -110,19 +136,19 @@ def project(value: bytes, header: bytes) -> Projected | None:
                     return None
                 start = at
                 at += length >> 1
-                line = value[start:at]
-                if not line.isascii():
+                if at > len(value):
                     return None
-                received.append(line)
+                received.append(value[start:at].decode("ascii"))
             if value[at]:
                 return None
             at += 1
-        texts: list[bytes] = []
+        texts: list[Any] = []
         for number in range(6):
             if number >= 4:
                 branch = value[at]
                 at += 1
                 if not branch:
+                    texts.append(None)
                     continue
                 if branch != 2:
                     return None
@@ -154,8 +180,6 @@ def project(value: bytes, header: bytes) -> Projected | None:
         recipients = value[at]
         if recipients & 1 or recipients >= _ONE_BYTE or at + 1 != len(value) or not tenant_id.isascii():
             return None
-        return Projected(
-            observed_at, connector >> 1, tenant_id, received, texts[0], texts[1], texts[2], texts[3], outcome
-        )
+        return Projected(*(observed_at, connector >> 1, tenant_id, received), *texts, *(outcome, recipients >> 1))
     except (IndexError, ValueError):
         return None

@@ -18,6 +18,8 @@ from streams.domain.policy import ConnectorType
 from streams.domain.verdict import iso
 
 _EPOCH = date(1970, 1, 1)
+_PLAIN = frozenset((str, int, bool, type(None)))
+_CONVERTERS: dict[type, Callable[[Any], Any]] = {}
 _MOMENTS = re.compile(
     r"(?:^|_)(?:at|until|"
     r"first_detected_date|throttle_enabled_date|blocking_enabled_date|next_stage_start_date)$"
@@ -28,19 +30,36 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-
 
 def to_record(value: Any) -> Any:
     """A domain object as Avro takes it: dicts, lists, plain strings, milliseconds, days since 1970."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_record(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Build):
-        return str(value)
-    if isinstance(value, tuple):
-        if hasattr(value, "_asdict"):
-            return {name: to_record(item) for name, item in value._asdict().items()}
-        return [to_record(item) for item in value]
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, date):
-        return (value - _EPOCH).days
-    return value
+    kind = type(value)
+    convert = _CONVERTERS.get(kind)
+    if convert is None:
+        convert = _CONVERTERS[kind] = _converter(kind)
+    return convert(value)
+
+
+def _converter(kind: type) -> Callable[[Any], Any]:
+    """How to convert values of one type."""
+    if issubclass(kind, Build):
+        return str
+    if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"):
+        found = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        names: tuple[str, ...] = tuple(field.name for field in found) or kind._fields
+
+        def convert(value: Any) -> dict[str, Any]:
+            record = {name: getattr(value, name) for name in names}
+            for name, item in record.items():
+                if type(item) not in _PLAIN:
+                    record[name] = to_record(item)
+            return record
+
+        return convert
+    if issubclass(kind, tuple):
+        return lambda value: [to_record(item) for item in value]
+    if issubclass(kind, Enum):
+        return lambda value: value.value
+    if issubclass(kind, date):
+        return lambda value: (value - _EPOCH).days
+    return lambda value: value
 
 
 def to_json(record: Any) -> Any:

@@ -1,174 +1,285 @@
-"""A server's state as bytes: one format byte, then Avro without header.
+"""States as bytes: one format byte, then what every connection changes, then what few do, as a JSON array.
 
 An unknown format byte is refused: a worker older than the state must not guess.
 """
 
 from __future__ import annotations
 
-import io
+import struct
+from operator import attrgetter
 from typing import Any, Final
 
 import orjson
-from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from streams.domain.build import Build, parse_build
 from streams.domain.catalogue import Remedy
+from streams.domain.connection import DAY_MS, HOUR_MS
 from streams.domain.headers import Identity
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Clock
 from streams.domain.pauses import ExceptionGrant, Pause, TenantEnforcement
-from streams.domain.policy import ConnectorType
-from streams.domain.state import Announced, Evidence, Override, ServerEnforcement
+from streams.domain.policy import CONNECTORS, ConnectorType
+from streams.domain.state import Announced, Evidence, Override, ServerEnforcement, with_mark
 from streams.engine.ports import StoreError
 
 FORMAT: Final = 2
 
 
-def _nullable(kind: Any) -> list[Any]:
-    return ["null", kind]
-
-
-def _record(name: str, fields: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "record", "name": name, "fields": [{"name": n, "type": t} for n, t in fields.items()]}
-
-
-_REMEDY = _record("Remedy", {"name": "string", "kb": _nullable("string")})
-_JUDGEMENT = _record(
-    "Judgement",
-    {
-        "finding": "string",
-        "reason": "string",
-        "required_build": _nullable("string"),
-        "remedy": _nullable(_REMEDY),
-        "cves": {"type": "array", "items": "string"},
-        "would_be": _nullable("string"),
-    },
+_PLAIN = (
+    *("tenant_id", "server", "first_seen_at", "policy_id", "policy_version", "stage", "reached_stage"),
+    *("throttled_at", "blocked_at", "detected_at", "resolved_at", "revision", "verdict_issued_at"),
 )
-_EVIDENCE = _record(
-    "Evidence",
-    {
-        "received": _nullable("string"),
-        "position": _nullable("int"),
-        "protocol": _nullable("string"),
-        "event_id": "string",
-        "message_id": _nullable("string"),
-        "connector_id": "string",
-        "source_ip": "string",
-        "observed_at": "long",
-    },
-)
-_FIELDS: dict[str, Any] = {
-    "tenant_id": "string",
-    "server": "string",
-    "identity": "string",
-    "connector_id": "string",
-    "connector_type": "string",
-    "source_ip": "string",
-    "first_seen_at": "long",
-    "last_seen_at": "long",
-    "clock_at": "long",
-    "judged_at": "long",
-    "judgement": _JUDGEMENT,
-    "judged_over": "string",
-    "policy_id": "string",
-    "policy_version": "int",
-    "build": _nullable("string"),
-    "evidence": _nullable(_EVIDENCE),
-    "connections": "long",
-    "accepted": "long",
-    "deferred": "long",
-    "rejected": "long",
-    "recent_events": {"type": "array", "items": "long"},
-    "stage": "int",
-    "reached_stage": "int",
-    "throttled_at": _nullable("long"),
-    "blocked_at": _nullable("long"),
-    "detected_at": _nullable("long"),
-    "elapsed_ms": "long",
-    "clock_started_at": "long",
-    "resolved_at": _nullable("long"),
-    "has_vanished": "boolean",
-    "revision": "int",
-    "verdict_issued_at": "long",
-    "reported_at": "long",
-    "is_report_due": "boolean",
-    "is_verdict_due": "boolean",
-    "override_build": _nullable("string"),
-    "override_ends_at": _nullable("long"),
-    "without_override": _nullable("Judgement"),
-    "announced": {"type": "array", "items": _record("Announced", {"switch_at": "long", "is_told": "boolean"})},
-    "indexed_due_at": _nullable("long"),
-}
-_APART = (
-    *("judgement", "without_override", "build", "evidence", "elapsed_ms", "clock_started_at"),
-    *("override_build", "override_ends_at", "announced", "indexed_due_at"),
-)
-_SCHEMA = parse_schema(_record("ServerEnforcement", _FIELDS))
-_PLAIN = [name for name in _FIELDS if name not in _APART]
+"""Fields that stand in the second part as they are, in this order; the others follow."""
+
+_HOT = struct.Struct(">B9qBBB4iHHH")
+"""Format, moments and counts, flags, the two connector types, build, lengths of connector id, source IP and marks."""
+_NONE = -1
+_VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD = (1 << bit for bit in range(6))
 
 
-def encode_state(state: ServerEnforcement, indexed_due_at: int | None) -> bytes:
-    """The state, and the moment under which the due index holds it."""
-    record: dict[str, Any] = {name: getattr(state, name) for name in _PLAIN}
-    record["build"] = str(state.build) if state.build else None
-    record["judgement"] = _judgement_record(state.judgement)
-    record["without_override"] = _judgement_record(state.without_override) if state.without_override else None
-    record["evidence"] = state.evidence._asdict() if state.evidence else None
-    record["elapsed_ms"], record["clock_started_at"] = state.clock
-    record["override_build"] = str(state.override.build) if state.override else None
-    record["override_ends_at"] = state.override.ends_at if state.override else None
-    record["announced"] = [known._asdict() for known in state.announced]
-    record["indexed_due_at"] = indexed_due_at
-    out = io.BytesIO()
-    out.write(bytes((FORMAT,)))
-    schemaless_writer(out, _SCHEMA, record)
-    return out.getvalue()
+class ServerRow:
+    """A server's state as a row of the store holds it; decoded only as far as it is needed.
 
+    Most connections change nothing but what is counted. `quiet_until` (UTC milliseconds) is the moment before which a
+    connection with the same build, over the same connector, later than all seen, is such a one; 0 where any may decide.
+    `indexed` is the moment under which the due index holds the server, -1 for none.
+    """
 
-def _judgement_record(judged: Judgement) -> dict[str, Any]:
-    return {
-        "finding": judged.finding.value,
-        "reason": judged.reason,
-        "required_build": str(judged.required_build) if judged.required_build else None,
-        "remedy": judged.remedy._asdict() if judged.remedy else None,
-        "cves": judged.cves,
-        "would_be": judged.would_be.value if judged.would_be else None,
-    }
-
-
-def _judgement(record: dict[str, Any]) -> Judgement:
-    return Judgement(
-        Finding(record["finding"]),
-        record["reason"],
-        _build(record["required_build"]),
-        Remedy(**record["remedy"]) if record["remedy"] else None,
-        tuple(record["cves"]),
-        Finding(record["would_be"]) if record["would_be"] else None,
+    __slots__ = (
+        "_cold",
+        "_state",
+        "accepted",
+        "build",
+        "clock_at",
+        "connections",
+        "connector",
+        "connector_id",
+        "deferred",
+        "flags",
+        "indexed",
+        "judged_at",
+        "judged_over",
+        "last_seen_at",
+        "marks",
+        "quiet_until",
+        "rejected",
+        "reported_at",
+        "source_ip",
     )
+
+    def __init__(self, value: bytes | None = None) -> None:
+        """Read a row; without one, `take` a state.
+
+        Raises:
+            StoreError: the format is unknown; the worker must stop, not guess.
+        """
+        self._state: ServerEnforcement | None = None
+        self._cold: bytes | None = None
+        if value is None:
+            return
+        _check_format(value)
+        hot = _HOT.unpack_from(value)
+        self.indexed, self.last_seen_at, self.judged_at, self.clock_at, self.reported_at = hot[1:6]
+        self.connections, self.accepted, self.deferred, self.rejected = hot[6:10]
+        self.flags, self.connector, self.judged_over = hot[10:13]
+        self.build = None
+        if self.flags & _HAS_BUILD:
+            self.build = Build(hot[13], hot[14], hot[15], None if hot[16] == _NONE else hot[16])
+        at = _HOT.size
+        self.connector_id = value[at : (at := at + hot[17])]
+        self.source_ip = value[at : (at := at + hot[18])]
+        self.marks = value[at : (at := at + hot[19])]
+        self._cold = value[at:]
+        self._settle()
+
+    def _settle(self) -> None:
+        """Work out until when connections are quiet."""
+        self.quiet_until = 0
+        flags = self.flags
+        # Only after the first one since the last row is a connection counted without anything becoming due.
+        if flags & (_HAS_BUILD | _GATEWAY) and flags & (_VANISHED | _REPORT_DUE | _VERDICT_DUE | _OVERRIDDEN) == (
+            _REPORT_DUE
+        ):
+            # A judgement may differ from day to day.
+            end_of_day = (self.judged_at // DAY_MS + 1) * DAY_MS
+            self.quiet_until = min(self.indexed, end_of_day, self.reported_at + HOUR_MS)
+
+    @property
+    def is_gateway(self) -> bool:
+        """Whether the server is one that Exchange did not write a line of."""
+        return bool(self.flags & _GATEWAY)
+
+    def count(self, observed_at: int, outcome: int, mark: bytes, connector_id: bytes, source_ip: bytes) -> None:
+        """Take a quiet connection into account; `outcome` is its symbol's number, -1 for none."""
+        self.connections += 1
+        if outcome == 0:
+            self.accepted += 1
+        elif outcome == 1:
+            self.deferred += 1
+        elif outcome == 2:
+            self.rejected += 1
+        self.last_seen_at = self.judged_at = observed_at
+        if observed_at > self.clock_at:
+            self.clock_at = observed_at
+        self.connector = self.judged_over
+        self.connector_id = connector_id
+        self.source_ip = source_ip
+        self.marks = with_mark(self.marks, mark)
+
+    def state(self) -> ServerEnforcement:
+        """The state; not to be changed in place."""
+        state = self._state
+        if state is None:
+            state = self._state = _decode_cold(self._cold or b"")
+        state.last_seen_at, state.judged_at, state.clock_at = self.last_seen_at, self.judged_at, self.clock_at
+        state.reported_at, state.build, state.recent_events = self.reported_at, self.build, self.marks
+        state.connections, state.accepted = self.connections, self.accepted
+        state.deferred, state.rejected = self.deferred, self.rejected
+        state.connector_id, state.source_ip = self.connector_id.decode(), self.source_ip.decode()
+        state.connector_type, state.judged_over = CONNECTORS[self.connector], CONNECTORS[self.judged_over]
+        state.has_vanished = bool(self.flags & _VANISHED)
+        state.is_report_due = bool(self.flags & _REPORT_DUE)
+        state.is_verdict_due = bool(self.flags & _VERDICT_DUE)
+        return state
+
+    def take(self, state: ServerEnforcement, indexed: int | None) -> None:
+        """Hold another state from now on."""
+        self._state, self._cold = state, None
+        self.indexed = _NONE if indexed is None else indexed
+        self.last_seen_at, self.judged_at, self.clock_at = state.last_seen_at, state.judged_at, state.clock_at
+        self.reported_at, self.build, self.marks = state.reported_at, state.build, state.recent_events
+        self.connections, self.accepted = state.connections, state.accepted
+        self.deferred, self.rejected = state.deferred, state.rejected
+        self.connector_id, self.source_ip = state.connector_id.encode(), state.source_ip.encode()
+        self.connector, self.judged_over = CONNECTORS.index(state.connector_type), CONNECTORS.index(state.judged_over)
+        self.flags = (
+            _VANISHED * state.has_vanished
+            | _REPORT_DUE * state.is_report_due
+            | _VERDICT_DUE * state.is_verdict_due
+            | _OVERRIDDEN * (state.override is not None)
+            | _GATEWAY * (state.build is None and state.finding is Finding.NOT_EXCHANGE)
+            | _HAS_BUILD * (state.build is not None)
+        )
+        self._settle()
+
+    def to_bytes(self) -> bytes:
+        """The row's value."""
+        if self._cold is None:
+            assert self._state is not None
+            self._cold = _encode_cold(self._state)
+        build = self.build
+        numbers = (0, 0, 0, 0) if build is None else (*build[:3], _NONE if build.update is None else build.update)
+        head = _HOT.pack(
+            FORMAT,
+            self.indexed,
+            self.last_seen_at,
+            self.judged_at,
+            self.clock_at,
+            self.reported_at,
+            self.connections,
+            self.accepted,
+            self.deferred,
+            self.rejected,
+            self.flags,
+            self.connector,
+            self.judged_over,
+            *numbers,
+            len(self.connector_id),
+            len(self.source_ip),
+            len(self.marks),
+        )
+        return head + self.connector_id + self.source_ip + self.marks + self._cold
 
 
 def decode_state(value: bytes) -> tuple[ServerEnforcement, int | None]:
-    """The state and its indexed due moment.
+    """The state in a row and its indexed due moment.
 
     Raises:
-        StoreError: the format is unknown; the worker must stop, not guess.
+        StoreError: the format is unknown.
     """
-    _check_format(value)
-    record: dict[str, Any] = schemaless_reader(io.BytesIO(value[1:]), _SCHEMA, None)  # type: ignore[assignment]
-    clock = Clock(record.pop("elapsed_ms"), record.pop("clock_started_at"))
-    indexed_due_at: int | None = record.pop("indexed_due_at")
-    override_build, override_ends_at = _build(record.pop("override_build")), record.pop("override_ends_at")
-    record["override"] = Override(override_build, override_ends_at) if override_build else None
-    record["announced"] = tuple(Announced(**known) for known in record["announced"])
-    record["judgement"] = _judgement(record["judgement"])
-    record["without_override"] = _judgement(record["without_override"]) if record["without_override"] else None
-    record["identity"] = Identity(record["identity"])
-    record["connector_type"] = ConnectorType(record["connector_type"])
-    record["judged_over"] = ConnectorType(record["judged_over"])
-    record["build"] = _build(record["build"])
-    record["evidence"] = Evidence(**record["evidence"]) if record["evidence"] else None
-    record["recent_events"] = tuple(record["recent_events"])
-    return ServerEnforcement(clock=clock, **record), indexed_due_at
+    row = ServerRow(value)
+    return row.state(), None if row.indexed == _NONE else row.indexed
+
+
+def encode_state(state: ServerEnforcement, indexed_due_at: int | None) -> bytes:
+    """The row of a state, and the moment under which the due index holds it."""
+    row = ServerRow()
+    row.take(state, indexed_due_at)
+    return row.to_bytes()
+
+
+def _encode_cold(state: ServerEnforcement) -> bytes:
+    override = state.override
+    return orjson.dumps(
+        [
+            *_plain_of(state),
+            state.identity,
+            _judgement_list(state.judgement),
+            state.evidence,
+            state.clock,
+            None if override is None else [str(override.build), override.ends_at],
+            None if state.without_override is None else _judgement_list(state.without_override),
+            state.announced,
+        ],
+        _list_of_tuple,
+    )
+
+
+_plain_of = attrgetter(*_PLAIN)
+
+
+def _list_of_tuple(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is no part of a state")
+
+
+def _decode_cold(value: bytes) -> ServerEnforcement:
+    content: list[Any] = orjson.loads(value)
+    plain, rest = content[: len(_PLAIN)], content[len(_PLAIN) :]
+    identity, judged, evidence, clock, override, without_override, announced = rest
+    return ServerEnforcement(
+        **dict(zip(_PLAIN, plain, strict=True)),
+        identity=Identity(identity),
+        judgement=_judgement(judged),
+        evidence=None if evidence is None else Evidence(*evidence),
+        clock=Clock(*clock),
+        override=None if override is None else Override(parse_build(override[0]), override[1]),
+        without_override=None if without_override is None else _judgement(without_override),
+        announced=tuple(Announced(*known) for known in announced),
+        # The rest stands in the first part of the row.
+        last_seen_at=0,
+        clock_at=0,
+        judged_at=0,
+        connector_id="",
+        source_ip="",
+        connector_type=ConnectorType.NONE,
+        judged_over=ConnectorType.NONE,
+    )
+
+
+def _judgement_list(judged: Judgement) -> list[Any]:
+    required = judged.required_build
+    return [
+        judged.finding,
+        judged.reason,
+        None if required is None else str(required),
+        judged.remedy,
+        judged.cves,
+        judged.would_be,
+    ]
+
+
+def _judgement(content: list[Any]) -> Judgement:
+    finding, reason, required, remedy, cves, would_be = content
+    return Judgement(
+        Finding(finding),
+        reason,
+        None if required is None else parse_build(required),
+        None if remedy is None else Remedy(*remedy),
+        tuple(cves),
+        None if would_be is None else Finding(would_be),
+    )
 
 
 def encode_tenant(tenant: TenantEnforcement, indexed_due_at: int | None) -> bytes:
@@ -213,7 +324,3 @@ def _pauses(rows: list[Any]) -> tuple[Pause, ...]:
 def _check_format(value: bytes) -> None:
     if value[0] != FORMAT:
         raise StoreError(f"state format {value[0]}: this version reads format {FORMAT} only")
-
-
-def _build(text: str | None) -> Build | None:
-    return parse_build(text) if text else None

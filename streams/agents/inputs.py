@@ -1,68 +1,44 @@
 """Connections and commands of one partition: decode, decide, emit; and the due timers of its servers and tenants.
 
-Rows in the state store: `s/<tenant>/<server>` the state, `t/<tenant>` what covers a tenant, `f/<tenant>/<server>` the
-last revision of a forgotten server, `d/<due, 8 bytes big-endian>/<tenant>/<server>` the due index. The index may hold
-an earlier moment than the state needs (moving it with every connection would cost more); such a row finds nothing due
-and is put right. `p/policies` names the set of policies that the due index knows of, `p/progress` how far a new set has
-been taken over.
+Most connections change nothing but what is counted. Those are recognised on the raw bytes and counted in their server's
+row; every other one is decoded and decided. Both ways give the same state.
+
+Rows in the state store: see `rows`. `p/policies` names the set of policies that the due index knows of, `p/progress`
+how far a new set has been taken over.
 """
 
 from __future__ import annotations
 
 import heapq
-import struct
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from streams.adapters.records import command_of, connection_of, to_record
-from streams.adapters.state_codec import decode_state, decode_tenant, encode_state, encode_tenant
-from streams.domain.commands import AdminCommand, AuditRecord, check_command
-from streams.domain.connection import MINUTE_MS, InboundConnection, check_connection
-from streams.domain.enforcement import Forgotten
-from streams.domain.enforcer import TENANT, Enforcer
-from streams.domain.notification import AdminNotification
-from streams.domain.pauses import TenantEnforcement
-from streams.domain.report import ServerReport
+from streams.adapters.projection import project
+from streams.adapters.records import command_of, connection_of
+from streams.agents.line_cache import LineCache
+from streams.agents.rows import Rows, Wires, due_before, due_row, read_due_row, server_key
+from streams.domain.commands import AdminCommand, check_command
+from streams.domain.connection import (
+    EARLIEST_MS,
+    LATEST_MS,
+    MAX_AHEAD_MS,
+    MAX_EVENT_ID_CHARS,
+    MINUTE_MS,
+    InboundConnection,
+    check_connection,
+)
+from streams.domain.enforcer import Enforcer
 from streams.domain.rules import Rulebook
-from streams.domain.state import ServerEnforcement
-from streams.domain.verdict import Verdict
-from streams.engine.ports import DependencyError, Output, Record
-from streams.engine.processor import RecordProcessor
+from streams.domain.state import mark_of
+from streams.engine.ports import DependencyError, Record
 from streams.engine.view import View
 
-_DUE = struct.Struct(">q")
-_POLICIES, _PROGRESS = b"p/policies", b"p/progress"
 LATENESS_MS = 5 * MINUTE_MS
 """While a partition has a backlog, its clock stays this far behind its stream time."""
-
-
-class Codec(Protocol):
-    """Records to bytes and back."""
-
-    def encode(self, record: dict[str, Any]) -> bytes:
-        """The value of a record."""
-
-    def decode(self, value: bytes | None) -> dict[str, Any]:
-        """The record of a value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wires:
-    """Topics and codecs of what is read and written."""
-
-    connections_topic: str
-    connections: Codec
-    commands: Codec
-    verdicts_topic: str
-    verdicts: Codec
-    notifications_topic: str
-    notifications: Codec
-    servers_topic: str
-    servers: Codec
-    audit_topic: str
-    audit: Codec
+CACHED_SERVERS: Final = 50_000
+"""Rows of servers that a partition keeps in memory, about 2 KB each."""
+_POLICIES, _PROGRESS = b"p/policies", b"p/progress"
 
 
 def wall_clock() -> int:
@@ -70,24 +46,28 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-class InputProcessor(RecordProcessor):
+class InputProcessor:
     """The processor of one partition.
 
-    `replay_until` (UTC milliseconds) takes the place of the wall clock: time moves with the records, and to that
-    moment when the partition is at its end.
+    `header` begins the values that may be read in part. `replay_until` (UTC milliseconds) takes the place of the wall
+    clock: time moves with the records, and to that moment when the partition is at its end.
     """
 
     def __init__(
         self,
         rulebook: Callable[[], Rulebook],
         wires: Wires,
+        header: bytes,
         replay_until: int | None = None,
         now: Callable[[], int] = wall_clock,
+        cached_servers: int = CACHED_SERVERS,
     ) -> None:
-        self._rulebook, self._wires = rulebook, wires
+        self._rulebook, self._wires, self._header = rulebook, wires, header
         self._replay_until, self._now = replay_until, now
         self._stream_time = 0
         self._taken_over: bytes | None = None
+        self._lines = LineCache()
+        self._rows = Rows(wires, cached_servers)
         self._decoded: tuple[Record, InboundConnection | AdminCommand | Exception] | None = None
 
     def moment_of(self, record: Record) -> int:
@@ -115,20 +95,88 @@ class InputProcessor(RecordProcessor):
     def _checked(self, record: Record) -> InboundConnection | AdminCommand:
         now = self._now() if self._replay_until is None else None
         if record.topic == self._wires.connections_topic:
-            connection = connection_of(self._wires.connections.decode(record.value))
+            found = project(record.value, self._header) if record.value is not None else None
+            if found is None:
+                connection = connection_of(self._wires.connections.decode(record.value))
+            else:
+                connection = found.connection()
             check_connection(connection, record.key or b"", now)
             return connection
         command = command_of(self._wires.commands.decode(record.value))
         check_command(command, record.key or b"", now)
         return command
 
-    def on_record(self, view: View, record: Record) -> None:
-        """Process one connection or command.
+    # --- units of work ---
 
-        Raises:
-            ValueError: it is malformed.
+    def begin(self, view: View) -> None:
+        """See `Processor`."""
+        self._rows.begin(view)
+
+    def finish(self, view: View) -> None:
+        """See `Processor`."""
+        self._rows.finish()
+
+    def on_records(self, view: View, records: Sequence[Record], before: int | None) -> int:
+        """See `Processor`."""
+        is_source = bool(records) and records[0].topic == self._wires.connections_topic
+        latest = LATEST_MS - 1 if self._replay_until is not None else self._now() + MAX_AHEAD_MS
+        if not (is_source and self._knows_policies(view)):
+            latest = 0  # no connection is early enough to be only counted
+        for index, record in enumerate(records):
+            if view.is_full:
+                return index
+            moment = self._count(record, latest, before)
+            if moment is None:
+                if before is not None and self.moment_of(record) >= before:
+                    return index
+                self._decide(view, record)
+            elif before is not None and moment >= before:
+                return index
+        return len(records)
+
+    def _count(self, record: Record, latest: int, before: int | None) -> int | None:
+        """Count a connection that changes nothing else; gives its moment, or None where it has to be decided.
+
+        One at or after `before` is left as it is.
         """
-        enforcer = Enforcer(_ViewRepository(view, self._wires, self._stream_time), self._rulebook())
+        value = record.value
+        found = project(value, self._header) if latest and value is not None else None
+        if found is None or not EARLIEST_MS <= found.observed_at <= latest or record.key != found.tenant_id:
+            return None
+        seen = self._lines.find(found.received)
+        if seen is None:
+            return None
+        key = server_key(found.tenant_id, seen[0].encode())
+        row = self._rows.servers.get(key) or self._rows.row(key)
+        if (
+            row is None
+            or not row.last_seen_at < found.observed_at < row.quiet_until
+            or found.observed_at < row.judged_at
+            or found.connector != row.judged_over
+            or seen[1] != row.build
+            or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
+        ):
+            return None
+        if before is None or found.observed_at < before:
+            mark = mark_of(found.observed_at, found.event_id)
+            row.count(found.observed_at, found.outcome, mark, found.connector_id, found.source_ip)
+            self._rows.changed[key] = row
+            self._stream_time = max(self._stream_time, found.observed_at)
+        return found.observed_at
+
+    def _decide(self, view: View, record: Record) -> None:
+        view.savepoint()
+        self._rows.now = self._stream_time
+        try:
+            self._process(record)
+        except Exception as error:
+            self._rows.drop()
+            view.reject(record, error)
+        else:
+            self._rows.accept()
+
+    def _process(self, record: Record) -> None:
+        enforcer = Enforcer(self._rows, self._rulebook(), self._lines.parse)
         match self._read(record):
             case InboundConnection() as connection:
                 enforcer.connection(connection)
@@ -138,6 +186,8 @@ class InputProcessor(RecordProcessor):
                 self._stream_time = max(self._stream_time, command.issued_at)
             case error:
                 raise error
+
+    # --- time ---
 
     def tick_moment(self, is_caught_up: bool) -> int | None:
         """The wall clock when nothing is left to read, the stream's time less some lateness during a backlog."""
@@ -149,41 +199,46 @@ class InputProcessor(RecordProcessor):
 
     def on_tick(self, view: View, moment: int, limit: int) -> bool:
         """Fire timers due at or before `moment`, in due order; True when some are left."""
-        if self._take_over_policies(view, moment, limit):
+        if self._take_over_policies(view, limit):
             return True
-        queue = [key for key, _ in view.scan(b"d/", b"d/" + _DUE.pack(moment + 1), limit)]
+        queue = [key for key, _ in view.scan(*due_before(moment), limit)]
         has_more = len(queue) == limit
-        last_due = _DUE.unpack_from(queue[-1], 2)[0] if has_more else moment
-        repository = _ViewRepository(view, self._wires, moment)
-        enforcer = Enforcer(repository, self._rulebook())
+        last_due = read_due_row(queue[-1])[0] if has_more else moment
+        enforcer, rows = Enforcer(self._rows, self._rulebook()), self._rows
         while queue:
             row = heapq.heappop(queue)
-            (due,) = _DUE.unpack_from(row, 2)
+            due, tenant_id, server = read_due_row(row)
             view.put(row, None)
-            tenant_id, _, server = row[11:].decode().partition("/")
-            repository.now = due
+            rows.now, rows.indexed = due, None
             enforcer.tick(tenant_id, server, due)
-            if repository.indexed is not None and repository.indexed <= last_due:
-                heapq.heappush(queue, _due_row(repository.indexed, tenant_id, server))
+            if rows.indexed is not None and rows.indexed <= last_due:
+                heapq.heappush(queue, due_row(rows.indexed, tenant_id, server))
+            rows.accept()
         return has_more
 
-    def _take_over_policies(self, view: View, moment: int, limit: int) -> bool:
-        """Put the due moments right of servers that a new set of policies concerns; True when some are left."""
-        rulebook = self._rulebook()
-        wanted = rulebook.fingerprint.encode()
+    def _knows_policies(self, view: View) -> bool:
+        """Whether the due index knows of every policy in force or to come."""
         if self._taken_over is None:
             self._taken_over = view.get(_POLICIES) or b""
-        if self._taken_over == wanted:
+        return self._taken_over == self._rulebook().fingerprint.encode()
+
+    def _take_over_policies(self, view: View, limit: int) -> bool:
+        """Put the due moments right of servers that a new set of policies concerns; True when some are left."""
+        if self._knows_policies(view):
             return False
+        self._rows.flush()
+        rulebook = self._rulebook()
+        wanted = rulebook.fingerprint.encode()
         progress = view.get(_PROGRESS) or b""
         about, _, last = progress.partition(b"\n")
         start = last + b"\0" if about == wanted else b"s/"
         keys = [key for key, _ in view.scan(start, b"s0", limit)]
-        repository = _ViewRepository(view, self._wires, moment)
-        enforcer = Enforcer(repository, rulebook)
+        enforcer = Enforcer(self._rows, rulebook)
         for key in keys:
             tenant_id, _, server = key[2:].decode().partition("/")
+            self._rows.now = 0
             enforcer.tick(tenant_id, server, 0)
+            self._rows.accept()
         if len(keys) == limit:
             view.put(_PROGRESS, wanted + b"\n" + keys[-1])
             return True
@@ -191,84 +246,3 @@ class InputProcessor(RecordProcessor):
         view.put(_POLICIES, wanted)
         self._taken_over = wanted
         return False
-
-
-class _ViewRepository:
-    """States as rows of a view; `now` is the moment whose timers fire, `indexed` the due moment kept last."""
-
-    def __init__(self, view: View, wires: Wires, now: int) -> None:
-        self._view, self._wires, self.now = view, wires, now
-        self.indexed: int | None = None
-        self._indexed_of: dict[tuple[str, str], int | None] = {}
-
-    def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
-        """See `Repository`."""
-        stored = self._view.get(f"s/{tenant_id}/{server}".encode())
-        state, indexed = decode_state(stored) if stored else (None, None)
-        self._indexed_of[tenant_id, server] = indexed
-        return state
-
-    def keep_server(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
-        """See `Repository`."""
-        self._index(tenant_id, server, due_at)
-        value = encode_state(state, self.indexed) if state else None
-        self._view.put(f"s/{tenant_id}/{server}".encode(), value)
-
-    def forgotten_revision(self, tenant_id: str, server: str) -> int:
-        """See `Repository`."""
-        return int(self._view.get(f"f/{tenant_id}/{server}".encode()) or 0)
-
-    def servers_of(self, tenant_id: str) -> Iterable[str]:
-        """See `Repository`."""
-        prefix = f"s/{tenant_id}/".encode()
-        return [key[len(prefix) :].decode() for key in self._view.keys(prefix)]
-
-    def tenant(self, tenant_id: str) -> TenantEnforcement | None:
-        """See `Repository`."""
-        stored = self._view.get(f"t/{tenant_id}".encode())
-        tenant, indexed = decode_tenant(stored) if stored else (None, None)
-        self._indexed_of[tenant_id, TENANT] = indexed
-        return tenant
-
-    def keep_tenant(self, tenant: TenantEnforcement, due_at: int | None) -> None:
-        """See `Repository`."""
-        self._index(tenant.tenant_id, TENANT, due_at)
-        self._view.put(f"t/{tenant.tenant_id}".encode(), encode_tenant(tenant, self.indexed))
-
-    def _index(self, tenant_id: str, server: str, due_at: int | None) -> None:
-        indexed = self._indexed_of.get((tenant_id, server))
-        # An earlier row stays until it comes up; that it does so now is the case of a tick at its moment.
-        if indexed is not None and due_at is not None and self.now < indexed <= due_at:
-            self.indexed = indexed
-            return
-        if indexed is not None:
-            self._view.put(_due_row(indexed, tenant_id, server), None)
-        if due_at is not None:
-            self._view.put(_due_row(due_at, tenant_id, server), b"")
-        self.indexed = due_at
-
-    def emit(self, emitted: Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord) -> None:
-        """See `Repository`."""
-        wires, view = self._wires, self._view
-        match emitted:
-            case Verdict():
-                key = f"{emitted.tenant_id}/{emitted.server}".encode()
-                view.emit(Output(wires.verdicts_topic, key, wires.verdicts.encode(to_record(emitted))))
-            case AdminNotification():
-                value = wires.notifications.encode(to_record(emitted))
-                view.emit(Output(wires.notifications_topic, emitted.tenant_id.encode(), value))
-            case ServerReport():
-                key = f"{emitted.tenant_id}/{emitted.server}".encode()
-                view.emit(Output(wires.servers_topic, key, wires.servers.encode(to_record(emitted))))
-            case AuditRecord():
-                value = wires.audit.encode(to_record(emitted))
-                view.emit(Output(wires.audit_topic, emitted.tenant_id.encode(), value))
-            case Forgotten():
-                key = f"{emitted.tenant_id}/{emitted.server}".encode()
-                view.emit(Output(wires.verdicts_topic, key, None))
-                view.emit(Output(wires.servers_topic, key, None))
-                view.put(b"f/" + key, b"%d" % emitted.revision)
-
-
-def _due_row(due: int, tenant_id: str, server: str) -> bytes:
-    return b"d/" + _DUE.pack(due) + b"/" + f"{tenant_id}/{server}".encode()

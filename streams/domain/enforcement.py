@@ -6,15 +6,13 @@ every timer of its server that is due at or before `t` fires, in due order, and 
 
 from __future__ import annotations
 
-import copy
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streams.domain.build import Build
 from streams.domain.connection import DAY_MS, HOUR_MS, InboundConnection, Outcome
-from streams.domain.headers import Detection, Origin, detect
+from streams.domain.headers import Detection, Origin, ReceivedLine, detect, parse_received
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Clock, ScheduledStage, elapsed_at
 from streams.domain.notification import AdminNotification, NotificationKind
@@ -23,7 +21,7 @@ from streams.domain.policy import Mode
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
 from streams.domain.standing import Standing, stages_of, standing_of, standstills_of
-from streams.domain.state import RECENT_EVENTS, Announced, Evidence, Override, ServerEnforcement
+from streams.domain.state import Announced, Evidence, Override, ServerEnforcement, has_mark, mark_of, with_mark
 from streams.domain.telling import announcement_of, notification_of, report_of, verdict_of
 from streams.domain.timers import Timer, TimerKind, timers_of
 from streams.domain.verdict import Verdict
@@ -76,7 +74,7 @@ def decide(
         cover: the pauses and exceptions of this server.
         change: what a command changes at `now`, after the timers.
     """
-    step = _Step(rulebook, copy.copy(state), last_revision, cover)
+    step = _Step(rulebook, state.copy() if state is not None else None, last_revision, cover)
     step.advance(now)
     if change is not None and step.state is not None:
         step.change(step.state, change, now)
@@ -103,9 +101,9 @@ class Sighting(NamedTuple):
         return self.found.server
 
 
-def sight(connection: InboundConnection) -> Sighting:
-    """Find out which server connects."""
-    return Sighting(connection, detect(connection.received, connection.helo, connection.source_ip))
+def sight(connection: InboundConnection, parse: Callable[[str], ReceivedLine] = parse_received) -> Sighting:
+    """Find out which server connects; `parse` gives what `parse_received` does."""
+    return Sighting(connection, detect(connection.received, connection.helo, connection.source_ip, parse))
 
 
 def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook) -> Judgement:
@@ -302,13 +300,15 @@ class _Step:
 
     def apply(self, event: InboundConnection, found: Detection) -> None:
         """Take one connection into account; a duplicate changes nothing, a late one only counts."""
-        mark = int.from_bytes(hashlib.blake2b(event.event_id.encode(), digest_size=8).digest(), "big", signed=True)
-        if self.state is not None and mark in self.state.recent_events:
-            return
+        mark = mark_of(event.observed_at, event.event_id.encode())
         is_new = self.state is None
+        # What is later than everything seen cannot have been seen before.
+        is_late = self.state is not None and event.observed_at <= self.state.last_seen_at
+        if is_late and self.state is not None and has_mark(self.state.recent_events, mark):
+            return
         state = self.state or self._first_seen(event, found)
         self.state = state
-        state.recent_events = (*state.recent_events[-RECENT_EVENTS + 1 :], mark)
+        state.recent_events = with_mark(state.recent_events, mark)
         self._count(state, event)
         if is_new or event.observed_at >= state.judged_at:
             self._judge(state, event, found)

@@ -11,7 +11,7 @@ keywords found by position, never by a pattern that could backtrack.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -171,21 +171,32 @@ def _build_after_id(clauses: str, at: int) -> Build | None:
         return None
 
 
-def _is_higher(candidate: Build, best: Build | None) -> bool:
+def is_higher(candidate: Build, best: Build | None) -> bool:
+    """Whether one claim of a host's build stands above another one, whatever their CU lines."""
     if best is None:
         return True
     return [part or 0 for part in candidate] > [part or 0 for part in best]
 
 
-def detect(received: Sequence[str], helo: str, source_ip: str) -> Detection:
+def origin_of(line: ReceivedLine) -> Origin:
+    """What wrote a line."""
+    if line.protocol is None:
+        return Origin.GATEWAY
+    return Origin.SMTPSVC if line.protocol == _SMTPSVC else Origin.EXCHANGE
+
+
+def detect(
+    received: Sequence[str], helo: str, source_ip: str, parse: Callable[[str], ReceivedLine] = parse_received
+) -> Detection:
     """Which server connects, and the highest build that this server's own lines claim.
 
     Args:
         received: `Received` header values, topmost first, below the line that the receiving service added.
         helo: the name the client gave; may be empty.
         source_ip: the address it connected from; empty where only the lines are known, then theirs counts.
+        parse: gives what `parse_received` does.
     """
-    top = parse_received(received[0]) if received else None
+    top = parse(received[0]) if received else None
     address = source_ip or (top.by_address if top else None)
     if top is not None and top.by_host is not None:
         server, identity = top.by_host[:255], Identity.STAMP
@@ -195,16 +206,15 @@ def detect(received: Sequence[str], helo: str, source_ip: str) -> Detection:
         server, identity = f"{NAMELESS}{address or ''}"[:255], Identity.ADDRESS
     if top is None:
         return Detection(server, identity, Origin.NOTHING, None, None, None, None)
-    if top.protocol is None:
-        return Detection(server, identity, Origin.GATEWAY, None, None, 0, received[0][:MAX_LINE_CHARS])
-    if top.protocol == _SMTPSVC:
-        return Detection(server, identity, Origin.SMTPSVC, None, top.protocol, 0, received[0][:MAX_LINE_CHARS])
+    origin = origin_of(top)
+    if origin is not Origin.EXCHANGE:
+        return Detection(server, identity, origin, None, top.protocol, 0, received[0][:MAX_LINE_CHARS])
     position, best = 0, top
     for index, raw in enumerate(received[:MAX_LINES]):
-        line = top if index == 0 else parse_received(raw)
+        line = top if index == 0 else parse(raw)
         if index and (top.by_host is None or line.by_host != top.by_host):
             continue
-        if line.build is not None and _is_higher(line.build, best.build):
+        if line.build is not None and is_higher(line.build, best.build):
             position, best = index, line
     evidence = received[position][:MAX_LINE_CHARS]
     return Detection(server, identity, Origin.EXCHANGE, best.build, best.protocol, position, evidence)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from streams.domain.connection import DAY_MS, MINUTE_MS
@@ -74,8 +75,9 @@ def moment_of(clock: Clock, elapsed_ms: int, standstills: Sequence[Standstill] =
     return moment
 
 
+@lru_cache(maxsize=10_000)
 def schedule(
-    ladder: Sequence[Stage], clock: Clock, standstills: Sequence[Standstill] = ()
+    ladder: tuple[Stage, ...], clock: Clock, standstills: tuple[Standstill, ...] = ()
 ) -> tuple[ScheduledStage, ...]:
     """Every stage of the ladder with the moment it begins, known standstills included.
 

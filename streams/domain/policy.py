@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from streams.domain.build import Build, Product
 
@@ -19,6 +20,10 @@ class ConnectorType(StrEnum):
     ON_PREMISES = "ON_PREMISES"
     PARTNER = "PARTNER"
     NONE = "NONE"
+
+
+CONNECTORS = tuple(ConnectorType)
+"""Connector types by the number that stands for them, which is that of their symbol in the schema."""
 
 
 class Accept(StrEnum):
@@ -57,8 +62,7 @@ class CriticalPatches:
     known_exploited_only: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """One step of the ladder; rates are minutes of each hour, `from_day` is enforcement time in days."""
 
     from_day: int

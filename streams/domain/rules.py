@@ -41,7 +41,8 @@ def in_force(configured: Sequence[Policy], published: Sequence[Policy]) -> tuple
 class Rulebook:
     """The policies, each in force from its `effective_at` on, the earliest also before that.
 
-    Judgements repeat for a build and a day, so they are kept; the cache changes no result.
+    Judgements repeat for a build and a day, so they are kept; the cache changes no result. `fingerprint` tells apart
+    sets of policies: two with the same versions at the same moments are the same.
 
     Raises:
         ValueError: no policy is given, or two begin at the same moment.
@@ -52,6 +53,7 @@ class Rulebook:
     service: Service = field(default_factory=Service)
     _starts: tuple[int, ...] = ()
     _announced: tuple[int, ...] = ()
+    fingerprint: str = ""
     _judged: dict[tuple[Build, int, int, ConnectorType, bool], Judgement] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,6 +62,10 @@ class Rulebook:
         self.policies = tuple(sorted(self.policies, key=lambda policy: policy.effective_at))
         self._starts = tuple(_moment_ms(policy.effective_at) for policy in self.policies)
         self._announced = tuple(_moment_ms(policy.announced_at) for policy in self.policies)
+        self.fingerprint = ",".join(
+            f"{policy.policy_id}/{policy.version}@{start}"
+            for policy, start in zip(self.policies, self._starts, strict=True)
+        )
         for index in range(1, len(self._starts)):
             if self._starts[index] == self._starts[index - 1]:
                 at = self.policies[index].effective_at.isoformat()
@@ -84,14 +90,6 @@ class Rulebook:
         """The policies that begin after `moment`, each as (when it is announced, when it begins)."""
         for index in range(self._index_at(moment) + 1, len(self._starts)):
             yield self._announced[index], self._starts[index]
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells apart sets of policies; two with the same versions at the same moments are the same."""
-        return ",".join(
-            f"{policy.policy_id}/{policy.version}@{start}"
-            for policy, start in zip(self.policies, self._starts, strict=True)
-        )
 
     def standstills(self) -> Iterable[Standstill]:
         """The spans without enforcement: a policy that only reports or observes stops every server's clock."""

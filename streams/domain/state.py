@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import NamedTuple
 
 from streams.domain.build import Build
@@ -14,7 +16,25 @@ from streams.domain.policy import ConnectorType
 NO_TIME = Clock(0, 0)
 
 RECENT_EVENTS = 32
-"""How many event ids are remembered per server; a duplicate within so many connections is not counted again."""
+"""How many connections are remembered per server; a duplicate within so many is not counted again."""
+_MARK_BYTES = 8
+_MARK_MASK = 2**64 - 1
+_CRC_MASK = 2**22 - 1
+
+
+def mark_of(observed_at: int, event_id: bytes) -> bytes:
+    """What tells a connection from others of the same server: its moment, and 22 bits of its id."""
+    return ((observed_at << 22 | zlib.crc32(event_id) & _CRC_MASK) & _MARK_MASK).to_bytes(_MARK_BYTES, "big")
+
+
+def with_mark(marks: bytes, mark: bytes) -> bytes:
+    """The marks of recent connections with one more, the oldest forgotten."""
+    return (marks + mark)[-RECENT_EVENTS * _MARK_BYTES :]
+
+
+def has_mark(marks: bytes, mark: bytes) -> bool:
+    """Whether a connection is among the recent ones."""
+    return any(marks[at : at + _MARK_BYTES] == mark for at in range(0, len(marks), _MARK_BYTES))
 
 
 class Evidence(NamedTuple):
@@ -75,7 +95,7 @@ class ServerEnforcement:
     accepted: int = 0
     deferred: int = 0
     rejected: int = 0
-    recent_events: tuple[int, ...] = ()
+    recent_events: bytes = b""
     stage: int = 0
     reached_stage: int = 0
     throttled_at: int | None = None
@@ -92,6 +112,10 @@ class ServerEnforcement:
     override: Override | None = None
     without_override: Judgement | None = None
     announced: tuple[Announced, ...] = ()
+
+    def copy(self) -> ServerEnforcement:
+        """A state that may be changed without changing this one."""
+        return ServerEnforcement(*_values(self))
 
     @property
     def finding(self) -> Finding:
@@ -112,3 +136,6 @@ class ServerEnforcement:
     def judged_build(self) -> Build | None:
         """The build that the server is judged as."""
         return self.override.build if self.override is not None else self.build
+
+
+_values = attrgetter(*(field.name for field in fields(ServerEnforcement)))

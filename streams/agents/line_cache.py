@@ -1,0 +1,54 @@
+"""Header lines repeat but for their date: what stands in front of it is parsed once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.domain.build import Build
+from streams.domain.headers import MAX_LINE_CHARS, MAX_LINES, Origin, ReceivedLine, is_higher, origin_of, parse_received
+
+MAX_CACHED_LINES: Final = 50_000
+
+
+class LineCache:
+    """Parsed lines by their text in front of the date; emptied when it holds too many."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, ReceivedLine] = {}
+
+    def parse(self, line: str) -> ReceivedLine:
+        """What `parse_received` gives."""
+        at = line.rfind(";")
+        date = line[at:] if at >= 0 else ""
+        # A comment behind the last semicolon may reach back in front of it, and a long line is cut: then all counts.
+        is_whole = at < 0 or "(" in date or ")" in date or len(line) > MAX_LINE_CHARS
+        key = line if is_whole else line[:at]
+        found = self._lines.get(key)
+        if found is None:
+            if len(self._lines) >= MAX_CACHED_LINES:
+                self._lines.clear()
+            found = self._lines[key] = parse_received(line)
+        return found
+
+    def find(self, received: list[str]) -> tuple[str, Build | None] | None:
+        """The connecting server and its build, None for a gateway's; None where the long way has to be taken.
+
+        Gives what `detect` does, for lines that name their host and are a gateway's, or Exchange's with a build.
+        """
+        if not received:
+            return None
+        top = self.parse(received[0])
+        host = top.by_host
+        if host is None or len(host) > 255:
+            return None
+        origin = origin_of(top)
+        if origin is Origin.GATEWAY:
+            return host, None
+        if origin is not Origin.EXCHANGE:
+            return None
+        best = top.build
+        for raw in received[1:MAX_LINES]:
+            line = self.parse(raw)
+            if line.by_host == host and line.build is not None and is_higher(line.build, best):
+                best = line.build
+        return None if best is None else (host, best)

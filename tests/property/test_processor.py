@@ -1,0 +1,230 @@
+"""The worker's processor, which only counts where it can, against the fold of the pure core."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.policy_files import read_policy
+from streams.adapters.projection import header_of, project
+from streams.adapters.records import connection_of, parse_moment, to_record
+from streams.adapters.schemas import LocalRegistry
+from streams.adapters.state_codec import ServerRow, decode_state, encode_state
+from streams.adapters.stores import MemoryStore
+from streams.agents.inputs import InputProcessor
+from streams.agents.line_cache import LineCache
+from streams.app import wires_of
+from streams.domain.connection import DAY_MS, HOUR_MS
+from streams.domain.headers import Origin, detect, parse_received
+from streams.domain.policy import ConnectorType
+from streams.domain.rules import Rulebook
+from streams.engine.view import View
+from streams.settings import Settings
+from streams.simulation import Simulation
+
+START = parse_moment("start", "2026-10-01T20:00:00Z")
+SETTINGS = Settings()
+WIRES, HEADER = wires_of(SETTINGS), header_of(LocalRegistry())
+BUILDS = ("15.1.2507.39", "15.1.2507.61", "14.3.123.4", None)
+CODEC = AvroCodec("inbound_connection", LocalRegistry())
+
+
+class Given(NamedTuple):
+    """A record as it is fetched."""
+
+    topic: str
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Any, ...] = ()
+
+
+def connection(chance: random.Random, number: int, at: int) -> dict[str, Any]:
+    tenant, host = f"t{chance.randrange(2)}", f"mx{chance.randrange(2)}.example.com"
+    build = chance.choice(BUILDS) if chance.random() < 0.1 else BUILDS[int(host[2])]
+    stamp = f"with Microsoft SMTP Server id {build}" if build else "with ESMTPS id 4Xq"
+    lines = [f"from a by {host} {stamp}; Thu, 1 Oct 2026 20:00:{number % 60:02} +0000"]
+    if chance.random() < 0.3:
+        lines.append(f"from b by {host} with mapi id 15.01.2507.0{chance.choice((12, 39))}; Thu, 1 Oct 2026 +0000")
+    return {
+        "observed_at": at,
+        "connector_type": "PARTNER" if chance.random() < 0.05 else "ON_PREMISES",
+        "tenant_id": tenant,
+        "received": lines,
+        "event_id": f"e{number}" if chance.random() < 0.97 else "e1",
+        "connector_id": chance.choice(("c1", "c2")),
+        "source_ip": chance.choice(("192.0.2.1", "192.0.2.2")),
+        "helo": "h",
+        "tls_subject": None,
+        "message_id": f"<{number}@example.com>",
+        "outcome": chance.choice(("ACCEPTED", "DEFERRED", "REJECTED", None)),
+        "recipients": 1,
+    }
+
+
+def feed(seed: int, count: int, step: int) -> list[dict[str, Any]]:
+    chance = random.Random(seed)
+    rows, at = [], START
+    for number in range(count):
+        at += chance.randrange(step)
+        late = chance.randrange(HOUR_MS) if chance.random() < 0.1 else 0
+        rows.append(connection(chance, number, at - late))
+        if chance.random() < 0.05:
+            rows.append(rows[-1])
+    return rows
+
+
+def run(processor: InputProcessor, store: MemoryStore, records: list[Given], seed: int) -> Iterable[Any]:
+    """What a worker does, with units of random size; gives the outputs."""
+    chance = random.Random(seed)
+    while records:
+        view = View(store)
+        processor.begin(view)
+        processor.on_tick(view, 0, 100)
+        size = chance.randrange(1, 40)
+        assert processor.on_records(view, records[:size], None) == len(records[:size])
+        processor.finish(view)
+        store.write(view.changes)
+        records = records[size:]
+        yield from view.outputs
+    while True:
+        view = View(store)
+        processor.begin(view)
+        moment = processor.tick_moment(True)
+        assert moment is not None
+        has_more = processor.on_tick(view, moment, 3)
+        processor.finish(view)
+        store.write(view.changes)
+        yield from view.outputs
+        if not has_more:
+            return
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from((20_000, HOUR_MS, DAY_MS)), st.sampled_from((1, 3, 1000)))
+def test_counting_only_gives_what_deciding_gives(seed: int, step: int, cached: int) -> None:
+    rows = feed(seed, 120, step)
+    rulebook = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
+    simulation = Simulation(rulebook)
+    for row in rows:
+        simulation.feed(connection_of(row))
+    until = rows[-1]["observed_at"] + 40 * DAY_MS
+    simulation.advance(until)
+    processor = InputProcessor(lambda: rulebook, WIRES, HEADER, until, cached_servers=cached)
+    topic, store = WIRES.connections_topic, MemoryStore()
+    records = [Given(topic, at, 0, row["tenant_id"].encode(), CODEC.encode(row)) for at, row in enumerate(rows)]
+    outputs = list(run(processor, store, records, seed))
+
+    def values(topic: str, codec: Any) -> list[dict[str, Any]]:
+        return [codec.decode(output.value) for output in outputs if output.topic == topic]
+
+    results = simulation.results
+    verdicts = sorted(values(WIRES.verdicts_topic, WIRES.verdicts), key=lambda row: row["verdict_id"])
+    assert verdicts == sorted(map(to_record, results.verdicts), key=lambda row: row["verdict_id"])
+    notes = sorted(values(WIRES.notifications_topic, WIRES.notifications), key=lambda row: row["notification_id"])
+    assert notes == sorted(map(to_record, results.notifications), key=lambda row: row["notification_id"])
+    last = {(row["tenant_id"], row["server"]): row for row in values(WIRES.servers_topic, WIRES.servers)}
+    assert last == {key: to_record(row) for key, row in results.servers.items()}
+    states = {key: decode_state(value)[0] for key, value in store.scan(b"s/", b"s0")}
+    assert states == {f"s/{tenant}/{server}".encode(): state for (tenant, server), state in simulation.states.items()}
+
+
+def test_most_connections_are_only_counted(monkeypatch: Any) -> None:
+    decided: list[object] = []
+    whole = InputProcessor._decide
+    monkeypatch.setattr(InputProcessor, "_decide", lambda *args: (decided.append(args), whole(*args)))
+    rows = feed(1, 2000, 2000)
+    rulebook = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
+    processor = InputProcessor(lambda: rulebook, WIRES, HEADER, rows[-1]["observed_at"])
+    records = [
+        Given(WIRES.connections_topic, at, 0, row["tenant_id"].encode(), CODEC.encode(row))
+        for at, row in enumerate(rows)
+    ]
+    list(run(processor, MemoryStore(), records, 1))
+    assert len(decided) < len(rows) / 2
+
+
+TEXT = st.text(st.characters(max_codepoint=300), max_size=90)
+RECORDS = st.fixed_dictionaries(
+    {
+        "observed_at": st.integers(-(2**63), 2**63 - 1) | st.integers(2**39, 2**41),
+        "connector_type": st.sampled_from([kind.value for kind in ConnectorType]),
+        "tenant_id": TEXT,
+        "received": st.lists(TEXT, max_size=80),
+        "event_id": TEXT,
+        "connector_id": TEXT,
+        "source_ip": TEXT,
+        "helo": TEXT,
+        "tls_subject": st.none() | TEXT,
+        "message_id": st.none() | TEXT,
+        "outcome": st.sampled_from((None, "ACCEPTED", "DEFERRED", "REJECTED", "UNKNOWN")),
+        "recipients": st.integers(-(2**31), 2**31 - 1) | st.integers(0, 60),
+    }
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(RECORDS, st.data())
+def test_what_is_projected_is_what_the_codec_reads(record: dict[str, Any], data: st.DataObject) -> None:
+    value = CODEC.encode(record)
+    if data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(value) - 1))
+        value = value[:at] + data.draw(st.binary(max_size=2)) + value[at + 1 :]
+    found = project(value, HEADER)
+    if found is not None:
+        read = CODEC.decode(value)
+        assert found.observed_at == read["observed_at"]
+        assert found.received == read["received"]
+        assert found.connection() == connection_of(read)
+        for name in ("tenant_id", "event_id", "connector_id", "source_ip", "helo"):
+            assert getattr(found, name).decode() == read[name]
+        assert list(ConnectorType)[found.connector] == read["connector_type"]
+        outcomes = [None, "ACCEPTED", "DEFERRED", "REJECTED", "UNKNOWN"]
+        assert outcomes[found.outcome + 1] == read["outcome"]
+        assert read["recipients"] >= 0
+
+
+def test_an_ordinary_connection_is_projected() -> None:
+    rows = feed(3, 300, 1000)
+    assert all(project(CODEC.encode(row), HEADER) is not None for row in rows)
+
+
+PARTS = st.sampled_from(
+    (
+        *("from a", " by mx1.example.com", " by mx2.example.com", " Mon, 1 Jun 2026", "\r\n\t", ";", "(", ")"),
+        *(" with Microsoft SMTP Server", " with mapi", " with ESMTP", " with Microsoft SMTPSVC"),
+        *(" id 15.1.2507.39", " id 15.01.2507.061"),
+    )
+)
+LINES = st.lists(st.lists(PARTS, max_size=12).map("".join), min_size=1, max_size=4)
+
+
+@settings(max_examples=500, deadline=None)
+@given(LINES, LINES)
+def test_cached_lines_give_what_detection_gives(first: list[str], second: list[str]) -> None:
+    cache = LineCache()
+    for lines in (first, second, first, [line + " (x; y) z" for line in first]):
+        found = cache.find(lines)
+        assert [cache.parse(line) for line in lines] == [parse_received(line) for line in lines]
+        if found is not None:
+            seen = detect(lines, "helo", "192.0.2.1")
+            assert found == (seen.server, seen.build)
+            assert seen.origin is (Origin.EXCHANGE if found[1] is not None else Origin.GATEWAY)
+            assert parse_received(lines[0]).by_host == seen.server
+
+
+def test_a_row_keeps_the_whole_state() -> None:
+    simulation = Simulation(Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue()))
+    for row in feed(5, 60, DAY_MS):
+        simulation.feed(connection_of(row))
+    for state in simulation.states.values():
+        assert decode_state(encode_state(state, 7)) == (state, 7)
+        row = ServerRow(encode_state(state, None))
+        assert row.to_bytes() == encode_state(row.state(), None)
