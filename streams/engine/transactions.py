@@ -66,20 +66,20 @@ class Transactions:
         sent = await self._send(await self._placed(outputs))
         target = (self._config.changelog, self._partition)
         logged = await self._send((target, key, value, ()) for key, value in changes.items())
-        for answer, _ in sent:
-            await answer
-        ends = [(await answer).offset + rows for answer, rows in logged]
-        told = all(answer.result().offset >= 0 for answer, _ in logged)
+        # The coordinator takes the offsets while the brokers write the batches.
+        await asyncio.gather(*(answer for answer, _ in (*sent, *logged)), self._send_offsets(done))
         self._reached("sent")
-        if done:
-            offsets = {TopicPartition(topic, self._partition): offset + 1 for topic, offset in done.items()}
-            await producer.send_offsets_to_transaction(offsets, self._config.group)
-            self._reached("offsets-sent")
         await producer.commit_transaction()
         self._is_open = False
         self._reached("committed")
-        # The broker gives no offset for a batch that it had already: then the position stays behind, which is safe.
-        return ends[-1] if ends and told else None
+        return _end(logged)
+
+    async def _send_offsets(self, done: Mapping[str, int]) -> None:
+        if not done:
+            return
+        offsets = {TopicPartition(topic, self._partition): offset + 1 for topic, offset in done.items()}
+        await self._producer.send_offsets_to_transaction(offsets, self._config.group)
+        self._reached("offsets-sent")
 
     async def close(self) -> None:
         """Abort what is open, so that readers need not wait for its time-out, and end."""
@@ -117,3 +117,11 @@ class Transactions:
     async def _send_batch(self, target: Target, batch: Any) -> Sent:
         rows = batch.record_count()
         return await self._producer.send_batch(batch, target[0], partition=target[1]), rows
+
+
+def _end(logged: Sequence[Sent]) -> int | None:
+    """The offset after the last row; None where the broker did not tell, as for a batch that it had already."""
+    ends = [(answer.result().offset, rows) for answer, rows in logged]
+    if not ends or any(offset < 0 for offset, _ in ends):
+        return None
+    return int(ends[-1][0]) + ends[-1][1]
