@@ -180,6 +180,6 @@ def project(value: bytes, header: bytes) -> Projected | None:
         recipients = value[at]
         if recipients & 1 or recipients >= _ONE_BYTE or at + 1 != len(value) or not tenant_id.isascii():
             return None
-        return Projected(*(observed_at, connector >> 1, tenant_id, received), *texts, *(outcome, recipients >> 1))
+        return Projected._make((observed_at, connector >> 1, tenant_id, received, *texts, outcome, recipients >> 1))
     except (IndexError, ValueError):
         return None
