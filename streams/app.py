@@ -20,7 +20,7 @@ from streams.adapters.policy_files import read_policy
 from streams.adapters.policy_topic import PolicyReader, PolicyTopic, follow
 from streams.adapters.projection import header_of
 from streams.adapters.records import parse_moment
-from streams.adapters.schemas import TOPICS, ConfluentRegistry, LocalRegistry, SchemaRegistry
+from streams.adapters.schemas import TOPICS, ConfluentRegistry, LocalRegistry, RegistryError, SchemaRegistry
 from streams.adapters.stores import MemoryBudget, RocksDBStore
 from streams.adapters.topics import TopicError
 from streams.agents.inputs import InputProcessor
@@ -206,11 +206,11 @@ def run_worker(settings: Settings) -> int:
     try:
         # Before the first event, every policy that may govern it.
         loop.run_until_complete(reader.start())
-    except (KafkaError, TopicError, OSError) as error:
-        log.critical("%s: the policies cannot be read: %s", settings.bootstrap, error)
+        rules.update(reader.policies)
+        app = build_app(settings, rules, reader)
+    except (KafkaError, TopicError, RegistryError, OSError) as error:
+        log.critical("the worker does not start: %s: %s", type(error).__name__, error)
         return EXIT_FAILED
-    rules.update(reader.policies)
-    app = build_app(settings, rules, reader)
     worker = Worker(app, loglevel="INFO", logfile=sys.stderr, redirect_stdouts=False, loop=loop)
     try:
         worker.execute_from_commandline()

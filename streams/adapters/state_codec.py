@@ -78,6 +78,8 @@ class ServerRow:
         if value is None:
             return
         _check_format(value)
+        if len(value) < _HOT.size:
+            raise StoreError(f"state {value[:60]!r}: damaged: {len(value)} bytes")
         hot = _HOT.unpack_from(value)
         self.indexed, self.last_seen_at, self.judged_at, self.clock_at, self.reported_at = hot[1:6]
         self.connections, self.accepted, self.deferred, self.rejected = hot[6:10]
@@ -235,7 +237,7 @@ def _list_of_tuple(value: Any) -> Any:
 
 
 def _decode_cold(value: bytes) -> ServerEnforcement:
-    content: list[Any] = orjson.loads(value)
+    content: list[Any] = _read(value)
     plain, rest = content[: len(_PLAIN)], content[len(_PLAIN) :]
     identity, judged, evidence, clock, override, without_override, announced = rest
     return ServerEnforcement(
@@ -303,7 +305,7 @@ def decode_tenant(value: bytes) -> tuple[TenantEnforcement, int | None]:
         StoreError: the format is unknown; the worker must stop, not guess.
     """
     _check_format(value)
-    content = orjson.loads(value[1:])
+    content = _read(value[1:])
     indexed_due_at: int | None = content["indexed_due_at"]
     return TenantEnforcement(
         tenant_id=content["tenant_id"],
@@ -319,6 +321,13 @@ def decode_tenant(value: bytes) -> tuple[TenantEnforcement, int | None]:
 
 def _pauses(rows: list[Any]) -> tuple[Pause, ...]:
     return tuple(Pause(starts_at, ends_at, tuple(charged)) for starts_at, ends_at, charged in rows)
+
+
+def _read(value: bytes) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise StoreError(f"state {value[:60]!r}: damaged: {error}") from None
 
 
 def _check_format(value: bytes) -> None:

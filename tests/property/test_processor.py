@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ from streams.domain.connection import DAY_MS, HOUR_MS
 from streams.domain.headers import Origin, detect, parse_received
 from streams.domain.policy import ConnectorType
 from streams.domain.rules import Rulebook
+from streams.engine.ports import StoreError
 from streams.engine.view import View
 from streams.settings import Settings
 from streams.simulation import Simulation
@@ -228,3 +230,27 @@ def test_a_row_keeps_the_whole_state() -> None:
         assert decode_state(encode_state(state, 7)) == (state, 7)
         row = ServerRow(encode_state(state, None))
         assert row.to_bytes() == encode_state(row.state(), None)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda value: value[:40], lambda value: value[:-9], lambda value: b"\x07" + value[1:]]
+)
+def test_a_damaged_state_stops_the_worker_and_is_nobodys_dead_letter(damage: Any) -> None:
+    rows = feed(7, 3, DAY_MS)
+    rulebook = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
+    simulation = Simulation(rulebook)
+    for row in rows:
+        simulation.feed(connection_of(row))
+    store = MemoryStore()
+    store.write(
+        {
+            f"s/{tenant}/{server}".encode(): damage(encode_state(state, None))
+            for (tenant, server), state in simulation.states.items()
+        }
+    )
+    processor = InputProcessor(lambda: rulebook, WIRES, HEADER, rows[-1]["observed_at"])
+    view = View(store)
+    processor.begin(view)
+    record = Given(WIRES.connections_topic, 0, 0, rows[0]["tenant_id"].encode(), CODEC.encode(rows[0]))
+    with pytest.raises(StoreError, match="state"):
+        processor.on_records(view, [record], None)
