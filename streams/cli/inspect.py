@@ -16,10 +16,10 @@ from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_poli
 from streams.adapters.records import parse_day_or_moment
 from streams.cli.received_text import decoded, received_values
 from streams.domain.connection import InboundConnection, MalformedError
-from streams.domain.enforcement import judgement_of
 from streams.domain.headers import NAMELESS, Detection, detect, unfold
 from streams.domain.policy import ConnectorType
 from streams.domain.rules import Rulebook
+from streams.domain.sighting import judgement_of
 
 
 def add_parser(commands: Any) -> None:

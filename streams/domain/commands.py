@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from streams.domain.build import Build, parse_build
-from streams.domain.connection import DAY_MS, MalformedError, check_moment, check_tenant
+from streams.domain.connection import MalformedError, check_moment, check_tenant
+from streams.domain.cover_notices import tenant_timers, title_of, told_of_time
 from streams.domain.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.pauses import (
     ExceptionGrant,
@@ -30,8 +30,6 @@ from streams.domain.verdict import NAMESPACE, iso
 
 SEEN_COMMANDS = 4096
 """How many command ids are remembered per tenant; a command given again within so many changes nothing."""
-ENDING_DAYS = 3
-"""How long before its end a pause is announced to end."""
 
 
 class CommandKind(StrEnum):
@@ -194,7 +192,7 @@ def obey(
     # A command that came late may be over already.
     ended = {timer for timer in tenant_timers(decision.tenant, at) if timer[0] <= decision.tenant.clock_at}
     known = set(tenant_timers(before, at))
-    decision.notifications += [_told_of_time(decision.tenant, *timer) for timer in sorted(ended - known)]
+    decision.notifications += [told_of_time(decision.tenant, *timer) for timer in sorted(ended - known)]
     return decision
 
 
@@ -289,73 +287,14 @@ def _shown(tenant: TenantEnforcement, server: str | None, override: Override | N
     return json.dumps(shown, separators=(",", ":"))
 
 
-# --- time ---
-
-
-def tenant_timers(
-    tenant: TenantEnforcement, since: int | None = None
-) -> Iterator[tuple[int, NotificationKind, str, int]]:
-    """What is to be told of pauses and exceptions since the tenant's clock, as (due, kind, server or "", end)."""
-    since = tenant.clock_at if since is None else since
-    owners = [("", tenant.pauses), *tenant.server_pauses.items()]
-    for server, pauses in owners:
-        for pause in pauses:
-            announced = pause.ends_at - ENDING_DAYS * DAY_MS
-            if announced > max(since, pause.starts_at):
-                yield announced, NotificationKind.PAUSE_ENDING, server, pause.ends_at
-            if pause.ends_at > since:
-                yield pause.ends_at, NotificationKind.PAUSE_ENDED, server, pause.ends_at
-    for server, grants in tenant.exceptions.items():
-        for item in grants:
-            if item.ends_at > since:
-                yield item.ends_at, NotificationKind.EXCEPTION_EXPIRED, server, item.ends_at
-
-
 def advance_tenant(tenant: TenantEnforcement, until: int) -> CommandDecision:
     """Tell what is due at or before `until`, in due order."""
     decision = CommandDecision(tenant)
     for due, kind, server, ends_at in sorted(tenant_timers(tenant)):
         if due <= until:
-            decision.notifications.append(_told_of_time(tenant, due, kind, server, ends_at))
+            decision.notifications.append(told_of_time(tenant, due, kind, server, ends_at))
     decision.tenant = replace(tenant, clock_at=max(tenant.clock_at, until))
     return decision
-
-
-_TITLES = {
-    NotificationKind.PAUSE_STARTED: "Enforcement is paused",
-    NotificationKind.PAUSE_EXTENDED: "The pause of enforcement is extended",
-    NotificationKind.PAUSE_CANCELLED: "The pause of enforcement is cancelled",
-    NotificationKind.PAUSE_ENDING: "The pause of enforcement ends soon",
-    NotificationKind.PAUSE_ENDED: "The pause of enforcement has ended",
-    NotificationKind.EXCEPTION_GRANTED: "An exception is granted",
-    NotificationKind.EXCEPTION_REVOKED: "An exception is revoked",
-    NotificationKind.EXCEPTION_EXPIRED: "An exception has expired",
-    NotificationKind.OVERRIDE_APPLIED: "A server is judged as another build",
-    NotificationKind.COMMAND_REFUSED: "A command is refused",
-}
-
-
-def _title(kind: NotificationKind, server: str | None) -> str:
-    return f"{_TITLES[kind]}{f' for {server}' if server else ''}"
-
-
-def _told_of_time(
-    tenant: TenantEnforcement, due: int, kind: NotificationKind, server: str, ends_at: int
-) -> AdminNotification:
-    verb = "ends" if kind is NotificationKind.PAUSE_ENDING else "ended"
-    until = tenant.cover_of(server).until(ends_at)
-    then = "enforcement goes on where it stopped" if until is None else f"another one holds until {iso(until)}"
-    return AdminNotification(
-        notification_id=notification_id(kind, tenant.tenant_id, server or None, due, str(ends_at)),
-        kind=kind,
-        severity=Severity.WARNING if until is None else Severity.INFO,
-        tenant_id=tenant.tenant_id,
-        server=server or None,
-        occurred_at=due,
-        title=_title(kind, server or None),
-        text=f"It {verb} at {iso(ends_at)}; {then}.",
-        paused_until=ends_at,
-    )
 
 
 def _told(
@@ -378,7 +317,7 @@ def _told(
         tenant_id=command.tenant_id,
         server=server,
         occurred_at=at,
-        title=_title(kind, server),
+        title=title_of(kind, server),
         text=text,
         paused_until=until,
         quota_left_days=left,

@@ -6,13 +6,13 @@ every timer of its server that is due at or before `t` fires, in due order, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streams.domain.build import Build
 from streams.domain.connection import DAY_MS, HOUR_MS, InboundConnection, Outcome
-from streams.domain.headers import Detection, Origin, ReceivedLine, detect, parse_received
+from streams.domain.headers import Detection
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Clock, ScheduledStage, elapsed_at
 from streams.domain.notification import AdminNotification, NotificationKind
@@ -20,8 +20,9 @@ from streams.domain.pauses import NO_COVER, Cover
 from streams.domain.policy import Mode
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
+from streams.domain.sighting import Sighting, evidence_of, judgement_of
 from streams.domain.standing import Standing, stages_of, standing_of, standstills_of
-from streams.domain.state import Announced, Evidence, Override, ServerEnforcement, has_mark, mark_of, with_mark
+from streams.domain.state import Announced, Override, ServerEnforcement, has_mark, mark_of, with_mark
 from streams.domain.telling import announcement_of, notification_of, report_of, verdict_of
 from streams.domain.timers import Timer, TimerKind, timers_of
 from streams.domain.verdict import Verdict
@@ -87,51 +88,6 @@ def decide(
         step.decision.due_at = min(timer.due for timer in step.timers(step.state, step.state.clock_at))
     step.decision.state = step.state
     return step.decision
-
-
-class Sighting(NamedTuple):
-    """A connection and what its header shows of the server."""
-
-    connection: InboundConnection
-    found: Detection
-
-    @property
-    def server(self) -> str:
-        """The server's name, the second part of its key."""
-        return self.found.server
-
-
-def sight(connection: InboundConnection, parse: Callable[[str], ReceivedLine] = parse_received) -> Sighting:
-    """Find out which server connects; `parse` gives what `parse_received` does."""
-    return Sighting(connection, detect(connection.received, connection.helo, connection.source_ip, parse))
-
-
-def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook) -> Judgement:
-    """What a connection shows of its server, judged at its moment."""
-    if found.origin is Origin.GATEWAY:
-        return Judgement(Finding.NOT_EXCHANGE, "Exchange did not write the topmost line: a gateway is between.")
-    if found.origin is Origin.NOTHING:
-        return Judgement(Finding.UNDETERMINED, "The message carries no Received line of the connecting server.")
-    if found.origin is Origin.SMTPSVC:
-        reason = "Written by the SMTP service of Windows (Exchange 2000/2003 or IIS), whose number is not a build."
-        return Judgement(Finding.UNDETERMINED, reason)
-    if found.build is None:
-        return Judgement(Finding.UNDETERMINED, "The topmost line carries no Exchange build.")
-    return rulebook.judge(found.build, event.observed_at, event.connector_type, event.tenant_id)
-
-
-def evidence_of(event: InboundConnection, found: Detection) -> Evidence:
-    """Which message showed what was found, and where in it."""
-    return Evidence(
-        received=found.received,
-        position=found.position,
-        protocol=found.protocol,
-        event_id=event.event_id,
-        message_id=event.message_id,
-        connector_id=event.connector_id,
-        source_ip=event.source_ip,
-        observed_at=event.observed_at,
-    )
 
 
 def _is_above(build: Build, other: Build) -> bool:

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from streams.domain.commands import AdminCommand, AuditRecord, advance_tenant, obey, subject_of, tenant_timers
+from streams.domain.commands import AdminCommand, AuditRecord, advance_tenant, obey, subject_of
 from streams.domain.connection import InboundConnection
-from streams.domain.enforcement import Change, Decision, Emitted, Forgotten, decide, sight
+from streams.domain.cover_notices import tenant_timers
+from streams.domain.enforcement import Change, Decision, Emitted, Forgotten, decide
 from streams.domain.headers import ReceivedLine, parse_received
 from streams.domain.notification import AdminNotification
 from streams.domain.pauses import NO_COVER, TenantEnforcement
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
+from streams.domain.sighting import sight
 from streams.domain.state import Override, ServerEnforcement
 from streams.domain.verdict import Verdict
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from streams.domain.build import Build
 from streams.domain.connection import InboundConnection
-from streams.domain.enforcement import Sighting, decide
+from streams.domain.enforcement import decide
 from streams.domain.headers import Detection, Origin
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Action, Clock
@@ -17,6 +17,7 @@ from streams.domain.pauses import Cover
 from streams.domain.policy import Policy
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook, in_force
+from streams.domain.sighting import Sighting
 from streams.domain.standing import standing_of
 from streams.domain.state import NO_TIME, Override, ServerEnforcement
 

@@ -12,8 +12,8 @@ from streams.adapters.records import parse_moment
 from streams.cli.simulate import read_connection
 from streams.domain.build import Product
 from streams.domain.connection import InboundConnection, MalformedError
-from streams.domain.enforcement import sight
 from streams.domain.headers import Origin
+from streams.domain.sighting import sight
 
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "scripts"))

@@ -1,0 +1,57 @@
+"""One connection and what it shows of the server that connects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from streams.domain.connection import InboundConnection
+from streams.domain.headers import Detection, Origin, ReceivedLine, detect, parse_received
+from streams.domain.judgement import Finding, Judgement
+from streams.domain.rules import Rulebook
+from streams.domain.state import Evidence
+
+
+class Sighting(NamedTuple):
+    """A connection and what its header shows of the server."""
+
+    connection: InboundConnection
+    found: Detection
+
+    @property
+    def server(self) -> str:
+        """The server's name, the second part of its key."""
+        return self.found.server
+
+
+def sight(connection: InboundConnection, parse: Callable[[str], ReceivedLine] = parse_received) -> Sighting:
+    """Find out which server connects; `parse` gives what `parse_received` does."""
+    return Sighting(connection, detect(connection.received, connection.helo, connection.source_ip, parse))
+
+
+def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook) -> Judgement:
+    """What a connection shows of its server, judged at its moment."""
+    if found.origin is Origin.GATEWAY:
+        return Judgement(Finding.NOT_EXCHANGE, "Exchange did not write the topmost line: a gateway is between.")
+    if found.origin is Origin.NOTHING:
+        return Judgement(Finding.UNDETERMINED, "The message carries no Received line of the connecting server.")
+    if found.origin is Origin.SMTPSVC:
+        reason = "Written by the SMTP service of Windows (Exchange 2000/2003 or IIS), whose number is not a build."
+        return Judgement(Finding.UNDETERMINED, reason)
+    if found.build is None:
+        return Judgement(Finding.UNDETERMINED, "The topmost line carries no Exchange build.")
+    return rulebook.judge(found.build, event.observed_at, event.connector_type, event.tenant_id)
+
+
+def evidence_of(event: InboundConnection, found: Detection) -> Evidence:
+    """Which message showed what was found, and where in it."""
+    return Evidence(
+        received=found.received,
+        position=found.position,
+        protocol=found.protocol,
+        event_id=event.event_id,
+        message_id=event.message_id,
+        connector_id=event.connector_id,
+        source_ip=event.source_ip,
+        observed_at=event.observed_at,
+    )
