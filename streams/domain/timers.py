@@ -63,7 +63,7 @@ def timers_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: in
         for stage in stages_of(state, rulebook, cover, at):
             if stage.stage > state.stage:
                 yield Timer(max(stage.starts_at, since), TimerKind.STAGE, stage)
-                for days in policy.notify_before_days:
+                for days in policy.notify_before_days if stage.starts_at > at else ():
                     if stage.starts_at - days * DAY_MS > since:
                         yield Timer(stage.starts_at - days * DAY_MS, TimerKind.NOTICE, stage, days)
     for span in cover.standstills():

@@ -155,7 +155,7 @@ def lines(simulation: Simulation) -> list[bytes]:
     return [to_json_line(to_record(row)) for row in rows]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(POLICIES, STEPS)
 def test_invariant_1_and_5_the_same_input_gives_the_same_bytes_also_when_it_comes_twice(
     policies: tuple[Policy, ...], steps: list[Step]
@@ -172,7 +172,7 @@ def test_invariant_1_and_5_the_same_input_gives_the_same_bytes_also_when_it_come
     assert lines(twice) == lines(once)
 
 
-@settings(max_examples=180, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(POLICIES, STEPS)
 def test_invariant_2_stages_never_go_back_and_compliant_servers_are_never_touched(
     policies: tuple[Policy, ...], steps: list[Step]
@@ -195,7 +195,7 @@ def latest(simulation: Simulation) -> dict[tuple[str, str], Verdict]:
     return {(verdict.tenant_id, verdict.server): verdict for verdict in simulation.results.verdicts}
 
 
-@settings(max_examples=180, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(POLICIES, STEPS)
 def test_invariant_3_paused_and_exempt_servers_are_accepted_at_every_minute(
     policies: tuple[Policy, ...], steps: list[Step]
@@ -213,7 +213,7 @@ def test_invariant_3_paused_and_exempt_servers_are_accepted_at_every_minute(
     run(policies, steps, check)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(POLICIES, STEPS)
 def test_invariant_4_rows_and_notices_show_the_dates_of_the_schedule(
     policies: tuple[Policy, ...], steps: list[Step]
@@ -223,8 +223,12 @@ def test_invariant_4_rows_and_notices_show_the_dates_of_the_schedule(
     for key, row in simulation.results.servers.items():
         if key in verdicts and row.verdict_revision == verdicts[key].revision:
             assert row.schedule == verdicts[key].schedule
-        first = row.schedule[0] if row.schedule else None
-        assert row.next_stage_start_date == (first.starts_at if first else None)
+        # What comes next for the administrator is a stage, not an end of enforcement in between.
+        begins = [item for item in row.schedule if item.throttle_minutes_per_hour or item.block_minutes_per_hour]
+        known = {item.starts_at for item in begins} | {
+            item.starts_at for item in row.schedule if item.stage > row.stage
+        }
+        assert row.next_stage_start_date == min(known, default=None)
     by_moment = {
         (verdict.tenant_id, verdict.server, stage.stage, stage.starts_at)
         for verdict in simulation.results.verdicts
@@ -245,7 +249,7 @@ def paused_days(spans: list[Standstill], year: int) -> float:
     return total / DAY_MS
 
 
-@settings(max_examples=180, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(STEPS)
 def test_invariant_7_no_server_is_paused_for_more_than_the_quota_of_a_year(steps: list[Step]) -> None:
     simulation = run((policy_at(0, 1),), steps)
@@ -258,7 +262,7 @@ def test_invariant_7_no_server_is_paused_for_more_than_the_quota_of_a_year(steps
                 assert paused_days(spans, year) <= 91
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(POLICIES, STEPS)
 def test_invariant_8_tenants_never_influence_each_other(policies: tuple[Policy, ...], steps: list[Step]) -> None:
     alone = [step if step.tenant == "contoso" else replace(step, kind=NOTHING) for step in steps]
@@ -271,7 +275,7 @@ def test_invariant_8_tenants_never_influence_each_other(policies: tuple[Policy, 
     assert of(run(policies, steps)) == of(run(policies, alone))
 
 
-@settings(max_examples=180, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(
     POLICIES,
     STEPS,

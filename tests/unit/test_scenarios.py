@@ -381,3 +381,10 @@ def test_a_late_connection_gives_no_verdict_that_forgets_the_pause() -> None:
     fresh.feed(connection(day(30) - 1))
     last = fresh.results.verdicts[-1]
     assert (last.action, last.paused_until, last.detected_at) == (Action.ACCEPT, day(31), day(30) - 1)
+
+
+def test_a_stage_that_a_new_ladder_has_behind_it_is_not_announced_any_more() -> None:
+    slow = (Stage(0, 0, 0), Stage(200, 5, 0))
+    found = run(connection(DETECTED), day(101), policies=(policy(-1, ladder=slow), policy(100)))
+    assert not told(found, NotificationKind.STAGE_UPCOMING)
+    assert [note.occurred_at for note in told(found, NotificationKind.STAGE_ENTERED)] == [day(100)]
