@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.strict_yaml import MAX_KEY_CHARS, load_strictly
 from streams.domain.build import Build, Product, parse_build
 from streams.domain.catalogue import Catalogue
 from streams.domain.policy import (
@@ -27,6 +27,9 @@ from streams.domain.policy import (
 )
 
 DEFAULT_POLICY = "microsoft-2026-09"
+MAX_ERRORS = 100
+"""Of one policy; a text can be wrong in more places than anyone reads."""
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _SHORT_NAMES = {product.value.removeprefix("Exchange Server ").removesuffix(" Server"): product for product in Product}
 _ABSENT = object()
 _LADDER_RANGES = {
@@ -76,11 +79,10 @@ def parse_policy(text: str, source: str, catalogue: Catalogue) -> Policy:
         PolicyError: with every error found.
     """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PolicyError([f"{source}: not YAML: {' '.join(str(error).split())}"]) from None
-    return check_content(content, source, dict(_lines("", node)), catalogue)
+        content, lines = load_strictly(text)
+    except yaml.YAMLError as error:
+        raise PolicyError([f"{source}: not YAML: {' '.join(str(error).split())[:500]}"]) from None
+    return check_content(content, source, lines, catalogue)
 
 
 def check_content(content: Any, source: str, lines: dict[str, int], catalogue: Catalogue) -> Policy:
@@ -96,26 +98,19 @@ def check_content(content: Any, source: str, lines: dict[str, int], catalogue: C
     return policy
 
 
-def _lines(path: str, node: yaml.Node | None) -> Iterator[tuple[str, int]]:
-    if node is None:
-        return
-    yield path, node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield from _lines(f"{path}.{key.value}".lstrip("."), value)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _lines(f"{path}[{index}]", value)
-
-
 class _Reader:
-    """Takes a YAML tree apart and collects what is wrong, so that all errors come at once."""
+    """Takes a YAML tree apart and collects what is wrong, so that all errors come at once.
+
+    A name that goes into paths is cut: each of many errors would repeat a long one.
+    """
 
     def __init__(self, source: str, lines: dict[str, int], catalogue: Catalogue) -> None:
         self.source, self.lines, self.catalogue = source, lines, catalogue
         self.errors: list[str] = []
 
     def error(self, path: str, value: object, rule: str) -> None:
+        if len(self.errors) >= MAX_ERRORS:
+            return
         at = path
         while at and at not in self.lines:
             at = at.rpartition(".")[0]
@@ -127,7 +122,11 @@ class _Reader:
             return {}
         for key in value:
             if key not in known:
-                self.error(f"{path}.{key}".lstrip("."), key, f"unknown field; known are {', '.join(sorted(known))}")
+                self.error(
+                    f"{path}.{str(key)[:MAX_KEY_CHARS]}".lstrip("."),
+                    key,
+                    f"unknown field; known are {', '.join(sorted(known))}",
+                )
         return value
 
     def integer(self, path: str, value: Any, low: int, high: int, default: int) -> int:
@@ -157,18 +156,21 @@ class _Reader:
         return date.max
 
     def moment(self, path: str, value: Any) -> datetime:
-        if isinstance(value, datetime):
-            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-        if isinstance(value, date):
-            return datetime(value.year, value.month, value.day, tzinfo=UTC)
-        if isinstance(value, str):
-            try:
+        found = value
+        try:
+            if isinstance(value, str):
                 found = datetime.fromisoformat(value)
-                return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-            except (ValueError, OverflowError):
-                pass
-        self.error(path, value, "must be a moment as 2026-09-01T00:00:00Z")
-        return datetime.max.replace(tzinfo=UTC)
+            elif isinstance(value, date) and not isinstance(value, datetime):
+                found = datetime(value.year, value.month, value.day, tzinfo=UTC)
+            if isinstance(found, datetime):
+                found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+                if _EARLIEST <= found < _LATEST:
+                    # Records hold milliseconds: a file must not say another moment than what is published of it.
+                    return found.replace(microsecond=found.microsecond // 1000 * 1000)
+        except (ValueError, OverflowError):
+            pass
+        self.error(path, value, "must be a moment from 2000 to 2099, as 2026-09-01T00:00:00Z")
+        return _EARLIEST
 
     def product(self, path: str, value: Any) -> Product | None:
         found = _SHORT_NAMES.get(str(value)) or next((item for item in Product if item.value == value), None)
@@ -230,10 +232,12 @@ class _Reader:
         if not isinstance(value, dict):
             self.error("scope.rollout", value, "must be a mapping from product to date")
             return {}
-        found = {}
+        found: dict[Product, date] = {}
         for name, begins in value.items():
-            path = f"scope.rollout.{name}"
+            path = f"scope.rollout.{str(name)[:MAX_KEY_CHARS]}"
             if product := self.product(path, name):
+                if product in found:
+                    self.error(path, name, f"names {product.value} twice")
                 found[product] = self.day(path, begins)
         return found
 
@@ -241,10 +245,12 @@ class _Reader:
         if not isinstance(value, dict) or not value:
             self.error("products", value, "must be a mapping from product to its rule")
             return {}
-        found = {}
+        found: dict[Product, ProductRule] = {}
         for name, rule in value.items():
-            path = f"products.{name}"
+            path = f"products.{str(name)[:MAX_KEY_CHARS]}"
             product = self.product(path, name)
+            if product in found:
+                self.error(path, name, f"names {product} twice")
             fields = self.mapping(path, rule, {"accept", "floor", "floors"})
             accept = Accept(self.choice(f"{path}.accept", fields.get("accept"), [item.value for item in Accept]))
             listed = fields.get("floors", fields.get("floor", []))

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from streams.adapters.policy_files import check_content
+from streams.adapters.policy_files import PolicyError, check_content
 from streams.domain.catalogue import Catalogue
 from streams.domain.policy import Policy
 
@@ -109,10 +109,19 @@ def policy_of(record: dict[str, Any], catalogue: Catalogue) -> Policy:
         PolicyError: with every error found.
     """
     content: dict[str, Any] = {name: record[name] for name in _SAME}
-    content["effective_at"] = moment_of(record["effective_at"])
+    source = f"{record['policy_id'][:80]}/{record['version']}"
+    published_at = record["published_at"]
+    try:
+        content["effective_at"] = moment_of(record["effective_at"])
+        published = None if published_at is None else moment_of(published_at)
+        rollout = {name: _FIRST_DAY + timedelta(days=days) for name, days in record["rollout"].items()}
+    except OverflowError as error:
+        raise PolicyError(
+            [f"{source}: effective_at, published_at, rollout: {error}: must be before year 10000"]
+        ) from None
     content["scope"] = {
         "connector_types": record["connector_types"],
-        "rollout": {name: _FIRST_DAY + timedelta(days=days) for name, days in record["rollout"].items()},
+        "rollout": rollout,
         "cohort_percent": record["cohort_percent"],
     }
     content["products"] = {
@@ -120,6 +129,4 @@ def policy_of(record: dict[str, Any], catalogue: Catalogue) -> Policy:
         for name, rule in record["products"].items()
     }
     content["regression"] = {"resume_within_days": record["resume_within_days"]}
-    published_at = record["published_at"]
-    policy = check_content(content, f"{record['policy_id']}/{record['version']}", {}, catalogue)
-    return replace(policy, published_at=None if published_at is None else moment_of(published_at))
+    return replace(check_content(content, source, {}, catalogue), published_at=published)
