@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import reprlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from enum import Enum
@@ -24,6 +25,7 @@ _MOMENTS = re.compile(
     r"(?:^|_)(?:at|until|"
     r"first_detected_date|throttle_enabled_date|blocking_enabled_date|next_stage_start_date)$"
 )
+_MALFORMED_CHARS = 1000
 _ZONE = re.compile(r"(?:Z|[+-]\d\d:?\d\d)$")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)")
 
@@ -98,7 +100,7 @@ def parse_moment(name: str, text: Any) -> int:
         else:
             since = moment - datetime(1970, 1, 1, tzinfo=UTC)
             return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
-    raise MalformedError(f"{name}: {text!r:.80}: must be a moment as 2026-09-01T00:00:00.000Z")
+    raise MalformedError(f"{name}: {_shown(text)}: must be a moment as 2026-09-01T00:00:00.000Z")
 
 
 def parse_day_or_moment(name: str, text: str) -> int:
@@ -114,10 +116,20 @@ def parse_day_or_moment(name: str, text: str) -> int:
     return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
 
 
+def _shown(value: Any) -> str:
+    """A value as it stands in an error, however deep it is nested."""
+    return f"{reprlib.repr(value) if isinstance(value, dict | list) else repr(value):.80}"
+
+
+def _is_one_of(value: Any, names: Iterable[str]) -> bool:
+    # JSON has lists and mappings too, and those cannot be looked up.
+    return isinstance(value, str) and value in names
+
+
 def _text(record: dict[str, Any], name: str, default: str | None = None) -> str:
     value = record.get(name, default)
     if not isinstance(value, str):
-        raise MalformedError(f"{name}: {value!r:.80}: must be a string")
+        raise MalformedError(f"{name}: {_shown(value)}: must be a string")
     return value
 
 
@@ -139,15 +151,15 @@ def connection_record(line: bytes) -> dict[str, Any]:
         raise MalformedError(f"line: {line[:60]!r}: must be a JSON object")
     received = raw.get("received")
     if not isinstance(received, list) or not all(isinstance(value, str) for value in received):
-        raise MalformedError(f"received: {received!r:.80}: must be a list of strings")
+        raise MalformedError(f"received: {_shown(received)}: must be a list of strings")
     recipients = raw.get("recipients", 0)
     if not isinstance(recipients, int) or isinstance(recipients, bool) or not 0 <= recipients < 2**31:
-        raise MalformedError(f"recipients: {recipients!r:.80}: must be a whole number")
+        raise MalformedError(f"recipients: {_shown(recipients)}: must be a whole number")
     connector, outcome = raw.get("connector_type"), raw.get("outcome")
-    if connector not in ConnectorType.__members__:
-        raise MalformedError(f"connector_type: {connector!r:.80}: must be one of {', '.join(ConnectorType)}")
-    if outcome is not None and outcome not in Outcome.__members__:
-        raise MalformedError(f"outcome: {outcome!r:.80}: must be one of {', '.join(Outcome)}, or null")
+    if not _is_one_of(connector, ConnectorType.__members__):
+        raise MalformedError(f"connector_type: {_shown(connector)}: must be one of {', '.join(ConnectorType)}")
+    if outcome is not None and not _is_one_of(outcome, Outcome.__members__):
+        raise MalformedError(f"outcome: {_shown(outcome)}: must be one of {', '.join(Outcome)}, or null")
     return {
         "observed_at": parse_moment("observed_at", raw.get("observed_at")),
         "connector_type": connector,
@@ -195,14 +207,14 @@ def command_record(line: bytes) -> dict[str, Any]:
         "build": (_nullable, None),
         "expires_at": (_nullable_moment, None),
     }
-    wrong = [f"{name}: unknown field" for name in raw if name not in record and name not in readers]
+    wrong = [f"{name[:80]}: unknown field" for name in raw if name not in record and name not in readers]
     for name, (read, instead) in readers.items():
         try:
             record[name] = read(raw, name)
         except MalformedError as error:
             record[name] = instead
             wrong.append(str(error))
-    return {**record, "malformed": "; ".join(wrong) or None}
+    return {**record, "malformed": "; ".join(wrong)[:_MALFORMED_CHARS] or None}
 
 
 def in_order_of_issue(lines: Iterable[bytes]) -> list[bytes]:
@@ -219,22 +231,22 @@ def in_order_of_issue(lines: Iterable[bytes]) -> list[bytes]:
 
 
 def _role(raw: dict[str, Any], name: str) -> str:
-    if raw.get(name) not in Role.__members__:
-        raise MalformedError(f"{name}: {raw.get(name)!r:.80}: must be one of {', '.join(Role)}")
+    if not _is_one_of(raw.get(name), Role.__members__):
+        raise MalformedError(f"{name}: {_shown(raw.get(name))}: must be one of {', '.join(Role)}")
     return str(raw[name])
 
 
 def _kind(raw: dict[str, Any], name: str) -> str:
     known = [kind for kind in CommandKind if kind not in (CommandKind.UNKNOWN, CommandKind.POLICY_PUBLISHED)]
     if raw.get(name) not in known:
-        raise MalformedError(f"{name}: {raw.get(name)!r:.80}: must be one of {', '.join(known)}")
+        raise MalformedError(f"{name}: {_shown(raw.get(name))}: must be one of {', '.join(known)}")
     return str(raw[name])
 
 
 def _whole_number(raw: dict[str, Any], name: str) -> int | None:
     value = raw.get(name)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not -(2**31) <= value < 2**31):
-        raise MalformedError(f"{name}: {value!r:.80}: must be a whole number")
+        raise MalformedError(f"{name}: {_shown(value)}: must be a whole number")
     return value
 
 

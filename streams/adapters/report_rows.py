@@ -8,7 +8,9 @@ from typing import Any
 
 import orjson
 
+from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.records import parse_moment, to_json
+from streams.adapters.schemas import LocalRegistry
 from streams.domain.build import Build, parse_build
 from streams.domain.catalogue import Remedy
 from streams.domain.connection import MalformedError
@@ -20,6 +22,8 @@ from streams.domain.report import ServerReport, ServerStatus
 from streams.domain.state import Evidence
 
 _FIRST_DAY = date(1970, 1, 1)
+_MAX_DEPTH = 8
+"""Of a row in JSON; one of the service is not half as deep."""
 COLUMNS = {
     "Tenant": "tenant_id",
     "ServerFQDN": "server",
@@ -86,38 +90,41 @@ def report_of_record(record: dict[str, Any]) -> ServerReport:
     try:
         values = {name: readers[name](value) if name in readers else value for name, value in record.items()}
         return ServerReport(**values)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         server = f"{record.get('tenant_id')}/{record.get('server')}"
         raise MalformedError(f"row of {server:.80}: {type(error).__name__}: {error}") from None
 
 
 def rows_of_file(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The Avro-shaped records of a `servers.jsonl`.
+    """The Avro-shaped records of a `servers.jsonl`; a field that an earlier version did not have takes its default.
 
     Raises:
         MalformedError: a line is no such row; names its number.
     """
+    codec = AvroCodec("server_report", LocalRegistry())
     for number, line in enumerate(lines, start=1):
         try:
             raw = orjson.loads(line)
             if not isinstance(raw, dict) or "tenant_id" not in raw or "server" not in raw:
                 raise MalformedError("must be a JSON object with tenant_id and server")
-            yield _from_json(raw)
+            yield codec.decode(codec.encode(_from_json(raw)))
         except (orjson.JSONDecodeError, MalformedError, ValueError) as error:
             raise MalformedError(f"line {number}: {line[:60]!r}: {error}") from None
 
 
-def _from_json(value: Any, name: str = "") -> Any:
+def _from_json(value: Any, name: str = "", depth: int = 0) -> Any:
+    if depth > _MAX_DEPTH:
+        raise MalformedError(f"{name[:80]}: nested deeper than {_MAX_DEPTH} levels")
     if isinstance(value, dict):
-        return {key: _from_json(item, key) for key, item in value.items()}
+        return {key: _from_json(item, key, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_from_json(item) for item in value]
-    if isinstance(value, str) and name == "support_ends_on":
-        return (date.fromisoformat(value) - _FIRST_DAY).days
-    # What is written as a moment was one: the names are those that `to_json` goes by.
-    if isinstance(value, str) and to_json({name: 0}) != {name: 0}:
-        return parse_moment(name, value)
-    return value
+        return [_from_json(item, "", depth + 1) for item in value]
+    # What is written as a day or a moment was one: the names are those that `to_json` goes by.
+    if value is None or to_json({name: 0}) == {name: 0}:
+        return value
+    if not isinstance(value, str):
+        raise MalformedError(f"{name}: {value!r:.80}: must be a day or a moment in quotes")
+    return (date.fromisoformat(value) - _FIRST_DAY).days if name == "support_ends_on" else parse_moment(name, value)
 
 
 async def rows_of_topic(records: AsyncIterator[Any], decode: Callable[[bytes], dict[str, Any]]) -> list[dict[str, Any]]:

@@ -217,13 +217,14 @@ def _check(command: AdminCommand, is_known_server: bool, rulebook: Rulebook) -> 
         for name in needed:
             if not (getattr(command, name) or "").strip():
                 raise RefusedError(f"{name}: {getattr(command, name)!r}: {kind.value} needs one")
+        if command.expires_at is not None:
+            try:
+                check_moment("expires_at", command.expires_at, None)
+            except MalformedError as error:
+                raise RefusedError(str(error)) from None
         if command.expires_at is None or command.expires_at <= command.issued_at:
             shown = iso(command.expires_at) if command.expires_at is not None else None
             raise RefusedError(f"expires_at: {shown}: must be after issued_at ({iso(command.issued_at)})")
-        try:
-            check_moment("expires_at", command.expires_at, None)
-        except MalformedError as error:
-            raise RefusedError(str(error)) from None
 
 
 def _apply(decision: CommandDecision, command: AdminCommand, rulebook: Rulebook) -> NotificationKind:

@@ -203,7 +203,7 @@ def detect(
     elif helo.strip():
         server, identity = f"helo:{helo.strip().lower()}"[:255], Identity.HELO
     else:
-        server, identity = f"{NAMELESS}{address or ''}"[:255], Identity.ADDRESS
+        server, identity = f"{NAMELESS}{(address or '').lower()}"[:255], Identity.ADDRESS
     if top is None:
         return Detection(server, identity, Origin.NOTHING, None, None, None, None)
     origin = origin_of(top)

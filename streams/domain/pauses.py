@@ -199,7 +199,9 @@ def _is_covered(spans: Iterable[Standstill], day: int) -> bool:
 
 
 def _instead(pauses: tuple[Pause, ...], current: Pause, other: Pause) -> tuple[Pause, ...]:
-    return tuple(other if pause is current else pause for pause in pauses)
+    # A pause that ends as it begins covers and costs nothing; any number of them would make a tenant's state grow.
+    changed = (other if pause is current else pause for pause in pauses)
+    return tuple(pause for pause in changed if pause.starts_at < pause.ends_at)
 
 
 def grant(tenant: TenantEnforcement, server: str, granted: ExceptionGrant) -> TenantEnforcement:
@@ -215,5 +217,6 @@ def revoke(tenant: TenantEnforcement, server: str, at: int) -> TenantEnforcement
     current = next((item for item in grants if item.starts_at <= at < item.ends_at), None)
     if current is None:
         return None
-    ended = tuple(item._replace(ends_at=at) if item is current else item for item in grants)
-    return replace(tenant, exceptions={**tenant.exceptions, server: ended})
+    ended = (item._replace(ends_at=at) if item is current else item for item in grants)
+    kept = tuple(item for item in ended if item.starts_at < item.ends_at)
+    return replace(tenant, exceptions={**tenant.exceptions, server: kept})

@@ -1,0 +1,154 @@
+"""What a hostile line of a feed, a command file or a report must not do: each case crashed a command or a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.records import command_of, command_record, connection_record, to_json_line, to_record
+from streams.adapters.report_rows import report_of_record, rows_of_file
+from streams.adapters.schemas import LocalRegistry
+from streams.domain.commands import CommandOutcome
+from streams.domain.connection import MalformedError
+from streams.domain.headers import detect
+from tests.unit.test_enforcement import DETECTED, connection, run
+
+CONNECTION: dict[str, Any] = {
+    "event_id": "e1",
+    "observed_at": "2024-03-29T00:00:00.000Z",
+    "tenant_id": "contoso",
+    "connector_type": "ON_PREMISES",
+    "source_ip": "192.0.2.1",
+    "received": [],
+}
+COMMAND: dict[str, Any] = {
+    "command_id": "c1",
+    "tenant_id": "contoso",
+    "issued_at": "2024-03-29T00:00:00.000Z",
+    "issued_by": "operator",
+    "role": "OPERATOR",
+    "kind": "PAUSE_CREATE",
+    "days": 5,
+}
+
+
+def test_an_address_in_capitals_names_the_same_server_and_a_command_finds_it() -> None:
+    """Commands name servers in small letters: a name with capitals could not be paused or excepted."""
+    for address in ("2001:DB8::1", "2001:db8::1"):
+        assert detect([], "", address).server == "ip:2001:db8::1"
+
+
+def nested(depth: int) -> bytes:
+    """A list in a list, and so on."""
+    return b"[" * depth + b"]" * depth
+
+
+@pytest.mark.parametrize("value", [[], {}, ["ON_PREMISES"], 1, True])
+@pytest.mark.parametrize("name", ["connector_type", "outcome"])
+def test_a_connection_with_a_list_for_a_name_is_malformed(name: str, value: object) -> None:
+    with pytest.raises(MalformedError, match=f"{name}: .*: must be one of"):
+        connection_record(orjson.dumps(CONNECTION | {name: value}))
+
+
+@pytest.mark.parametrize(
+    ("read", "row"), [(connection_record, CONNECTION), (command_record, COMMAND)], ids=["connection", "command"]
+)
+def test_a_value_nested_as_deep_as_json_may_be_is_malformed(
+    read: Callable[[bytes], dict[str, Any]], row: dict[str, Any]
+) -> None:
+    for name in ("received", "tenant_id", "observed_at", "issued_at", "recipients", "connector_type"):
+        line = orjson.dumps(row | {name: "?"}).replace(b'"?"', nested(1000))
+        if name in row:
+            with pytest.raises(MalformedError, match=name):
+                read(line)
+
+
+@pytest.mark.parametrize("name", ["role", "kind", "days", "server", "expires_at", "x"])
+def test_a_command_with_a_deep_value_is_refused_by_that_fields_name(name: str) -> None:
+    for value in (b"{}", b"[]", nested(1000)):
+        record = command_record(orjson.dumps(COMMAND | {name: "?"}).replace(b'"?"', value))
+        assert str(record["malformed"]).startswith(f"{name}: ")
+
+
+def test_what_is_wrong_with_a_command_is_told_shortly_however_much_is_wrong() -> None:
+    record = command_record(orjson.dumps(COMMAND | {f"{n}{'x' * 1000}": n for n in range(1000)}))
+    assert len(record["malformed"]) <= 1000
+    assert AvroCodec("admin_command", LocalRegistry()).encode(record)
+
+
+@pytest.mark.parametrize("expires_at", [-(2**63), -(10**15), 2**63 - 1, 10**15])
+def test_a_command_that_expires_beyond_the_calendar_is_refused_with_an_audit_record(expires_at: int) -> None:
+    found = run(connection(DETECTED))
+    server = next(iter(found.results.servers))[1]
+    given = {"kind": "EXCEPTION_GRANT", "server": server, "owner": "o", "reason": "r"}
+    found.command(command_of(command_record(orjson.dumps(COMMAND | given)) | {"expires_at": expires_at}))
+    (audit,) = found.results.audit
+    assert audit.outcome is CommandOutcome.REFUSED
+    assert audit.reason == f"expires_at: {expires_at}: must be a moment from 2000 to 2099, in milliseconds"
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "fields"),
+    [
+        ("PAUSE_CREATE", "PAUSE_CANCEL", {"days": 1}),
+        ("PAUSE_SERVER", "PAUSE_CANCEL", {"days": 1}),
+        ("EXCEPTION_GRANT", "EXCEPTION_REVOKE", {"owner": "o", "reason": "r", "expires_at": "2025-01-01T00:00:00Z"}),
+    ],
+)
+def test_what_begins_and_ends_in_one_moment_does_not_make_a_tenants_state_grow(
+    begin: str, end: str, fields: dict[str, Any]
+) -> None:
+    """It cost no quota, so a tenant could make each of its commands slower than the one before."""
+    found = run(connection(DETECTED))
+    (tenant_id, server), *_ = found.results.servers
+    server_or_none = None if begin == "PAUSE_CREATE" else server
+    for number in range(20):
+        for kind in (begin, end):
+            given = fields | {"command_id": f"{kind}{number}", "kind": kind, "server": server_or_none}
+            found.command(command_of(command_record(orjson.dumps(COMMAND | given))))
+    assert [audit.outcome for audit in found.results.audit] == [CommandOutcome.ACCEPTED] * 40
+    tenant = found.tenants[tenant_id]
+    assert (tenant.pauses, *tenant.server_pauses.values(), *tenant.exceptions.values()) in (((),), ((), ()))
+
+
+def row(**fields: Any) -> dict[str, Any]:
+    """A row of the report as JSON has it, with other values."""
+    (report,) = run(connection(DETECTED)).results.servers.values()
+    return {**orjson.loads(to_json_line(to_record(report))), **fields}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"last_seen_at": 2**62},
+        {"last_seen_at": 5},
+        {"support_ends_on": 2**31},
+        {"support_ends_on": "tomorrow"},
+        {"stage": []},
+        {"stage": "1"},
+        {"evidence": {}},
+        {"finding": "FINE"},
+        {"connections": True},
+    ],
+)
+def test_a_row_with_a_value_that_the_service_does_not_write_is_malformed(fields: dict[str, Any]) -> None:
+    assert list(rows_of_file([orjson.dumps(row())]))
+    with pytest.raises(MalformedError, match="line 1: "):
+        list(rows_of_file([orjson.dumps(row(**fields))]))
+
+
+def test_a_row_that_lacks_fields_or_is_nested_without_end_is_malformed() -> None:
+    deep = orjson.dumps(row(schedule="?")).replace(b'"?"', nested(1000))
+    for line in (b'{"tenant_id": "contoso", "server": "mx"}', deep):
+        with pytest.raises(MalformedError, match="line 1: "):
+            list(rows_of_file([line]))
+
+
+def test_a_row_whose_support_ends_beyond_the_calendar_is_malformed() -> None:
+    (record,) = rows_of_file([orjson.dumps(row())])
+    with pytest.raises(MalformedError, match="OverflowError"):
+        report_of_record(record | {"support_ends_on": 2**31 - 1})
