@@ -1,0 +1,225 @@
+"""Writes the seeds of the corpus: real shapes of each input, and the edges of each format.
+
+`python -m tests.fuzz.seeds` writes them again; what the fuzzer found beside them stays.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from streams.adapters.policy_files import shipped_policies
+from streams.adapters.records import to_json_line, to_record
+from streams.adapters.state_codec import encode_state, encode_tenant
+from streams.simulation import Simulation
+from tests.fuzz.targets.avro import SCHEMAS, sample
+from tests.fuzz.targets.headers import SEPARATOR
+from tests.fuzz.targets.service import LINE, SERVER, START, TENANT, codec, connection, pause, rulebook
+
+CORPUS_DIR = Path(__file__).parent / "corpus"
+DATA_DIR = Path(__file__).parents[1] / "data"
+_COMMAND = {
+    "command_id": "c1",
+    "tenant_id": TENANT,
+    "issued_at": "2027-01-16T00:00:00.000Z",
+    "issued_by": "admin",
+    "role": "OPERATOR",
+    "kind": "PAUSE_CREATE",
+}
+_POLICY = """\
+policy_id: p
+version: 1
+effective_at: 2026-09-01
+products:
+  Exchange Server 2016: {accept: floor, floors: ["15.1.2507.61"]}
+"""
+
+
+def _lines() -> list[str]:
+    """One real line of each shape."""
+    shapes: dict[str, str] = {}
+    for name, column in (("received_samples.csv", "form"), ("received_shapes.csv", "shape")):
+        with (DATA_DIR / name).open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                shapes.setdefault(row[column], row["received"])
+    return list(shapes.values())
+
+
+def _headers() -> Iterator[bytes]:
+    lines = _lines()
+    for index in range(0, len(lines), 4):
+        yield SEPARATOR.join(["mx.example.com", "192.0.2.1", *lines[index : index + 4]]).encode()
+    edges = ["", " by ", "((((", "))))", "by [IPv6:2001:db8::1] with mapi id 15.1", f"{LINE}\0", LINE.upper(), "by İ.Σ"]
+    for line in [*edges, LINE.replace(" ", "\r\n\t"), LINE.replace("15.1.2507.39", "999999999.1.1.1."), LINE * 9]:
+        yield SEPARATOR.join(["", "", line]).encode()
+    yield b"\xff\xfe\x1e\x80"
+    open_comment = f"from a; {LINE.partition(';')[0]} ("
+    yield SEPARATOR.join(["", "", open_comment, f"{open_comment}; Mon, 1 Dec 2025 10:00:00 +0000"]).encode()
+
+
+def _received_text() -> Iterator[bytes]:
+    for index, line in enumerate(_lines()):
+        value = f"Received: {line}"
+        yield (f"From x\n{value}\n{value}\nSubject: a\n\nbody\nReceived: no" if index % 2 else line).encode()
+    yield f"  Received: {LINE}\r\n\r\n  Received: {LINE}\r\n".encode()
+    yield f"Received: {LINE}".encode("utf-16")
+    yield b"\xef\xbb\xbfRECEIVED\t:\rby a;:"
+    yield b"\n".join(LINE.encode().split(b" "))
+
+
+def _policies() -> Iterator[bytes]:
+    for name in shipped_policies():
+        yield (files("streams.data") / "policies" / f"{name}.yaml").read_bytes()
+    for more in (
+        "scope: {rollout: {Exchange Server 2016: 0001-01-01}, connector_types: [NONE, NONE], cohort_percent: 0}",
+        "critical_patches: {grace_days: 0, known_exploited_only: false}",
+        "ladder: [{from_day: 0, throttle_minutes_per_hour: 60, block_minutes_per_hour: 0}]",
+        "notify_before_days: []",
+        "mode: report",
+        "version: 2",
+        "<<: {a: 1}",
+        "description: &a [*a]",
+        "? [a]\n: b",
+        "stale_after_days: 0x" + "f" * 70,
+        "cohort: 1:2:3.4",
+    ):
+        yield f"{_POLICY}{more}\n".encode()
+    for moment in ("9999-12-31T23:59:59-14:00", "0001-01-01", "2026-09-01T00:00:00.0009Z", "'2026-09-01T10'", "1"):
+        yield _POLICY.replace("2026-09-01", moment).encode()
+    yield b"[" * 400
+    yield "\n".join(["a0: &a0 x", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 30))]).encode()
+    yield b"!!bool x"
+    yield b"---\n---\n"
+
+
+def _command_lines() -> Iterator[bytes]:
+    def line(**fields: Any) -> bytes:
+        return json.dumps(_COMMAND | fields).encode()
+
+    until = {"expires_at": "2027-06-01T00:00:00Z", "reason": "r"}
+    yield line(days=5) + b"\n" + line(command_id="c2", kind="PAUSE_CANCEL") + b"\n" + line(days=5)
+    yield line(kind="PAUSE_SERVER", server=SERVER.upper(), days=90) + b"\n" + line(command_id="c2", days=30)
+    yield (
+        line(kind="EXCEPTION_GRANT", server=SERVER, owner="o", **until)
+        + b"\n"
+        + line(command_id="c2", kind="EXCEPTION_REVOKE", server=SERVER, issued_at="2027-02-01T00:00:00Z")
+    )
+    yield line(kind="OVERRIDE_BUILD", server=SERVER, build="15.1.2507.61", **until)
+    for fields in (
+        {"role": "TENANT_ADMIN", "kind": "OVERRIDE_BUILD"},
+        {"kind": []},
+        {"role": {}},
+        {"tenant_id": ""},
+        {"days": 1e300},
+        {"issued_at": "9999-12-31T23:59:59-14:00"},
+        {"expires_at": "0001-01-01T00:00:00+14:00", "kind": "EXCEPTION_GRANT", "server": SERVER, "owner": "o"},
+        {"issued_at": "2099-12-31T23:59:59.999Z", "days": 90},
+        {"nested": [[[[[]]]]]},
+        {"x" * 500: 1},
+    ):
+        yield line(**fields)
+    yield b"{}\n[]\n\xff\nnull\n" + b"[" * 2000
+
+
+def _connection_lines() -> Iterator[bytes]:
+    row = json.loads(to_json_line(to_record(connection())))
+
+    def line(**fields: Any) -> bytes:
+        return json.dumps(row | fields).encode()
+
+    fixed = LINE.replace("2507.39", "2507.66")
+    yield b"\n".join([line(), line(event_id="e1", received=[fixed], outcome="ACCEPTED"), line()])
+    for received in (["x"], [""], [], _lines()[:6], [LINE, fixed, LINE]):
+        yield line(received=received, helo="", source_ip="")
+    for fields in (
+        {"connector_type": []},
+        {"outcome": {}},
+        {"received": [[[[]]]]},
+        {"received": None},
+        {"recipients": 2**63},
+        {"observed_at": "2099-12-31T23:59:59.999999999Z"},
+        {"observed_at": "1999-12-31T23:59:59Z"},
+        {"event_id": "e" * 256},
+        {"helo": "\0\n/\u0130\u03a3"},
+        {"connector_type": "PARTNER", "tenant_id": "a.B-_9"},
+    ):
+        yield line(**fields)
+
+
+def _avro() -> Iterator[bytes]:
+    for index, schema in enumerate(SCHEMAS):
+        value = codec(schema).encode(sample(schema))
+        yield bytes((index,)) + value[5:]
+        yield bytes((index + 129,)) + value
+        yield bytes((index,)) + value[5 : len(value) // 2]
+        yield bytes((index,)) + value[5:] + b"\0"
+    later = sample("inbound_connection") | {"observed_at": START + 60_000, "event_id": "e1"}
+    yield b"\0" + codec("inbound_connection").encode(later)[5:]
+    for value in (b"", b"\0", b"\0\0\0\xff\xff\0", b"\0\0\0\0\1" + b"\xff" * 12, b"{}"):
+        yield b"\x81" + value
+    policy = sample("policy")
+    for field in ("effective_at", "published_at"):
+        yield b"\2" + codec("policy").encode(policy | {field: 2**62})[5:]
+    yield b"\1" + codec("admin_command").encode(sample("admin_command") | {"expires_at": -(2**63)})[5:]
+
+
+def _rows() -> Iterator[bytes]:
+    simulation = Simulation(rulebook())
+    simulation.feed(connection())
+    simulation.command(pause())
+    (report,) = simulation.results.servers.values()
+    line = to_json_line(to_record(report))
+    row = json.loads(line)
+    yield line
+    yield line + line
+    for fields in (
+        {"support_ends_on": "0001-01-01"},
+        {"support_ends_on": 2**31},
+        {"last_seen_at": 2**62},
+        {"evidence": {}},
+        {"schedule": [[[[[[[[[[[[]]]]]]]]]]]]},
+        {"remedy": "x"},
+        {"build": "15"},
+        {"stage": []},
+    ):
+        yield json.dumps(row | fields).encode()
+    yield json.dumps({name: row[name] for name in ("tenant_id", "server")}).encode()
+
+
+def _states() -> Iterator[bytes]:
+    simulation = Simulation(rulebook())
+    simulation.feed(connection())
+    simulation.command(pause())
+    yield encode_state(simulation.states[TENANT, SERVER], 5)
+    yield encode_tenant(simulation.tenants[TENANT], None)
+    yield b"\0"
+    yield b"\xff{}"
+
+
+SEEDS = {
+    "avro": _avro,
+    "commands": _command_lines,
+    "connections": _connection_lines,
+    "headers": _headers,
+    "policies": _policies,
+    "received_text": _received_text,
+    "rows": _rows,
+    "states": _states,
+}
+
+
+def main() -> None:
+    """Write every seed into the corpus."""
+    for target, seeds in SEEDS.items():
+        folder = CORPUS_DIR / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(seeds()):
+            (folder / f"seed-{number:02}").write_bytes(seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The policy loader over any text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.policy_files import MAX_ERRORS, PolicyError, parse_policy
+from streams.adapters.policy_records import policy_of, policy_record, policy_yaml
+from streams.domain.build import parse_build
+from streams.domain.policy import ConnectorType, Policy
+from streams.domain.rules import Rulebook, in_force
+from tests.fuzz.targets.service import START, codec, rulebook
+
+BUILDS = [parse_build(text) for text in ("8.3.517.0", "14.3.123.4", "15.0.1497.48", "15.1.2507.39", "15.2.2562.17")]
+
+
+def check(data: bytes) -> None:
+    """A text is refused with bounded reasons, or gives a policy that can be published and judges."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return
+    try:
+        policy = parse_policy(text, "policy.yaml", shipped_catalogue())
+    except PolicyError as error:
+        check_errors(error)
+    else:
+        check_policy(policy)
+
+
+def check_errors(error: PolicyError) -> None:
+    """The reasons are there, are few, and none is long."""
+    assert 1 <= len(error.errors) <= MAX_ERRORS
+    assert all(len(reason) < 1500 for reason in error.errors)
+
+
+def check_policy(policy: Policy) -> None:
+    """A policy survives record, wire and YAML, and can be put into force."""
+    catalogue = shipped_catalogue()
+    record = codec("policy").decode(codec("policy").encode(policy_record(policy, "operator", "source")))
+    assert policy_of(record, catalogue) == policy
+    unpublished = replace(policy, published_at=None)
+    assert parse_policy(policy_yaml(policy), "again", catalogue) == unpublished
+    Rulebook(in_force([policy], [replace(policy, effective_at=policy.effective_at + timedelta(days=1))]), catalogue)
+    alone = Rulebook((policy,), rulebook().catalogue)
+    for build in BUILDS:
+        assert alone.judge(build, START, ConnectorType.ON_PREMISES, "contoso").reason

@@ -1,0 +1,18 @@
+"""State rows: they are the service's own, so all that is asked is that another format stops the worker by name."""
+
+from __future__ import annotations
+
+from streams.adapters.state_codec import FORMAT, decode_state, decode_tenant
+from streams.engine.ports import StoreError
+
+
+def check(data: bytes) -> None:
+    """Every unknown format byte is refused as such."""
+    if not data or data[0] == FORMAT:
+        return
+    for decode in (decode_state, decode_tenant):
+        try:
+            decode(data)
+        except StoreError:
+            continue
+        raise AssertionError(f"format {data[0]} was read")
