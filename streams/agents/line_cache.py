@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from streams.domain.build import Build
-from streams.domain.headers import MAX_LINE_CHARS, MAX_LINES, Origin, ReceivedLine, is_higher, origin_of, parse_received
+from streams.domain.headers import MAX_LINES, Origin, ReceivedLine, is_higher, origin_of, parse_received
 
 MAX_CACHED_LINES: Final = 50_000
+MAX_CACHED_CHARS: Final = 1024
+"""Of a line; real ones have a few hundred, and others must not fill the memory."""
 
 
 class LineCache:
@@ -19,10 +21,11 @@ class LineCache:
     def parse(self, line: str) -> ReceivedLine:
         """What `parse_received` gives."""
         at = line.rfind(";")
-        date = line[at:] if at >= 0 else ""
-        # A comment behind the last semicolon may reach back in front of it, and a long line is cut: then all counts.
-        is_whole = at < 0 or "(" in date or ")" in date or len(line) > MAX_LINE_CHARS
-        key = line if is_whole else line[:at]
+        # A comment behind the last semicolon may reach back in front of it, so all of the line counts. Such a line, or
+        # one without a date, is not cached: its text can stand in front of another line's date, and read otherwise.
+        if at < 0 or len(line) > MAX_CACHED_CHARS or "(" in line[at:] or ")" in line[at:]:
+            return parse_received(line)
+        key = line[:at]
         found = self._lines.get(key)
         if found is None:
             if len(self._lines) >= MAX_CACHED_LINES:

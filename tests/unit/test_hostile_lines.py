@@ -12,9 +12,10 @@ from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.records import command_of, command_record, connection_record, to_json_line, to_record
 from streams.adapters.report_rows import report_of_record, rows_of_file
 from streams.adapters.schemas import LocalRegistry
+from streams.agents.line_cache import MAX_CACHED_CHARS, LineCache
 from streams.domain.commands import CommandOutcome
 from streams.domain.connection import MalformedError
-from streams.domain.headers import detect
+from streams.domain.headers import detect, parse_received
 from tests.unit.test_enforcement import DETECTED, connection, run
 
 CONNECTION: dict[str, Any] = {
@@ -152,3 +153,24 @@ def test_a_row_whose_support_ends_beyond_the_calendar_is_malformed() -> None:
     (record,) = rows_of_file([orjson.dumps(row())])
     with pytest.raises(MalformedError, match="OverflowError"):
         report_of_record(record | {"support_ends_on": 2**31 - 1})
+
+
+def test_a_line_does_not_pass_for_the_beginning_of_another_that_reads_otherwise() -> None:
+    """The text in front of one line's date can be the whole of another line, which reads otherwise."""
+    for whole in (
+        "from a; from b by ex01.example.com with mapi id 15.1.2507.39 (",
+        "from a by ex01.example.com with mapi by ex02.example.com with ",
+    ):
+        dated = f"{whole}; Mon, 1 Dec 2025 10:00:00 +0000"
+        for lines in ([whole, dated], [dated, whole]):
+            cache = LineCache()
+            assert parse_received(whole) != parse_received(dated)
+            assert [cache.parse(line) for line in lines] == [parse_received(line) for line in lines]
+
+
+def test_long_lines_do_not_fill_the_cache_of_lines() -> None:
+    cache = LineCache()
+    for number in range(10):
+        cache.parse(f"from a by {number}.example.com {'x' * MAX_CACHED_CHARS}; date")
+        cache.parse(f"from a by {number}.example.com with mapi id 15.1.2507.39; date (UTC)")
+    assert not cache._lines
