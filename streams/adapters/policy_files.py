@@ -32,12 +32,6 @@ MAX_ERRORS = 100
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _SHORT_NAMES = {product.value.removeprefix("Exchange Server ").removesuffix(" Server"): product for product in Product}
 _ABSENT = object()
-_LADDER_RANGES = {
-    "from_day": (0, 3650),
-    # Which minutes are allowed is a rule of the ladder, told together with its other rules.
-    "throttle_minutes_per_hour": (-1_000_000, 1_000_000),
-    "block_minutes_per_hour": (-1_000_000, 1_000_000),
-}
 _POLICY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -294,18 +288,21 @@ class _Reader:
     def ladder(self, value: Any) -> tuple[Stage, ...]:
         if value is _ABSENT:
             return DEFAULT_LADDER
-        stages = []
-        before = len(self.errors)
+        stages: list[Stage | None] = []
         names = ("from_day", "throttle_minutes_per_hour", "block_minutes_per_hour")
         for index, row in enumerate(self.sequence("ladder", value)):
-            path = f"ladder[{index}]"
+            path, before = f"ladder[{index}]", len(self.errors)
             fields = self.mapping(path, row, set(names))
-            day, throttle, block = (
-                self.integer(f"{path}.{name}", fields.get(name, ""), *_LADDER_RANGES[name], 0) for name in names
-            )
-            stages.append(Stage(day, throttle, block))
-        if len(self.errors) == before:
-            for error in ladder_errors(tuple(stages)):
-                path, value, rule = error.split(": ", 2)
-                self.error(path, value, rule)
-        return tuple(stages)
+            numbers = [self.whole_number(f"{path}.{name}", fields.get(name)) for name in names]
+            stages.append(Stage(*numbers) if len(self.errors) == before else None)
+        for error in ladder_errors(stages):
+            path, shown, rule = error.split(": ", 2)
+            self.error(path, shown, rule)
+        return tuple(stage for stage in stages if stage is not None)
+
+    def whole_number(self, path: str, value: Any) -> int:
+        """A number whose range is a rule that is told elsewhere."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        self.error(path, value, "must be a whole number")
+        return 0

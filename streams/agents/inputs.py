@@ -24,6 +24,7 @@ from streams.domain.connection import (
     LATEST_MS,
     MAX_AHEAD_MS,
     MAX_EVENT_ID_CHARS,
+    MAX_SOURCE_IP_CHARS,
     MINUTE_MS,
     InboundConnection,
     check_connection,
@@ -155,6 +156,7 @@ class InputProcessor:
             or found.connector != row.judged_over
             or seen[1] != row.build
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
+            or not 1 <= len(found.source_ip) <= MAX_SOURCE_IP_CHARS
         ):
             return None
         if before is None or found.observed_at < before:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from streams.cli import commands as admin_commands
@@ -23,6 +24,10 @@ exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 3 a command ref
 70 a worker that had to stop, 130 Ctrl-C"""
 
 
+EXIT_PIPE = 141
+"""Exit code when the output's reader went away, as a shell gives it for SIGPIPE."""
+
+
 def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     """The parser, and the names of all commands."""
     parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,8 +42,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser()[0].parse_args(argv)
     try:
         exit_code: int = arguments.run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing may be written to it any more, not even at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
     return exit_code
 
 

@@ -20,11 +20,12 @@ from streams.adapters.topic_reader import read_all
 from streams.adapters.topics import TopicError
 from streams.app import registry_of
 from streams.cli.columns import print_columns
+from streams.domain.headers import unfold
 from streams.domain.report import ServerStatus
 from streams.settings import Settings, read_settings
 
 _SHORT = (
-    *("Tenant", "ServerFQDN", "Build", "Status", "Stage", "FirstDetectedDate"),
+    *("Tenant", "Server", "Identity", "Build", "Status", "Stage", "FirstDetectedDate"),
     *("ThrottleEnabledDate", "BlockingEnabledDate", "NextStageStartDate", "LastSeen"),
 )
 
@@ -109,7 +110,8 @@ def _cell(value: Any) -> str:
         return " ".join(map(str, value))
     if isinstance(value, dict):
         return "; ".join(f"{name}={item}" for name, item in value.items() if item is not None)
-    return str(value)
+    # Names and lines are claims of the sender: nothing in them may reach the terminal as a control character.
+    return unfold(str(value))
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -132,7 +134,7 @@ def _show(arguments: argparse.Namespace) -> int:
         for place, cell in enumerate(cells):
             if isinstance(cell, dict):
                 for number, (key, item) in enumerate(cell.items()):
-                    print(f"{name if not number else '':26} {key}: {item if item is not None else '-'}")
+                    print(f"{name if not number else '':26} {key}: {'-' if item is None else unfold(str(item))}")
             else:
                 print(f"{name if not place else '':26} {cell or '-'}")
     return 0

@@ -20,6 +20,7 @@ LATEST_MS = 4_102_444_800_000
 MAX_AHEAD_MS = 5 * MINUTE_MS
 """How far ahead of the wall clock a live event may be."""
 MAX_EVENT_ID_CHARS = 255
+MAX_SOURCE_IP_CHARS = 255
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -88,5 +89,8 @@ def check_connection(connection: InboundConnection, key: bytes | None = None, no
     check_moment("observed_at", connection.observed_at, now_ms)
     if not 1 <= len(connection.event_id) <= MAX_EVENT_ID_CHARS:
         raise MalformedError(f"event_id: {connection.event_id[:80]!r}: must be 1 to {MAX_EVENT_ID_CHARS} characters")
+    if not 1 <= len(connection.source_ip) <= MAX_SOURCE_IP_CHARS:
+        shown = connection.source_ip[:80]
+        raise MalformedError(f"source_ip: {shown!r}: must be 1 to {MAX_SOURCE_IP_CHARS} characters")
     if connection.recipients < 0:
         raise MalformedError(f"recipients: {connection.recipients}: must not be negative")

@@ -185,7 +185,7 @@ class _Step:
         judged = self.rulebook.judge(build, due, state.judged_over, state.tenant_id)
         before, has_changed = self.standing(state, due - 1), judged != state.judgement
         state.judgement = judged
-        if not self._is_enforced(judged, due):
+        if not judged.finding.is_enforced:
             self._resolve(state, due)
             return
         # Another ladder may bring later dates: its rates apply when its dates say so, not before.
@@ -199,7 +199,7 @@ class _Step:
         falls = False
         if build is not None and not state.is_in_episode:
             judged = self.rulebook.judge(build, switch_at, state.judged_over, state.tenant_id)
-            falls = self._is_enforced(judged, switch_at)
+            falls = judged.finding.is_enforced and self._can_begin(switch_at)
             if falls:
                 policy = self.rulebook.policy_at(switch_at)
                 told = announcement_of(state, judged, policy, switch_at, self.rulebook.service, due)
@@ -244,11 +244,12 @@ class _Step:
         has_changed = judged != state.judgement
         state.judgement = judged
         self._look_ahead_again(state)
-        if not self._is_enforced(judged, at):
+        if not judged.finding.is_enforced:
             if state.is_in_episode:
                 self._resolve(state, at)
         elif not state.is_in_episode:
-            self._begin(state, at, was_accepted=True)
+            if self._can_begin(at):
+                self._begin(state, at, was_accepted=True)
         else:
             self._has_news |= has_changed
 
@@ -342,11 +343,12 @@ class _Step:
         state.build, state.judgement, state.judged_at = build, judged, at
         state.judged_over = event.connector_type
         state.policy_id, state.policy_version = policy.policy_id, policy.version
-        if not self._is_enforced(judged, at):
+        if not judged.finding.is_enforced:
             if state.is_in_episode:
                 self._resolve(state, at)
         elif not state.is_in_episode:
-            self._begin(state, at, was_accepted)
+            if self._can_begin(at):
+                self._begin(state, at, was_accepted)
         else:
             # Several machines may answer to one name with builds of their own: no verdict for every turn they take.
             state.is_verdict_due |= has_changed
@@ -362,8 +364,9 @@ class _Step:
     def _would_enforce(self, state: ServerEnforcement, build: Build, at: int) -> bool:
         return self.rulebook.judge(build, at, state.judged_over, state.tenant_id).finding.is_enforced
 
-    def _is_enforced(self, judged: Judgement, at: int) -> bool:
-        return judged.finding.is_enforced and self.rulebook.policy_at(at).mode is not Mode.OBSERVE
+    def _can_begin(self, at: int) -> bool:
+        """Whether an episode can begin: a policy that only observes begins none."""
+        return self.rulebook.policy_at(at).mode is not Mode.OBSERVE
 
     # --- episodes ---
 

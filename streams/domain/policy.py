@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -62,6 +63,10 @@ class CriticalPatches:
     known_exploited_only: bool = True
 
 
+MAX_LADDER_DAYS = 3650
+"""No stage begins later: ten years."""
+
+
 class Stage(NamedTuple):
     """One step of the ladder; rates are minutes of each hour, `from_day` is enforcement time in days."""
 
@@ -115,28 +120,39 @@ class Policy:
         return place < self.cohort_percent * 100
 
 
-def ladder_errors(ladder: tuple[Stage, ...]) -> list[str]:
+def ladder_errors(ladder: Sequence[Stage | None]) -> list[str]:
     """What is wrong with a ladder, as `ladder[i].field: value: rule`; empty for a good one.
 
-    Stages begin at day 0, days grow, and neither the blocked minutes nor the affected minutes ever shrink.
+    Stages begin at day 0, days grow, and neither the blocked minutes nor the affected minutes ever shrink. None stands
+    for a stage that is no such thing; the others are checked all the same.
     """
     if not ladder:
         return ["ladder: empty: at least one stage is needed"]
-    errors = []
-    if ladder[0].from_day != 0:
-        errors.append(f"ladder[0].from_day: {ladder[0].from_day}: the first stage begins at day 0")
+    errors: list[str] = []
+    before: Stage | None = None
     for index, stage in enumerate(ladder):
-        rates = (stage.throttle_minutes_per_hour, stage.block_minutes_per_hour)
-        for name, value in zip(("throttle_minutes_per_hour", "block_minutes_per_hour"), rates, strict=True):
-            if not 0 <= value <= 60:
-                errors.append(f"ladder[{index}].{name}: {value}: must be 0 to 60")
-        if sum(rates) > 60:
-            errors.append(f"ladder[{index}]: {sum(rates)}: throttle and block together exceed 60 minutes an hour")
-        if index:
-            before = ladder[index - 1]
-            if stage.from_day <= before.from_day:
-                errors.append(f"ladder[{index}].from_day: {stage.from_day}: must be above {before.from_day}")
-            affected = before.throttle_minutes_per_hour + before.block_minutes_per_hour
-            if stage.block_minutes_per_hour < before.block_minutes_per_hour or sum(rates) < affected:
-                errors.append(f"ladder[{index}]: {rates[0]}+{rates[1]}: milder than the stage before")
+        if stage is not None:
+            errors += _stage_errors(index, stage, before)
+            before = stage
     return errors
+
+
+def _stage_errors(index: int, stage: Stage, before: Stage | None) -> Iterator[str]:
+    name, affected = f"ladder[{index}]", stage.throttle_minutes_per_hour + stage.block_minutes_per_hour
+    if index == 0 and stage.from_day != 0:
+        yield f"{name}.from_day: {stage.from_day}: the first stage begins at day 0"
+    if not 0 <= stage.from_day <= MAX_LADDER_DAYS:
+        yield f"{name}.from_day: {stage.from_day}: must be 0 to {MAX_LADDER_DAYS}"
+    for field_name in ("throttle_minutes_per_hour", "block_minutes_per_hour"):
+        if not 0 <= getattr(stage, field_name) <= 60:
+            yield f"{name}.{field_name}: {getattr(stage, field_name)}: must be 0 to 60"
+    if affected > 60:
+        yield f"{name}: {affected}: throttle and block together exceed 60 minutes an hour"
+    if before is None:
+        return
+    if stage.from_day <= before.from_day:
+        yield f"{name}.from_day: {stage.from_day}: must be above {before.from_day}"
+    less = affected < before.throttle_minutes_per_hour + before.block_minutes_per_hour
+    if less or stage.block_minutes_per_hour < before.block_minutes_per_hour:
+        rates = f"{stage.throttle_minutes_per_hour}+{stage.block_minutes_per_hour}"
+        yield f"{name}: {rates}: milder than the stage before"

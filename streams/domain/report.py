@@ -85,3 +85,4 @@ class ServerReport:
     reached_stage: int
     rated_stage: int
     standstills: tuple[Standstill, ...]
+    finding_without_override: Finding | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 
 from streams.domain.build import Build
 from streams.domain.catalogue import Catalogue
@@ -66,10 +67,13 @@ class Rulebook:
             f"{policy.policy_id}/{policy.version}@{start}"
             for policy, start in zip(self.policies, self._starts, strict=True)
         )
-        for index in range(1, len(self._starts)):
-            if self._starts[index] == self._starts[index - 1]:
-                at = self.policies[index].effective_at.isoformat()
-                raise ValueError(f"effective_at: {at}: two policies begin at this moment")
+        for one, other in combinations(self.policies, 2):
+            names = [f"{policy.policy_id} version {policy.version}" for policy in (one, other)]
+            if one.effective_at == other.effective_at:
+                at = one.effective_at.isoformat()
+                raise ValueError(f"effective_at: {at}: {names[0]} and {names[1]} both begin at this moment")
+            if names[0] == names[1]:
+                raise ValueError(f"version: {one.version}: two policies are {names[0]}: give one another version")
 
     def _index_at(self, moment: int) -> int:
         index = len(self._starts) - 1

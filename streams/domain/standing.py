@@ -59,7 +59,9 @@ def standing_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: 
     rates = ladder[min(state.stage, len(ladder)) - 1]
     now = ScheduledStage(state.stage, at, rates.throttle_minutes_per_hour, rates.block_minutes_per_hour)
     standstills = standstills_of(rulebook, cover)
-    upcoming = tuple(_changes(now, stages, standstills, at))
+    # The number never goes back: where another ladder is behind, its stages are shown as the one that was reached.
+    changes = _changes(now, stages, standstills, at)
+    upcoming = tuple(change._replace(stage=max(change.stage, state.reached_stage)) for change in changes)
     if covered_until(standstills, at) is not None:
         return Standing(Action.ACCEPT, 0, 0, stages, upcoming, *covers)
     throttle, block = now.throttle_minutes_per_hour, now.block_minutes_per_hour

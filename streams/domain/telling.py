@@ -130,7 +130,7 @@ def notification_of(
             text += f" From {iso(following.starts_at)} on {effect}."
     else:
         throttle, block = stage.throttle_minutes_per_hour, stage.block_minutes_per_hour
-        number, begins = stage.stage, stage.starts_at
+        number, begins = max(stage.stage, state.reached_stage), stage.starts_at
         action = Action.BLOCK if block else Action.THROTTLE if throttle else Action.ACCEPT
         title = f"Exchange server {state.server} enters stage {number} in {days} day{'s' if days != 1 else ''}"
         text = f"{judged.reason} From {iso(begins)} on {_effect(throttle, block)}."
@@ -277,5 +277,6 @@ def report_of(
         clock_started_at=state.clock.as_of or None,
         reached_stage=state.reached_stage,
         rated_stage=state.stage,
+        finding_without_override=state.without_override.finding if state.without_override else None,
         standstills=tuple(span for span in sorted(standstills) if span.ends_at > state.clock.as_of),
     )

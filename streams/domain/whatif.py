@@ -55,6 +55,7 @@ def with_other(policies: Sequence[Policy], other: Policy, at: datetime) -> tuple
 def state_of(report: ServerReport) -> ServerEnforcement:
     """The state that a row was written from, as far as decisions to come depend on it."""
     required = report.recommended_build_versions[0] if report.recommended_build_versions else None
+    shown = report.finding_without_override
     override = report.override_build and Override(report.override_build, report.override_until or 0)
     return ServerEnforcement(
         tenant_id=report.tenant_id,
@@ -87,6 +88,7 @@ def state_of(report: ServerReport) -> ServerEnforcement:
         revision=report.verdict_revision,
         reported_at=report.reported_at,
         override=override or None,
+        without_override=None if shown is None else Judgement(shown, "What the server itself shows."),
     )
 
 
@@ -100,7 +102,11 @@ def foresee(report: ServerReport, current: Rulebook, other: Rulebook, at: int) -
 def _outlook(report: ServerReport, rulebook: Rulebook, at: int) -> tuple[Outlook, str]:
     cover = Cover(report.standstills)
     # A silent server is not forgotten ahead: what matters is where it stands when it comes back.
-    state: ServerEnforcement | None = replace(state_of(report), last_seen_at=max(at, report.last_seen_at))
+    state: ServerEnforcement | None = state_of(report)
+    assert state is not None
+    state.last_seen_at = max(at, report.last_seen_at)
+    # The row may show the very moment at which the other policy begins: that moment is still to come.
+    state.clock_at = min(state.clock_at, at - 1)
     state = decide(state, None, rulebook, at, cover=cover).state
     if state is not None and state.build is not None:
         state = decide(state, _next_connection(report, at), rulebook, at, cover=cover).state

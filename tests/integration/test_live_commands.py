@@ -96,7 +96,7 @@ def given(result: tuple[int, str, str]) -> tuple[int, str, int]:
 def rows(tes: Any, *words: str) -> list[str]:
     code, out, _ = tes("servers", "list", "--json", *words)
     assert code == 0
-    return [row["ServerFQDN"] for row in json.loads(out)]
+    return [row["Server"] for row in json.loads(out)]
 
 
 def test_without_a_worker_a_command_says_that_nobody_answers(settings: Settings, tes: Any) -> None:

@@ -136,6 +136,9 @@ POLICIES = st.sampled_from(
 )
 
 
+OTHERS = st.sampled_from((policy_at(0, 9), policy_at(0, 9, products=LENIENT), policy_at(0, 9, mode=Mode.REPORT)))
+
+
 def run(
     policies: tuple[Policy, ...], steps: list[Step], after: Callable[[Simulation, int], None] | None = None
 ) -> Simulation:
@@ -276,14 +279,12 @@ def test_invariant_8_tenants_never_influence_each_other(policies: tuple[Policy, 
 
 
 @settings(max_examples=160, deadline=None)
-@given(
-    POLICIES,
-    STEPS,
-    st.sampled_from((policy_at(0, 9), policy_at(0, 9, products=LENIENT), policy_at(0, 9, mode=Mode.REPORT))),
-)
-def test_a_what_if_says_what_then_happens(policies: tuple[Policy, ...], steps: list[Step], other: Policy) -> None:
+@given(POLICIES, STEPS, OTHERS, st.sampled_from((0, 1, 10 * DAY_MS + 1)))
+def test_a_what_if_says_what_then_happens(
+    policies: tuple[Policy, ...], steps: list[Step], other: Policy, after: int
+) -> None:
     now = START + sum(round(step.hours * HOUR_MS) for step in steps)
-    at = now + 10 * DAY_MS + 1
+    at = now + 1 + after
     switched = with_other(policies, other, datetime.fromtimestamp(at / 1000, UTC))
     then = run_until(switched, steps, at)
     rulebook, catalogue = Rulebook(policies, shipped_catalogue()), shipped_catalogue()

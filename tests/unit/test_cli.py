@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import pytest
 
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import PolicyError, parse_policy, read_policy, shipped_policies
-from streams.cli.main import main
+from streams.adapters.records import to_json_line, to_record
+from streams.cli.main import EXIT_PIPE, main
 from streams.settings import Settings, SettingsError, read_settings
+from tests.unit.test_enforcement import DETECTED, connection, run
 
 LINE = (
     "Received: from a by EX01.contoso.com (10.0.0.1) with Microsoft SMTP Server (version=TLS1_2)\r\n"
@@ -155,3 +159,27 @@ def test_a_bad_setting_is_refused_by_name(variable: str, value: str) -> None:
 
 def test_secrets_are_not_shown() -> None:
     assert all("redacted" not in str(value) for value in Settings().shown().values())
+
+
+def test_a_reader_that_goes_away_gives_no_traceback() -> None:
+    words = [sys.executable, "-m", "streams.cli.main", "policy", "show", "strict-critical"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (EXIT_PIPE, b"")
+
+
+def test_a_server_is_shown_without_the_control_characters_of_its_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run(connection(DETECTED, host="mx1.example.com\x07"))
+    ((tenant_id, server),) = found.states
+    row = to_record(found.results.servers[tenant_id, server])
+    row["evidence"]["received"] += "\x1b[31m"
+    rows = tmp_path / "servers.jsonl"
+    rows.write_bytes(to_json_line(row))
+    assert main(["servers", "show", server, "--servers", str(rows)]) == 0
+    out = capsys.readouterr().out
+    assert "Identity" in out
+    assert out.replace("\n", "").isprintable()

@@ -17,6 +17,7 @@ from streams.adapters.schemas import LocalRegistry
 from streams.app import rulebook_of
 from streams.cli.main import main
 from streams.domain.policy import Policy
+from streams.domain.rules import Rulebook
 from streams.settings import Settings
 
 BAD = """\
@@ -67,6 +68,25 @@ def test_policy_check_names_every_error_with_its_line(tmp_path: Path, capsys: py
         ["7", " ladder[2].from_day"],
         ["7", " ladder[2]"],
     ]
+
+
+def test_policies_that_cannot_stand_together_are_named() -> None:
+    one, catalogue = read_policy("microsoft-2026-09"), shipped_catalogue()
+    with pytest.raises(ValueError, match="microsoft-2026-09 version 1 and other version 1 both begin"):
+        Rulebook((one, replace(one, policy_id="other")), catalogue)
+    with pytest.raises(ValueError, match="version: 1: two policies are microsoft-2026-09 version 1"):
+        Rulebook((one, later(one, 5, 1)), catalogue)
+
+
+def test_a_stage_that_is_none_hides_no_error_of_the_others() -> None:
+    text = BAD.replace("throttle_minutes_per_hour: 0, block_minutes_per_hour: 0}", "throttle_minutes_per_hour: 1.5}", 1)
+    with pytest.raises(PolicyError) as refused:
+        parse_policy(text, "bad", shipped_catalogue())
+    said = "\n".join(refused.value.errors)
+    assert "ladder[0].throttle_minutes_per_hour: '1.5': must be a whole number" in said
+    assert "ladder[0].block_minutes_per_hour: 'None': must be a whole number" in said
+    assert "ladder[1].throttle_minutes_per_hour: '70': must be 0 to 60" in said
+    assert "ladder[2].from_day: '20': must be above 30" in said
 
 
 def later(policy: Policy, days: int, version: int) -> Policy:

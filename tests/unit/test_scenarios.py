@@ -304,9 +304,19 @@ def test_a_duplicate_counts_once_also_when_many_others_are_between() -> None:
     assert row(found).connections == RECENT_EVENTS
 
 
-@pytest.mark.parametrize("changed", [{"cohort_percent": 0}, {"mode": Mode.OBSERVE}])
-def test_a_server_that_leaves_the_scope_is_not_called_accepted_again(changed: dict[str, Any]) -> None:
-    found = run(connection(DETECTED), day(6), policies=(FIRST, policy(5, **changed)))
+def test_a_policy_that_observes_for_a_while_stops_the_clock_and_ends_no_episode() -> None:
+    observes, enforces = policy(85, mode=Mode.OBSERVE), policy(86)
+    found = run(connection(DETECTED), day(85.5), policies=(FIRST, observes, enforces))
+    assert found.results.verdicts[-1].action is Action.ACCEPT
+    found.feed(connection(day(87)))
+    last = found.results.verdicts[-1]
+    assert (last.stage, last.action, last.detected_at) == (7, Action.BLOCK, DETECTED)
+    assert last.schedule[0].starts_at == day(91)
+    assert "SERVER_RESOLVED" not in kinds(found)
+
+
+def test_a_server_that_leaves_the_scope_is_not_called_accepted_again() -> None:
+    found = run(connection(DETECTED), day(6), policies=(FIRST, policy(5, cohort_percent=0)))
     (resolved,) = told(found, NotificationKind.SERVER_RESOLVED)
     assert "accepted again" not in resolved.title
 
