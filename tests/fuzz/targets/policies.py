@@ -43,7 +43,8 @@ def check_policy(policy: Policy) -> None:
     assert policy_of(record, catalogue) == policy
     unpublished = replace(policy, published_at=None)
     assert parse_policy(policy_yaml(policy), "again", catalogue) == unpublished
-    Rulebook(in_force([policy], [replace(policy, effective_at=policy.effective_at + timedelta(days=1))]), catalogue)
+    later = replace(policy, version=policy.version + 1, effective_at=policy.effective_at + timedelta(days=1))
+    Rulebook(in_force([policy], [later]), catalogue)
     alone = Rulebook((policy,), rulebook().catalogue)
     for build in BUILDS:
         assert alone.judge(build, START, ConnectorType.ON_PREMISES, "contoso").reason
