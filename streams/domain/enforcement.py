@@ -79,6 +79,7 @@ def decide(
     step.advance(now)
     if change is not None and step.state is not None:
         step.change(step.state, change, now)
+        step.advance(now)
     if event is not None:
         ticked_to = max(now, step.state.clock_at) if step.state is not None else now
         step.apply(event.connection, event.found)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.records import to_json_line, to_record
 from streams.cli import simulate as simulate_command
 from streams.domain.build import Product, parse_build
@@ -19,8 +20,10 @@ from streams.domain.connection import DAY_MS
 from streams.domain.ladder import Action
 from streams.domain.notification import AdminNotification, NotificationKind
 from streams.domain.policy import Mode, Policy, Stage
+from streams.domain.rules import Rulebook
 from streams.domain.state import RECENT_EVENTS
 from streams.domain.verdict import Verdict, iso
+from streams.domain.whatif import foresee, with_other
 from streams.simulation import Simulation
 from tests.unit.test_commands import SERVER, audit, command, pause
 from tests.unit.test_enforcement import DETECTED, GOOD, OLD, POLICY, connection, kinds, row, run
@@ -398,3 +401,22 @@ def test_a_stage_that_a_new_ladder_has_behind_it_is_not_announced_any_more() -> 
     found = run(connection(DETECTED), day(101), policies=(policy(-1, ladder=slow), policy(100)))
     assert not told(found, NotificationKind.STAGE_UPCOMING)
     assert [note.occurred_at for note in told(found, NotificationKind.STAGE_ENTERED)] == [day(100)]
+
+
+def test_a_what_if_may_begin_at_the_very_moment_that_a_row_shows() -> None:
+    found = run(connection(DETECTED), connection(day(35)), connection(day(65)), policies=(FIRST,))
+    slow = replace(FIRST, policy_id="slow", ladder=(Stage(0, 0, 0), Stage(60, 60, 0), Stage(120, 0, 60)))
+    at = row(found).reported_at
+    switched = with_other([FIRST], slow, datetime.fromtimestamp(at / 1000, UTC))
+    catalogue = shipped_catalogue()
+    outlook = foresee(row(found), Rulebook((FIRST,), catalogue), Rulebook(switched, catalogue), at)
+    assert (outlook.before.action, outlook.after.action) == (Action.BLOCK, Action.THROTTLE)
+
+
+def test_a_what_if_knows_what_a_server_shows_behind_its_override() -> None:
+    found = run(connection(DETECTED, None), policies=(FIRST,))
+    found.command(override(day(1), OLD, day(20)))
+    found.advance(day(10))
+    rulebook = Rulebook((FIRST,), shipped_catalogue())
+    outlook = foresee(row(found), rulebook, rulebook, day(40))
+    assert (outlook.after.finding, outlook.after.stage) == ("NOT_EXCHANGE", 0)
