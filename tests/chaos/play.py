@@ -1,0 +1,132 @@
+"""Plays scenarios, several at once: most of their time they wait for a session to end or a process to start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.settings import Settings
+from tests.chaos import scenarios
+from tests.chaos.disk import CannotBeDoneError
+from tests.chaos.scenario import SCENARIOS, Scenario
+from tests.chaos.trial import ChaosError, Trial
+
+__all__ = ["JOBS", "Result", "play_all", "scenarios"]
+
+JOBS = 3
+SHORT_SECONDS, LONG_SECONDS = 600.0, 5400.0
+"""A scenario that takes longer hangs."""
+PARTITIONS = 3
+SESSION_SECONDS = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a scenario ended: stood it where both texts are empty, could not be done, or failed."""
+
+    seconds: float
+    error: str = ""
+    not_done: str = ""
+
+
+async def play_all(names: Sequence[str], seed: int, is_short: bool, kills: int, jobs: int = JOBS) -> dict[str, Result]:
+    """Play the scenarios; every one gets its own corner of the cluster, or a broker of its own."""
+    _say("chaos", f"seed {seed}, {len(names)} scenarios, {'short' if is_short else 'long'} form, {kills} random kills")
+    player = asyncio.current_task()
+    assert player is not None
+    for which in (signal.SIGINT, signal.SIGTERM):  # end the workers and brokers that run
+        asyncio.get_running_loop().add_signal_handler(which, player.cancel)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of a broker that is away one knows
+    folder = Path(tempfile.mkdtemp(prefix="tes-chaos-"))
+    shared = EmbeddedKafka(folder / "kafka", jars_dir=await asyncio.to_thread(ensure_jars))
+    room = asyncio.Semaphore(jobs)
+    results: dict[str, Result] = {}
+
+    async def one(name: str) -> None:
+        async with room:
+            results[name] = await _play(SCENARIOS[name], seed, is_short, kills, shared, folder / name)
+
+    try:
+        await asyncio.to_thread(shared.start)
+        async with asyncio.TaskGroup() as group:
+            for name in sorted(names, key=lambda name: not SCENARIOS[name].takes_long):
+                group.create_task(one(name))
+    finally:
+        await asyncio.to_thread(shared.stop)
+        if not (any(result.error for result in results.values()) or os.environ.get("CHAOS_KEEP")):
+            shutil.rmtree(folder, ignore_errors=True)
+    _summary(results, seed, is_short, folder)
+    return results
+
+
+async def _play(
+    scenario: Scenario, seed: int, is_short: bool, kills: int, shared: EmbeddedKafka, folder: Path
+) -> Result:
+    folder.mkdir(parents=True)
+    begun = time.monotonic()
+    kafka = EmbeddedKafka(folder / "kafka", jars_dir=ensure_jars()) if scenario.owns_broker else shared
+    trial: Trial | None = None
+    error = not_done = ""
+    try:
+        async with asyncio.timeout(SHORT_SECONDS if is_short else LONG_SECONDS):
+            if scenario.owns_broker:
+                await asyncio.to_thread(kafka.start)
+            trial = _trial(scenario, seed, is_short, kills, kafka, folder)
+            await scenario.play(trial)
+    except CannotBeDoneError as reason:
+        not_done = str(reason)
+    except ChaosError as found:
+        error = str(found)
+    except TimeoutError:
+        error = f"it hangs: {trial.tail() if trial else 'the broker does not start'}"
+    except Exception as broken:
+        error = f"{type(broken).__name__}: {broken}: {trial.tail() if trial else ''}"
+    finally:
+        if trial is not None:
+            await trial.close()
+        if scenario.owns_broker:
+            await asyncio.to_thread(kafka.stop)
+    result = Result(time.monotonic() - begun, error, not_done)
+    verdict = f"FAILED: {error}" if error else f"NOT DONE: {not_done}" if not_done else "stood it"
+    _say(scenario.name, f"{verdict} ({result.seconds:.0f} s)")
+    return result
+
+
+def _trial(scenario: Scenario, seed: int, is_short: bool, kills: int, kafka: EmbeddedKafka, folder: Path) -> Trial:
+    settings = Settings(
+        bootstrap=kafka.bootstrap,
+        app_id=f"tes-{scenario.name}",
+        topic_prefix=f"{scenario.name}.",
+        partitions=PARTITIONS,
+        state_dir=str(folder / "state"),
+        session_timeout_seconds=SESSION_SECONDS,
+    )
+    return Trial(scenario.name, seed, is_short, kills, kafka, folder, settings, lambda text: _say(scenario.name, text))
+
+
+def _say(name: str, text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {name}: {text}", flush=True)
+
+
+def _summary(results: dict[str, Result], seed: int, is_short: bool, folder: Path) -> None:
+    failed = [name for name, result in results.items() if result.error]
+    not_done = {name: result.not_done for name, result in results.items() if result.not_done}
+    for name, why in not_done.items():
+        _say("chaos", f"NOT DONE: {name}: {why}")
+    for name in failed:
+        short = " --short" if is_short else ""
+        _say(
+            "chaos",
+            f"FAILED: {name}: scripts/chaos{short} --only {name} --seed {seed}; its files are in {folder / name}",
+        )
+    stood = len(results) - len(failed) - len(not_done)
+    _say("chaos", f"seed {seed}: {stood} stood it, {len(failed)} failed, {len(not_done)} could not be done")

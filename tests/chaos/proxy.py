@@ -1,0 +1,115 @@
+"""A TCP proxy before a broker that delays or holds its answers.
+
+It knows the Kafka protocol as far as it must: frames, the kind of a request, and the answers that tell clients where
+the broker is. In these its address is replaced by the proxy's, of the same length, or clients would go past the proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import struct
+from contextlib import suppress
+from typing import Self
+
+BROKER_HOST, PROXY_HOST = b"127.0.0.1", b"127.0.0.2"
+PRODUCE, METADATA, FIND_COORDINATOR = 0, 3, 10
+
+
+class SlowProxy:
+    """Delays every answer by a random time up to `delay_seconds`; requests of the kinds in `held` wait."""
+
+    def __init__(self, bootstrap: str, chance: random.Random, delay_seconds: float = 0.0) -> None:
+        self._host, _, port = bootstrap.partition(":")
+        self._port = int(port)
+        self._chance, self.delay_seconds = chance, delay_seconds
+        self.held: frozenset[int] = frozenset()
+        self.answers = self.held_requests = 0
+        self._released = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def bootstrap(self) -> str:
+        """The address for clients."""
+        return f"{PROXY_HOST.decode()}:{self._port}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, PROXY_HOST.decode(), self._port)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def hold(self, *kinds: int) -> None:
+        """From now on requests of these kinds do not reach the broker."""
+        self._released.clear()
+        self.held = frozenset(kinds)
+
+    def release(self) -> None:
+        """Let everything through again, what was held first."""
+        self.held = frozenset()
+        self._released.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            broker_reader, broker_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            writer.close()
+            return
+        kinds: dict[int, int] = {}
+        ways = [
+            asyncio.create_task(self._requests(reader, broker_writer, kinds)),
+            asyncio.create_task(self._answers(broker_reader, writer, kinds)),
+        ]
+        try:
+            # The end of the proxy cancels this; asyncio would report a cancelled connection as an error.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            for end in (writer, broker_writer):
+                end.close()
+            self._tasks.discard(task)
+
+    async def _requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kinds: dict[int, int]
+    ) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                frame = await _frame(reader)
+                kind, _, correlation = struct.unpack_from(">hhi", frame, 4)
+                kinds[correlation] = kind
+                if kind in self.held:
+                    self.held_requests += 1
+                    await self._released.wait()
+                writer.write(frame)
+                await writer.drain()
+
+    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kinds: dict[int, int]) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                frame = await _frame(reader)
+                (correlation,) = struct.unpack_from(">i", frame, 4)
+                if kinds.pop(correlation, None) in (METADATA, FIND_COORDINATOR):
+                    frame = frame.replace(BROKER_HOST, PROXY_HOST)
+                if self.delay_seconds:
+                    await asyncio.sleep(self._chance.random() * self.delay_seconds)
+                writer.write(frame)
+                self.answers += 1
+                await writer.drain()
+
+
+async def _frame(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readexactly(4)
+    return head + await reader.readexactly(struct.unpack(">i", head)[0])

@@ -1,0 +1,219 @@
+"""One run of a scenario: its corner of a cluster, its workers, its feed, and the verification at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from streams.adapters.embedded_kafka import EmbeddedKafka
+from streams.settings import Settings
+from tests.chaos.feeds import UNTIL, Feed
+from tests.chaos.worker import EXIT_FAILED, KILLED, Worker
+
+POLL_SECONDS = 0.03
+RESTARTS = 20
+"""A supervisor that had to start a worker again more often than this would have called somebody."""
+
+
+class ChaosError(AssertionError):
+    """The service did not do what it promises; the message says what was seen."""
+
+
+def expect(condition: bool, text: str) -> None:
+    """Fail the scenario unless a promise holds."""
+    if not condition:
+        raise ChaosError(text)
+
+
+@dataclass
+class Trial:
+    """Everything a scenario needs; `chance` is its only source of randomness."""
+
+    name: str
+    seed: int
+    is_short: bool
+    kills: int
+    kafka: EmbeddedKafka
+    folder: Path
+    settings: Settings
+    say: Callable[[str], None]
+    chance: random.Random = field(init=False)
+    workers: list[Worker] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    until_ms: int | None = UNTIL
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(f"{self.seed}:{self.name}")
+        self._admin: AIOKafkaAdminClient | None = None
+
+    def size(self, short: int, long: int) -> int:
+        """A number that depends on the form of the run."""
+        return short if self.is_short else long
+
+    @property
+    def log_file(self) -> Path:
+        """Where all workers of the trial log."""
+        return self.folder / "workers.log"
+
+    async def load(
+        self, feed: Feed, commands: Feed | None = None, until_ms: int | None = UNTIL, **expected: Any
+    ) -> int:
+        """Produce connections and commands, and let the verifier expect what they come to; gives how many there are.
+
+        `expected` goes into the verifier's `Step`.
+        """
+        self.until_ms = until_ms
+        step = {"connections": feed.spec(), "commands": commands.spec() if commands else None, "until_ms": until_ms}
+        self.steps.append({**step, **expected})
+        names = ("topic_prefix", "app_id", "partitions")
+        settings = {name: getattr(self.settings, name) for name in names}
+        file = self.folder / "load.json"
+        file.write_text(json.dumps({"bootstrap": self.kafka.bootstrap, "settings": settings, "step": step}))
+        return int(await self._run("tests.chaos.load", file))
+
+    async def load_mixed(self, short: int, long: int) -> int:
+        """Produce the usual feed with its commands; gives how many records there are to read."""
+        feed = Feed("mixed", self.chance.randrange(10**6), self.size(short, long))
+        return await self.load(feed, Feed("commands", feed.seed, 40))
+
+    async def _run(self, program: str, file: Path) -> bytes:
+        """Run one of the chaos programs; gives what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", program, str(file), stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            out, _ = await process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+        if not out:
+            raise ChaosError(f"{program} broke down with exit code {process.returncode}, see above: {file}")
+        return out
+
+    async def worker(
+        self, environment: Mapping[str, str] | None = None, *, lives: bool = False, **changes: Any
+    ) -> Worker:
+        """Start a worker process that replays what is loaded, or lives by the wall clock; `changes` are settings."""
+        settings, until_ms = replace(self.settings, **changes), None if lives else self.until_ms
+        worker = await Worker.start(settings, until_ms, self.log_file, environment or {})
+        self.workers.append(worker)
+        return worker
+
+    async def committed(self) -> int:
+        """How many records of both inputs the group has committed; 0 while nobody can tell."""
+        try:
+            async with asyncio.timeout(5):
+                if self._admin is None:
+                    self._admin = admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap)
+                    await admin.start()
+                offsets = await self._admin.list_consumer_group_offsets(self.settings.app_id)
+                return sum(max(0, found.offset) for found in offsets.values())
+        except (KafkaError, TimeoutError, OSError):
+            await self._close_admin()
+            return 0
+
+    async def reach(self, count: int, *workers: Worker) -> int:
+        """Wait until so many records are committed; gives how many.
+
+        Raises:
+            ChaosError: all of these workers ended before.
+        """
+        while True:
+            ended = bool(workers) and all(worker.code is not None for worker in workers)
+            found = await self.committed()
+            if found >= count:
+                return found
+            if ended and found:
+                codes = [worker.code for worker in workers]
+                raise ChaosError(f"the workers ended with {codes} at {found} of {count} records: {self.tail()}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+        """Wait for a condition."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise ChaosError(f"{what} did not happen within {seconds:.0f} s: {self.tail()}") from None
+
+    async def finish(self, count: int = 1, **changes: Any) -> None:
+        """Let workers that a supervisor starts again work to the end of the replay."""
+
+        async def supervise(number: int) -> None:
+            for _ in range(RESTARTS):
+                own = {"state_dir": f"{self.settings.state_dir}-{number}"} if number else {}
+                code = await (await self.worker(**own | changes)).wait()
+                if code == 0:
+                    return
+                expect(code in (EXIT_FAILED, KILLED), f"a worker ended with exit code {code}: {self.tail()}")
+            raise ChaosError(f"a worker was started {RESTARTS} times and did not end well: {self.tail()}")
+
+        await asyncio.gather(*(supervise(number) for number in range(count)))
+
+    def wipe(self) -> None:
+        """Delete the RocksDB of every worker of this machine."""
+        shutil.rmtree(self.settings.state_path, ignore_errors=True)  # a worker may be killed before it made it
+
+    def stores(self, settings: Settings | None = None) -> list[Path]:
+        """The folders of the partitions' RocksDB."""
+        found = (settings or self.settings).state_path.glob("*connections*")
+        return sorted(path for path in found if path.is_dir())
+
+    async def verify(
+        self, *, again: bool = False, cut: bool = False, stores: Sequence[Path] | None = None
+    ) -> dict[str, Any]:
+        """Let the verifier, a process of its own, compare what the topics hold with the oracle; gives its report.
+
+        `again` allows identical records to come more than once, as after the loss of the changelog; `cut` tells that
+        the changelog was cut and RocksDB alone has the whole state.
+        """
+        plan = self.folder / "plan.json"
+        content = {
+            "bootstrap": self.kafka.bootstrap,
+            "topic_prefix": self.settings.topic_prefix,
+            "app_id": self.settings.app_id,
+            "partitions": self.settings.partitions,
+            "policies": list(self.settings.policies),
+            "steps": self.steps,
+            "again": again,
+            "cut": cut,
+            "stores": [str(path) for path in (self.stores() if stores is None else stores)],
+        }
+        plan.write_text(json.dumps(content, indent=1))
+        report: dict[str, Any] = json.loads(await self._run("tests.chaos.verifier", plan))
+        findings = report.pop("findings")
+        self.say("verified: " + ", ".join(f"{value} {name}" for name, value in report.items()))
+        if findings:
+            shown = "\n  ".join(findings[:20])
+            raise ChaosError(f"{len(findings)} findings; plan {plan}, log {self.log_file}\n  {shown}")
+        return report
+
+    def tail(self, count: int = 15) -> str:
+        """The last lines of the workers' log."""
+        text = self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""
+        return f"{self.log_file} ends with\n    " + "\n    ".join(text.splitlines()[-count:])
+
+    async def close(self) -> None:
+        """End what the scenario started and left."""
+        for worker in self.workers:
+            await worker.kill()
+        await self._close_admin()
+
+    async def _close_admin(self) -> None:
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            with suppress(Exception):
+                async with asyncio.timeout(2):
+                    await admin.close()
