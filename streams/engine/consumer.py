@@ -45,6 +45,7 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._aligned: set[TP] = set()
         self._fetched_up: set[TP] = set()
+        self._ends: dict[TP, int] = {}
         self._in_delivery: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> Any:
@@ -134,7 +135,10 @@ class BatchConsumer(driver.Consumer):
     def _note_end(self, tp: TP) -> None:
         place = self.position_and_end(tp.partition)
         was_up = tp in self._fetched_up
-        if place is not None and place[0] >= place[1]:
+        if place is not None:
+            # A broker that has just come back may tell of an earlier end than it did before.
+            self._ends[tp] = max(self._ends.get(tp, 0), place[1])
+        if place is not None and place[0] >= self._ends[tp]:
             self._fetched_up.add(tp)
         else:
             self._fetched_up.discard(tp)

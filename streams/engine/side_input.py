@@ -37,7 +37,7 @@ class SideInput:
         self.is_at_end = False
         self._bootstrap, self._partition, self._start = bootstrap, partition, start
         self._accepts_gaps, self._wake = accepts_gaps, wake
-        self._bytes = 0
+        self._bytes = self._end = 0
         self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -61,7 +61,8 @@ class SideInput:
         start = await check_start(consumer, self._partition, self._start, self._accepts_gaps)
         consumer.seek(self._partition, start)
         # Known before the first fetch returns, so that a worker without side records starts at once.
-        self.is_at_end = start >= (await consumer.end_offsets([self._partition]))[self._partition]
+        self._end = (await consumer.end_offsets([self._partition]))[self._partition]
+        self.is_at_end = start >= self._end
         self._task = asyncio.create_task(self._read(consumer))
         self._task.add_done_callback(lambda _: self._wake())
 
@@ -74,13 +75,16 @@ class SideInput:
             try:
                 fetched = await consumer.getmany(tp, timeout_ms=200, max_records=READ_AHEAD_RECORDS)
             except OffsetOutOfRangeError:
+                self._end = 0
                 consumer.seek(tp, await check_start(consumer, tp, await consumer.position(tp), self._accepts_gaps))
                 continue
             rows = fetched.get(tp, ())
             self.waiting.extend(rows)
             self._bytes += sum(len(row.value or b"") for row in rows)
-            end = consumer.highwater(tp)
-            was_at_end, self.is_at_end = self.is_at_end, end is not None and await consumer.position(tp) >= end
+            # A broker that has just come back may tell of an earlier end than it did before.
+            self._end = max(self._end, consumer.highwater(tp) or 0)
+            is_known = consumer.highwater(tp) is not None
+            was_at_end, self.is_at_end = self.is_at_end, is_known and await consumer.position(tp) >= self._end
             if rows or was_at_end != self.is_at_end:
                 self._wake()
 
