@@ -112,6 +112,9 @@ class Trial:
 
     async def committed(self) -> int:
         """How many records of both inputs the group has committed; 0 while nobody can tell."""
+        return await self._known_committed() or 0
+
+    async def _known_committed(self) -> int | None:
         try:
             async with asyncio.timeout(5):
                 if self._admin is None:
@@ -121,7 +124,7 @@ class Trial:
                 return sum(max(0, found.offset) for found in offsets.values())
         except (KafkaError, TimeoutError, OSError):
             await self._close_admin()
-            return 0
+            return None
 
     async def reach(self, count: int, *workers: Worker) -> int:
         """Wait until so many records are committed; gives how many.
@@ -131,10 +134,10 @@ class Trial:
         """
         while True:
             ended = bool(workers) and all(worker.code is not None for worker in workers)
-            found = await self.committed()
-            if found >= count:
+            found = await self._known_committed()
+            if found is not None and found >= count:
                 return found
-            if ended and found:
+            if ended and found is not None:
                 codes = [worker.code for worker in workers]
                 raise ChaosError(f"the workers ended with {codes} at {found} of {count} records: {self.tail()}")
             await asyncio.sleep(POLL_SECONDS)

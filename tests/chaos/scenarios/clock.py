@@ -84,8 +84,9 @@ async def clock_jumps_back(trial: Trial) -> None:
     """The clock jumps an hour back: what seems to be ahead of it is a dead letter, whole; put right, all goes on."""
     clock, now = Clock(trial.folder), time.time_ns() // 10**6
     base = now - 20 * 60_000
+    done = await _load(trial, base, 0)
     worker = await _worker(trial, clock)
-    await trial.reach(await _load(trial, base, 0), worker)
+    await trial.reach(done, worker)
     clock.move(-3600)
     await asyncio.sleep(3 * CACHE_SECONDS)
     await trial.reach(await _load(trial, base, 1, ahead_of_ms=now - HOUR_MS + MAX_AHEAD_MS), worker)
