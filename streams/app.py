@@ -217,7 +217,9 @@ def run_worker(settings: Settings) -> int:
     except SystemExit as end:
         if app.failure is None:
             return int(end.code or 0)
-    except Exception:
-        log.critical("the worker could not run", exc_info=True)
+    except (Exception, asyncio.CancelledError):
+        # A worker that fails is taken down amid its tasks: their cancellation may come up here.
+        if app.failure is None:
+            log.critical("the worker could not run", exc_info=True)
         return EXIT_FAILED
     return 0 if app.failure is None else EXIT_FAILED

@@ -100,11 +100,16 @@ class RocksDBStore:
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The rows with start <= key < end, in order of their keys."""
         try:
-            rows: Iterator[tuple[Any, Any]] = self._db.items(from_key=start)
-            for key, value in rows:
+            rows: Any = self._db.iter()
+            rows.seek(start)
+            while rows.valid():
+                key = rows.key()
                 if key >= end:
                     return
-                yield key, value
+                yield key, rows.value()
+                rows.next()
+            # An iterator ends at a damaged block as it does behind the last row; only its status tells them apart.
+            rows.status()
         except Exception as error:
             raise StoreError(f"{self._path}: scan: {error}") from error
 

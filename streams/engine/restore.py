@@ -45,6 +45,8 @@ async def restore(
         end = (await consumer.end_offsets([changelog]))[changelog]
         stored = store.get(POSITION)
         position = int(stored) if stored else 0
+        if stored is None and begin > 0:
+            log.critical("%s: begins at %d: it was cut, and the state is restored from what it holds", changelog, begin)
         if position > end or 0 < position < begin:
             log.critical(
                 "%s: stored position %d is outside of %d..%d: the changelog was deleted or cut; "

@@ -55,3 +55,17 @@ def test_rocksdb_keeps_rows_over_a_restart_and_names_the_folder_it_cannot_open(t
     again = RocksDBStore(tmp_path / "store")
     assert again.get(b"a") == b"1"
     again.close()
+
+
+def test_a_scan_over_a_damaged_file_fails_and_does_not_end_early(tmp_path: Path) -> None:
+    store = RocksDBStore(tmp_path / "store")
+    store.write({b"%06d" % number: b"x" * 200 for number in range(5000)})
+    store.close()
+    (table,) = sorted((tmp_path / "store").glob("*.sst"))
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    table.write_bytes(content)
+    damaged = RocksDBStore(tmp_path / "store")
+    with pytest.raises(StoreError, match="orrupt"):
+        list(damaged.scan(b"", b"9"))
+    damaged.close()
