@@ -323,8 +323,9 @@ class _Step:
         if state.build is not None:
             if found.build is None:
                 return  # A message without a build does not take back what an earlier one showed.
-            if event.connector_type not in policy.connector_types and state.finding is not Finding.OUT_OF_SCOPE:
-                return  # Nor does one over a connector that is not judged.
+            is_other = event.connector_type is not state.judged_over and state.finding is not Finding.OUT_OF_SCOPE
+            if is_other and event.connector_type not in policy.connector_types:
+                return  # Nor does one over another connector, which is not judged.
         build = found.build
         known = state.judged_build
         was_accepted = known is None or not self._would_enforce(state, known, at)
