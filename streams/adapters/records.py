@@ -137,18 +137,23 @@ def _nullable(record: dict[str, Any], name: str) -> str | None:
     return None if record.get(name) is None else _text(record, name)
 
 
-def connection_record(line: bytes) -> dict[str, Any]:
-    """One JSON line of a feed as an Avro-shaped record.
-
-    Raises:
-        MalformedError: it is not a JSON object, or a field is missing or of another type.
-    """
+def _json_object(line: bytes) -> dict[str, Any]:
     try:
         raw = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise MalformedError(f"line: {line[:60]!r}: not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise MalformedError(f"line: {line[:60]!r}: must be a JSON object")
+    return raw
+
+
+def connection_record(line: bytes) -> dict[str, Any]:
+    """One JSON line of a feed as an Avro-shaped record.
+
+    Raises:
+        MalformedError: it is not a JSON object, or a field is missing or of another type.
+    """
+    raw = _json_object(line)
     received = raw.get("received")
     if not isinstance(received, list) or not all(isinstance(value, str) for value in received):
         raise MalformedError(f"received: {_shown(received)}: must be a list of strings")
@@ -185,12 +190,7 @@ def command_record(line: bytes) -> dict[str, Any]:
     Raises:
         MalformedError: it is not a JSON object, or has no `command_id`, `tenant_id` or `issued_at` of the right kind.
     """
-    try:
-        raw = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise MalformedError(f"line: {line[:60]!r}: not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise MalformedError(f"line: {line[:60]!r}: must be a JSON object")
+    raw = _json_object(line)
     record = {
         "command_id": _text(raw, "command_id"),
         "tenant_id": _text(raw, "tenant_id"),

@@ -106,11 +106,6 @@ class ServerRow:
             end_of_day = (self.judged_at // DAY_MS + 1) * DAY_MS
             self.quiet_until = min(self.indexed, end_of_day, self.reported_at + HOUR_MS)
 
-    @property
-    def is_gateway(self) -> bool:
-        """Whether the server is one that Exchange did not write a line of."""
-        return bool(self.flags & _GATEWAY)
-
     def count(self, observed_at: int, outcome: int, mark: bytes, connector_id: bytes, source_ip: bytes) -> None:
         """Take a quiet connection into account; `outcome` is its symbol's number, -1 for none."""
         self.connections += 1
