@@ -2,7 +2,7 @@
 
 1. Fence: starting the partition's transactional producer ends the epoch of whoever had the partition before and
    settles his open transaction.
-2. Restore the store from the changelog (`restore`).
+2. Restore the store from the changelog (`restore`), and name the changelog if it is new.
 3. Resume behind the marker, the last source offset in the state. The group's committed offset is written in the same
    transaction for those who watch the lag; where the two differ, the marker is right.
 4. Process: a unit of work takes what waits, slice by slice, while the unit before it commits: a few records when
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ from streams.engine.inputs import Inputs, RecordQueue
 from streams.engine.offsets import check_start
 from streams.engine.ports import StateStore
 from streams.engine.processor import Processor
-from streams.engine.restore import restore
+from streams.engine.restore import NAME, restore
 from streams.engine.side_input import SideInput
 from streams.engine.transactions import Transactions
 from streams.engine.unit import MARKER, SIDE_MARKER
@@ -137,6 +138,10 @@ class PartitionWriter:
         self._reached("fenced")
         self._store = store = self._open_store()
         await restore(config.bootstrap, TopicPartition(config.changelog, self.partition), store, self._count)
+        if store.get(NAME) is None:
+            name = uuid.uuid4().hex.encode()
+            await self._transactions.name_changelog(NAME, name)
+            store.write({NAME: name})
         self._reached("restored")
         self.next_offset = await self._start_of_source(_after(store.get(MARKER)))
         side = TopicPartition(config.side, self.partition)

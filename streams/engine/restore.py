@@ -2,6 +2,9 @@
 
 The changelog is read with read_committed from the position stored locally until the consumer's position reaches the end
 as it was at the start. Positions pass transaction markers, offsets of records do not.
+
+A changelog's first row names it, at random, and compaction leaves it where it is. A store whose name is another one
+belongs to a changelog that was deleted, however well its position fits this one.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -19,6 +23,8 @@ log = logging.getLogger(__name__)
 
 POSITION = b"\0changelog-position"
 """Local row: the changelog position up to which the store is filled; never leaves the machine."""
+NAME = b"\0changelog-name"
+"""State row: which changelog this is; its first row, written before any other."""
 WRITE_ROWS = 20_000
 """Rows that are written to the store at once."""
 PROGRESS_ROWS = 500_000
@@ -43,16 +49,20 @@ async def restore(
         consumer.assign([changelog])
         begin = (await consumer.beginning_offsets([changelog]))[changelog]
         end = (await consumer.end_offsets([changelog]))[changelog]
+        first = await _first(consumer, changelog, begin, end)
         stored = store.get(POSITION)
         position = int(stored) if stored else 0
+        named = first.value if first is not None and first.key == NAME else None
         if stored is None and begin > 0:
             log.critical("%s: begins at %d: it was cut, and the state is restored from what it holds", changelog, begin)
-        if position > end or 0 < position < begin:
+        is_another = stored is not None and named is not None and named != store.get(NAME)
+        if is_another or position > end or 0 < position < begin:
             log.critical(
-                "%s: stored position %d is outside of %d..%d: the changelog was deleted or cut; "
+                "%s: the stored state ends at %d of %s, this changelog has %d..%d: it was deleted or cut; "
                 "the state is restored anew from what it holds",
                 changelog,
                 position,
+                "another one" if is_another else "it",
                 begin,
                 end,
             )
@@ -62,6 +72,15 @@ async def restore(
         await _read(consumer, changelog, end, store, on_progress)
     finally:
         await closed_quietly(consumer.stop())
+
+
+async def _first(consumer: AIOKafkaConsumer, changelog: TopicPartition, begin: int, end: int) -> Any:
+    """The first committed row; None where there is none."""
+    consumer.seek(changelog, begin)
+    while await consumer.position(changelog) < end:
+        for rows in (await consumer.getmany(changelog, timeout_ms=200, max_records=1)).values():
+            return rows[0]
+    return None
 
 
 async def _read(

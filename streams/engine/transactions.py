@@ -52,6 +52,16 @@ class Transactions:
         """End the epoch of whoever had the partition before, and settle his open transaction."""
         await self._producer.start()
 
+    async def name_changelog(self, row: bytes, name: bytes) -> None:
+        """Write the first row of the changelog."""
+        await self._producer.begin_transaction()
+        self._is_open = True
+        target = (self._config.changelog, self._partition)
+        for answer, _ in await self._send([(target, row, name, ())]):
+            await answer
+        await self._producer.commit_transaction()
+        self._is_open = False
+
     async def commit(
         self, outputs: Sequence[Output], changes: Mapping[bytes, bytes | None], done: Mapping[str, int]
     ) -> int | None:

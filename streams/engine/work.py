@@ -9,7 +9,7 @@ from itertools import islice
 from streams.engine.config import PartitionConfig
 from streams.engine.ending import cancelled
 from streams.engine.inputs import Inputs
-from streams.engine.ports import StateStore
+from streams.engine.ports import DependencyError, StateStore
 from streams.engine.processor import Processor
 from streams.engine.restore import POSITION
 from streams.engine.transactions import Transactions
@@ -45,6 +45,7 @@ class Work:
         self._next_tick = 0.0
         self._was_caught_up = False
         self._is_closing = False
+        self._position = int(store.get(POSITION) or 0)
         self.ticked_to: int | None = None
         self.commits = 0
 
@@ -151,6 +152,11 @@ class Work:
 
     async def _write(self, unit: Unit, rows: dict[bytes, bytes | None]) -> None:
         position = await self._transactions.commit(unit.view.outputs, rows, unit.done)
+        if position is not None:
+            if position <= self._position:
+                name = f"{self._config.changelog}-{self._partition}"
+                raise DependencyError(f"{name}: went back from {self._position} to {position}: deleted while in use")
+            self._position = position
         self._store.write(rows if position is None else {**rows, POSITION: b"%d" % position})
         if unit.ticked_to is not None:
             self.ticked_to = unit.ticked_to
