@@ -22,16 +22,16 @@ from streams.domain.policy import CONNECTORS, ConnectorType
 from streams.domain.state import Announced, Evidence, Override, ServerEnforcement, with_mark
 from streams.engine.ports import StoreError
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 
 _PLAIN = (
     *("tenant_id", "server", "first_seen_at", "policy_id", "policy_version", "stage", "reached_stage"),
-    *("throttled_at", "blocked_at", "detected_at", "resolved_at", "revision", "verdict_issued_at"),
+    *("throttled_at", "blocked_at", "detected_at", "resolved_at", "revision"),
 )
 """Fields that stand in the second part as they are, in this order; the others follow."""
 
-_HOT = struct.Struct(">B9qBBB4iHHH")
+_HOT = struct.Struct(">B10qBBB4iHHH")
 """Format, moments and counts, flags, the two connector types, build, lengths of connector id, source IP and marks."""
 _NONE = -1
 _VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD = (1 << bit for bit in range(6))
@@ -65,6 +65,7 @@ class ServerRow:
         "rejected",
         "reported_at",
         "source_ip",
+        "verdict_issued_at",
     )
 
     def __init__(self, value: bytes | None = None) -> None:
@@ -81,16 +82,17 @@ class ServerRow:
         if len(value) < _HOT.size:
             raise StoreError(f"state {value[:60]!r}: damaged: {len(value)} bytes")
         hot = _HOT.unpack_from(value)
-        self.indexed, self.last_seen_at, self.judged_at, self.clock_at, self.reported_at = hot[1:6]
-        self.connections, self.accepted, self.deferred, self.rejected = hot[6:10]
-        self.flags, self.connector, self.judged_over = hot[10:13]
+        self.indexed, self.last_seen_at, self.judged_at, self.clock_at = hot[1:5]
+        self.reported_at, self.verdict_issued_at = hot[5:7]
+        self.connections, self.accepted, self.deferred, self.rejected = hot[7:11]
+        self.flags, self.connector, self.judged_over = hot[11:14]
         self.build = None
         if self.flags & _HAS_BUILD:
-            self.build = Build(hot[13], hot[14], hot[15], None if hot[16] == _NONE else hot[16])
+            self.build = Build(hot[14], hot[15], hot[16], None if hot[17] == _NONE else hot[17])
         at = _HOT.size
-        self.connector_id = value[at : (at := at + hot[17])]
-        self.source_ip = value[at : (at := at + hot[18])]
-        self.marks = value[at : (at := at + hot[19])]
+        self.connector_id = value[at : (at := at + hot[18])]
+        self.source_ip = value[at : (at := at + hot[19])]
+        self.marks = value[at : (at := at + hot[20])]
         self._cold = value[at:]
         self._settle()
 
@@ -99,15 +101,24 @@ class ServerRow:
         self.quiet_until = 0
         flags = self.flags
         # Only after the first one since the last row is a connection counted without anything becoming due.
-        if flags & (_HAS_BUILD | _GATEWAY) and flags & (_VANISHED | _REPORT_DUE | _VERDICT_DUE | _OVERRIDDEN) == (
-            _REPORT_DUE
-        ):
+        if flags & (_HAS_BUILD | _GATEWAY) and flags & (_VANISHED | _REPORT_DUE | _OVERRIDDEN) == _REPORT_DUE:
             # A judgement may differ from day to day.
             end_of_day = (self.judged_at // DAY_MS + 1) * DAY_MS
-            self.quiet_until = min(self.indexed, end_of_day, self.reported_at + HOUR_MS)
+            told_at = self.verdict_issued_at if flags & _VERDICT_DUE else self.reported_at
+            self.quiet_until = min(self.indexed, end_of_day, self.reported_at + HOUR_MS, told_at + HOUR_MS)
 
     def count(self, observed_at: int, outcome: int, mark: bytes, connector_id: bytes, source_ip: bytes) -> None:
         """Take a quiet connection into account; `outcome` is its symbol's number, -1 for none."""
+        self.count_late(outcome, mark)
+        self.last_seen_at = self.judged_at = observed_at
+        if observed_at > self.clock_at:
+            self.clock_at = observed_at
+        self.connector = self.judged_over
+        self.connector_id = connector_id
+        self.source_ip = source_ip
+
+    def count_late(self, outcome: int, mark: bytes) -> None:
+        """Take a quiet connection into account that comes after a later one."""
         self.connections += 1
         if outcome == 0:
             self.accepted += 1
@@ -115,12 +126,6 @@ class ServerRow:
             self.deferred += 1
         elif outcome == 2:
             self.rejected += 1
-        self.last_seen_at = self.judged_at = observed_at
-        if observed_at > self.clock_at:
-            self.clock_at = observed_at
-        self.connector = self.judged_over
-        self.connector_id = connector_id
-        self.source_ip = source_ip
         self.marks = with_mark(self.marks, mark)
 
     def state(self) -> ServerEnforcement:
@@ -129,7 +134,8 @@ class ServerRow:
         if state is None:
             state = self._state = _decode_cold(self._cold or b"")
         state.last_seen_at, state.judged_at, state.clock_at = self.last_seen_at, self.judged_at, self.clock_at
-        state.reported_at, state.build, state.recent_events = self.reported_at, self.build, self.marks
+        state.reported_at, state.verdict_issued_at = self.reported_at, self.verdict_issued_at
+        state.build, state.recent_events = self.build, self.marks
         state.connections, state.accepted = self.connections, self.accepted
         state.deferred, state.rejected = self.deferred, self.rejected
         state.connector_id, state.source_ip = self.connector_id.decode(), self.source_ip.decode()
@@ -144,7 +150,8 @@ class ServerRow:
         self._state, self._cold = state, None
         self.indexed = _NONE if indexed is None else indexed
         self.last_seen_at, self.judged_at, self.clock_at = state.last_seen_at, state.judged_at, state.clock_at
-        self.reported_at, self.build, self.marks = state.reported_at, state.build, state.recent_events
+        self.reported_at, self.verdict_issued_at = state.reported_at, state.verdict_issued_at
+        self.build, self.marks = state.build, state.recent_events
         self.connections, self.accepted = state.connections, state.accepted
         self.deferred, self.rejected = state.deferred, state.rejected
         self.connector_id, self.source_ip = state.connector_id.encode(), state.source_ip.encode()
@@ -173,6 +180,7 @@ class ServerRow:
             self.judged_at,
             self.clock_at,
             self.reported_at,
+            self.verdict_issued_at,
             self.connections,
             self.accepted,
             self.deferred,

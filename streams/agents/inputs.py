@@ -31,7 +31,7 @@ from streams.domain.connection import (
 )
 from streams.domain.enforcer import Enforcer
 from streams.domain.rules import Rulebook
-from streams.domain.state import mark_of
+from streams.domain.state import has_mark, mark_of
 from streams.engine.ports import DependencyError, Record
 from streams.engine.view import View
 
@@ -151,17 +151,22 @@ class InputProcessor:
         row = self._rows.servers.get(key) or self._rows.row(key)
         if (
             row is None
-            or not row.last_seen_at < found.observed_at < row.quiet_until
-            or found.observed_at < row.judged_at
+            or not row.reported_at < found.observed_at < row.quiet_until
             or found.connector != row.judged_over
             or seen[1] != row.build
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
             or not 1 <= len(found.source_ip) <= MAX_SOURCE_IP_CHARS
         ):
             return None
+        mark = mark_of(found.observed_at, found.event_id)
+        is_late = found.observed_at <= row.last_seen_at
+        if is_late and (found.observed_at >= row.judged_at or has_mark(row.marks, mark)):
+            return None
         if before is None or found.observed_at < before:
-            mark = mark_of(found.observed_at, found.event_id)
-            row.count(found.observed_at, found.outcome, mark, found.connector_id, found.source_ip)
+            if is_late:
+                row.count_late(found.outcome, mark)
+            else:
+                row.count(found.observed_at, found.outcome, mark, found.connector_id, found.source_ip)
             self._rows.changed[key] = row
             self._stream_time = max(self._stream_time, found.observed_at)
         return found.observed_at

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Final
 
-from streams.domain.build import Build
+from streams.domain.build import Build, parse_build
 from streams.domain.headers import MAX_LINES, Origin, ReceivedLine, is_higher, origin_of, parse_received
 
 MAX_CACHED_LINES: Final = 50_000
 MAX_CACHED_CHARS: Final = 1024
 """Of a line; real ones have a few hundred, and others must not fill the memory."""
+_NUMBERS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){2,3}")
+"""What a build can be read from, whatever stands around it."""
+
+_build = lru_cache(maxsize=50_000)(parse_build)
 
 
 class LineCache:
@@ -30,7 +36,10 @@ class LineCache:
         if found is None:
             if len(self._lines) >= MAX_CACHED_LINES:
                 self._lines.clear()
-            found = self._lines[key] = parse_received(line)
+            found = parse_received(line)
+            # A line without a build has the id of its message, which no other one has.
+            if found.build is not None:
+                self._lines[key] = found
         return found
 
     def find(self, received: list[str]) -> tuple[str, Build | None] | None:
@@ -51,7 +60,14 @@ class LineCache:
             return None
         best = top.build
         for raw in received[1:MAX_LINES]:
+            if best is not None and len(raw) <= MAX_CACHED_CHARS and not _can_raise(raw, best):
+                continue
             line = self.parse(raw)
             if line.by_host == host and line.build is not None and is_higher(line.build, best):
                 best = line.build
         return None if best is None else (host, best)
+
+
+def _can_raise(line: str, best: Build) -> bool:
+    """Whether any number in a line stands above the best build; where none does, the line need not be parsed."""
+    return any(is_higher(_build(number), best) for number in _NUMBERS.findall(line))

@@ -34,7 +34,10 @@ def with_mark(marks: bytes, mark: bytes) -> bytes:
 
 def has_mark(marks: bytes, mark: bytes) -> bool:
     """Whether a connection is among the recent ones."""
-    return any(marks[at : at + _MARK_BYTES] == mark for at in range(0, len(marks), _MARK_BYTES))
+    at = marks.find(mark)
+    while at % _MARK_BYTES and at > 0:
+        at = marks.find(mark, at + 1)
+    return at >= 0
 
 
 class Evidence(NamedTuple):
