@@ -147,7 +147,7 @@ class InputProcessor:
         seen = self._lines.find(found.received)
         if seen is None:
             return None
-        key = server_key(found.tenant_id, seen[0].encode())
+        key = server_key(found.tenant_id, seen[0])
         row = self._rows.servers.get(key) or self._rows.row(key)
         if (
             row is None

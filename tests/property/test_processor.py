@@ -202,7 +202,8 @@ PARTS = st.sampled_from(
     (
         *("from a", " by mx1.example.com", " by mx2.example.com", " Mon, 1 Jun 2026", "\r\n\t", ";", "(", ")"),
         *(" with Microsoft SMTP Server", " with mapi", " with ESMTP", " with Microsoft SMTPSVC"),
-        *(" id 15.1.2507.39", " id 15.01.2507.061"),
+        *(" id 15.1.2507.39", " id 15.01.2507.061", " id 15.1.2507.390", " id 115.1.2507.39", " ID 15.1.2507.39"),
+        *(" [192.0.2.7]", " EX01.example.com", ".1", "15.1.2507.61"),
     )
 )
 LINES = st.lists(st.lists(PARTS, max_size=12).map("".join), min_size=1, max_size=4)
@@ -217,7 +218,7 @@ def test_cached_lines_give_what_detection_gives(first: list[str], second: list[s
         assert [cache.parse(line) for line in lines] == [parse_received(line) for line in lines]
         if found is not None:
             seen = detect(lines, "helo", "192.0.2.1")
-            assert found == (seen.server, seen.build)
+            assert found == (seen.server.encode(), seen.build)
             assert seen.origin is (Origin.EXCHANGE if found[1] is not None else Origin.GATEWAY)
             assert parse_received(lines[0]).by_host == seen.server
 

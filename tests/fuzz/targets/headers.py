@@ -29,7 +29,8 @@ def check(data: bytes) -> None:
         cache = LineCache()
         assert [cache.parse(line) for line in lines[:8]] == [parse_received(line) for line in lines[:8]]
         short = cache.find(lines)
-        assert short in (None, (detect(lines, helo, source_ip).server, detect(lines, helo, source_ip).build))
+        seen = detect(lines, helo, source_ip)
+        assert short in (None, (seen.server.encode(), seen.build))
     for line in received[:8]:
         parts = parse_received(line)
         assert parts == parse_received(line[:MAX_LINE_CHARS])
