@@ -16,6 +16,7 @@ from faust.worker import Worker
 
 from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.kafka_security import cluster_of
 from streams.adapters.policy_files import read_policy
 from streams.adapters.policy_topic import PolicyReader, PolicyTopic, follow
 from streams.adapters.projection import header_of
@@ -63,7 +64,7 @@ def policy_topic_of(settings: Settings) -> PolicyTopic:
     """Where policies are published."""
     registry = registry_of(settings)
     return PolicyTopic(
-        bootstrap=settings.bootstrap,
+        cluster=cluster_of(settings),
         policies_topic=settings.topic(TOPICS["policy"]),
         policies=AvroCodec("policy", registry),
         audit_topic=settings.topic(TOPICS["audit_record"]),
@@ -133,7 +134,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
         settings.app_id,
         source=source,
         partition_config=PartitionConfig(
-            bootstrap=settings.bootstrap,
+            cluster=cluster_of(settings),
             app_id=settings.app_id,
             group=settings.app_id,
             source=source,

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 import orjson
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.kafka_security import cluster_of
 from streams.adapters.records import command_record, connection_record
 from streams.adapters.schemas import TOPICS
 from streams.adapters.topic_reader import read_all
@@ -64,9 +63,7 @@ async def _produce(
     """Write records; a line that is none goes as it is: the worker has to refuse it, and dead-letter it whole."""
     codec = AvroCodec(schema, registry_of(settings))
     topic = settings.topic(TOPICS[schema])
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap, acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=1 << 19
-    )
+    producer = cluster_of(settings).producer(acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=1 << 19)
     await producer.start()
     count, last = 0, 0
     try:
@@ -144,7 +141,7 @@ async def run_workers(
 
 
 async def _watch(settings: Settings, on_progress: Callable[[int], None]) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    admin = cluster_of(settings).admin()
     await admin.start()
     try:
         while True:
@@ -159,24 +156,24 @@ async def _watch(settings: Settings, on_progress: Callable[[int], None]) -> None
 
 async def collect(settings: Settings) -> Collected:
     """Read the output topics to their ends."""
-    registry, found = registry_of(settings), Collected()
+    cluster, registry, found = cluster_of(settings), registry_of(settings), Collected()
     verdict, note, row = (AvroCodec(name, registry) for name in ("verdict", "admin_notification", "server_report"))
-    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["verdict"])):
+    async for record in read_all(cluster, settings.topic(TOPICS["verdict"])):
         if record.value is not None:
             found.verdicts.append(verdict.decode(record.value))
-    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["admin_notification"])):
+    async for record in read_all(cluster, settings.topic(TOPICS["admin_notification"])):
         found.notifications.append(note.decode(record.value))
-    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["server_report"])):
+    async for record in read_all(cluster, settings.topic(TOPICS["server_report"])):
         if record.value is None:
             found.servers.pop(record.key, None)
         else:
             found.servers[record.key] = row.decode(record.value)
-    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["inbound_connection"]) + ".dlq"):
+    async for record in read_all(cluster, settings.topic(TOPICS["inbound_connection"]) + ".dlq"):
         found.dead_letters.append(_letter(record))
-    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["admin_command"]) + ".dlq"):
+    async for record in read_all(cluster, settings.topic(TOPICS["admin_command"]) + ".dlq"):
         found.dead_letters.append(_letter(record))
     audit = AvroCodec("audit_record", registry)
-    async for record in read_all(settings.bootstrap, settings.topic(TOPICS["audit_record"])):
+    async for record in read_all(cluster, settings.topic(TOPICS["audit_record"])):
         found.audit.append(audit.decode(record.value))
     return found
 

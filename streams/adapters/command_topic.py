@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-
 from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS, SchemaRegistry
 from streams.adapters.topic_reader import partitions_of
 from streams.settings import Settings
@@ -31,17 +30,13 @@ async def give(
     commands, audit = AvroCodec("admin_command", registry), AvroCodec("audit_record", registry)
     topic, audit_topic = settings.topic(TOPICS["admin_command"]), settings.topic(TOPICS["audit_record"])
     value = commands.encode(command)
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, acks="all", enable_idempotence=True)
-    reader = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        fetch_max_wait_ms=100,
-    )
+    cluster = cluster_of(settings)
+    producer = cluster.producer(acks="all", enable_idempotence=True)
+    reader = cluster.consumer(isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100)
     try:
         await producer.start()
         await reader.start()
-        partitions = (await partitions_of(settings.bootstrap, topic, audit_topic))[audit_topic]
+        partitions = (await partitions_of(cluster, topic, audit_topic))[audit_topic]
         reader.assign(partitions)
         await (reader.seek_to_end(*partitions) if is_new else reader.seek_to_beginning(*partitions))
         for partition in partitions:

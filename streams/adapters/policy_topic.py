@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
 from streams.adapters.avro_codec import AvroCodec, MalformedRecordError
 from streams.adapters.policy_files import PolicyError
@@ -20,6 +20,7 @@ from streams.domain.catalogue import Catalogue
 from streams.domain.commands import AuditRecord, CommandKind, CommandOutcome
 from streams.domain.policy import Policy
 from streams.domain.verdict import NAMESPACE
+from streams.engine.cluster import Cluster, Consumer
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class PublicationError(ValueError):
 class PolicyTopic:
     """Where policies are published, and where that is recorded."""
 
-    bootstrap: str
+    cluster: Cluster
     policies_topic: str
     policies: AvroCodec
     audit_topic: str
@@ -54,7 +55,7 @@ class PolicyReader:
         self._in_force = in_force
         self._topic = topic
         self._partition = TopicPartition(topic.policies_topic, 0)
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: Consumer | None = None
 
     async def start(self) -> None:
         """Read what is published so far.
@@ -62,15 +63,14 @@ class PolicyReader:
         Raises:
             TopicError: the topic does not exist.
         """
-        self._consumer = consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._topic.bootstrap,
+        self._consumer = consumer = self._topic.cluster.consumer(
             isolation_level="read_committed",
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             fetch_max_wait_ms=100,
         )
         await consumer.start()
-        await partitions_of(self._topic.bootstrap, self._partition.topic)
+        await partitions_of(self._topic.cluster, self._partition.topic)
         consumer.assign([self._partition])
         await consumer.seek_to_beginning(self._partition)
         await self.catch_up()
@@ -158,9 +158,7 @@ async def publish(
     Raises:
         PublicationError: it begins in the past, at the moment of another one, or its version is not new.
     """
-    producer = AIOKafkaProducer(
-        bootstrap_servers=topic.bootstrap, transactional_id=f"{app_id}-policy-publisher", acks="all"
-    )
+    producer = topic.cluster.producer(transactional_id=f"{app_id}-policy-publisher", acks="all")
     try:
         await producer.start()
         known = await read_policies(topic)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 
 from streams.adapters.topics import TopicError
+from streams.engine.cluster import Cluster
 
 
-async def partitions_of(bootstrap: str, *topics: str) -> dict[str, list[TopicPartition]]:
+async def partitions_of(cluster: Cluster, *topics: str) -> dict[str, list[TopicPartition]]:
     """The partitions of topics.
 
     Raises:
         TopicError: one does not exist.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = cluster.admin()
     try:
         await admin.start()
         found = await admin.describe_topics(list(topics))
@@ -28,21 +28,20 @@ async def partitions_of(bootstrap: str, *topics: str) -> dict[str, list[TopicPar
         if row["error_code"]:
             error = for_code(row["error_code"])
             said = "does not exist" if error is UnknownTopicOrPartitionError else error.__name__
-            raise TopicError(f"{row['topic']}: {said} on {bootstrap}: tes topics create")
+            raise TopicError(f"{row['topic']}: {said} on {cluster.bootstrap}: tes topics create")
     return {
         row["topic"]: sorted(TopicPartition(row["topic"], item["partition"]) for item in row["partitions"])
         for row in found
     }
 
 
-async def read_all(bootstrap: str, topic: str) -> AsyncIterator[Any]:
+async def read_all(cluster: Cluster, topic: str) -> AsyncIterator[Any]:
     """Every committed record of a topic, from its beginning to the end as it is now.
 
     Raises:
         TopicError: the topic does not exist.
     """
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+    consumer = cluster.consumer(
         group_id=None,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
@@ -51,7 +50,7 @@ async def read_all(bootstrap: str, topic: str) -> AsyncIterator[Any]:
     )
     try:
         await consumer.start()
-        partitions = (await partitions_of(bootstrap, topic))[topic]
+        partitions = (await partitions_of(cluster, topic))[topic]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         while any([await consumer.position(partition) < ends[partition] for partition in partitions]):

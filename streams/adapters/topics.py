@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS
 from streams.settings import Settings
 
@@ -41,7 +42,7 @@ async def create_topics(settings: Settings) -> list[str]:
         TopicError: the broker refused one.
         KafkaError: the broker did not answer.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    admin = cluster_of(settings).admin()
     await admin.start()
     try:
         response = await admin.create_topics(topics_of(settings))

@@ -13,6 +13,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.kafka_security import cluster_of
 from streams.adapters.records import to_json
 from streams.adapters.report_rows import named, rows_of_file, rows_of_topic
 from streams.adapters.schemas import TOPICS
@@ -69,7 +70,7 @@ def read_rows(file: str | None, settings: Settings) -> list[dict[str, Any]]:
         return list(rows_of_file(Path(file).read_bytes().splitlines()))
     codec = AvroCodec("server_report", registry_of(settings))
     topic = settings.topic(TOPICS["server_report"])
-    return asyncio.run(rows_of_topic(read_all(settings.bootstrap, topic), codec.decode))
+    return asyncio.run(rows_of_topic(read_all(cluster_of(settings), topic), codec.decode))
 
 
 def _read(arguments: argparse.Namespace) -> list[dict[str, Any]] | int:

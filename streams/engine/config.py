@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from aiokafka.partitioner import DefaultPartitioner
 
+from streams.engine.cluster import Cluster
+
 _partitioner = DefaultPartitioner()
 
 
@@ -17,12 +19,12 @@ def kafka_partition(key: bytes, partitions: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PartitionConfig:
-    """Topics, group and times (seconds) of a partition's writer.
+    """Cluster, topics, group and times (seconds) of a partition's writer.
 
     `unit_records` bounds a unit of work, `queue_records` and `queue_bytes` what waits before it.
     """
 
-    bootstrap: str
+    cluster: Cluster
     app_id: str
     group: str
     source: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from streams.engine.cluster import Consumer
 from streams.engine.ports import DependencyError
 
 log = logging.getLogger(__name__)
@@ -16,9 +17,7 @@ class GapError(DependencyError):
     """Records that were never read are gone, or the topic is not the one that the state knows."""
 
 
-async def check_start(
-    consumer: AIOKafkaConsumer, partition: TopicPartition, start: int | None, accepts_gaps: bool
-) -> int:
+async def check_start(consumer: Consumer, partition: TopicPartition, start: int | None, accepts_gaps: bool) -> int:
     """The offset at which reading begins: `start`, or the beginning where it is None.
 
     Raises:

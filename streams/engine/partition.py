@@ -23,7 +23,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from streams.engine.config import PartitionConfig
 from streams.engine.ending import cancelled, closed_quietly
@@ -137,7 +137,7 @@ class PartitionWriter:
         await self._transactions.fence()
         self._reached("fenced")
         self._store = store = self._open_store()
-        await restore(config.bootstrap, TopicPartition(config.changelog, self.partition), store, self._count)
+        await restore(config.cluster, TopicPartition(config.changelog, self.partition), store, self._count)
         if store.get(NAME) is None:
             name = uuid.uuid4().hex.encode()
             await self._transactions.name_changelog(NAME, name)
@@ -146,7 +146,7 @@ class PartitionWriter:
         self.next_offset = await self._start_of_source(_after(store.get(MARKER)))
         side = TopicPartition(config.side, self.partition)
         start = _after(store.get(SIDE_MARKER))
-        self._side = SideInput(config.bootstrap, side, start, config.accepts_gaps, self._queue.wake)
+        self._side = SideInput(config.cluster, side, start, config.accepts_gaps, self._queue.wake)
         await self._side.start()
         self._work = Work(
             config,
@@ -161,9 +161,7 @@ class PartitionWriter:
 
     async def _start_of_source(self, marker: int | None) -> int:
         source = TopicPartition(self.config.source, self.partition)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.config.bootstrap, group_id=self.config.group, enable_auto_commit=False
-        )
+        consumer = self.config.cluster.consumer(group_id=self.config.group, enable_auto_commit=False)
         await consumer.start()
         try:
             consumer.assign([source])

@@ -14,8 +14,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from streams.engine.cluster import Cluster, Consumer
 from streams.engine.ending import closed_quietly
 from streams.engine.ports import StateStore
 
@@ -32,11 +33,10 @@ PROGRESS_ROWS = 500_000
 
 
 async def restore(
-    bootstrap: str, changelog: TopicPartition, store: StateStore, on_progress: Callable[[int], None]
+    cluster: Cluster, changelog: TopicPartition, store: StateStore, on_progress: Callable[[int], None]
 ) -> None:
     """Bring the store to the changelog's end; `on_progress` gets the number of rows with each write."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+    consumer = cluster.consumer(
         isolation_level="read_committed",
         auto_offset_reset="none",
         enable_auto_commit=False,
@@ -74,7 +74,7 @@ async def restore(
         await closed_quietly(consumer.stop())
 
 
-async def _first(consumer: AIOKafkaConsumer, changelog: TopicPartition, begin: int, end: int) -> Any:
+async def _first(consumer: Consumer, changelog: TopicPartition, begin: int, end: int) -> Any:
     """The first committed row; None where there is none."""
     consumer.seek(changelog, begin)
     while await consumer.position(changelog) < end:
@@ -84,7 +84,7 @@ async def _first(consumer: AIOKafkaConsumer, changelog: TopicPartition, begin: i
 
 
 async def _read(
-    consumer: AIOKafkaConsumer,
+    consumer: Consumer,
     changelog: TopicPartition,
     end: int,
     store: StateStore,

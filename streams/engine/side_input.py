@@ -9,9 +9,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
+from streams.engine.cluster import Cluster, Consumer
 from streams.engine.ending import cancelled, closed_quietly
 from streams.engine.offsets import check_start
 from streams.engine.ports import Record
@@ -27,7 +28,7 @@ class SideInput:
 
     def __init__(
         self,
-        bootstrap: str,
+        cluster: Cluster,
         partition: TopicPartition,
         start: int | None,
         accepts_gaps: bool,
@@ -35,12 +36,12 @@ class SideInput:
     ) -> None:
         self.waiting: deque[Record] = deque()
         self.is_at_end = False
-        self._bootstrap, self._partition, self._start = bootstrap, partition, start
+        self._cluster, self._partition, self._start = cluster, partition, start
         self._accepts_gaps, self._wake = accepts_gaps, wake
         self._bytes = self._end = 0
         self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: Consumer | None = None
 
     async def start(self) -> None:
         """Begin to read.
@@ -48,8 +49,7 @@ class SideInput:
         Raises:
             GapError: records that were not read yet are gone.
         """
-        self._consumer = consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+        self._consumer = consumer = self._cluster.consumer(
             isolation_level="read_committed",
             # Out of range means that unread records are gone: an error, no reason to begin elsewhere.
             auto_offset_reset="none",
@@ -66,7 +66,7 @@ class SideInput:
         self._task = asyncio.create_task(self._read(consumer))
         self._task.add_done_callback(lambda _: self._wake())
 
-    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+    async def _read(self, consumer: Consumer) -> None:
         tp = self._partition
         while True:
             while len(self.waiting) >= READ_AHEAD_RECORDS or self._bytes >= READ_AHEAD_BYTES:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from streams.engine.config import PartitionConfig
@@ -35,8 +35,7 @@ class Transactions:
     def __init__(self, config: PartitionConfig, partition: int, reached: Callable[[str], None]) -> None:
         self._config, self._partition, self._reached = config, partition, reached
         self._is_open = False
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=config.bootstrap,
+        self._producer = config.cluster.producer(
             client_id=f"{config.app_id}-{partition}",
             transactional_id=f"{config.app_id}-{config.source}-{partition}",
             acks="all",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from streams.adapters.stores import MemoryStore
+from streams.engine.cluster import Cluster
 from streams.engine.config import PartitionConfig
 from streams.engine.inputs import Inputs, RecordQueue
 from streams.engine.ports import DependencyError, Output, Record
@@ -154,7 +155,7 @@ async def run_once(
     log: Log, source: list[Record], side: list[Record], fail_at: str, fail_count: int, chance: random.Random
 ) -> None:
     """One life of a writer: restore from the log, work on what is not in the state, until the end or the failure."""
-    config = PartitionConfig("", "app", "group", "in", "side", "changelog", tick_seconds=3600, unit_records=40)
+    config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog", tick_seconds=3600, unit_records=40)
     store = MemoryStore()
     store.write(dict(log.state))
     transactions: Any = FakeTransactions(log, fail_at, fail_count)
@@ -207,7 +208,7 @@ def test_what_waits_while_a_unit_commits_becomes_one_unit() -> None:
     log = Log()
 
     async def scenario() -> None:
-        config = PartitionConfig("", "app", "group", "in", "side", "changelog", tick_seconds=3600)
+        config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog", tick_seconds=3600)
         transactions: Any = FakeTransactions(log, "never", 0)
         queue = RecordQueue(10_000, 1 << 30)
         side: Any = FakeSide([])
@@ -232,7 +233,7 @@ def test_closing_commits_what_is_in_work() -> None:
     log = Log()
 
     async def scenario() -> None:
-        config = PartitionConfig("", "app", "group", "in", "side", "changelog", tick_seconds=3600)
+        config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog", tick_seconds=3600)
         transactions: Any = FakeTransactions(log, "never", 0)
         queue = RecordQueue(10_000, 1 << 30)
         side: Any = FakeSide([])
@@ -254,7 +255,7 @@ def test_a_processor_that_stops_without_a_reason_ends_the_writer() -> None:
             return 0
 
     async def scenario() -> None:
-        config = PartitionConfig("", "app", "group", "in", "side", "changelog")
+        config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog")
         transactions: Any = FakeTransactions(Log(), "never", 0)
         queue = RecordQueue(10, 1 << 20)
         queue.put([Record("in", 0, 0, b"k", b"v", ())])

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from streams.adapters.kafka_security import cluster_of
 from streams.adapters.topic_reader import partitions_of, read_all
 from streams.adapters.topics import create_topics, topics_of
 from streams.engine.restore import POSITION
@@ -98,7 +99,7 @@ async def _ends(trial: Trial) -> dict[int, int]:
     consumer = AIOKafkaConsumer(bootstrap_servers=trial.kafka.bootstrap, enable_auto_commit=False)
     await consumer.start()
     try:
-        tps = (await partitions_of(trial.kafka.bootstrap, trial.settings.changelog))[trial.settings.changelog]
+        tps = (await partitions_of(cluster_of(trial.settings), trial.settings.changelog))[trial.settings.changelog]
         return {tp.partition: end for tp, end in (await consumer.end_offsets(tps)).items()}
     finally:
         await consumer.stop()
@@ -175,7 +176,7 @@ async def _until_compacted(trial: Trial) -> None:
     async with asyncio.timeout(120):
         while True:
             keys: dict[int, list[bytes]] = {}
-            async for record in read_all(trial.kafka.bootstrap, trial.settings.changelog):
+            async for record in read_all(cluster_of(trial.settings), trial.settings.changelog):
                 keys.setdefault(record.partition, []).append(record.key)
             halves = {partition: found[: len(found) // 2] for partition, found in keys.items()}
             if all(len(set(half)) == len(half) for half in halves.values()):

@@ -9,6 +9,7 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS
 from streams.adapters.topic_reader import read_all
 from streams.adapters.topics import create_topics
@@ -114,7 +115,7 @@ async def _until_fired(trial: Trial, worker: Worker, moment_ms: int) -> None:
     while True:
         expect(worker.code is None, f"the jump ended the worker with {worker.code}: {trial.tail()}")
         rows: dict[bytes, bytes | None] = {}
-        async for record in read_all(trial.kafka.bootstrap, trial.settings.changelog):
+        async for record in read_all(cluster_of(trial.settings), trial.settings.changelog):
             rows[record.key] = record.value
         due = [
             int.from_bytes(key[2:10], "big") for key, value in rows.items() if key[:2] == b"d/" and value is not None
