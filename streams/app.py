@@ -30,6 +30,7 @@ from streams.domain.policy import Policy
 from streams.domain.rules import Rulebook, Service, in_force
 from streams.engine.config import PartitionConfig
 from streams.engine.faust_app import EXIT_FAILED, BatchApp, BatchSchema
+from streams.engine.faust_credentials import credentials_of
 from streams.engine.watch import watch
 from streams.settings import Settings
 
@@ -129,12 +130,13 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
     until = parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
     source = settings.topic(TOPICS["inbound_connection"])
     budget = MemoryBudget(settings.state_cache_bytes)
+    cluster = cluster_of(settings)
     config: dict[str, Any] = {"consumer_group_instance_id": settings.instance_id} if settings.instance_id else {}
     app = BatchApp(
         settings.app_id,
         source=source,
         partition_config=PartitionConfig(
-            cluster=cluster_of(settings),
+            cluster=cluster,
             app_id=settings.app_id,
             group=settings.app_id,
             source=source,
@@ -148,6 +150,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
         open_store=lambda partition: RocksDBStore(settings.state_path / f"{source}-{partition}", budget),
         processor=lambda _: InputProcessor(lambda: rules.rulebook, wires, header, until),
         reached=crash_point(settings.crash_at),
+        broker_credentials=credentials_of(cluster),
         broker=[f"kafka://{host}" for host in settings.bootstrap.split(",")],
         datadir=str(settings.state_path / "faust"),
         topic_partitions=settings.partitions,

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from streams.adapters.policy_files import DEFAULT_POLICY
+from streams.kafka_settings import REDACTED, KafkaSettings, SettingsError, check_address
+from streams.kafka_settings import setting as _setting
 
-SECRET_NAMES = ("password", "secret", "token")
-
-
-class SettingsError(ValueError):
-    """A setting that is refused; the message names the variable, the value and the rule."""
-
-
-def _setting(variable: str, default: Any, about: str) -> Any:
-    return field(default=default, metadata={"variable": variable, "about": about})
+__all__ = ["Settings", "SettingsError", "read_settings"]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(KafkaSettings):
     """The settings of a worker; each can be given by the environment variable named with it."""
 
-    bootstrap: str = _setting("TES_KAFKA_BOOTSTRAP", "127.0.0.1:9092", "host:port of Kafka, several joined by commas")
     app_id: str = _setting("TES_APP_ID", "tes", "consumer group, and prefix of changelog and transactional ids")
     topic_prefix: str = _setting("TES_TOPIC_PREFIX", "", "put before every topic name")
     partitions: int = _setting("TES_PARTITIONS", 4, "partitions of the topics that `tes topics create` makes")
@@ -66,6 +59,9 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
+        KafkaSettings.__post_init__(self)
+        if self.schema_registry_url:
+            check_address(self, "schema_registry_url", ("http", "https"))
         for name, low in (("partitions", 1), ("replication", 1), ("batch_records", 1), ("web_port", 0)):
             if getattr(self, name) < low:
                 raise SettingsError(f"{_variable(name)}: {getattr(self, name)}: must be at least {low}")
@@ -100,8 +96,8 @@ class Settings:
     def shown(self) -> dict[str, Any]:
         """Variable and value of every setting, secrets redacted."""
         return {
-            item.metadata["variable"]: "(redacted)"
-            if any(word in item.name for word in SECRET_NAMES) and getattr(self, item.name)
+            item.metadata["variable"]: REDACTED
+            if item.metadata["is_secret"] and getattr(self, item.name)
             else getattr(self, item.name)
             for item in fields(self)
         }
@@ -123,7 +119,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         if not variable.startswith("TES_"):
             continue
         if variable not in known:
-            raise SettingsError(f"{variable}: {text!r}: unknown setting; known are {', '.join(sorted(known))}")
+            # The value may be a secret whose variable was misspelt.
+            raise SettingsError(f"{variable}: unknown setting; known are {', '.join(sorted(known))}")
         item = known[variable]
         try:
             if isinstance(item.default, tuple):

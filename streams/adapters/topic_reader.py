@@ -27,8 +27,9 @@ async def partitions_of(cluster: Cluster, *topics: str) -> dict[str, list[TopicP
     for row in found:
         if row["error_code"]:
             error = for_code(row["error_code"])
-            said = "does not exist" if error is UnknownTopicOrPartitionError else error.__name__
-            raise TopicError(f"{row['topic']}: {said} on {cluster.bootstrap}: tes topics create")
+            is_missing = error is UnknownTopicOrPartitionError
+            said = f"does not exist on {cluster.bootstrap}: tes topics create" if is_missing else error.__name__
+            raise TopicError(f"{row['topic']}: {said}")
     return {
         row["topic"]: sorted(TopicPartition(row["topic"], item["partition"]) for item in row["partitions"])
         for row in found

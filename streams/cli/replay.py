@@ -19,6 +19,7 @@ from streams.adapters.records import in_order_of_issue, parse_day_or_moment
 from streams.adapters.topics import TopicError
 from streams.app import rulebook_of
 from streams.cli.simulate import add_options, feed_lines, write_results
+from streams.kafka_settings import without_security
 from streams.replay import ReplayError, replay
 from streams.settings import read_settings
 
@@ -57,11 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"tes replay: {error}", file=sys.stderr)
             return 2
         try:
-            bootstrap = arguments.kafka
-            if bootstrap is None:
+            if arguments.kafka is not None:
+                settings = replace(settings, bootstrap=arguments.kafka)
+            else:
                 kafka = EmbeddedKafka(scratch / "kafka", jars_dir=ensure_jars())
-                bootstrap = stack.enter_context(kafka).bootstrap
-            settings = replace(settings, bootstrap=bootstrap)
+                settings = replace(settings, **without_security(stack.enter_context(kafka).bootstrap))
             with (out / "worker.log").open("wb") as logs:
                 found = asyncio.run(replay(settings, lines, until, arguments.workers, _progress, logs, commands))
             print(file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
+from streams.adapters.kafka_security import cluster_of
 from streams.adapters.topics import TopicError, create_topics
 from streams.app import rulebook_of, run_worker
 from streams.settings import Settings, SettingsError, read_settings
@@ -34,6 +35,7 @@ def _checked() -> Settings | None:
     try:
         settings = read_settings()
         rulebook_of(settings)
+        cluster_of(settings)
     except ValueError as error:
         print(f"tes: {error}", file=sys.stderr)
         return None
@@ -64,6 +66,7 @@ def _config(arguments: argparse.Namespace) -> int:
         settings = read_settings()
         if arguments.action == "check":
             rulebook_of(settings)
+            cluster_of(settings)
     except (SettingsError, ValueError) as error:
         print(f"tes config {arguments.action}: {error}", file=sys.stderr)
         return 2

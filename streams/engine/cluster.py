@@ -4,14 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
-Consumer: TypeAlias = AIOKafkaConsumer
-Producer: TypeAlias = AIOKafkaProducer
-Admin: TypeAlias = AIOKafkaAdminClient
+import streams.engine.connection  # noqa: F401 (corrects what every client connects by)
+
+REFUSAL_SECONDS = 10.0
+"""How long an address may take to say why it lets no client in."""
+
+
+class ClusterError(KafkaConnectionError):  # type: ignore[misc]
+    """No address of the cluster lets this client in; the message has each address with its reason."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class _Reasoned:
+    """A client that says why it cannot start; aiokafka's own error only says that it cannot."""
+
+    cluster: Cluster
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            ClusterError: no address lets it in.
+            KafkaError: the cluster let it in, and then failed.
+        """
+        try:
+            await super().start()  # type: ignore[misc]
+        except KafkaConnectionError as error:
+            raise await self.cluster.refusal() or error from None
+
+
+class Consumer(_Reasoned, AIOKafkaConsumer):  # type: ignore[misc]
+    """Reads topics."""
+
+
+class Producer(_Reasoned, AIOKafkaProducer):  # type: ignore[misc]
+    """Writes to topics."""
+
+
+class Admin(_Reasoned, AIOKafkaAdminClient):  # type: ignore[misc]
+    """Knows topics and groups."""
+
+
+Client = TypeVar("Client", bound=_Reasoned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +69,35 @@ class Cluster:
 
     def consumer(self, **options: Any) -> Consumer:
         """A consumer with these options of aiokafka; it is not started."""
-        return Consumer(bootstrap_servers=self.bootstrap, **self.security, **options)
+        return self._client(Consumer, options)
 
     def producer(self, **options: Any) -> Producer:
         """A producer with these options of aiokafka; it is not started."""
-        return Producer(bootstrap_servers=self.bootstrap, **self.security, **options)
+        return self._client(Producer, options)
 
     def admin(self) -> Admin:
         """A client for topics and groups; it is not started."""
-        return Admin(bootstrap_servers=self.bootstrap, **self.security)
+        return self._client(Admin, {})
+
+    def _client(self, kind: type[Client], options: Mapping[str, Any]) -> Client:
+        client = kind(bootstrap_servers=self.bootstrap, **self.security, **options)
+        client.cluster = self
+        return client
+
+    async def refusal(self) -> ClusterError | None:
+        """Why no address lets a client in; None when one does."""
+        reasons = []
+        for host, port, _ in collect_hosts(self.bootstrap):
+            try:
+                timeout_ms = round(REFUSAL_SECONDS * 1000)
+                connection = await create_conn(host, port, request_timeout_ms=timeout_ms, **self.security)
+            except TimeoutError:
+                reasons.append(f"{host}:{port}: no answer within {REFUSAL_SECONDS:g} s")
+            except KafkaError as error:
+                reasons.append(f"{host}:{port}: {error}")
+            except OSError as error:
+                reasons.append(f"{host}:{port}: {type(error).__name__}: {error}")
+            else:
+                await connection.close()
+                return None
+        return ClusterError("; ".join(reasons))
