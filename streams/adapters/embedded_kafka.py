@@ -19,8 +19,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Self
+
+from streams.adapters.embedded_security import PROTOCOLS, BrokerSecurity
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_POM = REPOSITORY / "deploy" / "kafka" / "pom.xml"
@@ -39,7 +42,7 @@ _SERVER_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}{more_listeners}
 controller.listener.names=CONTROLLER
 log.dirs={logs}
 auto.create.topics.enable=false
@@ -77,14 +80,23 @@ class EmbeddedKafka:
     this process; one with `foreground=False` outlives it.
     """
 
-    def __init__(self, data_dir: Path, *, jars_dir: Path, java: str = "java", foreground: bool = True) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        jars_dir: Path,
+        java: str = "java",
+        foreground: bool = True,
+        security: BrokerSecurity | None = None,
+    ) -> None:
         """Describe a broker on `data_dir`, with the directory `ensure_jars` returned; nothing runs yet."""
         self._data_dir = data_dir.resolve()
         self.log_file = self._data_dir / "broker.log"
         self._jars_dir = jars_dir.resolve()
         self._java = java
         self._foreground = foreground
-        self._ports: tuple[int, int] | None = None
+        self._security = security
+        self._ports: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -97,9 +109,15 @@ class EmbeddedKafka:
     @property
     def bootstrap(self) -> str:
         """The address for clients, `127.0.0.1:port`; known from the first start on."""
-        if self._ports is None:
+        if not self._ports:
             raise EmbeddedKafkaError("the embedded Kafka was never started")
         return f"{_HOST}:{self._ports[0]}"
+
+    def bootstrap_of(self, protocol: str) -> str:
+        """The address for clients of a security protocol; only with `security`."""
+        if self._security is None or not self._ports:
+            raise EmbeddedKafkaError(f"the embedded Kafka has no listener for {protocol}")
+        return f"{_HOST}:{self._ports[2 + PROTOCOLS.index(protocol)]}"
 
     @property
     def pid(self) -> int:
@@ -130,13 +148,14 @@ class EmbeddedKafka:
         if self._process is not None and self._process.poll() is None:
             raise EmbeddedKafkaError(f"the embedded Kafka is already running, pid {self._process.pid}")
         (self._data_dir / "tmp").mkdir(parents=True, exist_ok=True)
-        self._format()
         settings = self._data_dir / "server.properties"
-        self._ports = self._ports or _choose_ports(settings)
-        port, controller = self._ports
-        settings.write_text(
-            _SERVER_PROPERTIES.format(host=_HOST, port=port, controller=controller, logs=self._data_dir / "log")
-        )
+        secured = self._security
+        self._ports = self._ports or _choose_ports(settings, 2 + (len(PROTOCOLS) if secured else 0))
+        port, *more_ports = self._ports
+        more_listeners = secured.listeners(_HOST, more_ports[1:]) if secured else ""
+        text = _properties(port, more_ports[0], self._data_dir / "log", more_listeners)
+        settings.write_text(text + (secured.properties() if secured else ""))
+        self._format(settings)
         command = _java_command(self._jars_dir, self._java, jvm_flags, self._data_dir / "tmp")
         dies_with_parent = self._foreground and sys.platform == "linux"
         with self.log_file.open("ab") as log:
@@ -160,13 +179,19 @@ class EmbeddedKafka:
             raise
         return self.bootstrap
 
-    def _format(self) -> None:
-        """Do what `kafka-storage format` does to a new directory, from the copy made when the jars were fetched."""
+    def _format(self, settings: Path) -> None:
+        """Do what `kafka-storage format` does to a new directory, from the copy made when the jars were fetched.
+
+        Users are put in by the storage tool itself.
+        """
         logs = self._data_dir / "log"
         if logs.exists():
             return
         if not (self._jars_dir / _FORMATTED).is_dir():
             raise EmbeddedKafkaError(f"{self._jars_dir} does not hold the embedded Kafka")
+        if self._security is not None:
+            _format_storage(self._jars_dir, self._java, settings, self._data_dir, self._security.format_options())
+            return
         unfinished = self._data_dir / "log.unfinished"
         shutil.copytree(self._jars_dir / _FORMATTED, unfinished, dirs_exist_ok=True)
         unfinished.rename(logs)
@@ -223,9 +248,19 @@ def _fetch(pom: Path, target: Path, java: str) -> None:
     _run([mvn, "-q", "-B", "-f", str(pom), *goal], "Maven could not fetch the jars of the embedded Kafka")
     shutil.copyfile(pom.parent / _LOGGING, target / _LOGGING)
     settings = target / "format.properties"
-    settings.write_text(_SERVER_PROPERTIES.format(host=_HOST, port=9092, controller=9093, logs=target / _FORMATTED))
-    tool = ["kafka.tools.StorageTool", "format", "-t", "embedded-kafka", "-c", str(settings)]
-    _run([*_java_command(target, java, [], target), *tool], "the storage tool of the embedded Kafka failed")
+    settings.write_text(_properties(9092, 9093, target / _FORMATTED))
+    _format_storage(target, java, settings, target, [])
+
+
+def _properties(port: int, controller: int, logs: Path, more_listeners: str = "") -> str:
+    return _SERVER_PROPERTIES.format(
+        host=_HOST, port=port, controller=controller, logs=logs, more_listeners=more_listeners
+    )
+
+
+def _format_storage(jars_dir: Path, java: str, settings: Path, scratch: Path, options: list[str]) -> None:
+    tool = ["kafka.tools.StorageTool", "format", "-t", "embedded-kafka", "-c", str(settings), *options]
+    _run([*_java_command(jars_dir, java, [], scratch), *tool], "the storage tool of the embedded Kafka failed")
 
 
 def _run(command: list[str], failure: str) -> None:
@@ -271,13 +306,14 @@ def _java_command(jars_dir: Path, java: str, flags: list[str], scratch: Path) ->
     return [shutil.which(java) or java, *_JVM_FLAGS, *flags, *properties, "-cp", jars]
 
 
-def _choose_ports(settings: Path) -> tuple[int, int]:
-    earlier = re.search(r"^listeners=.*:(\d+),.*:(\d+)$", settings.read_text() if settings.exists() else "", re.M)
+def _choose_ports(settings: Path, count: int) -> list[int]:
+    earlier = re.search(r"^listeners=.*$", settings.read_text() if settings.exists() else "", re.M)
+    used = re.findall(r":(\d+)(?=,|$)", earlier[0]) if earlier else []
     # Below the range the system hands to clients: there, a client's own socket can take the port between a crash and
     # the restart, or a reconnecting client connect to itself.
-    wanted = [*map(int, earlier.groups() if earlier else ()), *random.sample(range(20_000, 30_000), 10_000)]
+    wanted = [*map(int, used), *random.sample(range(20_000, 30_000), 10_000)]
     free = (port for port in dict.fromkeys(wanted) if _is_free(port))
-    return next(free), next(free)
+    return list(islice(free, count))
 
 
 def _is_free(port: int) -> bool:

@@ -1,0 +1,275 @@
+"""Everything works over TLS with users, tokens and just the rights that the page on access names; nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.conn import create_conn
+from aiokafka.errors import ClusterAuthorizationFailedError, KafkaConnectionError
+from aiokafka.protocol.fetch import FetchRequest
+
+from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.adapters.embedded_security import BrokerSecurity
+from streams.adapters.kafka_security import cluster_of
+from streams.adapters.schemas import TOPICS
+from streams.adapters.topic_reader import read_all
+from streams.adapters.topics import create_topics
+from streams.cli.main import main
+from streams.engine.cluster import ClusterError
+from streams.engine.faust_app import EXIT_FAILED
+from streams.replay import collect, produce_commands, produce_feed, run_workers, start_worker
+from streams.settings import Settings
+from tests.certificates import Authority
+from tests.integration.secured import USERS, Secured, allow, rights
+from tests.integration.test_worker import UNTIL, check, make_commands, make_feed
+from tests.token_server import TokenServer, tokens, unsigned_token
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    folder = tmp_path_factory.mktemp("secured")
+    authority = Authority(folder)
+    certificate, _ = authority.certificate("broker")
+    security = BrokerSecurity(certificate, authority.file, USERS)
+    with EmbeddedKafka(folder / "kafka", jars_dir=ensure_jars(), security=security) as kafka:
+        yield Secured(kafka, authority, folder)
+
+
+@pytest.fixture
+def open_settings(secured: Secured, settings: Settings) -> Settings:
+    """Over the listener that lets everybody do everything."""
+    return replace(settings, bootstrap=secured.kafka.bootstrap)
+
+
+@pytest.fixture
+def bootstrap(secured: Secured) -> str:
+    """Of the secured broker; no other one is needed here."""
+    return secured.kafka.bootstrap
+
+
+async def ended(settings: Settings, log: Path) -> tuple[int, str]:
+    """Exit code and log of a worker."""
+    with log.open("wb") as logs:
+        code = await (await start_worker(settings, UNTIL, logs)).wait()
+    return code, log.read_text()
+
+
+def tes(settings: Settings, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    with monkeypatch.context() as patch:
+        for name, value in settings.environment().items():
+            patch.setenv(name, value)
+        return main(list(words))
+
+
+@pytest.mark.timeout(150)
+def test_everybody_works_with_just_his_rights(
+    secured: Secured, open_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines, commands = make_feed(51), make_commands(51)
+    way = partial(secured.scram, open_settings)
+    asyncio.run(allow(open_settings, rights()))
+    assert tes(way("operator"), monkeypatch, "topics", "create") == 0
+    asyncio.run(produce_feed(way("bridge", kafka_mechanism="SCRAM-SHA-256"), lines))
+    asyncio.run(produce_commands(way("operator"), commands))
+    with (tmp_path / "worker.log").open("wb") as logs:
+        asyncio.run(run_workers(way("worker"), UNTIL, 2, logs=logs))
+    check(asyncio.run(collect(open_settings)), lines, commands)
+    told = (tmp_path / "worker.log").read_text()
+    assert "Authorization" not in told
+    assert not [password for password in USERS.values() if password in told]
+    publish = ("policy", "publish", "strict-critical", "--effective-at", "2090-01-01")
+    assert tes(way("operator"), monkeypatch, *publish) == 0
+    assert tes(way("operator"), monkeypatch, "servers", "list") == 0
+
+    async def edge() -> Any:
+        verdicts, group = open_settings.topic(TOPICS["verdict"]), f"{open_settings.app_id}-edge"
+        consumer = cluster_of(way("edge")).consumer(group_id=group, auto_offset_reset="earliest")
+        consumer.subscribe([verdicts])
+        async with consumer:
+            return await consumer.getone()
+
+    assert asyncio.run(edge()).value
+    with pytest.raises(ClusterAuthorizationFailedError):
+        asyncio.run(produce_feed(way("edge"), lines[:1]))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("gone", ["enforcement.verdicts.v1", "tes-state-changelog", "enforcement.policies.v1"])
+def test_a_worker_without_a_right_ends_and_names_what_it_lacks(
+    secured: Secured, open_settings: Settings, tmp_path: Path, gone: str
+) -> None:
+    settings = replace(open_settings, stall_seconds=10.0)
+
+    async def scenario() -> tuple[int, str]:
+        await allow(settings, [right for right in rights() if right.who == "worker" and right.name != gone])
+        await create_topics(settings)
+        await produce_feed(settings, make_feed(52, 60))
+        return await ended(secured.scram(settings, "worker"), tmp_path / "log")
+
+    code, log = asyncio.run(scenario())
+    assert code == EXIT_FAILED
+    name = settings.changelog if gone == "tes-state-changelog" else settings.topic(gone)
+    assert any("uthoriz" in line and name in line for line in log.splitlines())
+
+
+WAYS_THAT_FAIL = {
+    "wrong password": ("SaslAuthenticationFailed", {"kafka_password_file": "", "kafka_password": "wrong-s3cret"}),
+    "unknown user": ("SaslAuthenticationFailed", {"kafka_user": "nobody"}),
+    "untrusted authority": ("certificate verify failed", {"kafka_ca_file": ""}),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", WAYS_THAT_FAIL)
+def test_who_is_not_let_in_is_told_why(
+    secured: Secured,
+    open_settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    said, changed = WAYS_THAT_FAIL[name]
+    settings = secured.scram(open_settings, "worker", **changed)
+    code, log = asyncio.run(ended(settings, tmp_path / "log"))
+    assert code == EXIT_FAILED
+    reasons = [line for line in log.splitlines() if "the worker does not start: ClusterError: " in line]
+    assert len(reasons) == 1
+    assert said in reasons[0]
+    assert settings.bootstrap in reasons[0]
+    assert "Traceback" not in log
+    assert tes(settings, monkeypatch, "topics", "create") == 1
+    told = capfd.readouterr().err
+    assert said in told.splitlines()[-1]
+    assert not [secret for secret in (*USERS.values(), "wrong-s3cret") if secret in log + told]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("source", ["file", "endpoint"])
+def test_a_worker_logs_in_with_tokens(secured: Secured, open_settings: Settings, tmp_path: Path, source: str) -> None:
+    lines, token = make_feed(53, 200), unsigned_token("worker")
+    asyncio.run(allow(open_settings, rights()))
+
+    async def scenario(settings: Settings) -> str:
+        await create_topics(open_settings)
+        await produce_feed(open_settings, lines)
+        code, log = await ended(settings, tmp_path / "log")
+        assert code == 0
+        check(await collect(open_settings), lines, [])
+        return log
+
+    if source == "file":
+        (tmp_path / "token").write_text(token)
+        log = asyncio.run(scenario(secured.oauth(open_settings, kafka_token_file=str(tmp_path / "token"))))
+    else:
+        certificate, _ = secured.authority.certificate("identity")
+        with TokenServer(certificate, tokens({"access_token": token, "expires_in": 600})) as server:
+            endpoint = {"kafka_token_url": server.url, "kafka_token_ca_file": str(secured.authority.file)}
+            client = {"kafka_client_id": "tes", "kafka_client_secret": "client-s3cret"}
+            log = asyncio.run(scenario(secured.oauth(open_settings, **endpoint, **client)))
+            assert 1 <= len(server.asked) <= 3
+    assert token not in log
+    assert "client-s3cret" not in log
+
+
+@pytest.mark.timeout(15)
+def test_a_connection_ends_although_a_request_of_it_waits_at_the_broker(
+    secured: Secured, open_settings: Settings
+) -> None:
+    cluster, topic = cluster_of(secured.scram(open_settings, "edge")), open_settings.topic(TOPICS["verdict"])
+
+    async def scenario() -> None:
+        await create_topics(open_settings)
+        await allow(open_settings, (right for right in rights() if right.who == "edge"))
+        host, _, port = cluster.bootstrap.partition(":")
+        connection = await create_conn(host, int(port), **cluster.security)
+        a_minute, places = 60_000, [(topic, [(0, 0, 1 << 20)])]
+        waiting = asyncio.ensure_future(connection.send(FetchRequest(a_minute, 1, 1 << 20, 0, places)))
+        await connection.close()
+        with pytest.raises(KafkaConnectionError):
+            await waiting
+
+    asyncio.run(scenario())
+
+
+def test_a_token_file_is_read_anew_for_every_connection(
+    secured: Secured, open_settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(unsigned_token("worker", seconds=-3600))
+    cluster = cluster_of(secured.oauth(open_settings, kafka_token_file=str(file)))
+
+    async def start() -> None:
+        admin = cluster.admin()
+        try:
+            await admin.start()
+        finally:
+            await admin.close()
+
+    with pytest.raises(ClusterError, match="SaslAuthenticationFailed"):
+        asyncio.run(start())
+    file.write_text(unsigned_token("worker"))
+    asyncio.run(start())
+    file.unlink()
+    with pytest.raises(ClusterError, match=r"token: must be readable: No such file"):
+        asyncio.run(start())
+
+
+def test_a_client_certificate_is_shown(secured: Secured, open_settings: Settings) -> None:
+    certificate, key = secured.authority.certificate("edge")
+    settings = replace(
+        open_settings,
+        bootstrap=secured.kafka.bootstrap_of("SSL"),
+        kafka_protocol="SSL",
+        kafka_ca_file=str(secured.authority.file),
+        kafka_certificate_file=str(certificate),
+        kafka_key_file=str(key),
+    )
+
+    async def read(settings: Settings) -> list[Any]:
+        return [record async for record in read_all(cluster_of(settings), settings.topic(TOPICS["verdict"]))]
+
+    asyncio.run(create_topics(open_settings))
+    asyncio.run(allow(open_settings, (right for right in rights() if right.who == "edge"), "User:CN={}"))
+    assert asyncio.run(read(settings)) == []
+    with pytest.raises(ClusterError):
+        asyncio.run(read(replace(settings, kafka_certificate_file="", kafka_key_file="")))
+
+
+@pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT", "OAUTHBEARER"])
+def test_debug_logs_hold_no_secret(
+    secured: Secured, open_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, protocol: str
+) -> None:
+    token = unsigned_token("worker")
+    (tmp_path / "token").write_text(token)
+    if protocol == "OAUTHBEARER":
+        settings = secured.oauth(open_settings, kafka_token_file=str(tmp_path / "token"))
+    else:
+        clear = {} if protocol == "SASL_SSL" else {"kafka_protocol": protocol, "kafka_ca_file": ""}
+        settings = secured.scram(
+            open_settings,
+            "operator",
+            **clear,
+            bootstrap=secured.kafka.bootstrap_of(protocol),
+        )
+
+    async def use() -> None:
+        admin, producer = cluster_of(settings).admin(), cluster_of(settings).producer()
+        async with producer:
+            await admin.start()
+            await admin.list_topics()
+            await admin.close()
+
+    with caplog.at_level(logging.DEBUG):
+        asyncio.run(use(), debug=True)
+    assert "Request to 127.0.0.1" in caplog.text
+    assert "<SaslAuthenticateRequest_v" in caplog.text
+    assert "MetadataRequest" in caplog.text
+    assert not [word for word in (*USERS.values(), token, "auth=Bearer", "c=biws") if word in caplog.text]
