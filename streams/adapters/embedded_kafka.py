@@ -6,12 +6,9 @@ import ctypes
 import fcntl
 import hashlib
 import os
-import random
 import re
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -19,17 +16,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Self
 
+from streams.adapters.embedded_ports import HOST, answers, choose_ports
 from streams.adapters.embedded_security import PROTOCOLS, BrokerSecurity
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_POM = REPOSITORY / "deploy" / "kafka" / "pom.xml"
 DEFAULT_CACHE_DIR = REPOSITORY / ".cache" / "kafka"
 
-_HOST = "127.0.0.1"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _LOGGING = "log4j2.properties"
@@ -111,13 +107,13 @@ class EmbeddedKafka:
         """The address for clients, `127.0.0.1:port`; known from the first start on."""
         if not self._ports:
             raise EmbeddedKafkaError("the embedded Kafka was never started")
-        return f"{_HOST}:{self._ports[0]}"
+        return f"{HOST}:{self._ports[0]}"
 
     def bootstrap_of(self, protocol: str) -> str:
         """The address for clients of a security protocol; only with `security`."""
         if self._security is None or not self._ports:
             raise EmbeddedKafkaError(f"the embedded Kafka has no listener for {protocol}")
-        return f"{_HOST}:{self._ports[2 + PROTOCOLS.index(protocol)]}"
+        return f"{HOST}:{self._ports[2 + PROTOCOLS.index(protocol)]}"
 
     @property
     def pid(self) -> int:
@@ -150,9 +146,9 @@ class EmbeddedKafka:
         (self._data_dir / "tmp").mkdir(parents=True, exist_ok=True)
         settings = self._data_dir / "server.properties"
         secured = self._security
-        self._ports = self._ports or _choose_ports(settings, 2 + (len(PROTOCOLS) if secured else 0))
+        self._ports = self._ports or choose_ports(settings, 2 + (len(PROTOCOLS) if secured else 0))
         port, *more_ports = self._ports
-        more_listeners = secured.listeners(_HOST, more_ports[1:]) if secured else ""
+        more_listeners = secured.listeners(HOST, more_ports[1:]) if secured else ""
         text = _properties(port, more_ports[0], self._data_dir / "log", more_listeners)
         settings.write_text(text + (secured.properties() if secured else ""))
         self._format(settings)
@@ -198,13 +194,13 @@ class EmbeddedKafka:
 
     def _await_answer(self, process: subprocess.Popen[bytes], port: int, log_start: int) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        while not _answers(port):
+        while not answers(port):
             try:
                 reason = f"ended with exit code {process.wait(timeout=0.02)}"
             except subprocess.TimeoutExpired:
                 if time.monotonic() < deadline:
                     continue
-                reason = f"did not answer on {_HOST}:{port} within {_START_SECONDS:.0f} seconds"
+                reason = f"did not answer on {HOST}:{port} within {_START_SECONDS:.0f} seconds"
             lines = self.log_file.read_bytes()[log_start:].decode("utf-8", "replace").splitlines()
             tail = "\n".join(lines[-30:]) or "(it printed nothing)"
             raise EmbeddedKafkaError(f"the embedded Kafka {reason}; the end of {self.log_file}:\n{tail}")
@@ -254,7 +250,7 @@ def _fetch(pom: Path, target: Path, java: str) -> None:
 
 def _properties(port: int, controller: int, logs: Path, more_listeners: str = "") -> str:
     return _SERVER_PROPERTIES.format(
-        host=_HOST, port=port, controller=controller, logs=logs, more_listeners=more_listeners
+        host=HOST, port=port, controller=controller, logs=logs, more_listeners=more_listeners
     )
 
 
@@ -304,38 +300,6 @@ def _java_command(jars_dir: Path, java: str, flags: list[str], scratch: Path) ->
     jars = os.pathsep.join(str(jar) for jar in sorted(jars_dir.glob("*.jar")))
     properties = [f"-Dlog4j2.configurationFile={jars_dir / _LOGGING}", f"-Djava.io.tmpdir={scratch}"]
     return [shutil.which(java) or java, *_JVM_FLAGS, *flags, *properties, "-cp", jars]
-
-
-def _choose_ports(settings: Path, count: int) -> list[int]:
-    earlier = re.search(r"^listeners=.*$", settings.read_text() if settings.exists() else "", re.M)
-    used = re.findall(r":(\d+)(?=,|$)", earlier[0]) if earlier else []
-    # Below the range the system hands to clients: there, a client's own socket can take the port between a crash and
-    # the restart, or a reconnecting client connect to itself.
-    wanted = [*map(int, used), *random.sample(range(20_000, 30_000), 10_000)]
-    free = (port for port in dict.fromkeys(wanted) if _is_free(port))
-    return list(islice(free, count))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def _answers(port: int) -> bool:
-    """Whether the broker names itself in its metadata, which it does once it takes produce and fetch requests."""
-    request = struct.pack(">hhihi", 3, 1, 1, -1, 0)
-    try:
-        with socket.create_connection((_HOST, port), timeout=1) as connection, connection.makefile("rb") as answer:
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            head = answer.read(12)
-    except OSError:
-        return False
-    return len(head) == 12 and int(struct.unpack(">iii", head)[2]) > 0
 
 
 def _die_with_parent(prctl: Callable[[int, int], int], parent: int) -> None:
