@@ -42,7 +42,12 @@ class _Reasoned:
         try:
             await super().start()  # type: ignore[misc]
         except KafkaConnectionError as error:
+            await self.end()
             raise await self.cluster.refusal() or error from None
+
+    async def end(self) -> None:
+        """Close it; nobody else closes what did not start."""
+        await self.stop()  # type: ignore[attr-defined]
 
 
 class Consumer(_Reasoned, AIOKafkaConsumer):  # type: ignore[misc]
@@ -55,6 +60,10 @@ class Producer(_Reasoned, AIOKafkaProducer):  # type: ignore[misc]
 
 class Admin(_Reasoned, AIOKafkaAdminClient):  # type: ignore[misc]
     """Knows topics and groups."""
+
+    async def end(self) -> None:
+        """See `_Reasoned`."""
+        await self.close()
 
 
 Client = TypeVar("Client", bound=_Reasoned)

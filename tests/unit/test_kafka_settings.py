@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from streams.adapters.kafka_security import cluster_of
 from streams.cli.main import main
+from streams.kafka_settings import without_security
 from streams.settings import Settings, SettingsError, read_settings
 
 SECRET = "s3cret-of-nobody"
@@ -109,6 +110,12 @@ def test_a_wrong_combination_is_refused_by_variable_value_and_rule(given: dict[s
 def test_settings_survive_the_way_to_another_process(given: dict[str, str]) -> None:
     settings = read_settings(given)
     assert read_settings(settings.environment()) == settings
+
+
+@pytest.mark.parametrize("given", [SCRAM, ENDPOINT])
+def test_the_embedded_kafka_is_entered_without_what_the_settings_say_of_another(given: dict[str, str]) -> None:
+    settings = read_settings(given | {"TES_PARTITIONS": "7"})
+    assert replace(settings, **without_security("127.0.0.1:1")) == Settings(bootstrap="127.0.0.1:1", partitions=7)
 
 
 @pytest.mark.parametrize("given", [SCRAM, ENDPOINT])
