@@ -14,6 +14,7 @@ import uvloop
 from aiokafka.errors import KafkaError
 from faust.worker import Worker
 
+from streams.adapters.access import check_access
 from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.kafka_security import cluster_of
@@ -208,6 +209,7 @@ def run_worker(settings: Settings) -> int:
     rules = GoverningRules(settings)
     reader = PolicyReader(policy_topic_of(settings), configured_policies(settings))
     try:
+        loop.run_until_complete(check_access(settings))
         # Before the first event, every policy that may govern it.
         loop.run_until_complete(reader.start())
         rules.update(reader.policies)

@@ -75,15 +75,20 @@ class Secured:
         )
 
 
-async def allow(settings: Settings, given: Iterable[Right], principal: str = "User:{}") -> None:
-    """Give rights, with the names that the settings make of those on the page."""
+def names_of(settings: Settings) -> dict[str, str]:
+    """What the names on the page are with these settings; a prefix goes without its `*`."""
     names = {topic: settings.topic(topic) for topic in TOPICS.values()}
     names |= {f"{topic}.dlq": f"{name}.dlq" for topic, name in names.items()}
     names |= {"tes-state-changelog": settings.changelog, "tes": settings.app_id}
     source = settings.topic(TOPICS["inbound_connection"])
     names |= {f"tes-{TOPICS['inbound_connection']}-*": f"{settings.app_id}-{source}-"}
     names |= {"tes-policy-publisher": f"{settings.app_id}-policy-publisher"}
-    names |= {"kafka-cluster": "kafka-cluster", "edge": f"{settings.app_id}-edge"}
+    return names | {"kafka-cluster": "kafka-cluster", "edge": f"{settings.app_id}-edge"}
+
+
+async def allow(settings: Settings, given: Iterable[Right], principal: str = "User:{}") -> None:
+    """Give rights, with the names that the settings make of those on the page."""
+    names = names_of(settings)
     admin = cluster_of(settings).admin()
     await admin.start()
     try:

@@ -15,19 +15,20 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import ClusterAuthorizationFailedError, KafkaConnectionError
 from aiokafka.protocol.fetch import FetchRequest
 
+from streams.adapters.access import check_access
 from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
 from streams.adapters.embedded_security import BrokerSecurity
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS
 from streams.adapters.topic_reader import read_all
-from streams.adapters.topics import create_topics
+from streams.adapters.topics import TopicError, create_topics
 from streams.cli.main import main
 from streams.engine.cluster import ClusterError
 from streams.engine.faust_app import EXIT_FAILED
 from streams.replay import collect, produce_commands, produce_feed, run_workers, start_worker
 from streams.settings import Settings
 from tests.certificates import Authority
-from tests.integration.secured import USERS, Secured, allow, rights
+from tests.integration.secured import USERS, Secured, allow, names_of, rights
 from tests.integration.test_worker import UNTIL, check, make_commands, make_feed
 from tests.token_server import TokenServer, tokens, unsigned_token
 
@@ -101,22 +102,39 @@ def test_everybody_works_with_just_his_rights(
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("gone", ["enforcement.verdicts.v1", "tes-state-changelog", "enforcement.policies.v1"])
+@pytest.mark.parametrize("gone", ["enforcement.verdicts.v1", "tes", "tes-transport.connections.v1-*"])
 def test_a_worker_without_a_right_ends_and_names_what_it_lacks(
     secured: Secured, open_settings: Settings, tmp_path: Path, gone: str
 ) -> None:
-    settings = replace(open_settings, stall_seconds=10.0)
-
     async def scenario() -> tuple[int, str]:
-        await allow(settings, [right for right in rights() if right.who == "worker" and right.name != gone])
-        await create_topics(settings)
-        await produce_feed(settings, make_feed(52, 60))
-        return await ended(secured.scram(settings, "worker"), tmp_path / "log")
+        await create_topics(open_settings)
+        await allow(open_settings, [right for right in rights() if right.who == "worker" and right.name != gone])
+        return await ended(secured.scram(open_settings, "worker"), tmp_path / "log")
 
     code, log = asyncio.run(scenario())
     assert code == EXIT_FAILED
-    name = settings.changelog if gone == "tes-state-changelog" else settings.topic(gone)
-    assert any("uthoriz" in line and name in line for line in log.splitlines())
+    assert any("uthoriz" in line and names_of(open_settings)[gone] in line for line in log.splitlines())
+
+
+def test_a_topic_that_a_worker_may_not_see_is_named_before_it_starts(secured: Secured, open_settings: Settings) -> None:
+    mine = [right for right in rights() if right.who == "worker"]
+    topics = sorted({right.name for right in mine if right.kind == "topic"})
+    settings = secured.scram(open_settings, "worker")
+
+    async def scenario() -> None:
+        await create_topics(open_settings)
+        for name in topics:
+            with pytest.raises(TopicError) as refused:
+                await check_access(settings)
+            assert "TopicAuthorizationFailedError" in str(refused.value)
+            assert any(str(refused.value).startswith(names_of(open_settings)[other]) for other in topics)
+            await allow(open_settings, [right for right in mine if right.name == name])
+        with pytest.raises(TopicError, match=f"^group {open_settings.app_id}: GroupAuthorizationFailedError$"):
+            await check_access(settings)
+        await allow(open_settings, [right for right in mine if right.kind == "group"])
+        await check_access(settings)
+
+    asyncio.run(scenario())
 
 
 WAYS_THAT_FAIL = {
@@ -145,6 +163,7 @@ def test_who_is_not_let_in_is_told_why(
     assert said in reasons[0]
     assert settings.bootstrap in reasons[0]
     assert "Traceback" not in log
+    assert "Unclosed" not in log
     assert tes(settings, monkeypatch, "topics", "create") == 1
     told = capfd.readouterr().err
     assert said in told.splitlines()[-1]

@@ -1,0 +1,31 @@
+"""Asks, before a worker starts, whether it may see what it needs: later it would wait for ever, and say nothing."""
+
+from __future__ import annotations
+
+from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
+
+from streams.adapters.kafka_security import cluster_of
+from streams.adapters.topic_reader import partitions_of
+from streams.adapters.topics import TopicError, topics_of
+from streams.settings import Settings
+
+
+async def check_access(settings: Settings) -> None:
+    """See every topic, and the group.
+
+    Raises:
+        TopicError: a topic does not exist, or this user may not see it; or he may not see the group.
+        KafkaError: the cluster did not answer.
+    """
+    cluster = cluster_of(settings)
+    await partitions_of(cluster, *(topic.name for topic in topics_of(settings)))
+    admin = cluster.admin()
+    try:
+        await admin.start()
+        await admin.list_consumer_group_offsets(settings.app_id)
+    except GroupAuthorizationFailedError:
+        raise TopicError(f"group {settings.app_id}: GroupAuthorizationFailedError") from None
+    except GroupCoordinatorNotAvailableError:
+        pass  # a cluster that had no group so far
+    finally:
+        await admin.close()
