@@ -15,6 +15,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.adapters.embedded_kafka import EmbeddedKafka, EmbeddedKafkaError, ensure_jars
+from streams.adapters.kafka_security import cluster_of
 from streams.adapters.records import in_order_of_issue, parse_day_or_moment
 from streams.adapters.topics import TopicError
 from streams.app import rulebook_of
@@ -50,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.policy:
                 settings = replace(settings, policies=tuple(arguments.policy))
             rulebook_of(settings)
+            if arguments.kafka:
+                cluster_of(settings)
             until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
             lines = feed_lines(Path(arguments.feed))
             commands = in_order_of_issue(feed_lines(Path(arguments.commands))) if arguments.commands else []

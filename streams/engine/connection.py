@@ -11,7 +11,6 @@ Importing this module puts them in place.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
@@ -44,7 +43,7 @@ class Connection(conn.AIOKafkaConnection):  # type: ignore[misc]
         transport = self._writer.transport if self._writer is not None else None
         ended = super().close(reason=reason, exc=exc)
         if transport is not None and self._ssl_context is not None:
-            asyncio.get_running_loop().call_later(FAREWELL_SECONDS, transport.abort)
+            self._loop.call_later(FAREWELL_SECONDS, transport.abort)
         return ended
 
 

@@ -184,12 +184,21 @@ def test_authorities_that_are_none_are_refused(tmp_path: Path, variable: str) ->
         cluster_of(read_settings(given))
 
 
-def test_what_check_refuses_ends_a_worker_with_2(
+def test_what_check_refuses_ends_every_command_with_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for variable, value in (SCRAM | {"TES_KAFKA_CA_FILE": str(tmp_path / "away.pem")}).items():
         monkeypatch.setenv(variable, value)
-    for words in (["config", "check"], ["topics", "create"], ["worker"]):
+    (tmp_path / "feed.jsonl").write_text("")
+    feed = ["--feed", str(tmp_path / "feed.jsonl"), "--out", str(tmp_path / "out")]
+    every = (
+        ["config", "check"],
+        ["topics", "create"],
+        ["worker"],
+        ["policy", "list"],
+        ["replay", "--kafka", "h:1", *feed],
+    )
+    for words in every:
         assert main(words) == 2
         told = capsys.readouterr().err
         assert "TES_KAFKA_CA_FILE" in told
