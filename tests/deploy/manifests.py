@@ -1,0 +1,65 @@
+"""The Kubernetes manifests as kustomize renders them, and what they were rendered from.
+
+Rendered manifests are committed, so that tests need no kustomize and a change shows what it changes; `scripts/k8s
+render` writes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+SOURCES = REPOSITORY / "deploy" / "k8s"
+RENDERED = Path(__file__).parent / "rendered"
+DIGEST_FILE = RENDERED / "sources.sha256"
+OVERLAYS = tuple(sorted(path.parent.name for path in SOURCES.glob("overlays/*/kustomization.yaml")))
+WITH_WORKERS = tuple(name for name in OVERLAYS if name != "monitoring")
+
+Manifest = dict[str, Any]
+
+
+def digest_of_sources() -> str:
+    """A hash over everything that kustomize reads."""
+    digest = hashlib.sha256()
+    for path in sorted(path for part in ("base", "components", "overlays") for path in (SOURCES / part).rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(SOURCES)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def rendered(overlay: str) -> list[Manifest]:
+    """The manifests of an overlay, in the order of kustomize."""
+    return list(yaml.safe_load_all((RENDERED / f"{overlay}.yaml").read_text(encoding="utf-8")))
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
+    """The manifests of one kind, by name."""
+    return {item["metadata"]["name"]: item for item in manifests if item["kind"] == kind}
+
+
+def only(manifests: list[Manifest], kind: str) -> Manifest:
+    """The one manifest of its kind."""
+    (found,) = of_kind(manifests, kind).values()
+    return found
+
+
+def pod_of(manifests: list[Manifest]) -> Manifest:
+    """What the workers' pods are made of."""
+    spec: Manifest = only(manifests, "StatefulSet")["spec"]["template"]["spec"]
+    return spec
+
+
+def environment_of(manifests: list[Manifest], pod_name: str = "tes-worker-0") -> dict[str, str]:
+    """The environment of a worker's container, as the kubelet puts it together."""
+    (container,) = pod_of(manifests)["containers"]
+    found: dict[str, str] = {}
+    for source in container["envFrom"]:
+        found |= of_kind(manifests, "ConfigMap")[source["configMapRef"]["name"]]["data"]
+    for variable in container["env"]:
+        assert variable["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}, variable
+        found[variable["name"]] = pod_name
+    return found
