@@ -1,0 +1,42 @@
+# The base can be pinned: --build-arg BASE=python:3.11-slim-bookworm@sha256:…
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+COPY requirements/image-build.txt /build/requirements/
+RUN python3 -m venv /build/tools && /build/tools/bin/pip install --quiet --require-hashes -r /build/requirements/image-build.txt
+COPY requirements/image.txt /build/requirements/
+# Every source is hashed, and so is what builds those that are no wheels: no isolated environment fetches anything.
+RUN /build/tools/bin/pip wheel --quiet --require-hashes --no-build-isolation --wheel-dir /build/wheels \
+      -r /build/requirements/image.txt
+COPY pyproject.toml README.md LICENSE /build/product/
+COPY streams /build/product/streams
+COPY schemas /build/product/schemas
+RUN /build/tools/bin/python -m build --wheel --no-isolation --outdir /build/wheels /build/product >/dev/null \
+ && python3 -m venv --without-pip /opt/tes \
+ && /build/tools/bin/pip --python /opt/tes/bin/python install --quiet --no-deps --no-index --no-compile /build/wheels/*.whl \
+ && /build/tools/bin/cyclonedx-py environment --output-reproducible --of JSON --sv 1.6 --mc-type application \
+      --pyproject /build/product/pyproject.toml -o /opt/tes/sbom.cdx.json /opt/tes/bin/python \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/tes/lib
+
+FROM ${BASE}
+LABEL org.opencontainers.image.title="tes" \
+      org.opencontainers.image.description="Transport-based enforcement: judge, throttle and block mail from unpatched Exchange servers" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/tes /opt/tes
+# Only the state folder and /tmp are written to; the root file system may be read-only.
+RUN echo 'tes:x:10001:' >> /etc/group \
+ && echo 'tes:x:10001:10001::/var/lib/tes:/usr/sbin/nologin' >> /etc/passwd \
+ && mkdir -p /var/lib/tes \
+ && chown 10001:10001 /var/lib/tes
+ENV PATH=/opt/tes/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    TES_STATE_DIR=/var/lib/tes
+USER 10001:10001
+WORKDIR /var/lib/tes
+VOLUME /var/lib/tes
+EXPOSE 6066
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["tes"]
+CMD ["--help"]

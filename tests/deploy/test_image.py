@@ -1,0 +1,64 @@
+"""What goes into the image: the packages that the tests run with, by hash, and a user that is not root."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from tests.deploy.manifests import REPOSITORY, pod_of, rendered
+
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
+FINAL = DOCKERFILE.rpartition("\nFROM ")[2]
+
+
+def locked(name: str) -> dict[str, str]:
+    text = (REPOSITORY / "requirements" / name).read_text()
+    assert text.count("--hash=sha256:") >= len(re.findall(r"^[a-z0-9]", text, re.MULTILINE)) > 0
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE))
+
+
+def test_the_image_has_the_packages_that_the_tests_run_with() -> None:
+    image, dev = locked("image.txt"), locked("dev.txt")
+    assert image.items() <= dev.items(), "requirements/image.txt and requirements/dev.txt differ: lock both again"
+    wanted = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {re.match(r"[a-z0-9._-]+", line)[0] for line in wanted} <= set(image)
+    assert not {"pytest", "mypy", "ruff"} & set(image)
+
+
+def test_what_builds_the_image_is_locked_too() -> None:
+    assert {"pip", "build", "setuptools", "cyclonedx-bom"} <= set(locked("image-build.txt"))
+    assert len(re.findall(r"pip (?:install|wheel) [^\n]*--require-hashes", DOCKERFILE)) == 2
+    assert "--no-deps --no-index" in DOCKERFILE
+
+
+def test_the_base_is_an_argument_of_both_stages() -> None:
+    assert re.search(r"^ARG BASE=\S+$", DOCKERFILE, re.MULTILINE)
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${BASE}", "${BASE}"]
+
+
+def test_the_last_stage_runs_nothing_that_installs() -> None:
+    for word in ("apt", "pip ", "gcc", "curl"):
+        assert word not in FINAL
+
+
+def test_the_user_is_a_number_and_that_of_the_pod() -> None:
+    (uid, gid) = re.search(r"^USER (\d+):(\d+)$", FINAL, re.MULTILINE).groups()
+    security = pod_of(rendered("production"))["securityContext"]
+    assert (int(uid), int(gid)) == (security["runAsUser"], security["runAsGroup"])
+
+
+def test_the_pod_gives_arguments_to_the_entry_point() -> None:
+    assert 'ENTRYPOINT ["tes"]' in FINAL
+    (container,) = pod_of(rendered("production"))["containers"]
+    assert container["args"] == ["worker"]
+    assert "command" not in container
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "README.md", "LICENSE", "streams", "schemas"])
+def test_what_the_image_is_made_from_is_not_ignored(name: str) -> None:
+    lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    assert "*" in lines
+    assert f"!{name}" in lines
+    assert re.search(rf"^COPY .*\b{re.escape(name)}\b", DOCKERFILE, re.MULTILINE)
