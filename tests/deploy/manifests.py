@@ -53,6 +53,12 @@ def pod_of(manifests: list[Manifest]) -> Manifest:
     return spec
 
 
+def all_pods_of(manifests: list[Manifest]) -> list[Manifest]:
+    """Every kind of pod that the manifests make, the workers' first."""
+    workloads = [item for kind in ("StatefulSet", "Job") for item in of_kind(manifests, kind).values()]
+    return [item["spec"]["template"]["spec"] for item in workloads]
+
+
 def environment_of(manifests: list[Manifest], pod_name: str = "tes-worker-0") -> dict[str, str]:
     """The environment of a worker's container, as the kubelet puts it together."""
     (container,) = pod_of(manifests)["containers"]

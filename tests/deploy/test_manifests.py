@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from streams.engine.faust_app import RELEASE_SECONDS
-from streams.settings import SECRET_NAMES, read_settings
+from streams.settings import read_settings
 from tests.deploy.manifests import (
     DIGEST_FILE,
     OVERLAYS,
@@ -18,6 +18,7 @@ from tests.deploy.manifests import (
     SOURCES,
     WITH_WORKERS,
     Manifest,
+    all_pods_of,
     digest_of_sources,
     environment_of,
     of_kind,
@@ -67,7 +68,7 @@ def test_no_secret_is_in_the_environment(manifests: list[Manifest]) -> None:
     assert "secretKeyRef" not in str(container["env"])
     assert "secretRef" not in str(container["envFrom"])
     for key in environment_of(manifests):
-        assert key.endswith("_FILE") or not any(word in key.lower() for word in SECRET_NAMES), key
+        assert key.endswith("_FILE") or not re.search("PASSWORD|SECRET", key), key
 
 
 def test_secrets_are_files_that_only_the_worker_reads(manifests: list[Manifest]) -> None:
@@ -79,30 +80,30 @@ def test_secrets_are_files_that_only_the_worker_reads(manifests: list[Manifest])
 
 
 def test_pods_are_restricted(manifests: list[Manifest]) -> None:
-    pod = pod_of(manifests)
-    (container,) = pod["containers"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] > 0
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert pod["automountServiceAccountToken"] is False
     assert only(manifests, "ServiceAccount")["automountServiceAccountToken"] is False
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert container["securityContext"]["allowPrivilegeEscalation"] is False
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
-    assert "hostPath" not in str(pod["volumes"])
+    for pod in all_pods_of(manifests):
+        (container,) = pod["containers"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+        assert "hostPath" not in str(pod["volumes"])
 
 
 def test_services_add_no_variables_that_the_worker_would_refuse(manifests: list[Manifest]) -> None:
     # A Service called tes-… gives TES_…_SERVICE_HOST to every pod of its namespace that has service links.
-    assert pod_of(manifests)["enableServiceLinks"] is False
+    assert all(pod["enableServiceLinks"] is False for pod in all_pods_of(manifests))
 
 
 def test_only_the_state_and_tmp_can_be_written(manifests: list[Manifest]) -> None:
     workload = only(manifests, "StatefulSet")["spec"]
     pod = workload["template"]["spec"]
-    writable = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]} | {}
-    del writable["/run/secrets/kafka"]
+    mounts = pod["containers"][0]["volumeMounts"]
+    writable = {mount["mountPath"]: mount["name"] for mount in mounts if not mount.get("readOnly")}
     assert set(writable) == {environment_of(manifests)["TES_STATE_DIR"], "/tmp"}
     named = {volume["name"]: volume for volume in pod["volumes"]}
     claims = {claim["metadata"]["name"] for claim in workload.get("volumeClaimTemplates", ())}
@@ -211,6 +212,13 @@ def test_volumes_are_claimed_where_promised() -> None:
         assert "state" not in [volume["name"] for volume in workload["template"]["spec"]["volumes"]]
 
 
+def test_topics_are_created_with_the_workers_settings() -> None:
+    manifests = rendered("dev")
+    (worker, topics) = (pod["containers"][0] for pod in all_pods_of(manifests))
+    assert topics["args"] == ["topics", "create"]
+    assert topics["envFrom"] == worker["envFrom"]
+
+
 def test_metrics_are_scraped_from_the_web_port() -> None:
     monitor = only(rendered("monitoring"), "PodMonitor")["spec"]
     assert monitor["selector"]["matchLabels"] == WORKER
@@ -220,7 +228,7 @@ def test_metrics_are_scraped_from_the_web_port() -> None:
 
 def test_the_image_is_of_this_version(manifests: list[Manifest]) -> None:
     version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
-    assert pod_of(manifests)["containers"][0]["image"] == f"tes:{version}"
+    assert {pod["containers"][0]["image"] for pod in all_pods_of(manifests)} == {f"tes:{version}"}
 
 
 def test_the_namespace_refuses_pods_that_are_not_restricted() -> None:

@@ -87,6 +87,10 @@ def test_the_worker_may_do_what_it_does() -> None:
     }
 
 
+def test_the_bridge_only_writes_connections() -> None:
+    assert rights_of("tes-bridge") == topics([TOPICS["inbound_connection"]], WRITE)
+
+
 def test_an_edge_only_reads_verdicts() -> None:
     assert rights_of("tes-edge") == {("group", "edge-", "prefix"): {"Read"}, **topics([TOPICS["verdict"]], READ)}
 
