@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,11 +84,21 @@ def tool(name: str) -> Path:
     target = CACHE / f"bin-{digest_of(TOOLS / 'go.mod', TOOLS / 'go.sum')}" / name
     if not target.exists():
         say(f"building {name}")
+        target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f"{name}.unfinished")
-        flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags=-s -w"]
+        flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", f"-ldflags=-s -w {_stamps()}"]
         run(["env", "CGO_ENABLED=0", "go", "build", *flags, "-o", unfinished, PACKAGES[name]], cwd=TOOLS)
         unfinished.rename(target)
     return target
+
+
+def _stamps() -> str:
+    """What tells the programs of Kubernetes which release they are: modules, unlike a checkout, do not say it."""
+    version = re.search(r"k8s\.io/kubernetes (v1\.\d+\.\d+)", (TOOLS / "go.mod").read_text())
+    if version is None:
+        raise ToolError(f"{TOOLS / 'go.mod'}: it does not require k8s.io/kubernetes")
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return " ".join(f"-X {package}.gitVersion={version[1]}" for package in packages)
 
 
 def definitions() -> list[Path]:
