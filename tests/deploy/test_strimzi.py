@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from streams.adapters.schemas import TOPICS
 from streams.adapters.topics import topics_of
 from streams.settings import Settings, read_settings
-from tests.deploy.manifests import Manifest, environment_of, of_kind, only, rendered
+from tests.deploy.manifests import REPOSITORY, Manifest, environment_of, of_kind, only, rendered
 
 READ, WRITE = {"Describe", "Read"}, {"Describe", "Write"}
 INPUTS = [TOPICS["inbound_connection"], TOPICS["admin_command"]]
@@ -102,6 +103,22 @@ def test_the_command_line_cannot_write_what_workers_decide() -> None:
     assert rights["transactionalId", f"{settings().app_id}-policy-publisher", "literal"] == WRITE
 
 
+def test_the_page_on_access_says_the_same() -> None:
+    page = (REPOSITORY / "docs" / "reference" / "access.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| ([a-z ]+) \| `([^`]+)` \| ([\w, ]+) \|$", page, re.MULTILINE)
+    said: dict[str, dict[tuple[str, str, str], set[str]]] = {}
+    for who, kind, name, operations in rows:
+        if kind == "cluster":
+            continue  # Strimzi creates the topics.
+        key = (kind.replace("transactional id", "transactionalId"), name.rstrip("*"))
+        # Read and Write include Describe; a group has no Describe of its own here.
+        include = set() if kind == "group" else {"Describe"}
+        said.setdefault(f"tes-{who}", {})[*key, "prefix" if name.endswith("*") else "literal"] = (
+            set(operations.split(", ")) | include
+        )
+    assert said == {user: rights_of(user) for user in of_kind(rendered("strimzi"), "KafkaUser")}
+
+
 def test_nobody_may_do_everything_or_change_the_cluster() -> None:
     for user in of_kind(rendered("strimzi"), "KafkaUser"):
         for (kind, name, _), operations in rights_of(user).items():
@@ -116,4 +133,10 @@ def test_the_worker_reads_its_credentials_where_the_operators_put_them() -> None
     (projected,) = [volume["projected"] for volume in volumes if "projected" in volume]
     cluster = only(manifests, "Kafka")["metadata"]["name"]
     assert {source["secret"]["name"] for source in projected["sources"]} == {"tes-worker", f"{cluster}-cluster-ca-cert"}
-    assert settings().bootstrap == f"{cluster}-kafka-bootstrap:9093"
+    found = settings()
+    assert found.bootstrap == f"{cluster}-kafka-bootstrap:9093"
+    assert (found.has_tls, found.has_scram, found.kafka_user) == (True, True, "tes-worker")
+    paths = {
+        f"/run/secrets/kafka/{item['path']}" for source in projected["sources"] for item in source["secret"]["items"]
+    }
+    assert paths == {found.kafka_password_file, found.kafka_ca_file}
