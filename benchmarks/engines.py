@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from benchmarks.environment import JAVA_PEER, REPOSITORY, java_class_path, peers_python
+from benchmarks.environment import COMPILED, JAVA_PEER, REPOSITORY, compiled, java_class_path, peers_python
 from streams.settings import Settings
 
 PEER_VERDICTS_TOPIC = "peers.verdicts"
@@ -49,6 +49,7 @@ class Process:
 
     command: Sequence[str]
     environment: dict[str, str]
+    folder: Path = REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -93,18 +94,18 @@ def _kafka_streams(guarantee: str, commit_ms: int = 1000) -> Callable[[Run], lis
     return start
 
 
-def worker_processes(run: Run, count: int) -> list[Process]:
-    """Shipped workers, as an operator starts them; each has its own state folder, as on a machine of its own."""
+def worker_processes(run: Run, count: int, tree: Path = COMPILED) -> list[Process]:
+    """Workers out of a tree, as an operator starts them; each has its own state folder, as on a machine of its own."""
     processes = []
     for number in range(count):
         settings = replace(run.settings, state_dir=str(run.folder / f"state-{number}"), web_port=0)
         command = [sys.executable, "-m", "streams.cli.main", "worker"]
-        processes.append(Process(command, settings.environment()))
+        processes.append(Process(command, settings.environment(), tree))
     return processes
 
 
-def _worker(count: int) -> Callable[[Run], list[Process]]:
-    return lambda run: worker_processes(run, count)
+def _worker(count: int, tree: Path = COMPILED) -> Callable[[Run], list[Process]]:
+    return lambda run: worker_processes(run, count, tree)
 
 
 def _floor(steps: str, client: str = "aiokafka", result: Result = Result.NOTHING) -> Engine:
@@ -116,7 +117,7 @@ def _floor(steps: str, client: str = "aiokafka", result: Result = Result.NOTHING
 
 
 FLOOR = _floor("job", result=Result.TOTALS)
-WORKER = Engine("shipped worker, 1 process", _worker(1), Result.PRODUCT)
+WORKER = Engine("shipped worker, 1 process", _worker(1), Result.PRODUCT, prepare=compiled)
 
 ENGINES = (
     _floor("consume"),
@@ -124,7 +125,8 @@ ENGINES = (
     FLOOR,
     _floor("job", "librdkafka", Result.TOTALS),
     WORKER,
-    Engine("shipped worker, 2 processes", _worker(2), Result.PRODUCT),
+    Engine("shipped worker, 2 processes", _worker(2), Result.PRODUCT, prepare=compiled),
+    Engine("uncompiled worker, 1 process", _worker(1, REPOSITORY), Result.PRODUCT, is_warm=False),
     Engine("Kafka Streams exactly_once_v2", _kafka_streams("exactly_once_v2"), Result.STRUCT, prepare=java_class_path),
     Engine(
         "Kafka Streams exactly_once_v2, commit every 100 ms",

@@ -17,6 +17,8 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CACHE_DIR = REPOSITORY / ".cache" / "bench"
+COMPILED = REPOSITORY / ".cache" / "compiled"
+"""The tree as an image has it, made by `scripts/compile`."""
 PEERS_LOCK = REPOSITORY / "requirements" / "bench.txt"
 JAVA_PEER = REPOSITORY / "benchmarks" / "kafka_streams"
 _SHOWN_OWN = ("aiokafka", "fastavro", "faust-streaming", "rocksdict", "uvloop")
@@ -48,6 +50,12 @@ def peers_python() -> Path:
         subprocess.run(install, check=True, stdout=sys.stderr)
         finished.touch()
     return python
+
+
+def compiled() -> Path:
+    """The tree with its hot modules compiled; made anew where the sources have changed."""
+    subprocess.run([str(REPOSITORY / "scripts" / "compile")], check=True, stdout=sys.stderr)
+    return COMPILED
 
 
 def java_class_path() -> str:

@@ -75,6 +75,7 @@ def measure(events: int, servers: int, rounds: int) -> Outcome:
     folder = Path(tempfile.mkdtemp(prefix="tes-guard-"))
     pairs = []
     try:
+        WORKER.prepare()
         with RaceKafka(folder / "kafka", jars_dir=ensure_jars()) as kafka:
             loaded = load(kafka.bootstrap, "guard", events, servers, folder / "state")
             for number in range(1, rounds + 1):

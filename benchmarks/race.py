@@ -18,7 +18,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from benchmarks.check import Ends, check_peer, check_product, check_totals, ends_of, output_topics, topics_of_run
 from benchmarks.engines import Engine, Process, Result, Run
-from benchmarks.environment import CACHE_DIR, REPOSITORY
+from benchmarks.environment import CACHE_DIR
 from benchmarks.load import SHORT_TOPIC, Loaded, run_settings
 from benchmarks.measure import Mark, Meter, Sample, interpolate
 from streams.adapters.schemas import TOPICS
@@ -81,7 +81,7 @@ class _Race:
 
     def _spawn(self, process: Process, plain: dict[str, str], log: Any) -> subprocess.Popen[bytes]:
         environment = plain | process.environment | {"PYTHONDONTWRITEBYTECODE": "1"}
-        return subprocess.Popen(process.command, env=environment, cwd=REPOSITORY, stdout=log, stderr=log)
+        return subprocess.Popen(process.command, env=environment, cwd=process.folder, stdout=log, stderr=log)
 
     def stop(self) -> None:
         """Kill: everything that counts is in Kafka, or in a file, by now."""

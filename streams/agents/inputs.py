@@ -216,7 +216,7 @@ class InputProcessor:
             row = heapq.heappop(queue)
             due, tenant_id, server = read_due_row(row)
             view.put(row, None)
-            rows.now, rows.indexed = due, None
+            rows.fire_at(due)
             enforcer.tick(tenant_id, server, due)
             if rows.indexed is not None and rows.indexed <= last_due:
                 heapq.heappush(queue, due_row(rows.indexed, tenant_id, server))

@@ -92,6 +92,10 @@ class Rows:
         self._kept: dict[bytes, tuple[ServerEnforcement | None, int | None]] = {}
         self._indexed_of: dict[tuple[str, str], int | None] = {}
 
+    def fire_at(self, moment: int) -> None:
+        """Timers of this moment fire next."""
+        self.now, self.indexed = moment, None
+
     # --- units of work ---
 
     def begin(self, view: View) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -27,15 +27,26 @@ def is_records_fault(error: Exception) -> bool:
     return not isinstance(error, DependencyError | OSError | MemoryError)
 
 
-class Record(NamedTuple):
-    """One record as it was fetched; `timestamp` in UTC milliseconds. The client's own records have the same fields."""
+class Record(Protocol):
+    """One record as the client fetched it; `timestamp` in UTC milliseconds."""
 
-    topic: str
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
+    @property
+    def topic(self) -> str: ...
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def timestamp(self) -> int: ...
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def value(self) -> bytes | None: ...
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 class Output(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from streams.engine.dead_letters import dead_letter
 from streams.engine.ports import Output, Record, StateStore, is_records_fault
@@ -47,7 +47,7 @@ class View:
         self.size_bytes = 0
         self.rejected = 0
         self._closed = False
-        self._undo: list[tuple[bytes, bytes | None]] = []
+        self._undo: list[tuple[bytes, object]] = []  # a key, and its value or _ABSENT
         self._outputs_kept = self._size_kept = 0
 
     @property
@@ -129,7 +129,7 @@ class View:
             if old is _ABSENT:
                 del self.changes[key]
             else:
-                self.changes[key] = old
+                self.changes[key] = cast(bytes | None, old)
         self._undo.clear()
         del self.outputs[self._outputs_kept :]
         self.size_bytes = self._size_kept

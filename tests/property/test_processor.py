@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -29,23 +29,13 @@ from streams.engine.ports import StoreError
 from streams.engine.view import View
 from streams.settings import Settings
 from streams.simulation import Simulation
+from tests.given import Given
 
 START = parse_moment("start", "2026-10-01T20:00:00Z")
 SETTINGS = Settings()
 WIRES, HEADER = wires_of(SETTINGS), header_of(LocalRegistry())
 BUILDS = ("15.1.2507.39", "15.1.2507.61", "14.3.123.4", None)
 CODEC = AvroCodec("inbound_connection", LocalRegistry())
-
-
-class Given(NamedTuple):
-    """A record as it is fetched."""
-
-    topic: str
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[Any, ...] = ()
 
 
 def connection(chance: random.Random, number: int, at: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from streams.engine.ports import DependencyError, Output, Record
 from streams.engine.unit import MARKER, SIDE_MARKER
 from streams.engine.view import View
 from streams.engine.work import Work
+from tests.given import Given
 
 STEPS = ("begun", "sent", "committed", "stored")
 
@@ -132,7 +133,7 @@ class Counting:
 def feed(chance: random.Random, topic: str, count: int) -> list[Record]:
     moments = sorted(chance.randrange(1_000) for _ in range(count))
     return [
-        Record(topic, offset, at, b"%d" % chance.randrange(9), chance.choice((b"v", b"v", b"v", b"bad")), ())
+        Given(topic, offset, at, b"%d" % chance.randrange(9), chance.choice((b"v", b"v", b"v", b"bad")), ())
         for offset, at in enumerate(moments)
     ]
 
@@ -204,7 +205,7 @@ def test_invariant_6_any_failure_leaves_every_record_applied_once_or_dead_letter
 
 
 def test_what_waits_while_a_unit_commits_becomes_one_unit() -> None:
-    records = [Record("in", offset, offset, b"k", b"v", ()) for offset in range(100)]
+    records = [Given("in", offset, offset, b"k", b"v", ()) for offset in range(100)]
     log = Log()
 
     async def scenario() -> None:
@@ -239,7 +240,7 @@ def test_closing_commits_what_is_in_work() -> None:
         side: Any = FakeSide([])
         work = Work(config, 0, Inputs(queue, side, lambda: False), transactions, MemoryStore(), Counting(), _nothing)
         task = asyncio.create_task(work.run())
-        queue.put([Record("in", 0, 0, b"k", b"v", ())])
+        queue.put([Given("in", 0, 0, b"k", b"v", ())])
         while not work.is_busy:
             await asyncio.sleep(0)
         work.close()
@@ -258,7 +259,7 @@ def test_a_processor_that_stops_without_a_reason_ends_the_writer() -> None:
         config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog")
         transactions: Any = FakeTransactions(Log(), "never", 0)
         queue = RecordQueue(10, 1 << 20)
-        queue.put([Record("in", 0, 0, b"k", b"v", ())])
+        queue.put([Given("in", 0, 0, b"k", b"v", ())])
         side: Any = FakeSide([])
         await Work(config, 0, Inputs(queue, side, lambda: False), transactions, MemoryStore(), Lazy(), _nothing).run()
 
@@ -270,11 +271,11 @@ def test_a_queue_has_no_room_above_its_bounds() -> None:
     async def scenario() -> list[bool]:
         queue = RecordQueue(3, 100)
         found = [queue.has_room]
-        queue.put([Record("in", at, at, b"k", b"v", ()) for at in range(3)])
+        queue.put([Given("in", at, at, b"k", b"v", ()) for at in range(3)])
         found.append(queue.has_room)
         queue.drop(1)
         found.append(queue.has_room)
-        queue.put([Record("in", 3, 3, b"k", b"v" * 100, ())])
+        queue.put([Given("in", 3, 3, b"k", b"v" * 100, ())])
         found.append(queue.has_room)
         queue.drop(2)
         queue.drop(1)

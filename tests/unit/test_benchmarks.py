@@ -152,7 +152,7 @@ def test_medians_are_over_undisturbed_runs() -> None:
 
 def test_engines_are_chosen_by_parts_of_their_names() -> None:
     assert chosen("", "") == list(ENGINES)
-    assert {engine.name for engine in chosen("WORKER,bytewax", "2 proc")} == {"shipped worker, 1 process", "Bytewax"}
+    assert {engine.name for engine in chosen("shipped,bytewax", "2 proc")} == {"shipped worker, 1 process", "Bytewax"}
     with pytest.raises(ValueError, match="--only: 'flink': must be part of an engine's name"):
         chosen("flink", "")
 

@@ -12,13 +12,14 @@ from streams.engine.dead_letters import MAX_VALUE_BYTES
 from streams.engine.ports import Output, Record, StoreError
 from streams.engine.processor import RecordProcessor
 from streams.engine.view import MAX_ROW_BYTES, UNIT_BYTES, View
+from tests.given import Given
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])
 CHANGES = st.dictionaries(KEYS, st.one_of(st.none(), st.binary(max_size=3)))
 
 
 def record(offset: int = 7, value: bytes | None = b"v") -> Record:
-    return Record("in", offset, 1_000, b"key", value, (("h", b"1"),))
+    return Given("in", offset, 1_000, b"key", value, (("h", b"1"),))
 
 
 def filled(*layers: dict[bytes, bytes | None]) -> View:
@@ -122,7 +123,7 @@ class Counting(RecordProcessor):
 
 def test_a_record_processor_applies_or_rejects_each_record_and_stops_at_the_moment_given() -> None:
     view = View(MemoryStore())
-    records = [Record("in", at, at, b"k", b"bad" if at == 1 else b"v", ()) for at in range(6)]
+    records = [Given("in", at, at, b"k", b"bad" if at == 1 else b"v", ()) for at in range(6)]
     assert Counting().on_records(view, records, 4) == 4
     assert view.changes == {b"k": b"3"}
     assert [row.topic for row in view.outputs] == ["out", "in.dlq", "out", "out"]
@@ -132,7 +133,7 @@ def test_a_record_processor_applies_or_rejects_each_record_and_stops_at_the_mome
 def test_a_full_unit_takes_no_more_records() -> None:
     view = View(MemoryStore())
     big = b"x" * 500_000
-    records = [Record("in", at, at, b"k", big, ()) for at in range(20)]
+    records = [Given("in", at, at, b"k", big, ()) for at in range(20)]
     count = Counting().on_records(view, records, None)
     assert (count - 1) * len(big) <= UNIT_BYTES < view.size_bytes
     assert Counting().on_records(view, records[count:], None) == 0

@@ -19,11 +19,11 @@ from streams.adapters.stores import MemoryStore
 from streams.agents.inputs import InputProcessor
 from streams.app import wires_of
 from streams.domain.connection import DAY_MS
-from streams.engine.ports import Record
 from streams.engine.view import View
 from streams.settings import Settings
 from tests.fuzz.targets.policies import check_errors, check_policy
 from tests.fuzz.targets.service import START, TENANT, check_reason, codec, connection, pause, rulebook
+from tests.given import Given
 
 SCHEMAS = ("inbound_connection", "admin_command", "policy")
 _SETTINGS = Settings()
@@ -129,6 +129,6 @@ def _processor() -> InputProcessor:
 def _worked_off(store: MemoryStore, topic: str, key: bytes, value: bytes) -> View:
     processor, view = _processor(), View(store)
     processor.begin(view)
-    assert processor.on_records(view, [Record(topic, 0, START, key, value, ())], None) == 1
+    assert processor.on_records(view, [Given(topic, 0, START, key, value, ())], None) == 1
     processor.finish(view)
     return view
