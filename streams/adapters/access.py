@@ -6,19 +6,20 @@ from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAv
 
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.topic_reader import partitions_of
-from streams.adapters.topics import TopicError, topics_of
+from streams.adapters.topics import HANDLED_LETTERS, TopicError, topics_of
 from streams.settings import Settings
 
 
 async def check_access(settings: Settings) -> None:
-    """See every topic, and the group.
+    """See every topic of a worker, and the group.
 
     Raises:
         TopicError: a topic does not exist, or this user may not see it; or he may not see the group.
         KafkaError: the cluster did not answer.
     """
     cluster = cluster_of(settings)
-    await partitions_of(cluster, *(topic.name for topic in topics_of(settings)))
+    handled = settings.topic(HANDLED_LETTERS)  # for operators only
+    await partitions_of(cluster, *(topic.name for topic in topics_of(settings) if topic.name != handled))
     admin = cluster.admin()
     try:
         await admin.start()

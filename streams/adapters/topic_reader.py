@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 
 from streams.adapters.topics import TopicError
-from streams.engine.cluster import Cluster
+from streams.engine.cluster import Cluster, Consumer
 
 
 async def partitions_of(cluster: Cluster, *topics: str) -> dict[str, list[TopicPartition]]:
@@ -42,21 +42,57 @@ async def read_all(cluster: Cluster, topic: str) -> AsyncIterator[Any]:
     Raises:
         TopicError: the topic does not exist.
     """
-    consumer = cluster.consumer(
+    partitions = (await partitions_of(cluster, topic))[topic]
+    async for record in read_partitions(cluster, dict.fromkeys(partitions)):
+        yield record
+
+
+async def read_partitions(
+    cluster: Cluster,
+    starts: Mapping[TopicPartition, int | None],
+    ends: Mapping[TopicPartition, int] | None = None,
+) -> AsyncIterator[Any]:
+    """Every committed record of partitions in front of `ends`, else of the end as it is now.
+
+    Each is read from its start on, which is the beginning where it is None or no longer held.
+    """
+    consumer = _consumer(cluster)
+    try:
+        await consumer.start()
+        partitions = list(starts)
+        consumer.assign(partitions)
+        ends = ends or await consumer.end_offsets(partitions)
+        for partition, begin in (await consumer.beginning_offsets(partitions)).items():
+            consumer.seek(partition, max(begin, starts[partition] or 0))
+        while left := [one for one in partitions if await consumer.position(one) < ends[one]]:
+            for partition, records in (await consumer.getmany(*left, timeout_ms=200)).items():
+                for record in records:
+                    if record.offset < ends[partition]:
+                        yield record
+    finally:
+        await consumer.stop()
+
+
+async def extents_of(
+    cluster: Cluster, partitions: Sequence[TopicPartition], isolation_level: str = "read_committed"
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Where the records of each partition begin and end; with read_uncommitted, what is in transactions included."""
+    consumer = _consumer(cluster, isolation_level)
+    try:
+        await consumer.start()
+        consumer.assign(partitions)
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+    finally:
+        await consumer.stop()
+    return {partition: (begins[partition], ends[partition]) for partition in partitions}
+
+
+def _consumer(cluster: Cluster, isolation_level: str = "read_committed") -> Consumer:
+    return cluster.consumer(
         group_id=None,
-        isolation_level="read_committed",
+        isolation_level=isolation_level,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         fetch_max_wait_ms=100,
     )
-    try:
-        await consumer.start()
-        partitions = (await partitions_of(cluster, topic))[topic]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                for record in records:
-                    yield record
-    finally:
-        await consumer.stop()

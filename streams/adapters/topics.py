@@ -11,6 +11,8 @@ from streams.settings import Settings
 
 MAX_INPUT_BYTES = 16 << 20
 """What the input topics take and their dead letters must hold, so that no record is refused for its size."""
+HANDLED_LETTERS = "enforcement.dead-letters.v1"
+"""What became of dead letters: one row for each that was replayed or discarded."""
 
 
 class TopicError(RuntimeError):
@@ -24,6 +26,7 @@ def topics_of(settings: Settings) -> list[NewTopic]:
     configs: dict[str, dict[str, str]] = {settings.topic(topic): {} for topic in TOPICS.values()}
     for name in ("policy", "verdict", "server_report"):
         configs[settings.topic(TOPICS[name])] = compact
+    configs[settings.topic(HANDLED_LETTERS)] = compact
     for name in ("inbound_connection", "admin_command"):
         configs[settings.topic(TOPICS[name])] = large
         configs[f"{settings.topic(TOPICS[name])}.dlq"] = large

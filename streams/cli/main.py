@@ -7,7 +7,18 @@ import os
 import sys
 
 from streams.cli import commands as admin_commands
-from streams.cli import inspect, kafka, policy, replay, servers, service, simulate, table, whatif
+from streams.cli import (
+    dlq,
+    inspect,
+    kafka,
+    policy,
+    replay,
+    servers,
+    service,
+    simulate,
+    table,
+    whatif,
+)
 
 _EXAMPLES = """examples:
   tes inspect message.eml
@@ -17,6 +28,7 @@ _EXAMPLES = """examples:
   tes servers list --tenant contoso; tes servers show mx1.contoso.com --tenant contoso
   tes pause create --tenant contoso --days 14; tes pause cancel --tenant contoso
   tes policy check floor.yaml && tes whatif --policy floor.yaml && tes policy publish floor.yaml
+  tes dlq list --since 2026-11-01; tes dlq replay connections/2/15
   tes kafka start; TES_KAFKA_BOOTSTRAP=127.0.0.1:PORT tes topics create; tes worker
 
 data goes to stdout, everything else to stderr
@@ -32,7 +44,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     """The parser, and the names of all commands."""
     parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for module in (inspect, simulate, replay, table, servers, policy, whatif, admin_commands, service, kafka):
+    deciding = (inspect, simulate, replay, table, servers, policy, whatif, admin_commands)
+    operating = (dlq, service, kafka)
+    for module in (*deciding, *operating):
         module.add_parser(commands)
     return parser, set(commands.choices)
 

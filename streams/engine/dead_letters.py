@@ -10,6 +10,13 @@ log = logging.getLogger(__name__)
 
 MAX_VALUE_BYTES = (16 << 20) - (256 << 10)
 """Of a dead letter: what its topic takes, less the headers that say why."""
+SUFFIX = ".dlq"
+"""Of the topic that holds the dead letters of another."""
+ERROR, TOPIC, PARTITION = "error", "source.topic", "source.partition"
+OFFSET, TIMESTAMP = "source.offset", "source.timestamp"
+"""With those above the headers behind the record's own, in this order."""
+SIZE = "source.size"
+"""The last header, only where the value is cut."""
 
 
 def dead_letter(record: Record, error: Exception, partition: int) -> Output:
@@ -17,15 +24,15 @@ def dead_letter(record: Record, error: Exception, partition: int) -> Output:
     reason = f"{type(error).__name__}: {error}"[:1000]
     log.warning("dead letter %s-%d@%d: %s", record.topic, partition, record.offset, reason)
     about = {
-        "error": reason,
-        "source.topic": record.topic,
-        "source.partition": str(partition),
-        "source.offset": str(record.offset),
-        "source.timestamp": str(record.timestamp),
+        ERROR: reason,
+        TOPIC: record.topic,
+        PARTITION: str(partition),
+        OFFSET: str(record.offset),
+        TIMESTAMP: str(record.timestamp),
     }
     value = record.value
     if value is not None and len(value) > MAX_VALUE_BYTES:
-        about["source.size"] = str(len(value))
+        about[SIZE] = str(len(value))
         value = value[:MAX_VALUE_BYTES]
     headers = tuple((name, text.encode("utf-8", "replace")) for name, text in about.items())
-    return Output(f"{record.topic}.dlq", record.key, value, (*record.headers, *headers))
+    return Output(record.topic + SUFFIX, record.key, value, (*record.headers, *headers))

@@ -1,0 +1,216 @@
+"""`tes dlq`: look at dead letters, replay them or discard them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import getpass
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from streams.adapters.avro_codec import AvroCodec, MalformedRecordError
+from streams.adapters.records import parse_day_or_moment, to_json
+from streams.adapters.schemas import RegistryError
+from streams.adapters.topics import TopicError
+from streams.app import registry_of
+from streams.cli.columns import print_columns
+from streams.cli.commands import EXIT_REFUSED
+from streams.domain.headers import unfold
+from streams.domain.verdict import iso
+from streams.engine.ports import Headers
+from streams.operations.dead_letters import (
+    INPUTS,
+    Action,
+    DeadLetter,
+    LetterError,
+    Outcome,
+    Wanted,
+    handle,
+    parse_place,
+    read_letters,
+)
+from streams.settings import Settings, read_settings
+
+_SHOWN_BYTES = 2_000
+_FILTERS = ("input", "error", "tenant", "since")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to `tes`."""
+    actions = commands.add_parser("dlq", help="dead letters: records that could not be processed").add_subparsers(
+        dest="action", required=True
+    )
+    listing = actions.add_parser("list", help="the letters that nothing was done about")
+    _add_filters(listing)
+    listing.add_argument("--handled", action="store_true", help="also those that were replayed or discarded")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
+    listing.set_defaults(run=lambda arguments: _run(arguments, _list))
+    show = actions.add_parser("show", help="one letter: why, from where, and its record decoded where that is possible")
+    show.add_argument("letter", help="as the list names it: connections/2/15")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    form.add_argument("--raw", action="store_true", help="the bytes of the value on stdout, nothing else")
+    show.set_defaults(run=lambda arguments: _run(arguments, _show))
+    for name, text in (
+        ("replay", "write the records back to their topics, once"),
+        ("discard", "leave letters aside for good; they stay in their topic until it drops them"),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("letters", nargs="*", metavar="LETTER", help="as the list names them: connections/2/15")
+        _add_filters(action)
+        action.add_argument("--all", action="store_true", help="every letter that nothing was done about")
+        action.add_argument("--dry-run", action="store_true", help="only say which")
+        action.add_argument("--by", default=getpass.getuser(), metavar="NAME", help="who does it (%(default)s)")
+        action.add_argument("--reason", required=name == "discard", help="why; it is recorded")
+        action.add_argument("--json", action="store_true", help="one JSON object a letter on stdout")
+        action.set_defaults(run=lambda arguments: _run(arguments, _handle))
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--input", choices=list(INPUTS), help="only the letters of this input")
+    parser.add_argument("--error", metavar="TEXT", help="only where the error has this text, in whatever case")
+    parser.add_argument("--tenant", metavar="KEY", help="only records with this key")
+    parser.add_argument("--since", metavar="DATE", help="only letters written at or after this moment, UTC")
+
+
+def _run(
+    arguments: argparse.Namespace, action: Callable[[argparse.Namespace, Settings, Wanted], Awaitable[int]]
+) -> int:
+    """Exit code 0 done, 1 Kafka failed, 2 wrong usage or no such letter, 3 a letter was refused."""
+    try:
+        return asyncio.run(_chosen(arguments, action))
+    except (ValueError, KafkaError, TopicError, RegistryError, OSError) as error:
+        print(f"tes dlq {arguments.action}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+
+
+async def _chosen(
+    arguments: argparse.Namespace, action: Callable[[argparse.Namespace, Settings, Wanted], Awaitable[int]]
+) -> int:
+    return await action(arguments, read_settings(), _wanted(arguments))
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    given = vars(arguments)
+    places = [given["letter"]] if "letter" in given else given.get("letters", [])
+    filters = [name for name in _FILTERS if given.get(name) is not None]
+    if "all" in given:
+        ways = bool(places) + bool(filters) + arguments.all
+        if ways != 1:
+            raise LetterError("name letters, or give filters, or --all: one of them")
+    return Wanted(
+        places=tuple(map(parse_place, places)),
+        inputs=(given["input"],) if given.get("input") else tuple(INPUTS),
+        error=given.get("error") or "",
+        tenant=given.get("tenant"),
+        since=parse_day_or_moment("--since", given["since"]) if given.get("since") else 0,
+        with_handled=given.get("handled", False),
+    )
+
+
+async def _list(arguments: argparse.Namespace, settings: Settings, wanted: Wanted) -> int:
+    rows = [("LETTER", "WRITTEN", "KEY", "BYTES", "HANDLED", "ERROR")]
+    async for letter in read_letters(settings, wanted):
+        if arguments.json:
+            print(json.dumps(_summary(letter)))
+            continue
+        rows.append(
+            (
+                letter.place,
+                iso(letter.timestamp),
+                _text(letter.key)[:40],
+                str(len(letter.value or b"")),
+                letter.handled.action if letter.handled else "-",
+                unfold(letter.error)[:100],
+            )
+        )
+    if not arguments.json:
+        print_columns(rows)
+    return 0
+
+
+async def _show(arguments: argparse.Namespace, settings: Settings, wanted: Wanted) -> int:
+    letters = [letter async for letter in read_letters(settings, wanted)]
+    if not letters:
+        raise LetterError(f"letter: {arguments.letter!r}: does not exist")
+    letter = letters[0]
+    if arguments.raw:
+        sys.stdout.buffer.write(letter.value or b"")
+        return 0
+    codec = AvroCodec(INPUTS[letter.input], registry_of(settings))
+    try:
+        record, why = to_json(codec.decode(letter.value)), None
+    except MalformedRecordError as error:
+        record, why = None, str(error)
+    if arguments.json:
+        value = None if letter.value is None else base64.b64encode(letter.value).decode()
+        print(json.dumps({**_summary(letter), "record": record, "not_decoded": why, "value_base64": value}))
+        return 0
+    _print_facts(_summary(letter))
+    if record is not None:
+        _print_facts({"record": record})
+    else:
+        _print_facts({"not_decoded": why, "value": repr((letter.value or b"")[:_SHOWN_BYTES])})
+    return 0
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    for name, shown in facts.items():
+        items = [f"{key}: {_cell(item)}" for key, item in shown.items()] if isinstance(shown, dict) else [_cell(shown)]
+        for number, item in enumerate(items or ["-"]):
+            print(f"{'' if number else name:12} {item}")
+
+
+async def _handle(arguments: argparse.Namespace, settings: Settings, wanted: Wanted) -> int:
+    action = Action.REPLAYED if arguments.action == "replay" else Action.DISCARDED
+    outcome = await handle(settings, wanted, action, arguments.by, arguments.reason, arguments.dry_run)
+    _print_outcome(arguments, action, outcome)
+    return EXIT_REFUSED if outcome.refused else 0
+
+
+def _print_outcome(arguments: argparse.Namespace, action: Action, outcome: Outcome) -> None:
+    said = f"would be {action}" if arguments.dry_run else str(action)
+    for letter in outcome.done:
+        if arguments.json:
+            print(json.dumps({"letter": letter.place, "outcome": said, "why": None}))
+        else:
+            print(f"{letter.place}  {said}  {_text(letter.key)[:40]}  {unfold(letter.error)[:80]}")
+    for letter, why in outcome.refused:
+        if arguments.json:
+            print(json.dumps({"letter": letter.place, "outcome": "REFUSED", "why": why}))
+        else:
+            print(f"{letter.place}  REFUSED  {why}")
+    print(f"{len(outcome.done)} {said}, {len(outcome.refused)} refused", file=sys.stderr)
+
+
+def _summary(letter: DeadLetter) -> dict[str, Any]:
+    handled = letter.handled
+    return {
+        "letter": letter.place,
+        "written_at": iso(letter.timestamp),
+        "error": letter.error,
+        "key": None if letter.key is None else letter.key.decode("utf-8", "replace"),
+        "bytes": len(letter.value or b""),
+        "headers": _headers(letter.headers),
+        "origin": letter.origin,
+        "flaw": letter.flaw,
+        "handled": handled
+        and {"action": handled.action, "at": iso(handled.at), "by": handled.by, "reason": handled.reason},
+    }
+
+
+def _headers(headers: Headers) -> dict[str, str]:
+    return {name: text.decode("utf-8", "replace") for name, text in headers}
+
+
+def _text(value: bytes | None) -> str:
+    return "-" if value is None else unfold(value.decode("utf-8", "replace"))
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else unfold(str(value))

@@ -1,0 +1,247 @@
+"""Dead letters as an operator sees them, and what becomes of them.
+
+A letter is known by the record that it holds: topic, partition, offset and timestamp of its source. `HANDLED_LETTERS`
+has a row for each letter that was replayed or discarded. The row is written in the transaction that writes the record
+back, by a producer whose start fences any other, so that no letter is replayed twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from aiokafka import TopicPartition
+
+from streams.adapters.kafka_security import cluster_of
+from streams.adapters.schemas import TOPICS
+from streams.adapters.topic_reader import partitions_of, read_all, read_partitions
+from streams.adapters.topics import HANDLED_LETTERS
+from streams.engine.config import kafka_partition
+from streams.engine.dead_letters import ERROR, OFFSET, PARTITION, SIZE, SUFFIX, TIMESTAMP, TOPIC
+from streams.engine.ports import Headers
+from streams.operations.producer import Batches, producer_of
+from streams.settings import Settings
+
+INPUTS = {"connections": "inbound_connection", "commands": "admin_command"}
+"""The inputs, by the names that an operator gives them."""
+REPLAY_OF = "tes.replay-of"
+"""Header of a record that was replayed: its dead letter, as `connections/2/15`."""
+_ORIGIN = (ERROR, TOPIC, PARTITION, OFFSET, TIMESTAMP)
+
+
+class LetterError(ValueError):
+    """A dead letter that does not exist, or with which this cannot be done; the message names it."""
+
+
+class Action(StrEnum):
+    """What became of a letter."""
+
+    REPLAYED = "REPLAYED"
+    DISCARDED = "DISCARDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What became of a letter, when (UTC milliseconds), by whom and why."""
+
+    action: Action
+    at: int
+    by: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A dead letter: where it lies, when it was written, and the record that it holds.
+
+    `flaw` says why the record cannot be written back; `row` names the letter among those handled.
+    """
+
+    input: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    error: str
+    origin: dict[str, str]
+    flaw: str | None
+    row: bytes
+    handled: Handled | None = None
+
+    @property
+    def place(self) -> str:
+        """How an operator names it."""
+        return f"{self.input}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which letters: those at `places` or, where it is empty, all that fit the rest."""
+
+    places: tuple[tuple[str, int, int], ...] = ()
+    inputs: tuple[str, ...] = tuple(INPUTS)
+    error: str = ""
+    tenant: str | None = None
+    since: int = 0
+    with_handled: bool = False
+
+    def fits(self, letter: DeadLetter) -> bool:
+        """Whether a letter is wanted."""
+        if self.places:
+            return (letter.input, letter.partition, letter.offset) in self.places
+        return (
+            self.error.lower() in letter.error.lower()
+            and self.tenant in (None, (letter.key or b"").decode("utf-8", "replace"))
+            and letter.timestamp >= self.since
+            and (self.with_handled or letter.handled is None)
+        )
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The letters that were handled, and those that were not, each with the reason; without the values."""
+
+    done: list[DeadLetter] = field(default_factory=list)
+    refused: list[tuple[DeadLetter, str]] = field(default_factory=list)
+
+
+def parse_place(text: str) -> tuple[str, int, int]:
+    """The input, partition and offset of a letter.
+
+    Raises:
+        LetterError: the text names none.
+    """
+    name, _, rest = text.partition("/")
+    partition, _, offset = rest.partition("/")
+    if name not in INPUTS or not (partition.isdecimal() and offset.isdecimal()):
+        inputs = " or ".join(INPUTS)
+        raise LetterError(f"letter: {text!r}: must be INPUT/PARTITION/OFFSET as connections/2/15; INPUT is {inputs}")
+    return name, int(partition), int(offset)
+
+
+def letter_of(name: str, record: Any, handled: dict[bytes, Handled] | None = None) -> DeadLetter:
+    """The letter that a record of a dead-letter topic is."""
+    headers = tuple(record.headers)
+    own, size = headers, None
+    if own and own[-1][0] == SIZE:
+        own, size = own[:-1], own[-1][1].decode("utf-8", "replace")
+    about = own[-len(_ORIGIN) :]
+    is_known = tuple(header for header, _ in about) == _ORIGIN
+    texts = {header: text.decode("utf-8", "replace") for header, text in about} if is_known else {}
+    flaw = None
+    if not is_known:
+        flaw = "its headers do not tell where it comes from"
+    elif size is not None:
+        flaw = f"its value is cut to {len(record.value)} of {size} bytes"
+    where = f"{record.topic}/{record.partition}/{record.offset}@{record.timestamp}"
+    row = "/".join((texts[TOPIC], texts[PARTITION], f"{texts[OFFSET]}@{texts[TIMESTAMP]}")) if is_known else where
+    return DeadLetter(
+        input=name,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp=record.timestamp,
+        key=record.key,
+        value=record.value,
+        headers=own[: -len(_ORIGIN)] if is_known else headers,
+        error=texts.get(ERROR, ""),
+        origin={header: texts[header] for header in _ORIGIN[1:]} if is_known else {},
+        flaw=flaw,
+        row=row.encode(),
+        handled=(handled or {}).get(row.encode()),
+    )
+
+
+async def read_letters(settings: Settings, wanted: Wanted) -> AsyncIterator[DeadLetter]:
+    """The wanted letters as they are now, by topic.
+
+    Raises:
+        TopicError: a topic does not exist.
+    """
+    handled = await _read_handled(settings)
+    for name in dict.fromkeys(place[0] for place in wanted.places) or wanted.inputs:
+        topic = settings.topic(TOPICS[INPUTS[name]]) + SUFFIX
+        partitions = (await partitions_of(cluster_of(settings), topic))[topic]
+        starts: dict[TopicPartition, int | None] = dict.fromkeys(partitions)
+        if wanted.places:
+            places = [place for place in wanted.places if place[0] == name]
+            starts = {
+                one: min(offset for _, partition, offset in places if partition == one.partition)
+                for one in partitions
+                if any(partition == one.partition for _, partition, _ in places)
+            }
+        if not starts:
+            continue
+        async for record in read_partitions(cluster_of(settings), starts):
+            letter = letter_of(name, record, handled)
+            if wanted.fits(letter):
+                yield letter
+
+
+async def handle(
+    settings: Settings, wanted: Wanted, action: Action, by: str, reason: str | None = None, is_dry: bool = False
+) -> Outcome:
+    """Replay or discard the wanted letters; a dry run only says which.
+
+    Raises:
+        LetterError: a letter that is named does not exist.
+        TopicError: a topic does not exist.
+        KafkaError: a transaction failed; what was handled before stays handled, and nothing is handled by half.
+    """
+    outcome, rows = Outcome(), set[bytes]()
+    counts = {
+        name: len((await partitions_of(cluster_of(settings), topic))[topic])
+        for name, topic in ((name, settings.topic(TOPICS[schema])) for name, schema in INPUTS.items())
+    }
+    async with producer_of(settings, f"{settings.app_id}-dead-letters") as producer:
+        # Only after the producer has fenced any other is it known what that one has handled.
+        batches = Batches(producer)
+        async for letter in read_letters(settings, wanted):
+            flaw = letter.flaw if action is Action.REPLAYED else None
+            if letter.handled is not None:
+                flaw = f"is {letter.handled.action} already"
+            elif letter.row in rows:
+                flaw = "holds the same record as a letter before it"
+            if flaw is not None:
+                outcome.refused.append((replace(letter, value=None), flaw))
+                continue
+            rows.add(letter.row)
+            outcome.done.append(replace(letter, value=None))
+            if is_dry:
+                continue
+            if action is Action.REPLAYED:
+                _write_back(settings, batches, letter, counts[letter.input])
+            content = {"action": action, "at": time.time_ns() // 1_000_000, "by": by, "reason": reason}
+            batches.add(settings.topic(HANDLED_LETTERS), letter.row, orjson.dumps(content))
+            await batches.commit_if_full()
+        await batches.commit()
+    found = {(letter.input, letter.partition, letter.offset) for letter in outcome.done}
+    found |= {(letter.input, letter.partition, letter.offset) for letter, _ in outcome.refused}
+    for place in wanted.places:
+        if place not in found:
+            raise LetterError(f"letter: {'/'.join(map(str, place))}: does not exist")
+    return outcome
+
+
+def _write_back(settings: Settings, batches: Batches, letter: DeadLetter, partitions: int) -> None:
+    topic = settings.topic(TOPICS[INPUTS[letter.input]])
+    if letter.key is not None:
+        partition = kafka_partition(letter.key, partitions)
+    else:
+        partition = int(letter.origin[PARTITION]) % partitions
+    headers = (*letter.headers, (REPLAY_OF, letter.place.encode()))
+    batches.add(topic, letter.key, letter.value, partition, headers)
+
+
+async def _read_handled(settings: Settings) -> dict[bytes, Handled]:
+    handled = {}
+    async for record in read_all(cluster_of(settings), settings.topic(HANDLED_LETTERS)):
+        if record.value is not None:
+            content = orjson.loads(record.value)
+            handled[record.key] = Handled(**content | {"action": Action(content["action"])})
+    return handled

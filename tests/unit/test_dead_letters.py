@@ -1,0 +1,70 @@
+"""A dead letter is read back as the record that it holds."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streams.engine.dead_letters import MAX_VALUE_BYTES, dead_letter
+from streams.engine.ports import Headers, Output, Record
+from streams.operations.dead_letters import Action, DeadLetter, Handled, LetterError, Wanted, letter_of, parse_place
+
+
+def written(output: Output, offset: int = 3) -> Any:
+    _, key, value, headers = output
+    return SimpleNamespace(
+        topic="in.dlq", partition=1, offset=offset, timestamp=99, key=key, value=value, headers=headers
+    )
+
+
+def letter(headers: Headers = (), value: bytes | None = b"v", offset: int = 7) -> DeadLetter:
+    record = Record("in", offset, 5, b"tenant-1", value, headers)
+    return letter_of("connections", written(dead_letter(record, ValueError("Bad build"), 2)))
+
+
+@pytest.mark.parametrize("headers", [(), (("traceparent", b"00-1"),), (("error", b"mine"), ("source.size", b"1"))])
+def test_the_records_own_headers_come_back_whatever_they_are_called(headers: Headers) -> None:
+    found = letter(headers)
+    assert (found.key, found.value, found.headers) == (b"tenant-1", b"v", headers)
+    assert found.error == "ValueError: Bad build"
+    assert found.origin["source.topic"] == "in"
+    assert (found.place, found.row, found.flaw) == ("connections/1/3", b"in/2/7@5", None)
+
+
+def test_a_letter_without_a_value_is_whole_and_one_that_was_cut_is_not() -> None:
+    assert letter(value=None).flaw is None
+    cut = letter(value=b"x" * (MAX_VALUE_BYTES + 1))
+    assert cut.flaw == f"its value is cut to {MAX_VALUE_BYTES} of {MAX_VALUE_BYTES + 1} bytes"
+    assert (cut.headers, cut.row) == ((), b"in/2/7@5")
+
+
+def test_what_does_not_tell_its_origin_is_shown_and_cannot_be_replayed() -> None:
+    found = letter_of("commands", written(Output("in.dlq", None, b"v", (("error", b"by hand"),))))
+    assert found.flaw == "its headers do not tell where it comes from"
+    assert (found.headers, found.error) == ((("error", b"by hand"),), "")
+    assert found.row == b"in.dlq/1/3@99"
+
+
+def test_filters_hold_together_and_handled_letters_are_left_out() -> None:
+    found = letter()
+    assert Wanted(error="bad BUILD", tenant="tenant-1", since=99).fits(found)
+    assert not Wanted(error="other").fits(found)
+    assert not Wanted(tenant="tenant-2").fits(found)
+    assert not Wanted(since=100).fits(found)
+    handled = letter_of(
+        "connections",
+        written(dead_letter(Record("in", 7, 5, None, b"v", ()), ValueError("x"), 2)),
+        {b"in/2/7@5": Handled(Action.DISCARDED, 1, "me", "old")},
+    )
+    assert not Wanted().fits(handled)
+    assert Wanted(with_handled=True).fits(handled)
+    assert Wanted(places=(("connections", 1, 3),)).fits(handled)
+    assert not Wanted(places=(("connections", 1, 4),)).fits(handled)
+
+
+@pytest.mark.parametrize("text", ["", "connections", "connections/1", "connections/1/x", "other/1/2", "commands/-1/2"])
+def test_a_place_that_names_no_letter_is_refused_with_the_form(text: str) -> None:
+    with pytest.raises(LetterError, match="must be INPUT/PARTITION/OFFSET"):
+        parse_place(text)
