@@ -23,10 +23,12 @@ from streams.adapters.policy_topic import PolicyReader, PolicyTopic, follow
 from streams.adapters.projection import header_of
 from streams.adapters.records import parse_moment
 from streams.adapters.schemas import TOPICS, ConfluentRegistry, LocalRegistry, RegistryError, SchemaRegistry
+from streams.adapters.state_codec import FORMAT
 from streams.adapters.stores import MemoryBudget, RocksDBStore
 from streams.adapters.topics import TopicError
 from streams.agents.inputs import InputProcessor
 from streams.agents.rows import Wires
+from streams.agents.state_rows import format_of
 from streams.domain.policy import Policy
 from streams.domain.rules import Rulebook, Service, in_force
 from streams.engine.config import PartitionConfig
@@ -147,6 +149,8 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
             # A rebalance waits for it, and a member that is silent for a session loses its partitions.
             drain_seconds=settings.session_timeout_seconds / 2,
             accepts_gaps=settings.accept_gaps,
+            state_format=FORMAT,
+            format_of=format_of,
         ),
         open_store=lambda partition: RocksDBStore(settings.state_path / f"{source}-{partition}", budget),
         processor=lambda _: InputProcessor(lambda: rules.rulebook, wires, header, until),

@@ -16,6 +16,7 @@ from streams.cli import (
     servers,
     service,
     simulate,
+    state,
     table,
     whatif,
 )
@@ -29,6 +30,7 @@ _EXAMPLES = """examples:
   tes pause create --tenant contoso --days 14; tes pause cancel --tenant contoso
   tes policy check floor.yaml && tes whatif --policy floor.yaml && tes policy publish floor.yaml
   tes dlq list --since 2026-11-01; tes dlq replay connections/2/15
+  tes state get contoso mx1.contoso.com; tes state export > states.jsonl
   tes kafka start; TES_KAFKA_BOOTSTRAP=127.0.0.1:PORT tes topics create; tes worker
 
 data goes to stdout, everything else to stderr
@@ -45,7 +47,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     deciding = (inspect, simulate, replay, table, servers, policy, whatif, admin_commands)
-    operating = (dlq, service, kafka)
+    operating = (dlq, state, service, kafka)
     for module in (*deciding, *operating):
         module.add_parser(commands)
     return parser, set(commands.choices)

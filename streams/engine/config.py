@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiokafka.partitioner import DefaultPartitioner
 
 from streams.engine.cluster import Cluster
+from streams.engine.ports import StateStore
 
 _partitioner = DefaultPartitioner()
 
@@ -21,7 +23,8 @@ def kafka_partition(key: bytes, partitions: int) -> int:
 class PartitionConfig:
     """Cluster, topics, group and times (seconds) of a partition's writer.
 
-    `unit_records` bounds a unit of work, `queue_records` and `queue_bytes` what waits before it.
+    `unit_records` bounds a unit of work, `queue_records` and `queue_bytes` what waits before it. `state_format` is the
+    format of the state's rows; `format_of` tells that of a state that has no row for it.
     """
 
     cluster: Cluster
@@ -37,3 +40,5 @@ class PartitionConfig:
     queue_records: int = 10_000
     queue_bytes: int = 8 << 20
     accepts_gaps: bool = False
+    state_format: int = 0
+    format_of: Callable[[StateStore], int | None] = lambda _: None

@@ -2,7 +2,8 @@
 
 1. Fence: starting the partition's transactional producer ends the epoch of whoever had the partition before and
    settles his open transaction.
-2. Restore the store from the changelog (`restore`), and name the changelog if it is new.
+2. Restore the store from the changelog (`restore`), refuse a state of another format, and name the changelog if it is
+   new.
 3. Resume behind the marker, the last source offset in the state. The group's committed offset is written in the same
    transaction for those who watch the lag; where the two differ, the marker is right.
 4. Process: a unit of work takes what waits, slice by slice, while the unit before it commits: a few records when
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -31,8 +31,9 @@ from streams.engine.inputs import Inputs, RecordQueue
 from streams.engine.offsets import check_start
 from streams.engine.ports import StateStore
 from streams.engine.processor import Processor
-from streams.engine.restore import NAME, restore
+from streams.engine.restore import restore
 from streams.engine.side_input import SideInput
+from streams.engine.state_format import check_format, first_rows
 from streams.engine.transactions import Transactions
 from streams.engine.unit import MARKER, SIDE_MARKER
 from streams.engine.work import Work
@@ -138,10 +139,10 @@ class PartitionWriter:
         self._reached("fenced")
         self._store = store = self._open_store()
         await restore(config.cluster, TopicPartition(config.changelog, self.partition), store, self._count)
-        if store.get(NAME) is None:
-            name = uuid.uuid4().hex.encode()
-            await self._transactions.name_changelog(NAME, name)
-            store.write({NAME: name})
+        check_format(store, config.state_format, config.format_of)
+        if rows := first_rows(store, config.state_format):
+            await self._transactions.begin_changelog(rows)
+            store.write(rows)
         self._reached("restored")
         self.next_offset = await self._start_of_source(_after(store.get(MARKER)))
         side = TopicPartition(config.side, self.partition)

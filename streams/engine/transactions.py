@@ -29,6 +29,11 @@ Sent = tuple[asyncio.Future[Any], int]
 """The broker's answer to a batch, and how many rows it has."""
 
 
+def transactional_id(app_id: str, source: str, partition: int) -> str:
+    """The id of a partition's writer; whoever starts a producer with it fences the one before."""
+    return f"{app_id}-{source}-{partition}"
+
+
 class Transactions:
     """Writes units of work; `reached` is told each step."""
 
@@ -37,7 +42,7 @@ class Transactions:
         self._is_open = False
         self._producer = config.cluster.producer(
             client_id=f"{config.app_id}-{partition}",
-            transactional_id=f"{config.app_id}-{config.source}-{partition}",
+            transactional_id=transactional_id(config.app_id, config.source, partition),
             acks="all",
             linger_ms=0,
             # A transaction waits this long for each step that the coordinator has not finished.
@@ -51,12 +56,12 @@ class Transactions:
         """End the epoch of whoever had the partition before, and settle his open transaction."""
         await self._producer.start()
 
-    async def name_changelog(self, row: bytes, name: bytes) -> None:
-        """Write the first row of the changelog."""
+    async def begin_changelog(self, rows: Mapping[bytes, bytes]) -> None:
+        """Write the first rows of the changelog."""
         await self._producer.begin_transaction()
         self._is_open = True
         target = (self._config.changelog, self._partition)
-        for answer, _ in await self._send([(target, row, name, ())]):
+        for answer, _ in await self._send((target, key, value, ()) for key, value in rows.items()):
             await answer
         await self._producer.commit_transaction()
         self._is_open = False

@@ -1,0 +1,111 @@
+"""`tes state`: the state of a server with its history, and all states for another program."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from aiokafka.errors import KafkaError
+
+from streams.adapters.topics import TopicError
+from streams.app import registry_of
+from streams.domain.connection import check_tenant
+from streams.domain.headers import unfold
+from streams.engine.ports import DependencyError
+from streams.operations.states import Found, export, find
+from streams.settings import Settings, read_settings
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to `tes`."""
+    actions = commands.add_parser("state", help="the state as the changelog has it").add_subparsers(
+        dest="action", required=True
+    )
+    get = actions.add_parser("get", help="the state of one server, and every decision about it in order")
+    get.add_argument("tenant")
+    get.add_argument("server", help="its name as in `tes servers list`")
+    get.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    get.set_defaults(run=lambda arguments: _run(arguments, _get))
+    everything = actions.add_parser("export", help="every state as one JSON object a line, by partition")
+    everything.set_defaults(run=lambda arguments: _run(arguments, _export))
+
+
+def _run(arguments: argparse.Namespace, action: Callable[[argparse.Namespace, Settings], Awaitable[int]]) -> int:
+    """Exit code 0 done, 1 Kafka failed or a state of unknown format, 2 wrong usage or an unknown server."""
+    try:
+        return asyncio.run(_awaited(action, arguments))
+    except (ValueError, KafkaError, TopicError, DependencyError, OSError) as error:
+        print(f"tes state {arguments.action}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+
+
+async def _awaited(
+    action: Callable[[argparse.Namespace, Settings], Awaitable[int]], arguments: argparse.Namespace
+) -> int:
+    return await action(arguments, read_settings())
+
+
+async def _export(_: argparse.Namespace, settings: Settings) -> int:
+    async for row in export(settings):
+        sys.stdout.buffer.write(orjson.dumps(row) + b"\n")
+    sys.stdout.buffer.flush()
+    return 0
+
+
+async def _get(arguments: argparse.Namespace, settings: Settings) -> int:
+    tenant_id, server = arguments.tenant, arguments.server.lower()
+    check_tenant(tenant_id)
+    found = await find(settings, registry_of(settings), tenant_id, server)
+    if not found.is_known:
+        print(f"tes state get: server: {server!r} of {tenant_id}: is not known", file=sys.stderr)
+        return 2
+    if arguments.json:
+        names = ("partition", "markers", "server", "tenant", "forgotten", "history")
+        print(json.dumps({name: getattr(found, name) for name in names}))
+    else:
+        _print(found)
+    return 0
+
+
+def _print(found: Found) -> None:
+    about = {"partition": found.partition, **found.markers}
+    if found.forgotten is not None:
+        about["forgotten_at_revision"] = found.forgotten["revision"]
+    _print_facts("state", about | _facts(found.server))
+    if found.tenant is not None:
+        _print_facts("tenant", _facts(found.tenant))
+    print("history")
+    for row in found.history:
+        print(f"  {row['at']}  {row['kind']:12}  {_said(row)}")
+
+
+def _facts(row: dict[str, Any] | None) -> dict[str, Any]:
+    if row is None:
+        return {}
+    hidden = ("recent_events", "seen_commands")
+    return {"due_at": row["due_at"]} | {name: item for name, item in row["state"].items() if name not in hidden}
+
+
+def _print_facts(title: str, facts: dict[str, Any]) -> None:
+    for number, (name, item) in enumerate(facts.items()):
+        shown = json.dumps(item) if isinstance(item, dict | list) else "-" if item is None else str(item)
+        print(f"{'' if number else title:8}  {name:22}  {unfold(shown)}")
+
+
+def _said(row: dict[str, Any]) -> str:
+    record = row["record"]
+    if row["kind"] == "VERDICT":
+        rates = f"throttle {record['throttle_minutes_per_hour']}, block {record['block_minutes_per_hour']} min/h"
+        said = f"{record['revision']}: {record['action']} stage {record['stage']}, {rates}: {record['reason']}"
+    elif row["kind"] == "NOTIFICATION":
+        said = f"{record['kind']}: {record['title']}"
+    else:
+        why = f": {record['reason']}" if record["reason"] else ""
+        whom = "" if row["server"] else " (of the tenant)"
+        said = f"{record['kind']} {record['outcome']} by {record['issued_by']}{whom}{why}"
+    return unfold(said)

@@ -1,0 +1,171 @@
+"""The state as the changelog has it, and the history that led to it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from streams.adapters.avro_codec import AvroCodec, MalformedRecordError
+from streams.adapters.kafka_security import cluster_of
+from streams.adapters.records import command_of, to_json
+from streams.adapters.schemas import TOPICS, SchemaRegistry
+from streams.adapters.state_codec import FORMAT
+from streams.adapters.stores import RocksDBStore
+from streams.adapters.topic_reader import partitions_of, read_partitions
+from streams.agents.state_rows import forgotten_row, format_of, server_row, shown_row, tenant_row
+from streams.domain.commands import subject_of
+from streams.engine import state_format
+from streams.engine.config import kafka_partition
+from streams.engine.restore import restore
+from streams.engine.unit import MARKER, SIDE_MARKER
+from streams.settings import Settings
+
+_DECISIONS = (
+    ("verdict", "VERDICT", "issued_at"),
+    ("admin_notification", "NOTIFICATION", "occurred_at"),
+    ("audit_record", "AUDIT", "occurred_at"),
+)
+
+
+@asynccontextmanager
+async def restored(settings: Settings, partition: int) -> AsyncIterator[RocksDBStore]:
+    """A partition's state, the last row of each key, in a folder that is gone afterwards.
+
+    Raises:
+        StoreError: its format is unknown.
+    """
+    with tempfile.TemporaryDirectory(prefix="tes-state-") as folder:
+        store = RocksDBStore(Path(folder) / "state")
+        try:
+            await restore(cluster_of(settings), TopicPartition(settings.changelog, partition), store, lambda _: None)
+            state_format.check_format(store, FORMAT, format_of)
+            yield store
+        finally:
+            store.close()
+
+
+async def export(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """Every state, partition by partition in the order of its rows, in front of each what holds for the partition.
+
+    Raises:
+        StoreError: a state's format is unknown.
+        TopicError: the changelog does not exist.
+    """
+    for changelog in (await partitions_of(cluster_of(settings), settings.changelog))[settings.changelog]:
+        async with restored(settings, changelog.partition) as store:
+            markers = {
+                name: None if (value := store.get(row)) is None else int(value)
+                for name, row in (("source_offset", MARKER), ("side_offset", SIDE_MARKER))
+            }
+            yield {"row": "partition", "format": FORMAT, "partition": changelog.partition, **markers}
+            for prefix in (b"s", b"t", b"f"):
+                for key, value in store.scan(prefix + b"/", prefix + b"0"):
+                    shown = shown_row(key, value)
+                    if shown is not None:
+                        yield {"partition": changelog.partition, **shown}
+
+
+@dataclass(slots=True)
+class Found:
+    """What is known of a server: rows of the state as JSON has them, and decisions in the order of their moments."""
+
+    partition: int
+    markers: dict[str, int | None] = field(default_factory=dict)
+    server: dict[str, Any] | None = None
+    tenant: dict[str, Any] | None = None
+    forgotten: dict[str, Any] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is known of the server itself."""
+        return bool(self.server or self.forgotten or any(row["server"] for row in self.history))
+
+
+async def find(settings: Settings, registry: SchemaRegistry, tenant_id: str, server: str) -> Found:
+    """The state of a server as a worker has it, and what was decided about it.
+
+    Raises:
+        StoreError: the state's format is unknown.
+        TopicError: a topic does not exist.
+    """
+    topics = {name: settings.topic(TOPICS[name]) for name, _, _ in _DECISIONS}
+    commands = settings.topic(TOPICS["admin_command"])
+    counts = await partitions_of(cluster_of(settings), settings.changelog, commands, *topics.values())
+    number = kafka_partition(tenant_id.encode(), len(counts[settings.changelog]))
+    found = Found(number)
+    await _read_state(settings, found, tenant_id, server)
+    subjects = await _subjects(settings, registry, commands, tenant_id, len(counts[commands]))
+    for name, kind, moment in _DECISIONS:
+        key = f"{tenant_id}/{server}" if name == "verdict" else tenant_id
+        where = TopicPartition(topics[name], kafka_partition(key.encode(), len(counts[topics[name]])))
+        codec = AvroCodec(name, registry)
+        async for record in read_partitions(cluster_of(settings), {where: None}):
+            if record.key != key.encode() or record.value is None:
+                continue
+            content = codec.decode(record.value)
+            about = _server_of(name, content, subjects)
+            if about in (server, None):
+                found.history.append({"at": content[moment], "kind": kind, "server": about, "record": content})
+    found.history.sort(key=lambda row: row["at"])
+    found.history = [to_json(row) for row in found.history]
+    return found
+
+
+async def _read_state(settings: Settings, found: Found, tenant_id: str, server: str) -> None:
+    keys = {
+        "server": server_row(tenant_id, server),
+        "tenant": tenant_row(tenant_id),
+        "forgotten": forgotten_row(tenant_id, server),
+        "source_offset": MARKER,
+        "side_offset": SIDE_MARKER,
+        "format": state_format.FORMAT,
+    }
+    wanted = set(keys.values())
+    rows: dict[bytes, bytes | None] = {}
+    async for record in read_partitions(
+        cluster_of(settings), {TopicPartition(settings.changelog, found.partition): None}
+    ):
+        if record.key in wanted:
+            rows[record.key] = record.value
+    state_format.refuse_other(rows.get(keys["format"]), FORMAT)
+    found.markers = {
+        name: None if (value := rows.get(keys[name])) is None else int(value)
+        for name in ("source_offset", "side_offset")
+    }
+    shown = {
+        name: None if (value := rows.get(keys[name])) is None else shown_row(keys[name], value)
+        for name in ("server", "tenant", "forgotten")
+    }
+    found.server, found.tenant, found.forgotten = shown["server"], shown["tenant"], shown["forgotten"]
+
+
+async def _subjects(
+    settings: Settings, registry: SchemaRegistry, commands: str, tenant_id: str, partitions: int
+) -> dict[str, str | None]:
+    """The server that each command of a tenant is about, as far as the commands are still held."""
+    subjects = {}
+    codec = AvroCodec("admin_command", registry)
+    where = TopicPartition(commands, kafka_partition(tenant_id.encode(), partitions))
+    async for record in read_partitions(cluster_of(settings), {where: None}):
+        if record.key == tenant_id.encode():
+            try:
+                command = command_of(codec.decode(record.value))
+            except (MalformedRecordError, ValueError):
+                continue  # it is a dead letter, and has no audit record
+            subjects[command.command_id] = subject_of(command)
+    return subjects
+
+
+def _server_of(name: str, content: dict[str, Any], subjects: dict[str, str | None]) -> str | None:
+    """The server that a decision is about; None for all of the tenant, and where nothing tells any more."""
+    if name == "audit_record":
+        return subjects.get(content["command_id"])
+    server: str | None = content["server"]
+    return server

@@ -1,0 +1,78 @@
+"""A state of another format is refused before anything is done with it; a new changelog says which one it has."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.adapters.state_codec import FORMAT as READS
+from streams.adapters.state_codec import encode_tenant
+from streams.adapters.stores import MemoryStore
+from streams.agents.state_rows import format_of, shown_row, tenant_of
+from streams.domain.pauses import ExceptionGrant, Pause, TenantEnforcement
+from streams.engine.ports import StoreError
+from streams.engine.restore import NAME
+from streams.engine.state_format import FORMAT, check_format, first_rows
+
+TENANT = TenantEnforcement(
+    "tenant-1",
+    pauses=(Pause(0, 86_400_000, (0,)),),
+    exceptions={"mx1": (ExceptionGrant(0, 86_400_000, "mail", "moves"),)},
+)
+
+
+def store_of(rows: dict[bytes, bytes | None]) -> MemoryStore:
+    store = MemoryStore()
+    store.write(rows)
+    return store
+
+
+def test_a_new_changelog_gets_its_name_first_and_then_the_format() -> None:
+    rows = first_rows(store_of({}), READS)
+    assert list(rows) == [NAME, FORMAT]
+    assert rows[FORMAT] == b"%d" % READS
+    assert first_rows(store_of({**rows}), READS) == {}
+    assert list(first_rows(store_of({NAME: b"x"}), READS)) == [FORMAT]
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ({FORMAT: b"99"}, "99"),
+        ({FORMAT: b"1", b"s/t/x": b"\x02..."}, "1"),
+        ({FORMAT: b"nonsense"}, "nonsense"),
+        ({b"s/t/x": b"\x01..."}, "1"),
+        ({b"t/t": b"\x07{}"}, "7"),
+    ],
+)
+def test_any_other_format_is_refused_with_both_numbers(rows: dict[bytes, bytes | None], found: str) -> None:
+    with pytest.raises(StoreError, match=f"state format {found}: this version reads format {READS} only"):
+        check_format(store_of(rows), READS, format_of)
+
+
+@pytest.mark.parametrize("rows", [{}, {FORMAT: b"%d" % READS}, {b"t/t": encode_tenant(TENANT, None)}, {b"p/x": b"y"}])
+def test_the_own_format_and_an_empty_state_are_taken(rows: dict[bytes, bytes | None]) -> None:
+    check_format(store_of(rows), READS, format_of)
+
+
+def test_every_row_of_a_tenant_names_it() -> None:
+    due = b"d/" + (47).to_bytes(8, "big") + b"/tenant-1/mx1"
+    assert {tenant_of(key) for key in (b"s/tenant-1/mx1", b"t/tenant-1", b"f/tenant-1/mx1", due)} == {"tenant-1"}
+    assert tenant_of(b"d/" + b"/" * 8 + b"/tenant-1/") == "tenant-1"
+    assert {tenant_of(key) for key in (b"\0source-offset", b"p/policies")} == {None}
+    with pytest.raises(StoreError, match="knows no such row"):
+        tenant_of(b"x/tenant-1")
+
+
+def test_a_tenants_row_is_shown_with_its_moments() -> None:
+    shown = shown_row(b"t/tenant-1", encode_tenant(TENANT, 86_400_000))
+    assert shown is not None
+    assert shown["due_at"] == "1970-01-02T00:00:00.000Z"
+    assert shown["state"]["pauses"][0]["ends_at"] == "1970-01-02T00:00:00.000Z"
+    assert shown["state"]["exceptions"]["mx1"][0]["owner"] == "mail"
+    assert shown_row(b"f/tenant-1/mx1", b"12") == {
+        "row": "forgotten",
+        "format": READS,
+        "tenant_id": "tenant-1",
+        "server": "mx1",
+        "revision": 12,
+    }
