@@ -1,0 +1,50 @@
+"""Records that a producer's transaction aborted are no input; those that it committed are."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.kafka_security import cluster_of
+from streams.adapters.records import command_record, connection_record
+from streams.adapters.schemas import TOPICS, LocalRegistry
+from streams.adapters.topics import create_topics
+from streams.domain.connection import DAY_MS
+from streams.domain.verdict import iso
+from streams.replay import Collected, collect, run_workers
+from streams.settings import Settings
+from tests.integration.test_policies import line
+from tests.integration.test_worker import START
+
+
+def pause(number: int) -> bytes:
+    issued_at = iso(START + DAY_MS)
+    return (
+        f'{{"command_id": "{number}", "tenant_id": "tenant-{number}", "issued_at": "{issued_at}", "role": "OPERATOR", '
+        '"kind": "PAUSE_CREATE", "days": 1}'
+    ).encode()
+
+
+@pytest.mark.timeout(120)
+def test_only_committed_records_are_processed(settings: Settings) -> None:
+    async def scenario() -> Collected:
+        await create_topics(settings)
+        connections = AvroCodec("inbound_connection", LocalRegistry())
+        commands = AvroCodec("admin_command", LocalRegistry())
+        async with cluster_of(settings).producer(transactional_id=f"{settings.topic_prefix}bus") as producer:
+            for server, is_good in ((1, True), (2, False), (3, True), (4, False)):
+                await producer.begin_transaction()
+                key = f"tenant-{server}".encode()
+                value = connections.encode(connection_record(line(server, START)))
+                await producer.send_and_wait(settings.topic(TOPICS["inbound_connection"]), value, key=key)
+                value = commands.encode(command_record(pause(server)))
+                await producer.send_and_wait(settings.topic(TOPICS["admin_command"]), value, key=key)
+                await (producer.commit_transaction() if is_good else producer.abort_transaction())
+        await run_workers(settings, START + 2 * DAY_MS, 1)
+        return await collect(settings)
+
+    found = asyncio.run(scenario())
+    assert {row["server"] for row in found.servers.values()} == {"mx1.example.com", "mx3.example.com"}
+    assert {row["command_id"] for row in found.audit} == {"1", "3"}
