@@ -6,8 +6,8 @@ import argparse
 import os
 import sys
 
-from streams.cli import commands as admin_commands
 from streams.cli import (
+    backup,
     dlq,
     inspect,
     kafka,
@@ -20,6 +20,7 @@ from streams.cli import (
     table,
     whatif,
 )
+from streams.cli import commands as admin_commands
 
 _EXAMPLES = """examples:
   tes inspect message.eml
@@ -31,6 +32,7 @@ _EXAMPLES = """examples:
   tes policy check floor.yaml && tes whatif --policy floor.yaml && tes policy publish floor.yaml
   tes dlq list --since 2026-11-01; tes dlq replay connections/2/15
   tes state get contoso mx1.contoso.com; tes state export > states.jsonl
+  tes backup create /backups/today; tes backup restore /backups/today
   tes kafka start; TES_KAFKA_BOOTSTRAP=127.0.0.1:PORT tes topics create; tes worker
 
 data goes to stdout, everything else to stderr
@@ -47,7 +49,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     deciding = (inspect, simulate, replay, table, servers, policy, whatif, admin_commands)
-    operating = (dlq, state, service, kafka)
+    operating = (dlq, state, backup, service, kafka)
     for module in (*deciding, *operating):
         module.add_parser(commands)
     return parser, set(commands.choices)

@@ -1,0 +1,80 @@
+"""`tes backup`: all topics of the product to files, and back."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from streams.adapters.record_files import FileError
+from streams.adapters.topics import TopicError
+from streams.engine.ports import DependencyError
+from streams.operations.backup import BackupError, check_backup, create_backup, lost_records
+from streams.operations.restoring import restore_backup
+from streams.operations.topics import ContentError, RunningError
+from streams.settings import read_settings
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to `tes`."""
+    actions = commands.add_parser("backup", help="all topics of the product to files, and back").add_subparsers(
+        dest="action", required=True
+    )
+    for name, run, text in (
+        ("create", _create, "write every topic to a new folder, the workers stopped"),
+        ("check", _check, "compare every file with the manifest"),
+        ("restore", _restore, "fill the empty topics of this cluster and prefix, so that workers go on"),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("folder", type=Path, metavar="DIR")
+        action.add_argument("--json", action="store_true", help="one JSON object on stdout")
+        if name == "create":
+            action.add_argument(
+                "--live", action="store_true", help="beside running workers; outputs may come again, with the same ids"
+            )
+        action.set_defaults(run=lambda arguments, run=run: _run(arguments, run))
+
+
+def _run(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], dict[str, Any]]) -> int:
+    """Exit code 0 done, 1 Kafka failed, workers run or the backup cannot be used, 2 wrong usage."""
+    failures = (KafkaError, TopicError, DependencyError, BackupError, ContentError, RunningError, FileError, OSError)
+    try:
+        told = action(arguments)
+    except (*failures, ValueError) as error:
+        print(f"tes backup {arguments.action}: {error}", file=sys.stderr)
+        return 1 if isinstance(error, failures) else 2
+    if arguments.json:
+        print(json.dumps(told))
+    else:
+        for name, value in told.items():
+            for key, item in value.items() if isinstance(value, dict) else [(name, value)]:
+                print(f"{key:36} {item}")
+    return 0
+
+
+def _create(arguments: argparse.Namespace) -> dict[str, Any]:
+    manifest = asyncio.run(create_backup(read_settings(), arguments.folder, arguments.live))
+    for lost in lost_records(manifest):
+        print(f"tes backup create: {lost}", file=sys.stderr)
+    return _shown(manifest)
+
+
+def _check(arguments: argparse.Namespace) -> dict[str, Any]:
+    return _shown(check_backup(arguments.folder))
+
+
+def _shown(manifest: dict[str, Any]) -> dict[str, Any]:
+    records = {name: sum(file["records"] for file in files) for name, files in manifest["topics"].items()}
+    return {"created_at": manifest["created_at"], "is_live": manifest["is_live"], "records": records}
+
+
+def _restore(arguments: argparse.Namespace) -> dict[str, Any]:
+    settings = read_settings()
+    restored = asyncio.run(restore_backup(settings, arguments.folder))
+    return {"partitions": len(restored.markers), "records": restored.records}

@@ -1,0 +1,156 @@
+"""A backup: every topic of the product with its offsets in files, and a manifest with their checksums.
+
+What makes it whole is the order in which the ends are taken: the changelog first, then the outputs, then the inputs.
+So every output of a unit whose state is in the backup is there, and every input that the state has not seen. The
+outputs' ends include what is in transactions, and these are waited for: one that is open hides those committed behind
+it. Without workers nothing happens in between, and the backup is exact; with them, outputs of units that follow may be
+in it, and are written again, with the same ids, by those who go on from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+
+from streams.adapters.kafka_security import cluster_of
+from streams.adapters.record_files import RecordWriter, checksum_of
+from streams.adapters.state_codec import FORMAT
+from streams.adapters.topic_reader import extents_of, read_partitions
+from streams.domain.verdict import iso
+from streams.engine import state_format
+from streams.engine.unit import MARKER, SIDE_MARKER
+from streams.operations.topics import CHANGELOG, INPUTS, ProductTopic, fence_writers, find_topics, require_stopped
+from streams.settings import Settings
+
+VERSION: Final = 1
+MANIFEST: Final = "manifest.json"
+MARKERS: Final = (MARKER, SIDE_MARKER)
+"""The markers of `INPUTS`."""
+
+
+class BackupError(RuntimeError):
+    """A backup that cannot be made or used; the message names the file or topic and what is wrong."""
+
+
+async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict[str, Any]:
+    """Write all topics to a new folder; gives the manifest. `is_live` lets workers run meanwhile.
+
+    Raises:
+        BackupError: the folder holds something.
+        RunningError: workers run.
+        StoreError: the state has a format that this version does not know.
+        TopicError: a topic does not exist.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise BackupError(f"{folder}: is not empty")
+    topics = await find_topics(settings)
+    if not is_live:
+        await require_stopped(settings)
+        await fence_writers(settings, len(topics[CHANGELOG].partitions))
+    extents = await _extents(settings, topics)
+    manifest: dict[str, Any] = {
+        "version": VERSION,
+        "created_at": iso(time.time_ns() // 1_000_000),
+        "app_id": settings.app_id,
+        "topic_prefix": settings.topic_prefix,
+        "is_live": is_live,
+        "state_format": FORMAT,
+        "topics": {},
+        "markers": [],
+    }
+    for name, topic in topics.items():
+        files = []
+        for partition in topic.partitions:
+            begin, end = extents[partition]
+            path = folder / f"{name}-{partition.partition}.records.gz"
+            rows = await _write(settings, path, partition, begin, end, name == CHANGELOG)
+            if name == CHANGELOG:
+                state_format.refuse_other(rows.get(state_format.FORMAT), FORMAT)
+                marked = {of: rows.get(row) for of, row in zip(INPUTS, MARKERS, strict=True)}
+                manifest["markers"].append({of: row and int(row) for of, row in marked.items()})
+            files.append(
+                {"file": path.name, "records": rows[b""], "begin": begin, "end": end, "sha256": checksum_of(path)}
+            )
+        manifest["topics"][name] = files
+    manifest["sha256"] = digest_of(manifest)
+    pending = folder / f"{MANIFEST}.new"
+    pending.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    pending.rename(folder / MANIFEST)
+    return manifest
+
+
+async def _extents(settings: Settings, topics: dict[str, ProductTopic]) -> dict[TopicPartition, tuple[int, int]]:
+    outputs = [name for name in topics if name != CHANGELOG and name not in INPUTS]
+    extents: dict[TopicPartition, tuple[int, int]] = {}
+    for names, isolation in (
+        ((CHANGELOG,), "read_committed"),
+        (outputs, "read_uncommitted"),
+        (INPUTS, "read_committed"),
+    ):
+        partitions = [partition for name in names for partition in topics[name].partitions]
+        extents |= await extents_of(cluster_of(settings), partitions, isolation)
+    return extents
+
+
+async def _write(
+    settings: Settings, path: Path, partition: TopicPartition, begin: int, end: int, is_changelog: bool
+) -> dict[bytes, Any]:
+    """Write a partition; gives the partition's own rows of the state, and the number of records under no key."""
+    rows: dict[bytes, Any] = {}
+    with RecordWriter(path) as writer:
+        async for record in read_partitions(cluster_of(settings), {partition: begin}, {partition: end}):
+            writer.add(record)
+            if is_changelog and record.key.startswith(b"\0"):
+                rows[record.key] = record.value
+        rows[b""] = writer.records
+    return rows
+
+
+def lost_records(manifest: dict[str, Any]) -> list[str]:
+    """Inputs that are gone and that the state has not seen, each in words."""
+    lost = []
+    for number, markers in enumerate(manifest["markers"]):
+        for name, marker in markers.items():
+            begin = manifest["topics"][name][number]["begin"]
+            if marker is not None and begin > marker + 1:
+                lost.append(f"{name}-{number}: records {marker + 1}..{begin - 1} are gone and were never processed")
+    return lost
+
+
+def check_backup(folder: Path) -> dict[str, Any]:
+    """Read every file and compare it with the manifest, which it gives.
+
+    Raises:
+        BackupError: a file is missing or another one, or this version does not know the backup's.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        version, digest = manifest["version"], manifest["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackupError(f"{folder / MANIFEST}: is no manifest of a finished backup: {error}") from None
+    if version != VERSION:
+        raise BackupError(f"{folder / MANIFEST}: version {version}: this version reads {VERSION} only")
+    if digest != digest_of(manifest):
+        raise BackupError(f"{folder / MANIFEST}: damaged: its checksum is another one")
+    for files in manifest["topics"].values():
+        for file in files:
+            path = folder / file["file"]
+            try:
+                found = checksum_of(path)
+            except OSError as error:
+                raise BackupError(f"{path}: {error.strerror}") from None
+            if found != file["sha256"]:
+                raise BackupError(f"{path}: damaged: its checksum is another one")
+    return manifest
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    """SHA-256 of what a manifest says."""
+    content = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,190 @@
+"""What a backup holds goes on elsewhere as if nothing had happened, offsets that differ and all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import uuid
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin.records_to_delete import RecordsToDelete
+
+from streams.adapters.kafka_security import cluster_of
+from streams.adapters.record_files import checksum_of
+from streams.adapters.schemas import TOPICS
+from streams.adapters.state_codec import FORMAT
+from streams.adapters.topic_reader import extents_of
+from streams.adapters.topics import create_topics
+from streams.operations.backup import MANIFEST, BackupError, check_backup, create_backup, digest_of
+from streams.operations.restoring import restore_backup
+from streams.operations.topics import ContentError, RunningError
+from streams.replay import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
+from streams.settings import Settings
+from tests.integration.test_live_commands import tes  # noqa: F401
+from tests.integration.test_worker import SIGKILLED, UNTIL, check, expected, make_commands, make_feed
+
+
+def elsewhere(settings: Settings, tmp_path: Path) -> Settings:
+    name = uuid.uuid4().hex[:8]
+    return replace(settings, app_id=f"tes-{name}", topic_prefix=f"{name}.", state_dir=str(tmp_path / name))
+
+
+async def half_done(settings: Settings, lines: list[bytes], commands: list[bytes], crash_at: str) -> None:
+    """A worker killed amid its work, with transactions left open."""
+    await create_topics(settings)
+    await produce_feed(settings, lines)
+    await produce_commands(settings, commands)
+    worker = await start_worker(replace(settings, crash_at=crash_at), UNTIL)
+    assert await worker.wait() == SIGKILLED
+
+
+async def delete_what_is_processed(settings: Settings, keep: int) -> dict[str, int]:
+    """Retention takes input that the state contains, but for some records; gives where each partition begins then."""
+    topic = settings.topic(TOPICS["inbound_connection"])
+    admin = cluster_of(settings).admin()
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(settings.app_id)
+        begins = {where: found.offset - keep for where, found in offsets.items() if where.topic == topic}
+        await admin.delete_records({where: RecordsToDelete(max(0, begin)) for where, begin in begins.items()})
+    finally:
+        await admin.close()
+    return {f"{where.partition}": begin for where, begin in begins.items()}
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(("seed", "crash_at", "keep"), [(31, "committed:3", 3), (32, "sent:4", 0)])
+def test_workers_go_on_from_a_backup_as_if_nothing_had_happened(
+    settings: Settings, tmp_path: Path, seed: int, crash_at: str, keep: int
+) -> None:
+    lines, commands = make_feed(seed, 1500), make_commands(seed)
+    other, folder = elsewhere(settings, tmp_path), tmp_path / "backup"
+
+    async def scenario() -> tuple[dict[str, int], Collected]:
+        await half_done(settings, lines, commands, crash_at)
+        begins = await delete_what_is_processed(settings, keep)
+        manifest = await create_backup(settings, folder, is_live=False)
+        assert check_backup(folder) == manifest
+        await restore_backup(other, folder)
+        await run_workers(other, UNTIL, 2)
+        return begins, await collect(other)
+
+    begins, found = asyncio.run(scenario())
+    assert 0 < sum(begins.values()) + 3 * keep < len(lines)
+    check(found, lines, commands)
+
+
+@pytest.mark.timeout(200)
+def test_a_backup_beside_workers_loses_nothing_and_repeats_only_what_has_the_same_id(
+    settings: Settings, tmp_path: Path
+) -> None:
+    lines, commands = make_feed(33, 3000), make_commands(33)
+    other, folder = elsewhere(settings, tmp_path), tmp_path / "backup"
+
+    async def scenario() -> tuple[Collected, bool]:
+        await create_topics(settings)
+        await produce_feed(settings, lines)
+        await produce_commands(settings, commands)
+        worker = await start_worker(settings, None)
+        try:
+            changelog = [TopicPartition(settings.changelog, number) for number in range(settings.partitions)]
+            while not sum(end for _, end in (await extents_of(cluster_of(settings), changelog)).values()) > 100:
+                assert worker.returncode is None
+            with pytest.raises(RunningError, match="are members: stop them first"):
+                await create_backup(replace(settings, session_timeout_seconds=6.0), tmp_path / "refused", is_live=False)
+            manifest = await create_backup(settings, folder, is_live=True)
+        finally:
+            worker.kill()
+            await worker.wait()
+        await restore_backup(other, folder)
+        await run_workers(other, UNTIL, 1)
+        return await collect(other), bool(manifest["is_live"])
+
+    found, is_live = asyncio.run(scenario())
+    assert is_live
+    assert found.verdicts
+    by_id: dict[str, Any] = {}
+    for row in (*found.verdicts, *found.notifications):
+        same = by_id.setdefault(row.get("verdict_id") or row["notification_id"], row)
+        assert row == same
+    revisions = Counter(
+        (row["tenant_id"], row["server"]) for row in {r["verdict_id"]: r for r in found.verdicts}.values()
+    )
+    for row in found.verdicts:
+        assert row["revision"] <= revisions[row["tenant_id"], row["server"]]
+
+
+@pytest.mark.timeout(150)
+def test_what_cannot_be_restored_is_refused_before_anything_is_written(
+    settings: Settings,
+    tmp_path: Path,
+    tes: Any,  # noqa: F811
+) -> None:
+    folder = tmp_path / "backup"
+    asyncio.run(create_topics(settings))
+    asyncio.run(produce_feed(settings, make_feed(34, 60)))
+    assert tes("backup", "create", str(folder))[0] == 0
+    assert tes("backup", "check", str(folder))[0] == 0
+    code, _, err = tes("backup", "create", str(folder))
+    assert (code, "is not empty" in err) == (1, True)
+    code, _, err = tes("backup", "restore", str(folder))
+    assert (code, "must be empty" in err) == (1, True)
+    other = elsewhere(settings, tmp_path)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for change, said in (
+        ({"state_format": 99}, f"state format 99: this version reads format {FORMAT} only"),
+        ({"version": 2}, "version 2: this version reads 1 only"),
+        ({"topics": {}}, "checksum is another one"),
+    ):
+        spoiled = manifest | change
+        if "topics" not in change:
+            spoiled["sha256"] = digest_of(spoiled)
+        (folder / MANIFEST).write_text(json.dumps(spoiled))
+        with pytest.raises(BackupError, match=said):
+            asyncio.run(restore_backup(other, folder))
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    shutil.copy(folder / manifest["topics"]["transport.connections.v1"][0]["file"], tmp_path / "kept")
+    file = folder / manifest["topics"]["transport.connections.v1"][0]["file"]
+    file.write_bytes(file.read_bytes()[:-1])
+    code, _, err = tes("backup", "check", str(folder))
+    assert (code, f"{file}: damaged" in err) == (1, True)
+    file.unlink()
+    code, _, err = tes("backup", "restore", str(folder))
+    assert (code, f"{file}: No such file" in err) == (1, True)
+    shutil.copy(tmp_path / "kept", file)
+    asyncio.run(restore_backup(other, folder))
+    with pytest.raises(ContentError, match="must be empty"):
+        asyncio.run(restore_backup(other, folder))
+
+
+@pytest.mark.timeout(150)
+def test_a_worker_refuses_a_changelog_whose_restore_was_cut_off(settings: Settings, tmp_path: Path) -> None:
+    """The folder loses the changelog's file behind the check, as a full disk or a killed process would end it."""
+    lines, commands = make_feed(35, 300), make_commands(35)
+    other, folder = elsewhere(settings, tmp_path), tmp_path / "backup"
+
+    async def scenario() -> tuple[int, int]:
+        await half_done(settings, lines, commands, "committed:3")
+        manifest = await create_backup(settings, folder, is_live=False)
+        # A sound checksum over a file that ends within a record: the last partition is never finished.
+        entry = manifest["topics"]["state-changelog"][-1]
+        (folder / entry["file"]).write_bytes(b"not gzip")
+        entry["sha256"] = checksum_of(folder / entry["file"])
+        manifest["sha256"] = digest_of(manifest)
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+        with pytest.raises(ValueError, match="damaged"):
+            await restore_backup(other, folder)
+        with (tmp_path / "log").open("wb") as logs:
+            worker = await start_worker(other, UNTIL, logs)
+            code = await worker.wait()
+        return code, len((await collect(other)).verdicts) - len((await collect(settings)).verdicts)
+
+    assert asyncio.run(scenario()) == (70, 0)
+    assert "state format unfinished" in (tmp_path / "log").read_text()
+    assert expected(lines, commands)[0]
