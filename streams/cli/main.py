@@ -12,6 +12,7 @@ from streams.cli import (
     inspect,
     kafka,
     policy,
+    repartition,
     replay,
     servers,
     service,
@@ -33,6 +34,7 @@ _EXAMPLES = """examples:
   tes dlq list --since 2026-11-01; tes dlq replay connections/2/15
   tes state get contoso mx1.contoso.com; tes state export > states.jsonl
   tes backup create /backups/today; tes backup restore /backups/today
+  tes repartition --partitions 24 --to-prefix g2.
   tes kafka start; TES_KAFKA_BOOTSTRAP=127.0.0.1:PORT tes topics create; tes worker
 
 data goes to stdout, everything else to stderr
@@ -49,7 +51,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     deciding = (inspect, simulate, replay, table, servers, policy, whatif, admin_commands)
-    operating = (dlq, state, backup, service, kafka)
+    operating = (dlq, state, backup, repartition, service, kafka)
     for module in (*deciding, *operating):
         module.add_parser(commands)
     return parser, set(commands.choices)

@@ -1,0 +1,84 @@
+"""`tes repartition`: move a stopped service to topics with another number of partitions."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from dataclasses import replace
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from streams.adapters.projection import header_of
+from streams.adapters.records import parse_moment
+from streams.adapters.schemas import TOPICS
+from streams.adapters.topics import TopicError
+from streams.agents.inputs import InputProcessor
+from streams.app import crash_point, registry_of, rulebook_of, wires_of
+from streams.engine.ports import DependencyError
+from streams.operations.repartition import Repartitioned, ledger_of, repartition
+from streams.operations.topics import ContentError, RunningError
+from streams.settings import Settings, read_settings
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to `tes`."""
+    parser = commands.add_parser(
+        "repartition", help="move a stopped service to new topics with another number of partitions"
+    )
+    parser.add_argument("--partitions", type=int, required=True, metavar="N", help="of the new topics")
+    parser.add_argument("--to-prefix", required=True, metavar="PREFIX", help="put before the new topics' names")
+    parser.add_argument("--to-app-id", metavar="ID", help="the application that goes on (the same)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 moved and verified, 1 Kafka failed, workers run or something does not fit, 2 wrong usage."""
+    failures = (KafkaError, TopicError, DependencyError, ContentError, RunningError, OSError)
+    try:
+        source = read_settings()
+        target = replace(
+            source,
+            partitions=arguments.partitions,
+            topic_prefix=arguments.to_prefix,
+            app_id=arguments.to_app_id or source.app_id,
+        )
+        moved = asyncio.run(repartition(source, target, _processor(source).moment_of, crash_point(source.crash_at)))
+    except (*failures, ValueError) as error:
+        print(f"tes repartition: {error}", file=sys.stderr)
+        return 1 if isinstance(error, failures) else 2
+    _print(arguments, moved)
+    return 0
+
+
+def _processor(settings: Settings) -> InputProcessor:
+    """What tells when a record happened, as a worker has it."""
+    until = parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
+    rulebook = rulebook_of(settings)
+    return InputProcessor(lambda: rulebook, wires_of(settings), header_of(registry_of(settings)), until)
+
+
+def _print(arguments: argparse.Namespace, moved: Repartitioned) -> None:
+    target = moved.target
+    environment = {
+        "TES_TOPIC_PREFIX": target.topic_prefix,
+        "TES_APP_ID": target.app_id,
+        "TES_PARTITIONS": str(target.partitions),
+    }
+    if arguments.json:
+        print(json.dumps({"verified": moved.records, "was_finished": not moved.is_new, "environment": environment}))
+        return
+    if moved.is_new:
+        for name, records in moved.records.items():
+            print(f"{name:36} {records} verified")
+    else:
+        print("an earlier run has moved and verified everything; input that came since is moved now")
+    print("\nswitch, in this order:")
+    print(f"  1. producers: {target.topic(TOPICS['inbound_connection'])}, {target.topic(TOPICS['admin_command'])}")
+    print("  2. this command once more, where producers wrote to the old topics meanwhile")
+    print(f"  3. workers and `tes`: {' '.join(f'{name}={value}' for name, value in environment.items())}")
+    print(f"  4. edges and other readers, to the topics that begin with {target.topic_prefix!r}")
+    print(f"  5. delete, when you are sure: {' '.join([*moved.old_topics, ledger_of(target)])}")
