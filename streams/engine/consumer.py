@@ -107,6 +107,12 @@ class BatchConsumer(driver.Consumer):
             return None
         return int(state.position), int(state.highwater)
 
+    def partitions_of_source(self) -> int | None:
+        """How many partitions the source has; None while that is not known."""
+        consumer = self._thread._consumer
+        known = consumer._client.cluster.partitions_for_topic(self.app.source) if consumer is not None else None
+        return len(known) if known else None
+
     async def _wanted(self, active: set[TP]) -> set[TP]:
         """The partitions to fetch: of the source those with room, each sought to its writer's offset first."""
         wanted = set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +18,15 @@ import faust
 from faust.serializers.schemas import Schema
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
+from faust.worker import Worker
 
 from streams.engine.config import PartitionConfig
 from streams.engine.consumer import BatchConsumer
+from streams.engine.observer import SILENT, Observer
 from streams.engine.partition import PartitionWriter
 from streams.engine.ports import StateStore
 from streams.engine.processor import Processor
+from streams.engine.status import WorkerStatus
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +46,24 @@ class BatchSchema(Schema[Any, Any]):
             return app.create_event(None, message.value, None, message)
 
         return decode
+
+
+class BatchWorker(Worker):
+    """Faust's worker process; being told to end is known before anything ends."""
+
+    app: BatchApp
+
+    def _on_sigterm(self) -> None:
+        self._drain(signal.SIGTERM)
+        super()._on_sigterm()
+
+    def _on_sigint(self) -> None:
+        self._drain(signal.SIGINT)
+        super()._on_sigint()
+
+    def _drain(self, which: signal.Signals) -> None:
+        self.app.is_draining = True
+        log.info("%s: finishing what is in work", which.name)
 
 
 class _Transport(driver.Transport):
@@ -67,12 +89,16 @@ class BatchApp(faust.App):
         open_store: Callable[[int], StateStore],
         processor: Callable[[int], Processor],
         reached: Callable[[str], None],
+        observer: Observer = SILENT,
         **kwargs: Any,
     ) -> None:
         self.source, self.partition_config = source, partition_config
         self.writers: dict[int, PartitionWriter] = {}
         self.failure: BaseException | None = None
         self.generation = 0
+        self.is_draining = self.is_assigned = False
+        self.ends: dict[int, int] | None = None
+        self._observer = observer
         self._open_store, self._processor, self._reached = open_store, processor, reached
         super().__init__(*args, TableManager=_Tables, **kwargs)
 
@@ -116,18 +142,41 @@ class BatchApp(faust.App):
                 lambda partition=partition: self._processor(partition),  # type: ignore[misc]
                 self._is_fetched_up,
                 self._reached,
+                self._observer,
             )
             self.writers[partition] = writer
             writer.start(self.fail)
+        self.is_assigned = True
 
     async def release(self) -> None:
         """Give up every partition; what is not committed is left to the next owner."""
+        self.is_assigned = False
         writers, self.writers = self.writers, {}
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
                 await asyncio.gather(*(writer.stop() for writer in writers.values()))
         except Exception as error:  # a rebalance that waits for ever keeps the whole group from working
             self.fail(error)
+
+    def status(self) -> WorkerStatus:
+        """How it stands. `ends` of the source's partitions, None while the broker does not tell, are the watchdog's."""
+        consumer: Any = self.consumer if self.generation else None
+        partitions = []
+        for partition, writer in sorted(self.writers.items()):
+            place = consumer.position_and_end(partition)
+            ends = [place[1]] if place is not None else []
+            if self.ends is not None and partition in self.ends:
+                ends.append(self.ends[partition])
+            partitions.append(writer.status(max(ends, default=None)))
+        return WorkerStatus(
+            has_joined=self.generation > 0,
+            is_assigned=self.is_assigned,
+            is_draining=self.is_draining or self.should_stop,
+            failure=None if self.failure is None else f"{type(self.failure).__name__}: {self.failure}",
+            is_broker_reached=self.ends is not None,
+            input_partitions=consumer.partitions_of_source() if consumer is not None else None,
+            partitions=tuple(partitions),
+        )
 
     def _is_fetched_up(self, partition: int) -> bool:
         consumer: Any = self.consumer

@@ -28,12 +28,14 @@ from aiokafka import TopicPartition
 from streams.engine.config import PartitionConfig
 from streams.engine.ending import cancelled, closed_quietly
 from streams.engine.inputs import Inputs, RecordQueue
+from streams.engine.observer import SILENT, Observer
 from streams.engine.offsets import check_start
 from streams.engine.ports import StateStore
 from streams.engine.processor import Processor
 from streams.engine.restore import restore
 from streams.engine.side_input import SideInput
 from streams.engine.state_format import check_format, first_rows
+from streams.engine.status import PartitionStatus, Phase
 from streams.engine.transactions import Transactions
 from streams.engine.unit import MARKER, SIDE_MARKER
 from streams.engine.work import Work
@@ -52,10 +54,11 @@ class PartitionWriter:
         processor: Callable[[], Processor],
         is_fetched_up: Callable[[int], bool],
         reached: Callable[[str], None],
+        observer: Observer = SILENT,
     ) -> None:
         self.config, self.partition = config, partition
         self._open_store, self._new_processor = open_store, processor
-        self._is_fetched_up, self._reached = is_fetched_up, reached
+        self._is_fetched_up, self._reached, self._observer = is_fetched_up, reached, observer
         self._queue = RecordQueue(config.queue_records, config.queue_bytes)
         self._is_closing = False
         self._task: asyncio.Task[None] | None = None
@@ -64,7 +67,8 @@ class PartitionWriter:
         self._side: SideInput | None = None
         self._work: Work | None = None
         self.next_offset: int | None = None
-        self.restored = 0
+        self.restored = self._to_restore = 0
+        self._start: int | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -90,6 +94,21 @@ class PartitionWriter:
     def ticked_to(self) -> int | None:
         """The moment up to which timers fired when nothing was left to read."""
         return self._work.ticked_to if self._work is not None else None
+
+    def status(self, source_end: int | None) -> PartitionStatus:
+        """How it stands, where the source ends at `source_end`."""
+        work, lags = self._work, dict[str, int]()
+        if work is not None and self._start is not None and source_end is not None:
+            done = work.done.get(self.config.source, self._start - 1)
+            lags[self.config.source] = max(0, source_end - done - 1)
+        if self._side is not None and work is not None:
+            lags[self.config.side] = self._side.lag
+        phase = Phase.RESTORING if self._store is not None else Phase.STARTING
+        if self.is_ready:
+            phase = Phase.WORKING
+        elif self._is_closing:
+            phase = Phase.CLOSING
+        return PartitionStatus(self.partition, phase, self.restored, self._to_restore, lags, self.ticked_to)
 
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
         """Begin to work; `on_failure` gets the error that ended it."""
@@ -144,7 +163,7 @@ class PartitionWriter:
             await self._transactions.begin_changelog(rows)
             store.write(rows)
         self._reached("restored")
-        self.next_offset = await self._start_of_source(_after(store.get(MARKER)))
+        self._start = self.next_offset = await self._start_of_source(_after(store.get(MARKER)))
         side = TopicPartition(config.side, self.partition)
         start = _after(store.get(SIDE_MARKER))
         self._side = SideInput(config.cluster, side, start, config.accepts_gaps, self._queue.wake)
@@ -157,6 +176,7 @@ class PartitionWriter:
             store,
             self._new_processor(),
             self._reached,
+            self._observer,
         )
         await self._work.run()
 
@@ -178,8 +198,9 @@ class PartitionWriter:
             )
         return start
 
-    def _count(self, rows: int) -> None:
+    def _count(self, rows: int, left: int) -> None:
         self.restored += rows
+        self._to_restore = left
 
 
 def _after(marker: bytes | None) -> int | None:

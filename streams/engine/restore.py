@@ -33,9 +33,9 @@ PROGRESS_ROWS = 500_000
 
 
 async def restore(
-    cluster: Cluster, changelog: TopicPartition, store: StateStore, on_progress: Callable[[int], None]
+    cluster: Cluster, changelog: TopicPartition, store: StateStore, on_progress: Callable[[int, int], None]
 ) -> None:
-    """Bring the store to the changelog's end; `on_progress` gets the number of rows with each write."""
+    """Bring the store to the changelog's end; `on_progress` gets the rows of each write, and how many are to come."""
     consumer = cluster.consumer(
         isolation_level="read_committed",
         auto_offset_reset="none",
@@ -88,11 +88,12 @@ async def _read(
     changelog: TopicPartition,
     end: int,
     store: StateStore,
-    on_progress: Callable[[int], None],
+    on_progress: Callable[[int, int], None],
 ) -> None:
     count, told = 0, 0
     rows: dict[bytes, bytes | None] = {}
     position = await consumer.position(changelog)
+    on_progress(0, end - position)
     while position < end:
         fetched = await consumer.getmany(changelog, timeout_ms=200)
         for row in fetched.get(changelog, ()):
@@ -102,7 +103,7 @@ async def _read(
             rows[POSITION] = b"%d" % position
             store.write(rows)
             count += len(rows) - 1
-            on_progress(len(rows) - 1)
+            on_progress(len(rows) - 1, max(0, end - position))
             rows = {}
             await asyncio.sleep(0)
         if count - told >= PROGRESS_ROWS:

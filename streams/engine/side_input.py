@@ -38,7 +38,7 @@ class SideInput:
         self.is_at_end = False
         self._cluster, self._partition, self._start = cluster, partition, start
         self._accepts_gaps, self._wake = accepts_gaps, wake
-        self._bytes = self._end = 0
+        self._bytes = self._end = self._next = 0
         self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._consumer: Consumer | None = None
@@ -62,6 +62,7 @@ class SideInput:
         consumer.seek(self._partition, start)
         # Known before the first fetch returns, so that a worker without side records starts at once.
         self._end = (await consumer.end_offsets([self._partition]))[self._partition]
+        self._next = start
         self.is_at_end = start >= self._end
         self._task = asyncio.create_task(self._read(consumer))
         self._task.add_done_callback(lambda _: self._wake())
@@ -80,11 +81,12 @@ class SideInput:
                 continue
             rows = fetched.get(tp, ())
             self.waiting.extend(rows)
+            self._next = await consumer.position(tp)
             self._bytes += sum(len(row.value or b"") for row in rows)
             # A broker that has just come back may tell of an earlier end than it did before.
             self._end = max(self._end, consumer.highwater(tp) or 0)
             is_known = consumer.highwater(tp) is not None
-            was_at_end, self.is_at_end = self.is_at_end, is_known and await consumer.position(tp) >= self._end
+            was_at_end, self.is_at_end = self.is_at_end, is_known and self._next >= self._end
             if rows or was_at_end != self.is_at_end:
                 self._wake()
 
@@ -94,6 +96,11 @@ class SideInput:
         self._bytes -= len(record.value or b"")
         self._room.set()
         return record
+
+    @property
+    def lag(self) -> int:
+        """Records up to the end that were not taken."""
+        return len(self.waiting) + max(0, self._end - self._next)
 
     @property
     def is_known(self) -> bool:

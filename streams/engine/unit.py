@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Self
 
 from streams.engine.config import PartitionConfig
 from streams.engine.ports import StateStore
@@ -14,10 +17,29 @@ SIDE_MARKER = b"\0side-offset"
 """State row: the last offset of the side topic that the state contains."""
 
 
+class Stopwatch(AbstractContextManager["Stopwatch"]):
+    """Adds up how long what stands in its `with` blocks takes; `began_ns` is the wall clock when it began."""
+
+    __slots__ = ("_began", "began_ns", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = self._began = 0.0
+        self.began_ns = 0
+
+    def __enter__(self) -> Self:
+        self.began_ns = self.began_ns or time.time_ns()
+        self._began = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._began
+
+
 class Unit:
     """The view that is filled, and the last offset done of each input.
 
-    `ticked_to` is the moment up to which timers fired in it when nothing was left to read.
+    `deciding` measures what the processor takes. `ticked_to` is the moment up to which timers fired in it when nothing
+    was left to read.
     """
 
     def __init__(
@@ -30,6 +52,7 @@ class Unit:
         self.view = View(store, uncommitted, partition)
         self.done: dict[str, int] = {}
         self.records = 0
+        self.deciding = Stopwatch()
         self.ticked_to: int | None = None
         self._config = config
 

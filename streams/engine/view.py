@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from streams.engine.dead_letters import dead_letter
-from streams.engine.ports import Output, Record, StateStore, is_records_fault
+from streams.engine.observer import Notes
+from streams.engine.ports import Headers, Output, Record, StateStore, is_records_fault
 
 UNIT_BYTES = 4 << 20
 """A unit of work is cut, between two records, when its changes and outputs exceed this."""
@@ -20,6 +21,7 @@ _NOTHING: Mapping[bytes, bytes | None] = {}
 class View:
     """Reads through what the unit wrote, then `uncommitted` (of the unit that is being committed), then the store.
 
+    `notes` is what the unit tells when it is committed, `headers` what every output gets that is emitted now.
     `savepoint` and `rollback` undo what one record did; a processor that changes nothing before a record is decided
     needs neither.
     """
@@ -30,6 +32,8 @@ class View:
         "_size_kept",
         "_undo",
         "changes",
+        "headers",
+        "notes",
         "outputs",
         "partition",
         "rejected",
@@ -46,6 +50,8 @@ class View:
         self.outputs: list[Output] = []
         self.size_bytes = 0
         self.rejected = 0
+        self.notes = Notes()
+        self.headers: Headers = ()
         self._closed = False
         self._undo: list[tuple[bytes, object]] = []  # a key, and its value or _ABSENT
         self._outputs_kept = self._size_kept = 0
@@ -91,7 +97,7 @@ class View:
         if size > MAX_ROW_BYTES:
             raise ValueError(f"output to {output.topic}: {size} bytes, more than {MAX_ROW_BYTES}")
         self.size_bytes += size
-        self.outputs.append(output)
+        self.outputs.append(output._replace(headers=self.headers) if self.headers else output)
 
     def scan(self, start: bytes, end: bytes, limit: int | None = None) -> list[tuple[bytes, bytes]]:
         """The first `limit` rows with start <= key < end, in order of their keys."""
@@ -147,4 +153,5 @@ class View:
         self.outputs.append(letter)
         self.size_bytes += len(letter.value or b"")
         self.rejected += 1
+        self.notes.counts["dead_letters", record.topic, type(error).__name__] += 1
         self.savepoint()

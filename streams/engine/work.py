@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from itertools import islice
 
 from streams.engine.config import PartitionConfig
 from streams.engine.ending import cancelled
 from streams.engine.inputs import Inputs
+from streams.engine.observer import SILENT, Observer, UnitReport
 from streams.engine.ports import DependencyError, StateStore
 from streams.engine.processor import Processor
 from streams.engine.restore import POSITION
@@ -35,10 +37,13 @@ class Work:
         store: StateStore,
         processor: Processor,
         reached: Callable[[str], None],
+        observer: Observer = SILENT,
     ) -> None:
         self._config, self._partition, self._inputs = config, partition, inputs
         self._transactions, self._store = transactions, store
         self._processor, self._reached = processor, reached
+        self._observer = observer
+        self.done: dict[str, int] = {}
         self._uncommitted: Mapping[bytes, bytes | None] = {}
         self._commit: asyncio.Task[None] | None = None
         self._unit: Unit | None = None
@@ -97,14 +102,16 @@ class Work:
             else:
                 await queue.wait(began + LINGER_SECONDS - now())
             await asyncio.sleep(0)
-        self._processor.finish(unit.view)
+        with unit.deciding:
+            self._processor.finish(unit.view)
         return unit
 
     def _take_source(self, unit: Unit) -> None:
         queue, side = self._inputs.queue, self._inputs.side
         before = self._processor.moment_of(side.waiting[0]) if side.waiting else None
         records = queue.first(SLICE_RECORDS)
-        count = self._processor.on_records(unit.view, records, before)
+        with unit.deciding:
+            count = self._processor.on_records(unit.view, records, before)
         if count:
             unit.done[self._config.source] = records[count - 1].offset
             unit.records += count
@@ -117,7 +124,8 @@ class Work:
     def _take_side(self, unit: Unit, most: int = SLICE_RECORDS) -> None:
         side = self._inputs.side
         records = list(islice(side.waiting, most))
-        count = self._processor.on_records(unit.view, records, None)
+        with unit.deciding:
+            count = self._processor.on_records(unit.view, records, None)
         for record in records[:count]:
             side.pop()
             unit.done[self._config.side] = record.offset
@@ -136,7 +144,9 @@ class Work:
         moment = self._processor.tick_moment(is_caught_up)
         if moment is None:
             return False
-        if self._processor.on_tick(unit.view, moment, UNIT_TIMERS):
+        with unit.deciding:
+            has_more = self._processor.on_tick(unit.view, moment, UNIT_TIMERS)
+        if has_more:
             self._next_tick, self._was_caught_up = now, False
             unit.view.close()
         elif is_caught_up:
@@ -151,6 +161,7 @@ class Work:
         self._commit.add_done_callback(lambda _: self._inputs.queue.wake())
 
     async def _write(self, unit: Unit, rows: dict[bytes, bytes | None]) -> None:
+        began = time.perf_counter()
         position = await self._transactions.commit(unit.view.outputs, rows, unit.done)
         if position is not None:
             if position <= self._position:
@@ -160,7 +171,12 @@ class Work:
         self._store.write(rows if position is None else {**rows, POSITION: b"%d" % position})
         if unit.ticked_to is not None:
             self.ticked_to = unit.ticked_to
+        self.done |= unit.done
         self._reached("stored")
+        seconds, deciding = time.perf_counter() - began, unit.deciding
+        self._observer.unit_committed(
+            UnitReport(self._partition, unit.records, deciding.began_ns, deciding.seconds, seconds, unit.view.notes)
+        )
 
     async def _settle(self) -> None:
         """Wait for the running commit; what failed it ends the writer."""
