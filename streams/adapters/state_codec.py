@@ -37,12 +37,21 @@ _NONE = -1
 _VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD = (1 << bit for bit in range(6))
 
 
+_FINDINGS: Final = {finding: number for number, finding in enumerate(Finding)}
+_TOLD_APART: Final = 8
+"""So many letters tell the findings apart."""
+_WRITTEN: Final = {finding.value[:_TOLD_APART].encode(): number for finding, number in _FINDINGS.items()}
+_BEFORE_FINDING: Final = b',["'
+"""Stands in the second part in front of the judgement's finding, the first list in it."""
+
+
 class ServerRow:
     """A server's state as a row of the store holds it; decoded only as far as it is needed.
 
     Most connections change nothing but what is counted. `quiet_until` (UTC milliseconds) is the moment before which a
     connection with the same build, over the same connector, later than all seen, is such a one; 0 where any may decide.
-    `indexed` is the moment under which the due index holds the server, -1 for none.
+    `indexed` is the moment under which the due index holds the server, -1 for none, `finding` the number of the finding
+    that decided last, in their order, -1 where it cannot be told without decoding.
     """
 
     __slots__ = (
@@ -55,6 +64,7 @@ class ServerRow:
         "connector",
         "connector_id",
         "deferred",
+        "finding",
         "flags",
         "indexed",
         "judged_at",
@@ -94,6 +104,7 @@ class ServerRow:
         self.source_ip = value[at : (at := at + hot[19])]
         self.marks = value[at : (at := at + hot[20])]
         self._cold = value[at:]
+        self.finding = _finding_in(self._cold)
         self._settle()
 
     def _settle(self) -> None:
@@ -148,6 +159,7 @@ class ServerRow:
     def take(self, state: ServerEnforcement, indexed: int | None) -> None:
         """Hold another state from now on."""
         self._state, self._cold = state, None
+        self.finding = _FINDINGS[state.finding]
         self.indexed = _NONE if indexed is None else indexed
         self.last_seen_at, self.judged_at, self.clock_at = state.last_seen_at, state.judged_at, state.clock_at
         self.reported_at, self.verdict_issued_at = state.reported_at, state.verdict_issued_at
@@ -194,6 +206,11 @@ class ServerRow:
             len(self.marks),
         )
         return head + self.connector_id + self.source_ip + self.marks + self._cold
+
+
+def _finding_in(cold: bytes) -> int:
+    start = cold.find(_BEFORE_FINDING) + len(_BEFORE_FINDING)
+    return _WRITTEN.get(cold[start : start + _TOLD_APART], _NONE)
 
 
 def decode_state(value: bytes) -> tuple[ServerEnforcement, int | None]:

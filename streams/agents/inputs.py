@@ -47,11 +47,16 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
+def ignore(_: int) -> None:
+    """Tell nobody."""
+
+
 class InputProcessor:
     """The processor of one partition.
 
     `header` begins the values that may be read in part. `replay_until` (UTC milliseconds) takes the place of the wall
-    clock: time moves with the records, and to that moment when the partition is at its end.
+    clock: time moves with the records, and to that moment when the partition is at its end. `timers_counted` is told
+    with every unit how many timers wait.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class InputProcessor:
         replay_until: int | None = None,
         now: Callable[[], int] = wall_clock,
         cached_servers: int = CACHED_SERVERS,
+        timers_counted: Callable[[int], None] = ignore,
     ) -> None:
         self._rulebook, self._wires, self._header = rulebook, wires, header
         self._replay_until, self._now = replay_until, now
@@ -69,6 +75,8 @@ class InputProcessor:
         self._taken_over: bytes | None = None
         self._lines = LineCache()
         self._rows = Rows(wires, cached_servers)
+        self._quiet = self._rows.tally.quiet
+        self._timers_counted = timers_counted
         self._decoded: tuple[Record, InboundConnection | AdminCommand | Exception] | None = None
 
     def moment_of(self, record: Record) -> int:
@@ -116,6 +124,8 @@ class InputProcessor:
     def finish(self, view: View) -> None:
         """See `Processor`."""
         self._rows.finish()
+        if (count := self._rows.timers.count) is not None:
+            self._timers_counted(count)
 
     def on_records(self, view: View, records: Sequence[Record], before: int | None) -> int:
         """See `Processor`."""
@@ -163,6 +173,7 @@ class InputProcessor:
         if is_late and (found.observed_at >= row.judged_at or has_mark(row.marks, mark)):
             return None
         if before is None or found.observed_at < before:
+            self._quiet[row.finding][found.outcome] += 1
             if is_late:
                 row.count_late(found.outcome, mark)
             else:
@@ -187,6 +198,7 @@ class InputProcessor:
         match self._read(record):
             case InboundConnection() as connection:
                 enforcer.connection(connection)
+                self._rows.tally.decided(connection, self._rows.finding)
                 self._stream_time = max(self._stream_time, connection.observed_at)
             case AdminCommand() as command:
                 enforcer.command(command)
@@ -208,6 +220,7 @@ class InputProcessor:
         """Fire timers due at or before `moment`, in due order; True when some are left."""
         if self._take_over_policies(view, limit):
             return True
+        self._rows.timers.advance(view)
         queue = [key for key, _ in view.scan(*due_before(moment), limit)]
         has_more = len(queue) == limit
         last_due = read_due_row(queue[-1])[0] if has_more else moment
@@ -216,8 +229,11 @@ class InputProcessor:
             row = heapq.heappop(queue)
             due, tenant_id, server = read_due_row(row)
             view.put(row, None)
+            rows.timers.changed(row, -1)
+            rows.fired = row
             rows.fire_at(due)
             enforcer.tick(tenant_id, server, due)
+            rows.fired = None
             if rows.indexed is not None and rows.indexed <= last_due:
                 heapq.heappush(queue, due_row(rows.indexed, tenant_id, server))
             rows.accept()

@@ -14,9 +14,12 @@ from typing import Any, Protocol
 
 from streams.adapters.records import to_record
 from streams.adapters.state_codec import ServerRow, decode_tenant, encode_tenant
+from streams.agents.due_timers import DueTimers
+from streams.agents.tally import Tally
 from streams.domain.commands import AuditRecord
 from streams.domain.enforcement import Forgotten
 from streams.domain.enforcer import TENANT
+from streams.domain.judgement import Finding
 from streams.domain.notification import AdminNotification
 from streams.domain.pauses import TenantEnforcement
 from streams.domain.report import ServerReport
@@ -79,7 +82,8 @@ def read_due_row(row: bytes) -> tuple[int, str, str]:
 class Rows:
     """The repository of one partition. What a record changes is kept back until `accept`.
 
-    `now` is the moment whose timers fire, `indexed` the due moment that was kept last.
+    `now` is the moment whose timers fire, `indexed` the due moment that was kept last, `fired` the row of the due index
+    that is gone because its timer fires.
     """
 
     def __init__(self, wires: Wires, most: int) -> None:
@@ -87,10 +91,14 @@ class Rows:
         self.changed: dict[bytes, ServerRow] = {}
         self.now = 0
         self.indexed: int | None = None
+        self.fired: bytes | None = None
+        self.tally = Tally()
+        self.timers = DueTimers(b"d/", b"d0")
         self._wires, self._most = wires, most
         self._view: View
         self._kept: dict[bytes, tuple[ServerEnforcement | None, int | None]] = {}
         self._indexed_of: dict[tuple[str, str], int | None] = {}
+        self._moves: list[tuple[bytes, int]] = []
 
     def fire_at(self, moment: int) -> None:
         """Timers of this moment fire next."""
@@ -101,6 +109,7 @@ class Rows:
     def begin(self, view: View) -> None:
         """Work on the view of a new unit."""
         self._view = view
+        self.tally.begin(view.notes)
 
     def flush(self) -> None:
         """Put the changed servers into the view."""
@@ -111,6 +120,7 @@ class Rows:
     def finish(self) -> None:
         """End the unit: everything is in its view, and no more is kept in memory than the limit allows."""
         self.flush()
+        self.tally.finish()
         if len(self.servers) > self._most:
             for key in list(self.servers)[: len(self.servers) - self._most]:
                 del self.servers[key]
@@ -128,6 +138,9 @@ class Rows:
                 row = self.servers[key] = ServerRow()
             row.take(state, indexed)
             self.changed[key] = row
+        self.tally.accept()
+        for index_row, by in self._moves:
+            self.timers.changed(index_row, by)
         self.drop()
 
     def drop(self) -> None:
@@ -136,6 +149,9 @@ class Rows:
             self._kept = {}
         if self._indexed_of:
             self._indexed_of = {}
+        if self._moves:
+            self._moves = []
+        self.tally.drop()
 
     def row(self, key: bytes) -> ServerRow | None:
         """The row of a server, None where there is none."""
@@ -189,6 +205,13 @@ class Rows:
         self._index(tenant.tenant_id, TENANT, due_at)
         self._view.put(f"t/{tenant.tenant_id}".encode(), encode_tenant(tenant, self.indexed))
 
+    @property
+    def finding(self) -> Finding | None:
+        """What the server was found to be that the record concerns; None where nothing is known of it."""
+        for state, _ in self._kept.values():
+            return state.finding if state is not None else None
+        return None
+
     def _index(self, tenant_id: str, server: str, due_at: int | None) -> None:
         indexed = self._indexed_of.get((tenant_id, server))
         # An earlier row stays until it comes up; that it does so now is the case of a tick at its moment.
@@ -196,14 +219,20 @@ class Rows:
             self.indexed = indexed
             return
         if indexed is not None:
-            self._view.put(due_row(indexed, tenant_id, server), None)
+            row = due_row(indexed, tenant_id, server)
+            self._view.put(row, None)
+            if row != self.fired:
+                self._moves.append((row, -1))
         if due_at is not None:
-            self._view.put(due_row(due_at, tenant_id, server), b"")
+            row = due_row(due_at, tenant_id, server)
+            self._view.put(row, b"")
+            self._moves.append((row, 1))
         self.indexed = due_at
 
     def emit(self, emitted: Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord) -> None:
         """See `Repository`."""
         wires, view = self._wires, self._view
+        self.tally.emitted(emitted)
         match emitted:
             case Verdict():
                 key = f"{emitted.tenant_id}/{emitted.server}".encode()
