@@ -12,7 +12,6 @@ from typing import Any
 
 import uvloop
 from aiokafka.errors import KafkaError
-from faust.worker import Worker
 
 from streams.adapters.access import check_access
 from streams.adapters.avro_codec import AvroCodec
@@ -26,15 +25,16 @@ from streams.adapters.schemas import TOPICS, ConfluentRegistry, LocalRegistry, R
 from streams.adapters.state_codec import FORMAT
 from streams.adapters.stores import MemoryBudget, RocksDBStore
 from streams.adapters.topics import TopicError
-from streams.agents.inputs import InputProcessor
+from streams.agents.inputs import InputProcessor, wall_clock
 from streams.agents.rows import Wires
 from streams.agents.state_rows import format_of
 from streams.domain.policy import Policy
 from streams.domain.rules import Rulebook, Service, in_force
 from streams.engine.config import PartitionConfig
-from streams.engine.faust_app import EXIT_FAILED, BatchApp, BatchSchema
+from streams.engine.faust_app import EXIT_FAILED, BatchApp, BatchSchema, BatchWorker
 from streams.engine.faust_credentials import credentials_of
 from streams.engine.watch import watch
+from streams.observation import Observation
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -93,6 +93,11 @@ class GoverningRules:
         else:
             log.info("policies in force or to come: %s", self.rulebook.fingerprint)
 
+    def governing(self) -> tuple[str, int, str]:
+        """Id, version and mode of the policy that governs now."""
+        policy = self.rulebook.policy_at(wall_clock())
+        return policy.policy_id, policy.version, policy.mode.value
+
 
 def wires_of(settings: Settings) -> Wires:
     """Topics and codecs."""
@@ -127,7 +132,7 @@ def crash_point(crash_at: str) -> Callable[[str], None]:
     return reached
 
 
-def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -> BatchApp:
+def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, observation: Observation) -> BatchApp:
     """The Faust app: one agent on the connections topic that hands whole batches to their partition's writer."""
     wires, header = wires_of(settings), header_of(registry_of(settings))
     until = parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
@@ -153,9 +158,12 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
             format_of=format_of,
         ),
         open_store=lambda partition: RocksDBStore(settings.state_path / f"{source}-{partition}", budget),
-        processor=lambda _: InputProcessor(lambda: rules.rulebook, wires, header, until),
+        processor=lambda partition: InputProcessor(
+            lambda: rules.rulebook, wires, header, until, timers_counted=observation.timers_counted(partition)
+        ),
         reached=crash_point(settings.crash_at),
         broker_credentials=credentials_of(cluster),
+        observer=observation.observer,
         broker=[f"kafka://{host}" for host in settings.bootstrap.split(",")],
         datadir=str(settings.state_path / "faust"),
         topic_partitions=settings.partitions,
@@ -166,12 +174,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
         broker_max_poll_records=settings.batch_records,
         broker_session_timeout=settings.session_timeout_seconds,
         broker_heartbeat_interval=min(2.0, settings.session_timeout_seconds / 4),
-        web_enabled=bool(settings.web_port),
-        web_bind=settings.web_host,
-        web_port=settings.web_port or 6066,
-        web_router_enabled=False,
-        web_tables_enabled=False,
-        web_graph_enabled=False,
+        web_enabled=False,  # the worker has its own, which answers before and after Faust runs
         **config,
     )
     topic = app.topic(source, schema=BatchSchema())
@@ -184,7 +187,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
 
     @app.task  # type: ignore[untyped-decorator]
     async def watchdog() -> None:
-        await watch(app, settings.stall_seconds)
+        await watch(app, settings.stall_seconds, observation.pulse.beat)
 
     @app.task  # type: ignore[untyped-decorator]
     async def policies() -> None:
@@ -201,6 +204,9 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader) -
             if writers and all(writer.ticked_to is not None for writer in writers):
                 os.kill(os.getpid(), signal.SIGTERM)
 
+    observation.metrics.status = app.status
+    observation.metrics.policy = rules.governing
+    observation.metrics.rocksdb_bytes = budget.memory_bytes
     return app
 
 
@@ -210,18 +216,19 @@ def run_worker(settings: Settings) -> int:
     settings.state_path.mkdir(parents=True, exist_ok=True)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    rules = GoverningRules(settings)
+    rules, observation = GoverningRules(settings), Observation(settings)
     reader = PolicyReader(policy_topic_of(settings), configured_policies(settings))
     try:
+        loop.run_until_complete(observation.start())
         loop.run_until_complete(check_access(settings))
         # Before the first event, every policy that may govern it.
         loop.run_until_complete(reader.start())
         rules.update(reader.policies)
-        app = build_app(settings, rules, reader)
+        app = build_app(settings, rules, reader, observation)
     except (KafkaError, TopicError, RegistryError, OSError) as error:
         log.critical("the worker does not start: %s: %s", type(error).__name__, error)
         return EXIT_FAILED
-    worker = Worker(app, loglevel="INFO", logfile=sys.stderr, redirect_stdouts=False, loop=loop)
+    worker = BatchWorker(app, loglevel="INFO", logfile=sys.stderr, redirect_stdouts=False, loop=loop)
     try:
         worker.execute_from_commandline()
     except SystemExit as end:

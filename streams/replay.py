@@ -96,7 +96,7 @@ def _tenant_of(line: bytes) -> bytes | None:
 
 
 async def start_worker(
-    settings: Settings, until: int | None, logs: IO[bytes] | None = None
+    settings: Settings, until: int | None, logs: IO[bytes] | None = None, web_port: int = 0
 ) -> asyncio.subprocess.Process:
     """A worker process; it ends when its partitions are at their end and their clocks at `until` (UTC ms).
 
@@ -104,7 +104,7 @@ async def start_worker(
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TES_")}
     environment |= settings.environment()
-    environment |= {"TES_REPLAY_UNTIL": iso(until) if until is not None else "", "TES_WEB_PORT": "0"}
+    environment |= {"TES_REPLAY_UNTIL": iso(until) if until is not None else "", "TES_WEB_PORT": str(web_port)}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "streams.cli.main", "worker", env=environment, stdout=logs or sys.stderr, stderr=logs
     )

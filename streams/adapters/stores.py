@@ -55,6 +55,14 @@ class MemoryBudget:
             budget_bytes // 2, False, self.cache
         )
 
+    def memory_bytes(self) -> dict[str, int]:
+        """What is held now; the write buffers are charged to the cache, and so are the pinned blocks."""
+        return {
+            "cache": self.cache.get_usage(),
+            "pinned": self.cache.get_pinned_usage(),
+            "write_buffers": self.write_buffers.get_usage(),
+        }
+
 
 class RocksDBStore:
     """A store in one directory.

@@ -1,0 +1,99 @@
+"""What the probes say, by the state of the worker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from streams.adapters.metrics import CONTENT_TYPE, Metrics
+from streams.adapters.web import Pulse, WorkerSite
+from streams.engine.observer import Notes, UnitReport
+from streams.engine.status import BEFORE_THE_START, PartitionStatus, Phase, WorkerStatus
+
+PARTITION = PartitionStatus(3, Phase.WORKING, 7, 0, {"in": 5}, 1_000)
+WORKING = WorkerStatus(
+    has_joined=True,
+    is_assigned=True,
+    is_draining=False,
+    failure=None,
+    is_broker_reached=True,
+    input_partitions=4,
+    partitions=(PARTITION,),
+)
+
+
+def site_of(status: WorkerStatus, pulse: Pulse | None = None) -> WorkerSite:
+    return WorkerSite(lambda: status, pulse or Pulse(10.0), lambda: b"", CONTENT_TYPE)
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (WORKING, None),
+        (replace(WORKING, partitions=()), None),
+        (replace(WORKING, is_broker_reached=False), None),
+        (BEFORE_THE_START, "has not joined the group"),
+        (replace(WORKING, is_assigned=False), "the group deals the partitions out"),
+        (replace(WORKING, is_draining=True), "draining"),
+        (replace(WORKING, failure="StoreError: full"), "failed: StoreError: full"),
+        (replace(WORKING, partitions=(replace(PARTITION, phase=Phase.RESTORING),)), "partition 3 is restoring"),
+        (
+            replace(WORKING, partitions=(PARTITION, replace(PARTITION, partition=4, phase=Phase.STARTING))),
+            "partition 4 is starting",
+        ),
+    ],
+)
+def test_readyz_says_why_not(status: WorkerStatus, why: str | None) -> None:
+    is_ready, body = site_of(status).readyz()
+    assert (is_ready, body["ready"], body["why"]) == (why is None, why is None, why)
+    assert set(body["partitions"]) == {str(item.partition) for item in status.partitions}
+
+
+def test_startupz_does_not_wait_for_a_restore() -> None:
+    restoring = replace(WORKING, partitions=(replace(PARTITION, phase=Phase.RESTORING),))
+    assert site_of(restoring).startupz()[0]
+    assert not site_of(BEFORE_THE_START).startupz()[0]
+
+
+def test_livez_fails_when_the_watchdog_stands_still_and_for_nothing_else() -> None:
+    now = 100.0
+    pulse = Pulse(10.0, lambda: now)
+    assert site_of(BEFORE_THE_START, pulse).livez() == (True, {"alive": True, "watchdog_seconds_ago": None})
+    pulse.beat()
+    now = 110.0
+    down = replace(WORKING, is_broker_reached=False, is_draining=True, failure="KafkaError")
+    assert site_of(down, pulse).livez() == (True, {"alive": True, "watchdog_seconds_ago": 10.0})
+    now = 110.1
+    assert site_of(WORKING, pulse).livez()[0] is False
+
+
+def test_metrics_of_partitions_that_are_gone_are_gone() -> None:
+    metrics = Metrics("1", 2)
+    metrics.status = lambda: WORKING
+    metrics.timers_counted(3, 12)
+
+    def samples() -> dict[tuple[str, ...], float]:
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(metrics.page().decode())
+            for sample in family.samples
+        }
+
+    assert samples()["tes_due_timers", "3"] == 12
+    assert samples()["tes_input_lag_records", "3", "in"] == 5
+    metrics.status = lambda: replace(WORKING, partitions=())
+    assert not [name for name in samples() if name[0] in ("tes_due_timers", "tes_input_lag_records")]
+    metrics.status = lambda: WORKING
+    assert ("tes_due_timers", "3") not in samples()
+
+
+def test_the_time_from_event_to_verdict_ends_with_the_commit() -> None:
+    metrics = Metrics("1", 2, clock=lambda: 1_000.0)
+    notes = Notes()
+    notes.moments += [998_000, 999_500]
+    metrics.unit_committed(UnitReport(0, 2, 0, 0.1, 0.2, notes))
+    page = metrics.page().decode()
+    assert "tes_event_to_verdict_seconds_count 2.0" in page
+    assert "tes_event_to_verdict_seconds_sum 2.5" in page
