@@ -21,6 +21,7 @@ from streams.domain.commands import AuditRecord, CommandKind, CommandOutcome
 from streams.domain.policy import Policy
 from streams.domain.verdict import NAMESPACE
 from streams.engine.cluster import Cluster, Consumer
+from streams.engine.events import event
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +97,20 @@ class PolicyReader:
         try:
             policy = policy_of(self._topic.policies.decode(value), self._topic.catalogue)
         except (MalformedRecordError, PolicyError) as error:
-            log.error("policy at offset %d of %s is refused: %s", offset, self._partition.topic, error)
+            self._refuse(offset, error)
             return
         wrong = conflict(policy, self.policies) or same_moment(policy, self._in_force)
         if wrong is not None:
-            log.error("policy at offset %d of %s is refused: %s", offset, self._partition.topic, wrong)
+            self._refuse(offset, wrong)
             return
         self.policies.append(policy)
+
+    def _refuse(self, offset: int, why: object) -> None:
+        log.error(
+            "policy at offset %d of %s is refused: %s",
+            *(offset, self._partition.topic, why),
+            extra=event("policy_refused", offset=offset),
+        )
 
     async def stop(self) -> None:
         """End the reading."""

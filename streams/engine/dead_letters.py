@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from streams.engine.events import event
 from streams.engine.ports import Output, Record
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,13 @@ SIZE = "source.size"
 def dead_letter(record: Record, error: Exception, partition: int) -> Output:
     """The record with its bytes, key and headers; a value too large for the topic is cut, and its size told."""
     reason = f"{type(error).__name__}: {error}"[:1000]
-    log.warning("dead letter %s-%d@%d: %s", record.topic, partition, record.offset, reason)
+    log.warning(
+        "dead letter %s-%d@%d: %s",
+        *(record.topic, partition, record.offset, reason),
+        extra=event(
+            "dead_letter", topic=record.topic, partition=partition, offset=record.offset, reason=type(error).__name__
+        ),
+    )
     about = {
         ERROR: reason,
         TOPIC: record.topic,

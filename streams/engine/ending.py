@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
+from streams.engine.events import event
+
 log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 3.0
@@ -31,4 +33,5 @@ async def closed_quietly(closing: Awaitable[Any]) -> None:
         async with asyncio.timeout(CLOSE_SECONDS):
             await closing
     except Exception as error:
-        log.info("a client did not close in order: %s: %s", type(error).__name__, error)
+        why = f"{type(error).__name__}: {error}"
+        log.info("a client did not close in order: %s", why, extra=event("client_not_closed", why=why))

@@ -22,6 +22,7 @@ from faust.worker import Worker
 
 from streams.engine.config import PartitionConfig
 from streams.engine.consumer import BatchConsumer
+from streams.engine.events import event
 from streams.engine.observer import SILENT, Observer
 from streams.engine.partition import PartitionWriter
 from streams.engine.ports import StateStore
@@ -63,7 +64,7 @@ class BatchWorker(Worker):
 
     def _drain(self, which: signal.Signals) -> None:
         self.app.is_draining = True
-        log.info("%s: finishing what is in work", which.name)
+        log.info("%s: finishing what is in work", which.name, extra=event("worker_draining", signal=which.name))
 
 
 class _Transport(driver.Transport):
@@ -147,6 +148,7 @@ class BatchApp(faust.App):
             self.writers[partition] = writer
             writer.start(self.fail)
         self.is_assigned = True
+        log.info("assigned: %s", sorted(partitions), extra=event("partitions_assigned", partitions=sorted(partitions)))
 
     async def release(self) -> None:
         """Give up every partition; what is not committed is left to the next owner."""
@@ -157,6 +159,8 @@ class BatchApp(faust.App):
                 await asyncio.gather(*(writer.stop() for writer in writers.values()))
         except Exception as error:  # a rebalance that waits for ever keeps the whole group from working
             self.fail(error)
+        if writers:
+            log.info("released: %s", sorted(writers), extra=event("partitions_released", partitions=sorted(writers)))
 
     def status(self) -> WorkerStatus:
         """How it stands. `ends` of the source's partitions, None while the broker does not tell, are the watchdog's."""
@@ -187,7 +191,8 @@ class BatchApp(faust.App):
         if self.failure is not None:
             return
         self.failure = error
-        log.critical("the worker stops: %s: %s", type(error).__name__, error, exc_info=error)
+        kind = type(error).__name__
+        log.critical("the worker stops: %s: %s", kind, error, exc_info=error, extra=event("worker_failed", reason=kind))
         # Nothing may keep a failed worker alive: its partitions belong to the next one.
         asyncio.get_running_loop().call_later(5.0, os._exit, EXIT_FAILED)
         self._crashing = asyncio.ensure_future(self.crash(error))

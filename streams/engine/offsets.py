@@ -8,6 +8,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from streams.engine.cluster import Consumer
+from streams.engine.events import event
 from streams.engine.ports import DependencyError
 
 log = logging.getLogger(__name__)
@@ -46,5 +47,9 @@ def check_gap(partition: Any, expected: int, begin: int, end: int, accepts_gaps:
     )
     if not accepts_gaps:
         raise GapError(f"{why}; to go on from {begin} without them, start once with TES_ACCEPT_GAPS=1")
-    log.critical("%s; going on from %d as TES_ACCEPT_GAPS says", why, begin)
+    log.critical(
+        "%s; going on from %d as TES_ACCEPT_GAPS says",
+        *(why, begin),
+        extra=event("gap_accepted", topic=partition.topic, partition=partition.partition, offset=begin),
+    )
     return begin

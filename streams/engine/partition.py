@@ -27,6 +27,7 @@ from aiokafka import TopicPartition
 
 from streams.engine.config import PartitionConfig
 from streams.engine.ending import cancelled, closed_quietly
+from streams.engine.events import event
 from streams.engine.inputs import Inputs, RecordQueue
 from streams.engine.observer import SILENT, Observer
 from streams.engine.offsets import check_start
@@ -156,6 +157,7 @@ class PartitionWriter:
         self._transactions = Transactions(config, self.partition, self._reached)
         await self._transactions.fence()
         self._reached("fenced")
+        log.info("partition %d: fenced", self.partition, extra=event("partition_fenced", partition=self.partition))
         self._store = store = self._open_store()
         await restore(config.cluster, TopicPartition(config.changelog, self.partition), store, self._count)
         check_format(store, config.state_format, config.format_of)
@@ -168,6 +170,11 @@ class PartitionWriter:
         start = _after(store.get(SIDE_MARKER))
         self._side = SideInput(config.cluster, side, start, config.accepts_gaps, self._queue.wake)
         await self._side.start()
+        log.info(
+            "partition %d: %d rows restored; reading begins at %d",
+            *(self.partition, self.restored, self._start),
+            extra=event("partition_restored", partition=self.partition, rows=self.restored, offset=self._start),
+        )
         self._work = Work(
             config,
             self.partition,
@@ -195,6 +202,7 @@ class PartitionWriter:
                 "%s-%d: the group has committed offset %d, but the state ends before %d: it was lost or is another "
                 "one. It is built again from offset %d; ids of verdicts written before stay the same",
                 *(source.topic, source.partition, committed, start, start),
+                extra=event("state_rebuilt", partition=source.partition, committed=committed, offset=start),
             )
         return start
 

@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 
 from streams.engine.cluster import Cluster, Consumer
 from streams.engine.ending import closed_quietly
+from streams.engine.events import event
 from streams.engine.ports import StateStore
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,11 @@ async def restore(
         position = int(stored) if stored else 0
         named = first.value if first is not None and first.key == NAME else None
         if stored is None and begin > 0:
-            log.critical("%s: begins at %d: it was cut, and the state is restored from what it holds", changelog, begin)
+            log.critical(
+                "%s: begins at %d: it was cut, and the state is restored from what it holds",
+                *(changelog, begin),
+                extra=event("changelog_cut", partition=changelog.partition, begin=begin),
+            )
         is_another = stored is not None and named is not None and named != store.get(NAME)
         if is_another or position > end or 0 < position < begin:
             log.critical(
@@ -65,6 +70,7 @@ async def restore(
                 "another one" if is_another else "it",
                 begin,
                 end,
+                extra=event("changelog_cut", partition=changelog.partition, begin=begin),
             )
             store.wipe()
             position = 0
@@ -108,4 +114,8 @@ async def _read(
             await asyncio.sleep(0)
         if count - told >= PROGRESS_ROWS:
             told = count
-            log.info("%s: %d rows restored, at %d of %d", changelog, count, position, end)
+            log.info(
+                "%s: %d rows restored, at %d of %d",
+                *(changelog, count, position, end),
+                extra=event("restore_progress", partition=changelog.partition, rows=count, left=end - position),
+            )
