@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,6 +30,7 @@ from streams.agents.state_rows import format_of
 from streams.domain.policy import Policy
 from streams.domain.rules import Rulebook, Service, in_force
 from streams.engine.config import PartitionConfig
+from streams.engine.events import event
 from streams.engine.faust_app import EXIT_FAILED, BatchApp, BatchSchema, BatchWorker
 from streams.engine.faust_credentials import credentials_of
 from streams.engine.watch import watch
@@ -82,6 +82,7 @@ class GoverningRules:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._told: tuple[str, int, str] | None = None
         self.rulebook = rulebook_of(settings)
 
     def update(self, published: Sequence[Policy]) -> None:
@@ -89,14 +90,24 @@ class GoverningRules:
         try:
             self.rulebook = rulebook_of(self._settings, published)
         except ValueError as error:
-            log.error("the published policies are refused: %s", error)
+            log.error("the published policies are refused: %s", error, extra=event("policy_refused"))
         else:
-            log.info("policies in force or to come: %s", self.rulebook.fingerprint)
+            known = self.rulebook.fingerprint
+            log.info("policies in force or to come: %s", known, extra=event("policies_loaded", policies=known))
 
     def governing(self) -> tuple[str, int, str]:
         """Id, version and mode of the policy that governs now."""
         policy = self.rulebook.policy_at(wall_clock())
         return policy.policy_id, policy.version, policy.mode.value
+
+    def tell_switch(self) -> None:
+        """Log when another policy governs than before."""
+        governing = self.governing()
+        if governing != self._told:
+            self._told = governing
+            names = ("policy_id", "policy_version", "mode")
+            about = event("policy_switched", **dict(zip(names, governing, strict=True)))
+            log.info("from now on governs %s version %d (%s)", *governing, extra=about)
 
 
 def wires_of(settings: Settings) -> Wires:
@@ -181,9 +192,9 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, o
 
     @app.agent(topic, name="connections")
     async def connections(stream: Any) -> None:
-        async for event in stream.noack().events():
-            app.take(event)
-            await stream.ack(event)
+        async for batch in stream.noack().events():
+            app.take(batch)
+            await stream.ack(batch)
 
     @app.task  # type: ignore[untyped-decorator]
     async def watchdog() -> None:
@@ -195,6 +206,10 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, o
             await follow(reader, rules.update)
         except Exception as error:
             app.fail(error)
+
+    @app.timer(1.0)  # type: ignore[untyped-decorator]
+    async def switches() -> None:
+        rules.tell_switch()
 
     if until is not None:
 
@@ -212,11 +227,21 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, o
 
 def run_worker(settings: Settings) -> int:
     """Run until SIGTERM, the end of a replay, or a failure; the exit code is 0 or `EXIT_FAILED`."""
+    observation = Observation(settings)
+    observation.configure_logs()
+    about = event("worker_started", version=observation.version, app_id=settings.app_id, instance=settings.instance_id)
+    log.info("worker %s of %s begins", observation.version, settings.app_id, extra=about)
+    exit_code = _run(settings, observation)
+    log.info("the worker ends with exit code %d", exit_code, extra=event("worker_ended", exit_code=exit_code))
+    return exit_code
+
+
+def _run(settings: Settings, observation: Observation) -> int:
     uvloop.install()
     settings.state_path.mkdir(parents=True, exist_ok=True)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    rules, observation = GoverningRules(settings), Observation(settings)
+    rules = GoverningRules(settings)
     reader = PolicyReader(policy_topic_of(settings), configured_policies(settings))
     try:
         loop.run_until_complete(observation.start())
@@ -226,9 +251,12 @@ def run_worker(settings: Settings) -> int:
         rules.update(reader.policies)
         app = build_app(settings, rules, reader, observation)
     except (KafkaError, TopicError, RegistryError, OSError) as error:
-        log.critical("the worker does not start: %s: %s", type(error).__name__, error)
+        reason = type(error).__name__
+        about = event("worker_not_started", reason=reason)
+        log.critical("the worker does not start: %s: %s", reason, error, extra=about)
         return EXIT_FAILED
-    worker = BatchWorker(app, loglevel="INFO", logfile=sys.stderr, redirect_stdouts=False, loop=loop)
+    worker = BatchWorker(app, quiet=True, override_logging=False, redirect_stdouts=False, loop=loop)
+    worker.spinner = None  # it draws on stdout
     try:
         worker.execute_from_commandline()
     except SystemExit as end:
@@ -237,6 +265,6 @@ def run_worker(settings: Settings) -> int:
     except (Exception, asyncio.CancelledError):
         # A worker that fails is taken down amid its tasks: their cancellation may come up here.
         if app.failure is None:
-            log.critical("the worker could not run", exc_info=True)
+            log.critical("the worker could not run", exc_info=True, extra=event("worker_failed", reason="unknown"))
         return EXIT_FAILED
     return 0 if app.failure is None else EXIT_FAILED

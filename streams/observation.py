@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 
+from streams.adapters.logs import configure_logs
 from streams.adapters.metrics import CONTENT_TYPE, Metrics
+from streams.adapters.secret_files import SecretFileError, read_secret
 from streams.adapters.state_codec import FORMAT
 from streams.adapters.web import Pulse, WorkerSite
 from streams.engine.observer import Observer
@@ -15,12 +19,23 @@ SILENT_STALLS = 3
 """The watchdog looks ten times in `TES_STALL_SECONDS`, and waits as long as that for a broker that does not answer."""
 
 
+def secrets_of(settings: Settings) -> list[str]:
+    """What must stand in no line of the log: secret settings, and what files of secrets hold at the start."""
+    secrets = settings.secrets()
+    for file in (settings.kafka_password_file, settings.kafka_client_secret_file, settings.kafka_token_file):
+        if file:
+            with suppress(SecretFileError):  # whoever needs it says what is wrong
+                secrets.append(read_secret(Path(file)))
+    return secrets
+
+
 class Observation:
     """The listeners of one worker, and its web server."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.metrics = Metrics(version("tes"), FORMAT)
+        self.version = version("tes")
+        self.metrics = Metrics(self.version, FORMAT)
         self.pulse = Pulse(SILENT_STALLS * settings.stall_seconds)
         self._site = WorkerSite(lambda: self.metrics.status(), self.pulse, self.metrics.page, CONTENT_TYPE)
 
@@ -32,6 +47,10 @@ class Observation:
     def timers_counted(self, partition: int) -> Callable[[int], None]:
         """Takes how many timers wait in a partition."""
         return lambda count: self.metrics.timers_counted(partition, count)
+
+    def configure_logs(self) -> None:
+        """Let every line of the process come out as the settings say."""
+        configure_logs(self._settings.log_format, secrets_of(self._settings), self.metrics.event_logged)
 
     async def start(self) -> None:
         """Serve probes and metrics, if the settings say so.

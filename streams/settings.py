@@ -49,6 +49,7 @@ class Settings(KafkaSettings):
         "TES_ACCEPT_GAPS", False, "go on when input records are gone that were never read; else the worker refuses"
     )
     instance_id: str = _setting("TES_INSTANCE_ID", "", "static group membership; empty: none")
+    log_format: str = _setting("TES_LOG_FORMAT", "text", "lines of the worker's log: text, or json for machines")
     web_host: str = _setting("TES_WEB_HOST", "127.0.0.1", "address of the web server")
     web_port: int = _setting("TES_WEB_PORT", 6066, "port of the web server; 0: no web server")
     replay_until: str = _setting(
@@ -65,6 +66,8 @@ class Settings(KafkaSettings):
         for name, low in (("partitions", 1), ("replication", 1), ("batch_records", 1), ("web_port", 0)):
             if getattr(self, name) < low:
                 raise SettingsError(f"{_variable(name)}: {getattr(self, name)}: must be at least {low}")
+        if self.log_format not in ("text", "json"):
+            raise SettingsError(f"TES_LOG_FORMAT: {self.log_format!r}: must be text or json")
         if self.tick_seconds <= 0 or self.session_timeout_seconds < 6:
             raise SettingsError(
                 f"TES_TICK_SECONDS: {self.tick_seconds}, TES_SESSION_TIMEOUT_SECONDS: {self.session_timeout_seconds}: "
@@ -92,6 +95,12 @@ class Settings(KafkaSettings):
             for item in fields(self)
             if (value := getattr(self, item.name)) != item.default
         }
+
+    def secrets(self) -> list[str]:
+        """The values that must be shown nowhere."""
+        shown = self.shown()
+        values = {item.metadata["variable"]: getattr(self, item.name) for item in fields(self)}
+        return [str(value) for variable, value in values.items() if shown[variable] != value]
 
     def shown(self) -> dict[str, Any]:
         """Variable and value of every setting, secrets redacted."""

@@ -80,6 +80,7 @@ class Metrics:
             buckets=VERDICT_SECONDS_BUCKETS,
             registry=registry,
         )
+        self._events = Counter("tes_log_events", "Named events of the log", ("event",), registry=registry)
         registry.register(_Present(self._present))
 
     def unit_committed(self, report: UnitReport) -> None:
@@ -97,6 +98,10 @@ class Metrics:
     def timers_counted(self, partition: int, count: int) -> None:
         """So many timers wait in a partition."""
         self.due_timers[partition] = count
+
+    def event_logged(self, name: str) -> None:
+        """A line with this event's name was logged."""
+        self._events.labels(name).inc()
 
     def page(self) -> bytes:
         """The metrics as text."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.adapters.metrics import Metrics
+from streams.engine.events import EVENTS
 from tests.unit.test_probes import WORKING
 
 REPOSITORY = Path(__file__).parents[2]
@@ -21,6 +22,7 @@ def families() -> dict[str, tuple[str, set[str]]]:
     metrics.policy = lambda: ("p", 1, "enforce")
     metrics.rocksdb_bytes = lambda: {"cache": 1}
     metrics.timers_counted(3, 1)
+    metrics.event_logged("log")
     for name, counter in metrics._counters.items():
         counter.labels(*(name for _ in counter._labelnames))
     metrics._records.labels("0")
@@ -44,3 +46,10 @@ def test_every_metric_is_described_with_its_kind_and_labels() -> None:
 def test_no_label_names_a_server_a_tenant_or_an_address() -> None:
     labels = {label for _, names in families().values() for label in names}
     assert not labels & {"server", "tenant", "tenant_id", "source_ip", "helo", "connector_id"}
+
+
+def test_every_event_is_described_and_logged_somewhere() -> None:
+    described = dict(re.findall(r"^\| `([a-z_]+)` \| ([A-Z][^|]*?\.) \|", PAGE, re.MULTILINE))
+    assert described == dict(EVENTS)
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "streams").rglob("*.py"))
+    assert set(re.findall(r"\bevent\(\s*\"(\w+)\"", source)) == set(EVENTS)
