@@ -26,6 +26,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from streams.agents.tally import COMMANDS, CONNECTIONS, DEAD_LETTERS, NOTIFICATIONS, VERDICTS
+from streams.engine.events import EVENTS
 from streams.engine.observer import UnitReport
 from streams.engine.status import BEFORE_THE_START, Phase, WorkerStatus
 
@@ -81,6 +82,8 @@ class Metrics:
             registry=registry,
         )
         self._events = Counter("tes_log_events", "Named events of the log", ("event",), registry=registry)
+        for name in EVENTS:
+            self._events.labels(name)  # from 0 on, so that the first one is an increase
         registry.register(_Present(self._present))
 
     def unit_committed(self, report: UnitReport) -> None:

@@ -22,7 +22,6 @@ def families() -> dict[str, tuple[str, set[str]]]:
     metrics.policy = lambda: ("p", 1, "enforce")
     metrics.rocksdb_bytes = lambda: {"cache": 1}
     metrics.timers_counted(3, 1)
-    metrics.event_logged("log")
     for name, counter in metrics._counters.items():
         counter.labels(*(name for _ in counter._labelnames))
     metrics._records.labels("0")
