@@ -32,6 +32,7 @@ from streams.domain.connection import (
 from streams.domain.enforcer import Enforcer
 from streams.domain.rules import Rulebook
 from streams.domain.state import has_mark, mark_of
+from streams.engine.observer import Tracer
 from streams.engine.ports import DependencyError, Record
 from streams.engine.view import View
 
@@ -56,7 +57,7 @@ class InputProcessor:
 
     `header` begins the values that may be read in part. `replay_until` (UTC milliseconds) takes the place of the wall
     clock: time moves with the records, and to that moment when the partition is at its end. `timers_counted` is told
-    with every unit how many timers wait.
+    with every unit how many timers wait. `tracer` follows records that are decided, never those that are only counted.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class InputProcessor:
         now: Callable[[], int] = wall_clock,
         cached_servers: int = CACHED_SERVERS,
         timers_counted: Callable[[int], None] = ignore,
+        tracer: Tracer | None = None,
     ) -> None:
         self._rulebook, self._wires, self._header = rulebook, wires, header
         self._replay_until, self._now = replay_until, now
@@ -76,7 +78,7 @@ class InputProcessor:
         self._lines = LineCache()
         self._rows = Rows(wires, cached_servers)
         self._quiet = self._rows.tally.quiet
-        self._timers_counted = timers_counted
+        self._timers_counted, self._tracer = timers_counted, tracer
         self._decoded: tuple[Record, InboundConnection | AdminCommand | Exception] | None = None
 
     def moment_of(self, record: Record) -> int:
@@ -185,13 +187,20 @@ class InputProcessor:
     def _decide(self, view: View, record: Record) -> None:
         view.savepoint()
         self._rows.now = self._stream_time
+        trace = self._tracer.begin(record) if self._tracer is not None else None
+        if trace is not None:
+            view.headers = trace.headers
+            view.notes.traces.append(trace)
         try:
             self._process(record)
         except Exception as error:
             self._rows.drop()
+            if trace is not None:
+                trace.failed(error)
             view.reject(record, error)
         else:
             self._rows.accept()
+        view.headers = ()
 
     def _process(self, record: Record) -> None:
         enforcer = Enforcer(self._rows, self._rulebook(), self._lines.parse)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
+
+from streams.engine.ports import Headers, Record
 
 Label = tuple[str, ...]
 """The name of what is counted, then what tells its kinds apart; only of bounded sets, so that counts stay few."""
@@ -15,13 +17,13 @@ Label = tuple[str, ...]
 class Notes:
     """What a unit of work has to tell once it is committed.
 
-    `moments` (UTC milliseconds) are those of events that led to an output somebody waits for, `traces` what a tracer of
-    the processor's began.
+    `moments` (UTC milliseconds) are those of events that led to an output somebody waits for, `traces` what is
+    followed of its records.
     """
 
     counts: Counter[Label] = field(default_factory=Counter)
     moments: list[int] = field(default_factory=list)
-    traces: list[Any] = field(default_factory=list)
+    traces: list[Trace] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,23 @@ class Observer(Protocol):
 
     def unit_committed(self, report: UnitReport) -> None:
         """A unit of work is committed and stored."""
+
+
+class Trace(Protocol):
+    """What is followed of one record: its decision, until the unit is committed."""
+
+    headers: Headers
+    """What its outputs bear, so that their readers can go on with the trace."""
+
+    def failed(self, error: Exception) -> None:
+        """The record could not be processed."""
+
+
+class Tracer(Protocol):
+    """Follows records across processes."""
+
+    def begin(self, record: Record) -> Trace | None:
+        """Follow a record that is decided now; None for one that is part of no trace."""
 
 
 class Observers:
