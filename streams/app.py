@@ -170,7 +170,12 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, o
         ),
         open_store=lambda partition: RocksDBStore(settings.state_path / f"{source}-{partition}", budget),
         processor=lambda partition: InputProcessor(
-            lambda: rules.rulebook, wires, header, until, timers_counted=observation.timers_counted(partition)
+            lambda: rules.rulebook,
+            wires,
+            header,
+            until,
+            timers_counted=observation.timers_counted(partition),
+            tracer=observation.tracer,
         ),
         reached=crash_point(settings.crash_at),
         broker_credentials=credentials_of(cluster),
@@ -232,6 +237,7 @@ def run_worker(settings: Settings) -> int:
     about = event("worker_started", version=observation.version, app_id=settings.app_id, instance=settings.instance_id)
     log.info("worker %s of %s begins", observation.version, settings.app_id, extra=about)
     exit_code = _run(settings, observation)
+    observation.close()
     log.info("the worker ends with exit code %d", exit_code, extra=event("worker_ended", exit_code=exit_code))
     return exit_code
 

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streams.adapters.logs import configure_logs
 from streams.adapters.metrics import CONTENT_TYPE, Metrics
 from streams.adapters.secret_files import SecretFileError, read_secret
 from streams.adapters.state_codec import FORMAT
 from streams.adapters.web import Pulse, WorkerSite
-from streams.engine.observer import Observer
+from streams.engine.observer import Observer, Observers, Tracer
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.adapters.tracing import Tracing
 
 SILENT_STALLS = 3
 """The watchdog looks ten times in `TES_STALL_SECONDS`, and waits as long as that for a broker that does not answer."""
@@ -39,10 +43,22 @@ class Observation:
         self.pulse = Pulse(SILENT_STALLS * settings.stall_seconds)
         self._site = WorkerSite(lambda: self.metrics.status(), self.pulse, self.metrics.page, CONTENT_TYPE)
 
+        self._tracing: Tracing | None = None
+        if settings.traces_endpoint:
+            # Neither installed nor loaded where it is not wanted.
+            from streams.adapters.tracing import Tracing, exporting
+
+            self._tracing = Tracing(exporting(settings.traces_endpoint), self.version, settings.instance_id)
+
     @property
     def observer(self) -> Observer:
-        """What the engine tells."""
-        return self.metrics
+        """Whom the engine tells."""
+        return self.metrics if self._tracing is None else Observers((self.metrics, self._tracing))
+
+    @property
+    def tracer(self) -> Tracer | None:
+        """What follows records; None where traces are off."""
+        return self._tracing
 
     def timers_counted(self, partition: int) -> Callable[[int], None]:
         """Takes how many timers wait in a partition."""
@@ -51,6 +67,11 @@ class Observation:
     def configure_logs(self) -> None:
         """Let every line of the process come out as the settings say."""
         configure_logs(self._settings.log_format, secrets_of(self._settings), self.metrics.event_logged)
+
+    def close(self) -> None:
+        """Send what is left of the traces."""
+        if self._tracing is not None:
+            self._tracing.close()
 
     async def start(self) -> None:
         """Serve probes and metrics, if the settings say so.

@@ -52,6 +52,9 @@ class Settings(KafkaSettings):
     log_format: str = _setting("TES_LOG_FORMAT", "text", "lines of the worker's log: text, or json for machines")
     web_host: str = _setting("TES_WEB_HOST", "127.0.0.1", "address of the web server")
     web_port: int = _setting("TES_WEB_PORT", 6066, "port of the web server; 0: no web server")
+    traces_endpoint: str = _setting(
+        "TES_TRACES_ENDPOINT", "", "where traces go, as http://collector:4318/v1/traces; empty: nowhere"
+    )
     replay_until: str = _setting(
         "TES_REPLAY_UNTIL", "", "replay: this moment takes the place of the wall clock, and the worker ends at the end"
     )
