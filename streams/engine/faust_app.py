@@ -62,6 +62,9 @@ class BatchWorker(Worker):
         self._drain(signal.SIGINT)
         super()._on_sigint()
 
+    async def _sentinel_task(self) -> None:
+        """Nothing is left to wait for; Faust's own sleeps a second, in which nobody has the partitions."""
+
     def _drain(self, which: signal.Signals) -> None:
         self.app.is_draining = True
         log.info("%s: finishing what is in work", which.name, extra=event("worker_draining", signal=which.name))

@@ -1,5 +1,5 @@
 """All scenarios; importing this registers them."""
 
-from tests.chaos.scenarios import broker, changelog, clock, inputs, kills, members, store
+from tests.chaos.scenarios import broker, changelog, clock, inputs, kills, members, rolling, store
 
-__all__ = ["broker", "changelog", "clock", "inputs", "kills", "members", "store"]
+__all__ = ["broker", "changelog", "clock", "inputs", "kills", "members", "rolling", "store"]

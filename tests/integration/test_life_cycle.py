@@ -1,0 +1,107 @@
+"""A worker that is told to end: what it finishes, what it leaves, and that it ends whenever it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streams.adapters.topics import create_topics
+from streams.replay import collect, produce_feed, run_workers, start_worker
+from streams.settings import Settings
+from tests.integration.test_broker_and_zombie import committed, until_true
+from tests.integration.test_worker import UNTIL, check, make_feed
+
+GRACE_SECONDS = 30.0
+"""What Kubernetes gives by default."""
+
+
+async def members(settings: Settings) -> list[Any]:
+    """The members of the group, as its coordinator knows them."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    await admin.start()
+    try:
+        (response,) = await admin.describe_consumer_groups([settings.app_id])
+        return list(response.groups[0][5])
+    finally:
+        await admin.close()
+
+
+def events(file: Path) -> list[str]:
+    """The events of a log, as far as it is written."""
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n") and line.startswith("{"):
+            found.append(json.loads(line)["event"])
+    return found
+
+
+async def ended(process: asyncio.subprocess.Process) -> int:
+    async with asyncio.timeout(GRACE_SECONDS):
+        return await process.wait()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("instance_id", ["", "worker-0"])
+def test_it_commits_what_is_in_work_and_leaves_the_group_unless_it_comes_back_under_its_name(
+    settings: Settings, tmp_path: Path, instance_id: str
+) -> None:
+    lines, file = make_feed(61, 3000), tmp_path / "log"
+    small = replace(settings, batch_records=20, instance_id=instance_id, log_format="json")
+
+    async def scenario() -> int:
+        await create_topics(small)
+        await produce_feed(small, lines)
+        with file.open("wb") as logs:
+            process = await start_worker(small, UNTIL, logs)
+
+            async def is_amid_work() -> bool:
+                return await committed(small) > 40
+
+            await until_true(is_amid_work)
+            assert len(await members(small)) == 1
+            process.send_signal(signal.SIGTERM)
+            code = await ended(process)
+        assert len(await members(small)) == (1 if instance_id else 0)
+        assert await committed(small) < len(lines)
+        await run_workers(small, UNTIL, 1)
+        check(await collect(small), lines, [])
+        return code
+
+    assert asyncio.run(scenario()) == 0
+    names = events(file)
+    assert names.index("worker_draining") < names.index("partitions_released") < names.index("worker_ended")
+    assert "worker_failed" not in names
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("moment", ["worker_started", "policies_loaded", "partitions_assigned", "partition_fenced"])
+def test_it_ends_in_time_whenever_it_is_told(settings: Settings, tmp_path: Path, moment: str) -> None:
+    lines, file = make_feed(62, 200), tmp_path / "log"
+    told = replace(settings, log_format="json")
+
+    async def scenario() -> int:
+        await create_topics(told)
+        await produce_feed(told, lines)
+        with file.open("wb") as logs:
+            process = await start_worker(told, UNTIL, logs)
+
+            async def is_there() -> bool:
+                return moment in events(file)
+
+            await until_true(is_there)
+            process.send_signal(signal.SIGTERM)
+            code = await ended(process)
+        await run_workers(settings, UNTIL, 1)
+        check(await collect(settings), lines, [])
+        return code
+
+    # Before it handles signals nothing is in work, and the signal ends it as it ends any process.
+    assert asyncio.run(scenario()) in (0, -signal.SIGTERM)
+    assert "worker_failed" not in events(file)
