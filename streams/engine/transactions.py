@@ -56,15 +56,16 @@ class Transactions:
         """End the epoch of whoever had the partition before, and settle his open transaction."""
         await self._producer.start()
 
-    async def begin_changelog(self, rows: Mapping[bytes, bytes]) -> None:
-        """Write the first rows of the changelog."""
+    async def begin_changelog(self, rows: Mapping[bytes, bytes]) -> int | None:
+        """Write the first rows of the changelog; gives its position as `commit` does."""
         await self._producer.begin_transaction()
         self._is_open = True
         target = (self._config.changelog, self._partition)
-        for answer, _ in await self._send((target, key, value, ()) for key, value in rows.items()):
-            await answer
+        logged = await self._send((target, key, value, ()) for key, value in rows.items())
+        await asyncio.gather(*(answer for answer, _ in logged))
         await self._producer.commit_transaction()
         self._is_open = False
+        return _end(logged)
 
     async def commit(
         self, outputs: Sequence[Output], changes: Mapping[bytes, bytes | None], done: Mapping[str, int]

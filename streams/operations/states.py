@@ -43,7 +43,9 @@ async def restored(settings: Settings, partition: int) -> AsyncIterator[RocksDBS
     with tempfile.TemporaryDirectory(prefix="tes-state-") as folder:
         store = RocksDBStore(Path(folder) / "state")
         try:
-            await restore(cluster_of(settings), TopicPartition(settings.changelog, partition), store, lambda _: None)
+            await restore(
+                cluster_of(settings), TopicPartition(settings.changelog, partition), store, lambda _rows, _left: None
+            )
             state_format.check_format(store, FORMAT, format_of)
             yield store
         finally:

@@ -118,7 +118,7 @@ async def _last_rows(cluster: Cluster, partitions: Sequence[TopicPartition]) -> 
         with tempfile.TemporaryDirectory(prefix="tes-verify-") as folder:
             store = RocksDBStore(Path(folder) / "rows")
             try:
-                await restore(cluster, partition, store, lambda _: None)
+                await restore(cluster, partition, store, lambda _rows, _left: None)
                 yield store
             finally:
                 store.close()
