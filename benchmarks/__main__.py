@@ -1,4 +1,4 @@
-"""`scripts/bench`: the race, the profile of a worker, and the guard against slowing down."""
+"""`scripts/bench`: the race, how long one waits, the profile of a worker, and the guard against slowing down."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
 
-from benchmarks import guard, profiling
+from benchmarks import guard, profiling, waits
 from benchmarks.broker import RaceKafka
 from benchmarks.engines import Engine, chosen
-from benchmarks.environment import CACHE_DIR, REPOSITORY, MissingToolError, machine
+from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, REPOSITORY, MissingToolError, machine
 from benchmarks.load import Loaded, load
 from benchmarks.race import Figures, run_engine
 from benchmarks.report import document
@@ -25,13 +25,13 @@ from streams.adapters.embedded_kafka import EmbeddedKafkaError, ensure_jars
 
 EVENTS, WARM_EVENTS, QUICK_EVENTS = 400_000, 2_000_000, 50_000
 ROUNDS, SERVERS = 3, 10_000
-COMMITTED_DIR = REPOSITORY / "benchmarks"
 SCRATCH_DIR = REPOSITORY / "results" / "bench"
 _EXAMPLES = """examples:
   scripts/bench                                   the whole race, to be committed (about an hour)
   scripts/bench --quick                           50,000 connections, one round
   scripts/bench --only worker,streams --rounds 1  some engines, by parts of their names
   scripts/bench profile                           where a worker's time goes
+  scripts/bench waits                             from event to verdict, start, restore
   scripts/bench guard                             what CI runs"""
 
 
@@ -153,8 +153,10 @@ def main(argv: list[str]) -> int:
             return guard.main(argv[1:])
         if argv[:1] == ["profile"]:
             return profiling.main(argv[1:])
+        if argv[:1] == ["waits"]:
+            return waits.main(argv[1:])
         return race(build_parser().parse_args(argv), argv)
-    except (MissingToolError, EmbeddedKafkaError, CalledProcessError, ValueError) as error:
+    except (MissingToolError, EmbeddedKafkaError, CalledProcessError, RuntimeError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+COMMITTED_DIR = REPOSITORY / "benchmarks"
 CACHE_DIR = REPOSITORY / ".cache" / "bench"
 COMPILED = REPOSITORY / ".cache" / "compiled"
 """The tree as an image has it, made by `scripts/compile`."""

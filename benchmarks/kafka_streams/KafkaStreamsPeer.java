@@ -31,6 +31,8 @@ import org.apache.kafka.streams.Topology;
 import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
 import org.apache.kafka.streams.processor.api.Record;
+import org.apache.kafka.streams.processor.StateRestoreListener;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.StoreBuilder;
 import org.apache.kafka.streams.state.Stores;
@@ -207,6 +209,25 @@ public final class KafkaStreamsPeer {
     topology.addSink("out", args[2], Serdes.ByteArray().serializer(), Serdes.ByteArray().serializer(), "step");
     KafkaStreams streams = new KafkaStreams(topology, config);
     Runtime.getRuntime().addShutdownHook(new Thread(streams::close));
+    AtomicInteger restored = new AtomicInteger();
+    long[] began = {0};
+    streams.setGlobalStateRestoreListener(
+        new StateRestoreListener() {
+          @Override
+          public synchronized void onRestoreStart(TopicPartition partition, String store, long start, long end) {
+            began[0] = began[0] == 0 ? System.nanoTime() : began[0];
+          }
+
+          @Override
+          public void onBatchRestored(TopicPartition partition, String store, long end, long count) {}
+
+          @Override
+          public synchronized void onRestoreEnd(TopicPartition partition, String store, long count) {
+            long spent = (System.nanoTime() - began[0]) / 1_000_000;
+            System.out.println("RESTORED " + restored.addAndGet((int) count) + " " + spent);
+            System.out.flush();
+          }
+        });
     streams.start();
   }
 }

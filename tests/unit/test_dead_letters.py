@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from streams.engine.dead_letters import MAX_VALUE_BYTES, dead_letter
-from streams.engine.ports import Headers, Output, Record
+from streams.engine.ports import Headers, Output
 from streams.operations.dead_letters import Action, DeadLetter, Handled, LetterError, Wanted, letter_of, parse_place
+from tests.given import Given
 
 
 def written(output: Output, offset: int = 3) -> Any:
@@ -20,7 +21,7 @@ def written(output: Output, offset: int = 3) -> Any:
 
 
 def letter(headers: Headers = (), value: bytes | None = b"v", offset: int = 7) -> DeadLetter:
-    record = Record("in", offset, 5, b"tenant-1", value, headers)
+    record = Given("in", offset, 5, b"tenant-1", value, headers)
     return letter_of("connections", written(dead_letter(record, ValueError("Bad build"), 2)))
 
 
@@ -55,7 +56,7 @@ def test_filters_hold_together_and_handled_letters_are_left_out() -> None:
     assert not Wanted(since=100).fits(found)
     handled = letter_of(
         "connections",
-        written(dead_letter(Record("in", 7, 5, None, b"v", ()), ValueError("x"), 2)),
+        written(dead_letter(Given("in", 7, 5, None, b"v", ()), ValueError("x"), 2)),
         {b"in/2/7@5": Handled(Action.DISCARDED, 1, "me", "old")},
     )
     assert not Wanted().fits(handled)

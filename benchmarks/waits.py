@@ -1,0 +1,383 @@
+"""How long one waits: from an event to its verdict, for a worker's start, and for a state to come back from Kafka.
+
+All of it with the shipped worker on a real Kafka. For the verdicts, connections are sent at a steady rate; one in ten
+comes from a server not seen before whose build is not accepted, so that it gets a verdict. For the restore, the
+changelog of many servers is written beforehand, a state and a row of the due index for each; Kafka Streams gets as many
+states of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from benchmarks.broker import RaceKafka
+from benchmarks.engines import ENGINES, PEER_VERDICTS_TOPIC, WORKER, Engine, Run
+from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, machine
+from benchmarks.feed import Feed, connections
+from benchmarks.load import KAFKA_BATCH_BYTES, produce
+from benchmarks.measure import peak_rss_mib
+from benchmarks.peers.job import STATE
+from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.embedded_kafka import ensure_jars
+from streams.adapters.policy_files import DEFAULT_POLICY, read_policy
+from streams.adapters.records import connection_of
+from streams.adapters.schemas import TOPICS, LocalRegistry
+from streams.adapters.state_codec import FORMAT, encode_state
+from streams.adapters.topics import create_topics
+from streams.agents.rows import due_row, server_key
+from streams.domain.rules import Rulebook
+from streams.engine import state_format
+from streams.engine.config import kafka_partition
+from streams.engine.restore import NAME
+from streams.settings import Settings
+from streams.simulation import Simulation
+
+RATES = (1_000, 10_000)
+SECONDS, SETTLING_SECONDS = 30, 6
+"""How long connections are sent at one rate, and how much of it does not count."""
+NEW_SHARE = 10
+STREAMS = next(engine for engine in ENGINES if engine.name == "Kafka Streams exactly_once_v2")
+STREAMS_THREADS_LINE = re.compile(r"RESTORED (\d+) (\d+)")
+WAIT_SECONDS = 600.0
+STEP_SECONDS = 0.01
+
+Row = tuple[bytes, bytes]
+
+
+def _say(text: str) -> None:
+    print(f"waits: {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def started(engine: Engine, run: Run, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """One process of an engine, killed at the end of the block; its output goes to `log`."""
+    process = engine.start(run)[0]
+    environment = dict(os.environ) | process.environment
+    with log.open("wb") as out:
+        popen = subprocess.Popen(process.command, env=environment, cwd=process.folder, stdout=out, stderr=out)
+        try:
+            yield popen
+        finally:
+            popen.kill()
+            popen.wait()
+
+
+def settings_of(bootstrap: str, name: str, folder: Path) -> Settings:
+    """A service of its own; its log tells events as JSON lines."""
+    return Settings(
+        bootstrap=bootstrap, app_id=name, topic_prefix=f"{name}.", state_dir=str(folder), web_port=0, log_format="json"
+    )
+
+
+def run_of(settings: Settings, folder: Path) -> Run:
+    """One worker of it."""
+    return Run(settings, settings.topic(TOPICS["inbound_connection"]), 1, folder)
+
+
+def logged(log: Path, name: str) -> list[dict[str, Any]]:
+    """The lines of an event in a worker's log."""
+    found = []
+    for line in log.read_text(errors="replace").splitlines():
+        if f'"{name}"' in line and line.startswith("{"):
+            found.append(json.loads(line))
+    return found
+
+
+def until(is_there: Callable[[], Any], process: subprocess.Popen[bytes], log: Path) -> Any:
+    """Wait for something.
+
+    Raises:
+        RuntimeError: the process ended, or it took too long.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not (found := is_there()):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{log}: ended with {process.returncode}, or not done after {WAIT_SECONDS:.0f} s")
+        time.sleep(STEP_SECONDS)
+    return found
+
+
+# --- from an event to its verdict ---
+
+
+async def latencies(bootstrap: str, folder: Path, rate: int) -> list[float]:
+    """Seconds from sending a connection to reading its verdict, sorted; at `rate` connections a second."""
+    settings = settings_of(bootstrap, f"rate{rate}", folder)
+    await create_topics(settings)
+    log = folder / f"rate{rate}.log"
+    with started(WORKER, run_of(settings, folder), log) as process:
+        await asyncio.to_thread(
+            until, lambda: len(logged(log, "partition_restored")) == settings.partitions, process, log
+        )
+        sent: dict[str, float] = {}
+        reading = asyncio.create_task(_read_verdicts(settings, sent))
+        await asyncio.sleep(1)
+        await _send(settings, rate, sent)
+        return sorted(await reading)
+
+
+async def _send(settings: Settings, rate: int, sent: dict[str, float]) -> None:
+    codec = AvroCodec("inbound_connection", LocalRegistry())
+    topic = settings.topic(TOPICS["inbound_connection"])
+    rows = [row for build, row in connections(Feed(20_000, 2_000, round(time.time() * 1000))) if build is not None]
+    async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap, linger_ms=0) as producer:
+        begin = time.monotonic()
+        for number in range(rate * SECONDS):
+            row = rows[number % len(rows)]
+            row = row | {"event_id": f"wait-{number}", "observed_at": round(time.time() * 1000)}
+            if number % NEW_SHARE == 0:
+                host = f"new{number:07d}.example.net"
+                line = (
+                    f"from a.example (192.0.2.1) by {host} (192.0.2.2) with Microsoft SMTP Server id 15.0.1497.48; date"
+                )
+                row |= {"received": [line], "helo": host, "connector_type": "ON_PREMISES"}
+                if number > rate * SETTLING_SECONDS:
+                    sent[host] = time.monotonic()
+            await producer.send(topic, codec.encode(row), row["tenant_id"].encode())
+            ahead = begin + number / rate - time.monotonic()
+            if ahead > 0.001:
+                await asyncio.sleep(ahead)
+
+
+async def _read_verdicts(settings: Settings, sent: dict[str, float]) -> list[float]:
+    codec = AvroCodec("verdict", LocalRegistry())
+    found: list[float] = []
+    consumer = AIOKafkaConsumer(
+        settings.topic(TOPICS["verdict"]),
+        bootstrap_servers=settings.bootstrap,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=10,
+        group_id=None,
+    )
+    async with consumer:
+        quiet_since = time.monotonic()
+        while time.monotonic() - quiet_since < 10 or not found:
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                now = quiet_since = time.monotonic()
+                for record in records:
+                    at = sent.pop(codec.decode(record.value)["server"], None)
+                    if at is not None:
+                        found.append(now - at)
+    return found
+
+
+# --- restore and start ---
+
+
+def worker_rows(servers: int) -> Iterator[tuple[str, Row]]:
+    """Tenant and row of the changelog of a worker that knows so many servers: a state, and a row of the due index."""
+    at = round(time.time() * 1000)
+    simulation = Simulation(Rulebook((read_policy(DEFAULT_POLICY),), shipped_catalogue()))
+    (_, record), *_ = connections(Feed(1, 1, at))
+    simulation.feed(connection_of(record))
+    ((_, state),) = simulation.states.items()
+    for number in range(servers):
+        tenant, server = f"tenant-{number // 5:06d}", f"ex{number % 5}.mail.t{number // 5:06d}.example.net"
+        due = at + 86_400_000 + number
+        known = replace(state, tenant_id=tenant, server=server)
+        yield tenant, (server_key(tenant.encode(), server.encode()), encode_state(known, due))
+        yield tenant, (due_row(due, tenant, server), b"")
+
+
+def streams_rows(servers: int) -> Iterator[tuple[str, Row]]:
+    """Tenant and row of the changelog of Kafka Streams' job."""
+    at = round(time.time() * 1000)
+    for number in range(servers):
+        tenant = f"tenant-{number // 5:06d}"
+        key = f"{tenant}/ex{number % 5}.mail.t{number // 5:06d}.example.net"
+        yield tenant, (key.encode(), STATE.pack(at, at, 1, 0) + b"15.2.2562.17")
+
+
+async def write(
+    bootstrap: str, topic: str, partitions: int, first: Iterable[Row], rows: Iterable[tuple[str, Row]]
+) -> int:
+    """Write a changelog, `first` in front of every partition; gives its bytes."""
+    size = 0
+    async with AIOKafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", max_batch_size=KAFKA_BATCH_BYTES, enable_idempotence=True
+    ) as producer:
+        batches = {number: producer.create_batch() for number in range(partitions)}
+        for batch in batches.values():
+            for key, value in first:
+                batch.append(key=key, value=value, timestamp=None)
+        for tenant, (key, value) in rows:
+            number = kafka_partition(tenant.encode(), partitions)
+            size += len(key) + len(value)
+            if batches[number].append(key=key, value=value, timestamp=None) is None:
+                await producer.send_batch(batches[number], topic, partition=number)
+                batches[number] = producer.create_batch()
+                batches[number].append(key=key, value=value, timestamp=None)
+        for number, batch in batches.items():
+            await (await producer.send_batch(batch, topic, partition=number))
+    return size
+
+
+async def _one_connection(settings: Settings) -> None:
+    await produce(settings, settings.topic(TOPICS["inbound_connection"]), Feed(200, 200, round(time.time() * 1000)))
+
+
+async def _has_committed(settings: Settings) -> bool:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    await admin.start()
+    try:
+        return bool(await admin.list_consumer_group_offsets(settings.app_id))
+    finally:
+        await admin.close()
+
+
+def first_commit(settings: Settings, folder: Path, log: Path) -> tuple[float, float, float]:
+    """Start a worker with records waiting: seconds to its state, seconds to the first commit, and its peak MiB."""
+    begin = time.time()
+    with started(WORKER, run_of(settings, folder), log) as process:
+        until(lambda: len(logged(log, "partition_restored")) == settings.partitions, process, log)
+        restored = time.time() - begin
+        until(lambda: logged(log, "first_commit") or asyncio.run(_has_committed(settings)), process, log)
+        return restored, time.time() - begin, peak_rss_mib(process.pid)
+
+
+def restore_worker(bootstrap: str, folder: Path, servers: int) -> dict[str, Any]:
+    """A worker's restore of so many servers, its start without any state, and with a RocksDB that was kept."""
+    settings = settings_of(bootstrap, f"restore{servers}", folder)
+    asyncio.run(create_topics(settings))
+    first = [(NAME, b"0" * 32), (state_format.FORMAT, b"%d" % FORMAT)]
+    rows = worker_rows(servers)
+    size = asyncio.run(write(bootstrap, settings.changelog, settings.partitions, first, rows))
+    asyncio.run(_one_connection(settings))
+    log = folder / "restore.log"
+    restored, _, rss = first_commit(settings, folder, log)
+    fenced = min(_moment(line) for line in logged(log, "partition_fenced"))
+    done = max(_moment(line) for line in logged(log, "partition_restored"))
+    asyncio.run(_one_connection(settings))
+    kept, kept_commit, _ = first_commit(settings, folder, folder / "kept.log")
+    return {
+        "servers": servers,
+        "rows": 2 * servers,
+        "mib": round(size / 2**20),
+        "seconds": round(done - fenced, 2),
+        "rows_per_second": round(2 * servers / (done - fenced)),
+        "start_to_state_seconds": round(restored, 2),
+        "peak_rss_mib": round(rss),
+        "kept_rocksdb_start_to_state_seconds": round(kept, 2),
+        "kept_rocksdb_start_to_first_commit_seconds": round(kept_commit, 2),
+    }
+
+
+def _moment(line: dict[str, Any]) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(line["ts"]).timestamp()
+
+
+def start_empty(bootstrap: str, folder: Path) -> float:
+    """Seconds from the start of a worker without any state to the first verdict that can be read."""
+    settings = settings_of(bootstrap, "empty", folder)
+    asyncio.run(create_topics(settings))
+    asyncio.run(_one_connection(settings))
+    log = folder / "empty.log"
+    begin = time.monotonic()
+    with started(WORKER, run_of(settings, folder), log):
+        asyncio.run(_first_verdict(settings))
+        return time.monotonic() - begin
+
+
+async def _first_verdict(settings: Settings) -> None:
+    consumer = AIOKafkaConsumer(
+        settings.topic(TOPICS["verdict"]),
+        bootstrap_servers=settings.bootstrap,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        group_id=None,
+        fetch_max_wait_ms=10,
+    )
+    async with consumer, asyncio.timeout(WAIT_SECONDS):
+        await consumer.getone()
+
+
+def restore_streams(bootstrap: str, folder: Path, servers: int) -> dict[str, Any]:
+    """Kafka Streams' restore of as many states."""
+    settings = settings_of(bootstrap, f"streams{servers}", folder)
+    asyncio.run(create_topics(settings))
+    changelog = f"{settings.app_id}-servers-changelog"
+
+    async def create() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        try:
+            compact = {"cleanup.policy": "compact"}
+            await admin.create_topics(
+                [
+                    NewTopic(changelog, settings.partitions, 1, topic_configs=compact),
+                    NewTopic(settings.topic(PEER_VERDICTS_TOPIC), settings.partitions, 1),
+                ]
+            )
+        finally:
+            await admin.close()
+
+    asyncio.run(create())
+    size = asyncio.run(write(bootstrap, changelog, settings.partitions, (), streams_rows(servers)))
+    asyncio.run(_one_connection(settings))
+    log = folder / "streams.log"
+    with started(STREAMS, run_of(settings, folder), log) as process:
+        lines = until(
+            lambda: len(found := STREAMS_THREADS_LINE.findall(log.read_text())) == settings.partitions and found,
+            process,
+            log,
+        )
+    rows, milliseconds = max(((int(count), int(spent)) for count, spent in lines), key=lambda pair: pair[1])
+    return {
+        "rows": servers,
+        "mib": round(size / 2**20),
+        "seconds": round(milliseconds / 1000, 2),
+        "rows_per_second": round(rows / milliseconds * 1000),
+    }
+
+
+def main(argv: list[str]) -> int:
+    """Measure all of it, and write `waits-<date>.json`."""
+    parser = argparse.ArgumentParser(prog="scripts/bench waits", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--servers", type=int, default=1_000_000, metavar="N", help="servers to restore (%(default)s)")
+    parser.add_argument("--out", type=Path, default=COMMITTED_DIR, metavar="DIR", help="where the figures go")
+    arguments = parser.parse_args(argv)
+    for engine in (WORKER, STREAMS):
+        engine.prepare()
+    folder = CACHE_DIR / "waits"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    found: dict[str, Any] = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine()}
+    with RaceKafka(folder / "kafka", jars_dir=ensure_jars()) as kafka:
+        found["start_to_first_verdict_seconds"] = round(start_empty(kafka.bootstrap, folder), 2)
+        _say(f"start to first verdict: {found['start_to_first_verdict_seconds']} s")
+        for rate in RATES:
+            waits = asyncio.run(latencies(kafka.bootstrap, folder, rate))
+            cuts = quantiles(waits, n=100)
+            row = {"verdicts": len(waits), "p50_ms": round(cuts[49] * 1000, 1), "p99_ms": round(cuts[98] * 1000, 1)}
+            found[f"latency_at_{rate}_per_second"] = row
+            _say(f"{rate:,} connections/s: {row}")
+        found["restore_worker"] = restore_worker(kafka.bootstrap, folder, arguments.servers)
+        _say(f"restore, worker: {found['restore_worker']}")
+        found["restore_kafka_streams"] = restore_streams(kafka.bootstrap, folder, arguments.servers)
+        _say(f"restore, Kafka Streams: {found['restore_kafka_streams']}")
+    shutil.rmtree(folder, ignore_errors=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / f"waits-{found['date']}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=1))
+    return 0
