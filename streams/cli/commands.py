@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import json
 import sys
 import time
@@ -17,6 +16,7 @@ from streams.adapters.command_topic import NoOutcomeError, give
 from streams.adapters.records import parse_day_or_moment, to_json
 from streams.adapters.topics import TopicError
 from streams.app import registry_of
+from streams.cli.operator import operator
 from streams.domain.commands import CommandKind, CommandOutcome, Role
 from streams.settings import read_settings
 
@@ -60,7 +60,7 @@ def add_parser(commands: Any) -> None:
 def _command(actions: Any, name: str, text: str, role: Role) -> argparse.ArgumentParser:
     action: argparse.ArgumentParser = actions.add_parser(name, help=text)
     action.add_argument("--tenant", required=True)
-    action.add_argument("--by", default=getpass.getuser(), metavar="NAME", help="who gives it (%(default)s)")
+    action.add_argument("--by", default=operator(), metavar="NAME", help="who gives it (%(default)s)")
     action.add_argument("--role", choices=[item.value for item in Role], default=role.value, help="(%(default)s)")
     action.add_argument("--command-id", help="give it again under the same id: it takes effect once (a new id)")
     action.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="wait so long (%(default)s)")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import getpass
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -20,6 +19,7 @@ from streams.adapters.topics import TopicError
 from streams.app import registry_of
 from streams.cli.columns import print_columns
 from streams.cli.commands import EXIT_REFUSED
+from streams.cli.operator import operator
 from streams.domain.headers import unfold
 from streams.domain.verdict import iso
 from streams.engine.ports import Headers
@@ -65,7 +65,7 @@ def add_parser(commands: Any) -> None:
         _add_filters(action)
         action.add_argument("--all", action="store_true", help="every letter that nothing was done about")
         action.add_argument("--dry-run", action="store_true", help="only say which")
-        action.add_argument("--by", default=getpass.getuser(), metavar="NAME", help="who does it (%(default)s)")
+        action.add_argument("--by", default=operator(), metavar="NAME", help="who does it (%(default)s)")
         action.add_argument("--reason", required=name == "discard", help="why; it is recorded")
         action.add_argument("--json", action="store_true", help="one JSON object a letter on stdout")
         action.set_defaults(run=lambda arguments: _run(arguments, _handle))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib import metadata
 
 from streams.cli import (
     backup,
@@ -49,6 +50,7 @@ EXIT_PIPE = 141
 def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     """The parser, and the names of all commands."""
     parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"tes {metadata.version('tes')}")
     commands = parser.add_subparsers(dest="command", required=True)
     deciding = (inspect, simulate, replay, table, servers, policy, whatif, admin_commands)
     operating = (dlq, state, backup, repartition, service, kafka)

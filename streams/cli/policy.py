@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import difflib
-import getpass
 import json
 import sys
 from dataclasses import replace
@@ -22,6 +21,7 @@ from streams.adapters.records import parse_day_or_moment, to_json
 from streams.adapters.topics import TopicError
 from streams.app import configured_policies, policy_topic_of
 from streams.cli.columns import print_columns
+from streams.cli.operator import operator
 from streams.domain.policy import Mode, Policy
 from streams.domain.verdict import iso
 from streams.settings import Settings, read_settings
@@ -47,7 +47,7 @@ def add_parser(commands: Any) -> None:
     mode.add_argument("mode", choices=[item.value for item in Mode])
     mode.set_defaults(run=_mode)
     for action in (publishing, mode):
-        action.add_argument("--by", default=getpass.getuser(), metavar="NAME", help="who answers for it (%(default)s)")
+        action.add_argument("--by", default=operator(), metavar="NAME", help="who answers for it (%(default)s)")
     listing = actions.add_parser("list", help="the policies that govern, did, or will")
     listing.add_argument("--json", action="store_true", help="one JSON array on stdout")
     listing.set_defaults(run=_list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.resources import files
@@ -14,6 +15,7 @@ from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import PolicyError, parse_policy, read_policy, shipped_policies
 from streams.adapters.records import to_json_line, to_record
 from streams.cli.main import EXIT_PIPE, main
+from streams.cli.operator import operator
 from streams.settings import Settings, SettingsError, read_settings
 from tests.unit.test_enforcement import DETECTED, connection, run
 
@@ -183,3 +185,11 @@ def test_a_server_is_shown_without_the_control_characters_of_its_lines(
     out = capsys.readouterr().out
     assert "Identity" in out
     assert out.replace("\n", "").isprintable()
+
+
+def test_a_user_without_a_name_goes_by_his_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert operator() == f"uid-{os.getuid()}"
