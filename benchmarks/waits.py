@@ -83,7 +83,13 @@ def started(engine: Engine, run: Run, log: Path) -> Iterator[subprocess.Popen[by
 def settings_of(bootstrap: str, name: str, folder: Path) -> Settings:
     """A service of its own; its log tells events as JSON lines."""
     return Settings(
-        bootstrap=bootstrap, app_id=name, topic_prefix=f"{name}.", state_dir=str(folder), web_port=0, log_format="json"
+        bootstrap=bootstrap,
+        app_id=name,
+        topic_prefix=f"{name}.",
+        state_dir=str(folder),
+        web_port=0,
+        log_format="json",
+        instance_id="waits",
     )
 
 
@@ -129,29 +135,35 @@ async def latencies(bootstrap: str, folder: Path, rate: int) -> list[float]:
         )
         sent: dict[str, float] = {}
         reading = asyncio.create_task(_read_verdicts(settings, sent))
-        await asyncio.sleep(1)
-        await _send(settings, rate, sent)
+        await _send(settings, rate, _values(rate, round(time.time() * 1000)), sent)
         return sorted(await reading)
 
 
-async def _send(settings: Settings, rate: int, sent: dict[str, float]) -> None:
+def _values(rate: int, begin_ms: int) -> list[tuple[bytes, bytes, str]]:
+    """Key, value, and the name of a new server, of every connection; made beforehand, so that sending costs little."""
     codec = AvroCodec("inbound_connection", LocalRegistry())
+    rows = [row for build, row in connections(Feed(20_000, 2_000, begin_ms)) if build is not None]
+    values = []
+    for number in range(rate * SECONDS):
+        row = rows[number % len(rows)]
+        row = row | {"event_id": f"wait-{number}", "observed_at": begin_ms + number * 1000 // rate}
+        host = ""
+        if number % NEW_SHARE == 0:
+            host = f"new{number:07d}.example.net"
+            line = f"from a.example (192.0.2.1) by {host} (192.0.2.2) with Microsoft SMTP Server id 15.0.1497.48; date"
+            row |= {"received": [line], "helo": host, "connector_type": "ON_PREMISES"}
+        values.append((row["tenant_id"].encode(), codec.encode(row), host))
+    return values
+
+
+async def _send(settings: Settings, rate: int, values: list[tuple[bytes, bytes, str]], sent: dict[str, float]) -> None:
     topic = settings.topic(TOPICS["inbound_connection"])
-    rows = [row for build, row in connections(Feed(20_000, 2_000, round(time.time() * 1000))) if build is not None]
     async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap, linger_ms=0) as producer:
         begin = time.monotonic()
-        for number in range(rate * SECONDS):
-            row = rows[number % len(rows)]
-            row = row | {"event_id": f"wait-{number}", "observed_at": round(time.time() * 1000)}
-            if number % NEW_SHARE == 0:
-                host = f"new{number:07d}.example.net"
-                line = (
-                    f"from a.example (192.0.2.1) by {host} (192.0.2.2) with Microsoft SMTP Server id 15.0.1497.48; date"
-                )
-                row |= {"received": [line], "helo": host, "connector_type": "ON_PREMISES"}
-                if number > rate * SETTLING_SECONDS:
-                    sent[host] = time.monotonic()
-            await producer.send(topic, codec.encode(row), row["tenant_id"].encode())
+        for number, (key, value, host) in enumerate(values):
+            if host and number > rate * SETTLING_SECONDS:
+                sent[host] = time.monotonic()
+            await producer.send(topic, value, key)
             ahead = begin + number / rate - time.monotonic()
             if ahead > 0.001:
                 await asyncio.sleep(ahead)
