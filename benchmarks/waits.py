@@ -1,7 +1,7 @@
 """How long one waits: from an event to its verdict, for a worker's start, and for a state to come back from Kafka.
 
-All of it with the shipped worker on a real Kafka. For the verdicts, connections are sent at a steady rate; one in ten
-comes from a server not seen before whose build is not accepted, so that it gets a verdict. For the restore, the
+All of it with the shipped worker on a real Kafka. For the verdicts, connections are sent at a steady rate; a hundred a second
+come from servers not seen before whose builds are not accepted, so that they get verdicts. For the restore, the
 changelog of many servers is written beforehand, a state and a row of the due index for each; Kafka Streams gets as many
 states of its own.
 """
@@ -53,7 +53,7 @@ from streams.simulation import Simulation
 RATES = (1_000, 10_000)
 SECONDS, SETTLING_SECONDS = 30, 6
 """How long connections are sent at one rate, and how much of it does not count."""
-NEW_SHARE = 10
+NEW_SERVERS_PER_SECOND = 100
 STREAMS = next(engine for engine in ENGINES if engine.name == "Kafka Streams exactly_once_v2")
 STREAMS_THREADS_LINE = re.compile(r"RESTORED (\d+) (\d+)")
 WAIT_SECONDS = 600.0
@@ -148,7 +148,7 @@ def _values(rate: int, begin_ms: int) -> list[tuple[bytes, bytes, str]]:
         row = rows[number % len(rows)]
         row = row | {"event_id": f"wait-{number}", "observed_at": begin_ms + number * 1000 // rate}
         host = ""
-        if number % NEW_SHARE == 0:
+        if number % (rate // NEW_SERVERS_PER_SECOND) == 0:
             host = f"new{number:07d}.example.net"
             line = f"from a.example (192.0.2.1) by {host} (192.0.2.2) with Microsoft SMTP Server id 15.0.1497.48; date"
             row |= {"received": [line], "helo": host, "connector_type": "ON_PREMISES"}
