@@ -3,16 +3,25 @@ ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+# A compiler, in this stage only. Python's headers are a package of Debian's only where Python itself is one.
+RUN export DEBIAN_FRONTEND=noninteractive \
+ && apt-get update -qq \
+ && apt-get install -qq --yes --no-install-recommends gcc libc6-dev >/dev/null \
+ && { test -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
+      || apt-get install -qq --yes --no-install-recommends python3-dev >/dev/null; } \
+ && rm -rf /var/lib/apt/lists/*
 COPY requirements/image-build.txt /build/requirements/
 RUN python3 -m venv /build/tools && /build/tools/bin/pip install --quiet --require-hashes -r /build/requirements/image-build.txt
 COPY requirements/image.txt /build/requirements/
 # Every source is hashed, and so is what builds those that are no wheels: no isolated environment fetches anything.
 RUN /build/tools/bin/pip wheel --quiet --require-hashes --no-build-isolation --wheel-dir /build/wheels \
       -r /build/requirements/image.txt
-COPY pyproject.toml README.md LICENSE /build/product/
+# The types of the product are checked before it is compiled, and with them what it makes of these packages.
+RUN /build/tools/bin/pip install --quiet --no-deps --no-index --no-compile /build/wheels/*.whl
+COPY pyproject.toml setup.py README.md LICENSE /build/product/
 COPY streams /build/product/streams
 COPY schemas /build/product/schemas
-RUN /build/tools/bin/python -m build --wheel --no-isolation --outdir /build/wheels /build/product >/dev/null \
+RUN COMPILE=1 /build/tools/bin/python -m build --wheel --no-isolation --outdir /build/wheels /build/product >/dev/null \
  && python3 -m venv --without-pip /opt/tes \
  && /build/tools/bin/pip --python /opt/tes/bin/python install --quiet --no-deps --no-index --no-compile /build/wheels/*.whl \
  && /build/tools/bin/cyclonedx-py environment --output-reproducible --of JSON --sv 1.6 --mc-type application \

@@ -7,6 +7,7 @@ daemon nor a registry.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import shlex
@@ -15,17 +16,39 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.adapters.policy_files import read_policy
+from streams.adapters.records import parse_moment, to_record
 from streams.adapters.schemas import TOPICS
+from streams.cli.simulate import read_connection
+from streams.domain.rules import Rulebook
+from streams.replay import collect, produce_feed
+from streams.settings import Settings
+from streams.simulation import simulate
 from tests.deploy.manifests import REPOSITORY
 
 READY_SECONDS = 120.0
 MESSAGE = (REPOSITORY / "tests" / "deploy" / "message.eml").read_bytes()
 COMPILERS = ("cc", "gcc", "c++", "g++", "clang", "ld", "as", "make", "cargo", "rustc", "go")
 SBOM = "opt/tes/sbom.cdx.json"
+COMPILED = (
+    "streams.domain.enforcement",
+    "streams.adapters.projection",
+    "streams.adapters.state_codec",
+    "streams.agents.inputs",
+    "streams.engine.view",
+)
+"""A module of each folder that is compiled; `setup.py` has them all."""
+FEED = REPOSITORY / "examples" / "feed.jsonl"
+FEED_LINES = 2000
+UNTIL = "2026-10-01T00:00:00.000Z"
 
 # `$0` is the image's root. Everything ends with the shell: mounts and processes are in namespaces of their own.
 _ENTER = """\
@@ -115,6 +138,14 @@ def check_entry_point(image: Image) -> None:
     expect("TES_STATE_DIR" in image.tes("config", "show"), "tes config show")
 
 
+def check_compiled(image: Image) -> None:
+    """What runs for each connection is machine code, and not the source beside it."""
+    for name in COMPILED:
+        done = image.run("/opt/tes/bin/python", "-c", f"import {name} as module; print(module.__file__)")
+        file = done.stdout.decode().strip() or done.stderr.decode("utf-8", "replace")[-500:]
+        expect(file.startswith("/opt/tes/lib/") and file.endswith(".so"), f"{name} is compiled: {file}")
+
+
 def check_bill_of_materials(image: Image) -> None:
     """Every locked package that is for this machine is in it, and nothing else."""
     bill = json.loads((image.root / SBOM).read_text())
@@ -132,10 +163,11 @@ def check_bill_of_materials(image: Image) -> None:
 
 
 def check_worker(image: Image) -> None:
-    """A worker against a real Kafka: it joins, and SIGTERM ends it in good order."""
+    """Workers against a real Kafka: one judges a feed, and one lives until SIGTERM ends it in good order."""
     with tempfile.TemporaryDirectory() as scratch, EmbeddedKafka(Path(scratch), jars_dir=ensure_jars()) as kafka:
         settings = {"TES_KAFKA_BOOTSTRAP": kafka.bootstrap, "TES_INSTANCE_ID": "tes-worker-0", "TES_WEB_PORT": "0"}
         expect(TOPICS["verdict"] in image.tes("topics", "create", **settings), "tes topics create")
+        check_judgement(image, settings)
         command = image.command([*image.entry_point, "worker"], **settings)
         log = Path(scratch) / "worker.log"
         with log.open("wb") as output:
@@ -149,6 +181,29 @@ def check_worker(image: Image) -> None:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def check_judgement(image: Image, settings: dict[str, str]) -> None:
+    """The compiled worker writes what the plain Python of this tree gives for the same feed, each record once."""
+    with FEED.open("rb") as file:
+        lines = list(islice(file, FEED_LINES))
+    here = Settings(bootstrap=settings["TES_KAFKA_BOOTSTRAP"])
+    asyncio.run(produce_feed(here, lines))
+    image.tes("worker", **settings, TES_REPLAY_UNTIL=UNTIL)
+    found = asyncio.run(collect(here))
+    rulebook = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
+    refused: list[Exception] = []
+    readers = (partial(read_connection, line) for line in lines)
+    wanted = simulate(readers, rulebook, parse_moment("until", UNTIL), refused.append)
+    for what, rows, core, names in (
+        ("verdicts", found.verdicts, wanted.verdicts, ("verdict_id",)),
+        ("notifications", found.notifications, wanted.notifications, ("notification_id",)),
+        ("server rows", list(found.servers.values()), list(wanted.servers.values()), ("tenant_id", "server")),
+    ):
+        key = itemgetter(*names)
+        same = sorted(rows, key=key) == sorted(map(to_record, core), key=key)
+        expect(same and bool(rows), f"{len(core)} {what} are those of the plain Python of this tree")
+    expect(len(found.dead_letters) == len(refused), f"{len(refused)} dead letter: what is malformed, and nothing else")
 
 
 def await_line(process: subprocess.Popen[bytes], log: Path, line: str) -> None:
@@ -177,7 +232,7 @@ def main() -> int:
     arguments = parser.parse_args()
     image = Image(arguments.root, json.load(sys.stdin)["OCIv1"]["config"])
     try:
-        for check in (check_confinement, check_entry_point, check_bill_of_materials, check_worker):
+        for check in (check_confinement, check_entry_point, check_compiled, check_bill_of_materials, check_worker):
             print(f"{check.__name__}:")
             check(image)
     except (ImageError, OSError, subprocess.TimeoutExpired) as error:

@@ -28,9 +28,23 @@ def test_the_image_has_the_packages_that_the_tests_run_with() -> None:
 
 
 def test_what_builds_the_image_is_locked_too() -> None:
-    assert {"pip", "build", "setuptools", "cyclonedx-bom"} <= set(locked("image-build.txt"))
+    assert {"pip", "build", "setuptools", "cyclonedx-bom", "mypy"} <= set(locked("image-build.txt"))
     assert len(re.findall(r"pip (?:install|wheel) [^\n]*--require-hashes", DOCKERFILE)) == 2
-    assert "--no-deps --no-index" in DOCKERFILE
+    assert DOCKERFILE.count("--no-deps --no-index") == len(re.findall(r"pip \S*.*\binstall .*\.whl", DOCKERFILE)) == 2
+
+
+def test_what_compiles_the_product_is_what_its_tests_are_compiled_with() -> None:
+    tools, image, dev = locked("image-build.txt"), locked("image.txt"), locked("dev.txt")
+    # Tools and packages are side by side in one environment while it is compiled.
+    for name in tools.keys() & (image.keys() | {"mypy", "librt", "setuptools"}):
+        assert tools[name] == dev[name], f"{name}: lock requirements/image-build.txt again"
+
+
+def test_the_product_is_compiled_and_its_compiler_stays_behind() -> None:
+    build = DOCKERFILE.removesuffix(FINAL)
+    assert re.search(r"^RUN COMPILE=1 \S+/python -m build --wheel", build, re.MULTILINE)
+    assert re.search(r"apt-get install [^\n]*--no-install-recommends gcc libc6-dev", build)
+    assert re.findall(r"^COPY --from=build (\S+)", FINAL, re.MULTILINE) == ["/opt/tes"]
 
 
 def test_the_base_is_an_argument_of_both_stages() -> None:
@@ -56,7 +70,7 @@ def test_the_pod_gives_arguments_to_the_entry_point() -> None:
     assert "command" not in container
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "README.md", "LICENSE", "streams", "schemas"])
+@pytest.mark.parametrize("name", ["pyproject.toml", "setup.py", "README.md", "LICENSE", "streams", "schemas"])
 def test_what_the_image_is_made_from_is_not_ignored(name: str) -> None:
     lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
     assert "*" in lines
