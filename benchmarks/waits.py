@@ -1,7 +1,7 @@
 """How long one waits: from an event to its verdict, for a worker's start, and for a state to come back from Kafka.
 
-All of it with the shipped worker on a real Kafka. For the verdicts, connections are sent at a steady rate; a hundred a second
-come from servers not seen before whose builds are not accepted, so that they get verdicts. For the restore, the
+All of it with the shipped worker on a real Kafka. For the verdicts, connections are sent at a steady rate; a hundred a
+second come from servers not seen before whose builds are not accepted, so that they get verdicts. For the restore, the
 changelog of many servers is written beforehand, a state and a row of the due index for each; Kafka Streams gets as many
 states of its own.
 """

@@ -16,6 +16,7 @@ from streams.engine.cluster import Cluster
 from streams.engine.config import PartitionConfig
 from streams.engine.inputs import Inputs, RecordQueue
 from streams.engine.ports import DependencyError, Output, Record
+from streams.engine.restore import POSITION
 from streams.engine.unit import MARKER, SIDE_MARKER
 from streams.engine.view import View
 from streams.engine.work import Work
@@ -265,6 +266,23 @@ def test_a_processor_that_stops_without_a_reason_ends_the_writer() -> None:
 
     with pytest.raises(RuntimeError, match="offset 0 without a reason"):
         asyncio.run(scenario())
+
+
+def test_a_changelog_that_goes_back_stops_the_writer() -> None:
+    store = MemoryStore()
+    store.write({POSITION: b"500"})
+
+    async def scenario() -> None:
+        config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog")
+        transactions: Any = FakeTransactions(Log(), "never", 0)
+        queue = RecordQueue(10, 1 << 20)
+        queue.put([Given("in", 0, 0, b"k", b"v", ())])
+        side: Any = FakeSide([])
+        await Work(config, 0, Inputs(queue, side, lambda: False), transactions, store, Counting(), _nothing).run()
+
+    with pytest.raises(DependencyError, match="changelog-0: went back from 500 to 2: deleted while in use"):
+        asyncio.run(scenario())
+    assert dict(store.scan(b"", b"\xff")) == {POSITION: b"500"}
 
 
 def test_a_queue_has_no_room_above_its_bounds() -> None:
