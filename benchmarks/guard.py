@@ -103,6 +103,10 @@ def main(argv: list[str]) -> int:
     if arguments.record:
         return record(outcome)
     committed = float(json.loads(COMMITTED.read_text(encoding="utf-8"))["ratio"])
+    if not outcome.faults and complaints(outcome, committed):
+        # A slower worker is slower twice; a machine that is disturbed is so for a while.
+        more = measure(EVENTS, SERVERS, ROUNDS)
+        outcome = Outcome(outcome.ratios + more.ratios, more.faults)
     found = complaints(outcome, committed)
     for complaint in found:
         print(f"guard: {complaint}", file=sys.stderr)

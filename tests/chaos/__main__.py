@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="repeat a run (a new one each time; every run prints its own)")
     parser.add_argument("--only", action="append", metavar="SCENARIO", help="repeatable")
     parser.add_argument("--kills", type=int, metavar="N", help=f"random kills ({LONG_KILLS}; short {SHORT_KILLS})")
-    parser.add_argument("--short", action="store_true", help="the form for CI, some minutes")
+    parser.add_argument("--short", action="store_true", help="some minutes")
     parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help="scenarios at once (%(default)s)")
     parser.add_argument("--list", action="store_true", help="print the scenarios and end")
     return parser
