@@ -105,7 +105,9 @@ class BatchConsumer(driver.Consumer):
         state = assignment.state_value(TP(self.app.source, partition)) if assignment is not None else None
         if state is None or state.highwater is None or not state.has_valid_position:
             return None
-        return int(state.position), int(state.highwater)
+        # Behind it a transaction is open, and nothing of it is read before it ends.
+        stable = state.lso
+        return int(state.position), int(state.highwater if stable is None or stable < 0 else stable)
 
     def partitions_of_source(self) -> int | None:
         """How many partitions the source has; None while that is not known."""

@@ -48,3 +48,27 @@ def test_only_committed_records_are_processed(settings: Settings) -> None:
     found = asyncio.run(scenario())
     assert {row["server"] for row in found.servers.values()} == {"mx1.example.com", "mx3.example.com"}
     assert {row["command_id"] for row in found.audit} == {"1", "3"}
+
+
+@pytest.mark.timeout(120)
+def test_an_open_transaction_holds_up_nothing_before_it(settings: Settings) -> None:
+    async def scenario() -> Collected:
+        await create_topics(settings)
+        connections = AvroCodec("inbound_connection", LocalRegistry())
+        source = settings.topic(TOPICS["inbound_connection"])
+        async with cluster_of(settings).producer(
+            transactional_id=f"{settings.topic_prefix}bus", transaction_timeout_ms=600_000
+        ) as producer:
+            for server in (1, 2):
+                await producer.begin_transaction()
+                value = connections.encode(connection_record(line(server, START)))
+                await producer.send_and_wait(source, value, key=b"tenant-%d" % server, partition=0)
+                if server == 1:
+                    await producer.commit_transaction()
+            # A replay ends when every partition is at its end and its timers have fired.
+            await run_workers(settings, START + 2 * DAY_MS, 1)
+            await producer.abort_transaction()
+        return await collect(settings)
+
+    found = asyncio.run(scenario())
+    assert {row["server"] for row in found.servers.values()} == {"mx1.example.com"}
