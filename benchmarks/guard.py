@@ -27,7 +27,7 @@ from streams.adapters.embedded_kafka import ensure_jars
 
 COMMITTED = Path(__file__).with_name("guard.json")
 ALLOWED_FACTOR = 1.3
-EVENTS, SERVERS, ROUNDS = 40_000, 2_000, 5
+EVENTS, SERVERS, ROUNDS = 200_000, 2_000, 3
 """A change of these moves the ratio: record it anew."""
 RUN_SECONDS = 120.0
 
