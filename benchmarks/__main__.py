@@ -32,7 +32,7 @@ _EXAMPLES = """examples:
   scripts/bench --only worker,streams --rounds 1  some engines, by parts of their names
   scripts/bench profile                           where a worker's time goes
   scripts/bench waits                             from event to verdict, start, restore
-  scripts/bench guard                             what CI runs"""
+  scripts/bench guard                             has the worker become slower"""
 
 
 def build_parser() -> argparse.ArgumentParser:
