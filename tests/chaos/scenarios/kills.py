@@ -11,7 +11,7 @@ from tests.chaos.scenario import scenario
 from tests.chaos.trial import Trial, expect
 from tests.chaos.worker import EXIT_FAILED, KILLED
 
-STREAMS = Path(__file__).parents[3] / "streams"
+ENGINE = Path(__file__).parents[3] / "streams" / "engine"
 SMALL = {"batch_records": 5, "instance_id": "worker-1"}
 """Small fetches make many units; a static member has its partitions back without waiting for the session time-out."""
 RECORDS_PER_KILL = 250
@@ -20,8 +20,8 @@ AT_ONCE = ("assigned", "fenced", "restored")
 
 
 def crash_points() -> list[str]:
-    """The points that `TES_CRASH_AT` knows: every name that the product's code gives to its hook."""
-    code = "".join(path.read_text() for path in sorted(STREAMS.rglob("*.py")))
+    """The points that `TES_CRASH_AT` knows: every name that the engine's code gives to its hook."""
+    code = "".join(path.read_text() for path in sorted(ENGINE.rglob("*.py")))
     return sorted(set(re.findall(r'reached\("([a-z-]+)"\)', code)))
 
 
