@@ -35,7 +35,11 @@ def check_format(store: StateStore, reads: int, format_of: Callable[[StateStore]
     refuse_other(stored, reads)
 
 
+def new_rows(stated: bytes) -> dict[bytes, bytes]:
+    """The rows that a new changelog begins with, in their order; `stated` stands in the row of the format."""
+    return {NAME: uuid.uuid4().hex.encode(), FORMAT: stated}
+
+
 def first_rows(store: StateStore, reads: int) -> dict[bytes, bytes]:
-    """The rows that a changelog begins with and that this one lacks, in their order."""
-    rows = {NAME: uuid.uuid4().hex.encode(), FORMAT: b"%d" % reads}
-    return {key: value for key, value in rows.items() if store.get(key) is None}
+    """Of the rows that a changelog begins with, those that this one lacks."""
+    return {key: value for key, value in new_rows(b"%d" % reads).items() if store.get(key) is None}

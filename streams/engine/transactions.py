@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -58,13 +59,9 @@ class Transactions:
 
     async def begin_changelog(self, rows: Mapping[bytes, bytes]) -> int | None:
         """Write the first rows of the changelog; gives its position as `commit` does."""
-        await self._producer.begin_transaction()
-        self._is_open = True
-        target = (self._config.changelog, self._partition)
-        logged = await self._send((target, key, value, ()) for key, value in rows.items())
-        await asyncio.gather(*(answer for answer, _ in logged))
-        await self._producer.commit_transaction()
-        self._is_open = False
+        async with self._transaction():
+            logged = await self._send_rows(rows)
+            await asyncio.gather(*(answer for answer, _ in logged))
         return _end(logged)
 
     async def commit(
@@ -74,20 +71,28 @@ class Transactions:
 
         Gives the changelog position after it; None where the broker did not tell.
         """
-        producer = self._producer
-        await producer.begin_transaction()
-        self._is_open = True
-        self._reached("begun")
-        sent = await self._send(await self._placed(outputs))
-        target = (self._config.changelog, self._partition)
-        logged = await self._send((target, key, value, ()) for key, value in changes.items())
-        # The coordinator takes the offsets while the brokers write the batches.
-        await asyncio.gather(*(answer for answer, _ in (*sent, *logged)), self._send_offsets(done))
-        self._reached("sent")
-        await producer.commit_transaction()
-        self._is_open = False
+        async with self._transaction():
+            self._reached("begun")
+            sent = await self._send(await self._placed(outputs))
+            logged = await self._send_rows(changes)
+            # The coordinator takes the offsets while the brokers write the batches.
+            await asyncio.gather(*(answer for answer, _ in (*sent, *logged)), self._send_offsets(done))
+            self._reached("sent")
         self._reached("committed")
         return _end(logged)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
+        """Commits at the end of its block; after an error it stays open, for `close` to abort."""
+        await self._producer.begin_transaction()
+        self._is_open = True
+        yield
+        await self._producer.commit_transaction()
+        self._is_open = False
+
+    async def _send_rows(self, rows: Mapping[bytes, bytes | None] | Mapping[bytes, bytes]) -> list[Sent]:
+        target = (self._config.changelog, self._partition)
+        return await self._send((target, key, value, ()) for key, value in rows.items())
 
     async def _send_offsets(self, done: Mapping[str, int]) -> None:
         if not done:

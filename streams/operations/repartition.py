@@ -10,7 +10,6 @@ The new changelog says `unfinished` in place of its format until everything is m
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,6 @@ from streams.adapters.state_codec import FORMAT
 from streams.adapters.stores import RocksDBStore
 from streams.adapters.topic_reader import extents_of, read_all
 from streams.engine import state_format
-from streams.engine.restore import NAME
 from streams.operations import verification
 from streams.operations.backup import MARKERS
 from streams.operations.moves import Move, copy_of, merge_of, states_of
@@ -167,8 +165,8 @@ async def _plan(run: _Run) -> None:
         await require_empty(run.target, run.new)
         run.batches.add(ledger_of(run.target), _PLAN, orjson.dumps(plan), 0)
         for where in run.new[CHANGELOG].partitions:
-            run.batches.add(where.topic, NAME, uuid.uuid4().hex.encode(), where.partition)
-            run.batches.add(where.topic, state_format.FORMAT, UNFINISHED, where.partition)
+            for key, value in state_format.new_rows(UNFINISHED).items():
+                run.batches.add(where.topic, key, value, where.partition)
         await _commit(run)
     elif known != plan:
         said = f"is of another plan or another state ({known}, now {plan}): delete the new topics and begin anew"

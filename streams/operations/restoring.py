@@ -9,7 +9,6 @@ too early refuses it. That transaction is of the partition's own writer: a worke
 
 from __future__ import annotations
 
-import uuid
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from aiokafka import TopicPartition
 from streams.adapters.record_files import read_records
 from streams.adapters.state_codec import FORMAT
 from streams.engine import state_format
-from streams.engine.restore import NAME
 from streams.engine.transactions import transactional_id
 from streams.operations.backup import MARKERS, BackupError, check_backup
 from streams.operations.producer import Batches, producer_of
@@ -76,8 +74,8 @@ async def restore_backup(settings: Settings, folder: Path) -> Restored:
         for partition in range(settings.partitions):
             own = transactional_id(settings.app_id, settings.topic(INPUTS[0]), partition)
             writers.append(Batches(await stack.enter_async_context(producer_of(settings, own))))
-            writers[-1].add(settings.changelog, NAME, uuid.uuid4().hex.encode(), partition)
-            writers[-1].add(settings.changelog, state_format.FORMAT, UNFINISHED, partition)
+            for key, value in state_format.new_rows(UNFINISHED).items():
+                writers[-1].add(settings.changelog, key, value, partition)
             await writers[-1].commit()
         batches = Batches(await stack.enter_async_context(producer_of(settings, None)), is_transactional=False)
         for name in (*INPUTS, *(name for name in files if name not in INPUTS and name != CHANGELOG)):
