@@ -31,18 +31,14 @@ _PLAIN = (
 )
 """Fields that stand in the second part as they are, in this order; the others follow."""
 
-_HOT = struct.Struct(">B10qBBB4iHHH")
-"""Format, moments and counts, flags, the two connector types, build, lengths of connector id, source IP and marks."""
+_HOT = struct.Struct(">B10qBBBB4iHHH")
+"""Format, moments and counts, flags, the two connector types, finding, build, lengths of connector id, IP and marks."""
 _NONE = -1
 _VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD = (1 << bit for bit in range(6))
 
 
 _FINDINGS: Final = {finding: number for number, finding in enumerate(Finding)}
-_TOLD_APART: Final = 8
-"""So many letters tell the findings apart."""
-_WRITTEN: Final = {finding.value[:_TOLD_APART].encode(): number for finding, number in _FINDINGS.items()}
-_BEFORE_FINDING: Final = b',["'
-"""Stands in the second part in front of the judgement's finding, the first list in it."""
+"""Their order is part of the format."""
 
 
 class ServerRow:
@@ -51,7 +47,7 @@ class ServerRow:
     Most connections change nothing but what is counted. `quiet_until` (UTC milliseconds) is the moment before which a
     connection with the same build, over the same connector, later than all seen, is such a one; 0 where any may decide.
     `indexed` is the moment under which the due index holds the server, -1 for none, `finding` the number of the finding
-    that decided last, in their order, -1 where it cannot be told without decoding.
+    that decided last, in their order.
     """
 
     __slots__ = (
@@ -95,16 +91,15 @@ class ServerRow:
         self.indexed, self.last_seen_at, self.judged_at, self.clock_at = hot[1:5]
         self.reported_at, self.verdict_issued_at = hot[5:7]
         self.connections, self.accepted, self.deferred, self.rejected = hot[7:11]
-        self.flags, self.connector, self.judged_over = hot[11:14]
+        self.flags, self.connector, self.judged_over, self.finding = hot[11:15]
         self.build = None
         if self.flags & _HAS_BUILD:
-            self.build = Build(hot[14], hot[15], hot[16], None if hot[17] == _NONE else hot[17])
+            self.build = Build(hot[15], hot[16], hot[17], None if hot[18] == _NONE else hot[18])
         at = _HOT.size
-        self.connector_id = value[at : (at := at + hot[18])]
-        self.source_ip = value[at : (at := at + hot[19])]
-        self.marks = value[at : (at := at + hot[20])]
+        self.connector_id = value[at : (at := at + hot[19])]
+        self.source_ip = value[at : (at := at + hot[20])]
+        self.marks = value[at : (at := at + hot[21])]
         self._cold = value[at:]
-        self.finding = _finding_in(self._cold)
         self._settle()
 
     def _settle(self) -> None:
@@ -115,8 +110,9 @@ class ServerRow:
         if flags & (_HAS_BUILD | _GATEWAY) and flags & (_VANISHED | _REPORT_DUE | _OVERRIDDEN) == _REPORT_DUE:
             # A judgement may differ from day to day.
             end_of_day = (self.judged_at // DAY_MS + 1) * DAY_MS
+            # No verdict is later than the row that was written with it.
             told_at = self.verdict_issued_at if flags & _VERDICT_DUE else self.reported_at
-            self.quiet_until = min(self.indexed, end_of_day, self.reported_at + HOUR_MS, told_at + HOUR_MS)
+            self.quiet_until = min(self.indexed, end_of_day, told_at + HOUR_MS)
 
     def count(self, observed_at: int, outcome: int, mark: bytes, connector_id: bytes, source_ip: bytes) -> None:
         """Take a quiet connection into account; `outcome` is its symbol's number, -1 for none."""
@@ -200,17 +196,13 @@ class ServerRow:
             self.flags,
             self.connector,
             self.judged_over,
+            self.finding,
             *numbers,
             len(self.connector_id),
             len(self.source_ip),
             len(self.marks),
         )
         return head + self.connector_id + self.source_ip + self.marks + self._cold
-
-
-def _finding_in(cold: bytes) -> int:
-    start = cold.find(_BEFORE_FINDING) + len(_BEFORE_FINDING)
-    return _WRITTEN.get(cold[start : start + _TOLD_APART], _NONE)
 
 
 def decode_state(value: bytes) -> tuple[ServerEnforcement, int | None]:

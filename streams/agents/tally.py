@@ -23,7 +23,7 @@ DEAD_LETTERS: Final = "dead_letters"
 
 _FINDINGS: Final = (*(finding.value for finding in Finding), "NONE")
 _OUTCOMES: Final = (*(outcome.value for outcome in Outcome), "UNKNOWN")
-"""The last of each stands for what has number -1."""
+"""The last of each stands where there is none."""
 
 
 class Tally:
