@@ -59,8 +59,23 @@ class Wires:
 
 
 def server_key(tenant_id: bytes, server: bytes) -> bytes:
-    """The row of a server."""
+    """The row of a server, of names as they stand in a record."""
     return b"s/" + tenant_id + b"/" + server
+
+
+def server_row(tenant_id: str, server: str) -> bytes:
+    """The row of a server."""
+    return server_key(tenant_id.encode(), server.encode())
+
+
+def tenant_row(tenant_id: str) -> bytes:
+    """The row of a tenant."""
+    return b"t/" + tenant_id.encode()
+
+
+def forgotten_row(tenant_id: str, server: str) -> bytes:
+    """The row of a server that was forgotten."""
+    return f"f/{tenant_id}/{server}".encode()
 
 
 def due_row(due: int, tenant_id: str, server: str) -> bytes:
@@ -167,7 +182,7 @@ class Rows:
 
     def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
         """See `Repository`."""
-        key = server_key(tenant_id.encode(), server.encode())
+        key = server_row(tenant_id, server)
         if key in self._kept:
             state, self._indexed_of[tenant_id, server] = self._kept[key]
             return state
@@ -181,11 +196,11 @@ class Rows:
     def keep_server(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
         """See `Repository`."""
         self._index(tenant_id, server, due_at)
-        self._kept[server_key(tenant_id.encode(), server.encode())] = (state, self.indexed)
+        self._kept[server_row(tenant_id, server)] = (state, self.indexed)
 
     def forgotten_revision(self, tenant_id: str, server: str) -> int:
         """See `Repository`."""
-        return int(self._view.get(f"f/{tenant_id}/{server}".encode()) or 0)
+        return int(self._view.get(forgotten_row(tenant_id, server)) or 0)
 
     def servers_of(self, tenant_id: str) -> Iterable[str]:
         """See `Repository`."""
@@ -195,7 +210,7 @@ class Rows:
 
     def tenant(self, tenant_id: str) -> TenantEnforcement | None:
         """See `Repository`."""
-        stored = self._view.get(f"t/{tenant_id}".encode())
+        stored = self._view.get(tenant_row(tenant_id))
         tenant, indexed = decode_tenant(stored) if stored else (None, None)
         self._indexed_of[tenant_id, TENANT] = indexed
         return tenant
@@ -203,7 +218,7 @@ class Rows:
     def keep_tenant(self, tenant: TenantEnforcement, due_at: int | None) -> None:
         """See `Repository`."""
         self._index(tenant.tenant_id, TENANT, due_at)
-        self._view.put(f"t/{tenant.tenant_id}".encode(), encode_tenant(tenant, self.indexed))
+        self._view.put(tenant_row(tenant.tenant_id), encode_tenant(tenant, self.indexed))
 
     @property
     def finding(self) -> Finding | None:
@@ -250,4 +265,4 @@ class Rows:
                 key = f"{emitted.tenant_id}/{emitted.server}".encode()
                 view.emit(Output(wires.verdicts_topic, key, None))
                 view.emit(Output(wires.servers_topic, key, None))
-                view.put(b"f/" + key, b"%d" % emitted.revision)
+                view.put(forgotten_row(emitted.tenant_id, emitted.server), b"%d" % emitted.revision)

@@ -6,25 +6,10 @@ from typing import Any
 
 from streams.adapters.records import to_json, to_record
 from streams.adapters.state_codec import FORMAT, decode_state, decode_tenant
-from streams.agents.rows import read_due_row, server_key
+from streams.agents.rows import read_due_row
 from streams.engine.ports import StateStore, StoreError
 
 _OF_TENANTS = (b"s/", b"t/", b"f/")
-
-
-def tenant_row(tenant_id: str) -> bytes:
-    """The row of a tenant."""
-    return b"t/" + tenant_id.encode()
-
-
-def forgotten_row(tenant_id: str, server: str) -> bytes:
-    """The row of a server that was forgotten."""
-    return f"f/{tenant_id}/{server}".encode()
-
-
-def server_row(tenant_id: str, server: str) -> bytes:
-    """The row of a server."""
-    return server_key(tenant_id.encode(), server.encode())
 
 
 def tenant_of(key: bytes) -> str | None:

@@ -18,7 +18,8 @@ from streams.adapters.schemas import TOPICS, SchemaRegistry
 from streams.adapters.state_codec import FORMAT
 from streams.adapters.stores import RocksDBStore
 from streams.adapters.topic_reader import partitions_of, read_partitions
-from streams.agents.state_rows import forgotten_row, format_of, server_row, shown_row, tenant_row
+from streams.agents.rows import forgotten_row, server_row, tenant_row
+from streams.agents.state_rows import format_of, shown_row
 from streams.domain.commands import subject_of
 from streams.engine import state_format
 from streams.engine.config import kafka_partition
