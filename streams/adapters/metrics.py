@@ -25,9 +25,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from streams.agents.tally import COMMANDS, CONNECTIONS, DEAD_LETTERS, NOTIFICATIONS, VERDICTS
+from streams.agents.tally import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 from streams.engine.events import EVENTS
-from streams.engine.observer import UnitReport
+from streams.engine.observer import DEAD_LETTERS, UnitReport
 from streams.engine.status import BEFORE_THE_START, Phase, WorkerStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST

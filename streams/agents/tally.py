@@ -18,8 +18,6 @@ CONNECTIONS: Final = "connections"
 VERDICTS: Final = "verdicts"
 NOTIFICATIONS: Final = "notifications"
 COMMANDS: Final = "commands"
-DEAD_LETTERS: Final = "dead_letters"
-"""Counted by the engine, with the topic and the class of the error."""
 
 _FINDINGS: Final = (*(finding.value for finding in Finding), "NONE")
 _OUTCOMES: Final = (*(outcome.value for outcome in Outcome), "UNKNOWN")

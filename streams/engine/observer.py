@@ -12,6 +12,9 @@ from streams.engine.ports import Headers, Record
 Label = tuple[str, ...]
 """The name of what is counted, then what tells its kinds apart; only of bounded sets, so that counts stay few."""
 
+DEAD_LETTERS = "dead_letters"
+"""The name under which the engine counts them, with the topic and the class of the error."""
+
 
 @dataclass(slots=True)
 class Notes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from streams.engine.dead_letters import dead_letter
-from streams.engine.observer import Notes
+from streams.engine.observer import DEAD_LETTERS, Notes
 from streams.engine.ports import Headers, Output, Record, StateStore, is_records_fault
 
 UNIT_BYTES = 4 << 20
@@ -153,5 +153,5 @@ class View:
         self.outputs.append(letter)
         self.size_bytes += len(letter.value or b"")
         self.rejected += 1
-        self.notes.counts["dead_letters", record.topic, type(error).__name__] += 1
+        self.notes.counts[DEAD_LETTERS, record.topic, type(error).__name__] += 1
         self.savepoint()

@@ -69,13 +69,13 @@ async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict
         for partition in topic.partitions:
             begin, end = extents[partition]
             path = folder / f"{name}-{partition.partition}.records.gz"
-            rows = await _write(settings, path, partition, begin, end, name == CHANGELOG)
+            records, rows = await _write(settings, path, partition, begin, end)
             if name == CHANGELOG:
                 state_format.refuse_other(rows.get(state_format.FORMAT), FORMAT)
                 marked = {of: rows.get(row) for of, row in zip(INPUTS, MARKERS, strict=True)}
                 manifest["markers"].append({of: row and int(row) for of, row in marked.items()})
             files.append(
-                {"file": path.name, "records": rows[b""], "begin": begin, "end": end, "sha256": checksum_of(path)}
+                {"file": path.name, "records": records, "begin": begin, "end": end, "sha256": checksum_of(path)}
             )
         manifest["topics"][name] = files
     manifest["sha256"] = digest_of(manifest)
@@ -99,17 +99,16 @@ async def _extents(settings: Settings, topics: dict[str, ProductTopic]) -> dict[
 
 
 async def _write(
-    settings: Settings, path: Path, partition: TopicPartition, begin: int, end: int, is_changelog: bool
-) -> dict[bytes, Any]:
-    """Write a partition; gives the partition's own rows of the state, and the number of records under no key."""
+    settings: Settings, path: Path, partition: TopicPartition, begin: int, end: int
+) -> tuple[int, dict[bytes, Any]]:
+    """Write a partition; gives the number of records, and of a changelog the partition's own rows of the state."""
     rows: dict[bytes, Any] = {}
     with RecordWriter(path) as writer:
         async for record in read_partitions(cluster_of(settings), {partition: begin}, {partition: end}):
             writer.add(record)
-            if is_changelog and record.key.startswith(b"\0"):
+            if partition.topic == settings.changelog and record.key.startswith(b"\0"):
                 rows[record.key] = record.value
-        rows[b""] = writer.records
-    return rows
+    return writer.records, rows
 
 
 def lost_records(manifest: dict[str, Any]) -> list[str]:

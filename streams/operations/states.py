@@ -22,6 +22,7 @@ from streams.agents.rows import forgotten_row, server_row, tenant_row
 from streams.agents.state_rows import format_of, shown_row
 from streams.domain.commands import subject_of
 from streams.engine import state_format
+from streams.engine.cluster import Cluster
 from streams.engine.config import kafka_partition
 from streams.engine.restore import restore
 from streams.engine.unit import MARKER, SIDE_MARKER
@@ -35,22 +36,27 @@ _DECISIONS = (
 
 
 @asynccontextmanager
+async def last_rows(cluster: Cluster, partition: TopicPartition) -> AsyncIterator[RocksDBStore]:
+    """The last record of each key of a partition, in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="tes-rows-") as folder:
+        store = RocksDBStore(Path(folder) / "rows")
+        try:
+            await restore(cluster, partition, store, lambda _rows, _left: None)
+            yield store
+        finally:
+            store.close()
+
+
+@asynccontextmanager
 async def restored(settings: Settings, partition: int) -> AsyncIterator[RocksDBStore]:
-    """A partition's state, the last row of each key, in a folder that is gone afterwards.
+    """A partition's state, as `last_rows` gives it.
 
     Raises:
         StoreError: its format is unknown.
     """
-    with tempfile.TemporaryDirectory(prefix="tes-state-") as folder:
-        store = RocksDBStore(Path(folder) / "state")
-        try:
-            await restore(
-                cluster_of(settings), TopicPartition(settings.changelog, partition), store, lambda _rows, _left: None
-            )
-            state_format.check_format(store, FORMAT, format_of)
-            yield store
-        finally:
-            store.close()
+    async with last_rows(cluster_of(settings), TopicPartition(settings.changelog, partition)) as store:
+        state_format.check_format(store, FORMAT, format_of)
+        yield store
 
 
 async def export(settings: Settings) -> AsyncIterator[dict[str, Any]]:

@@ -7,22 +7,19 @@ it at any time; of all others, every record. Digests do not depend on the order;
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from aiokafka import TopicPartition
 
-from streams.adapters.stores import RocksDBStore
 from streams.adapters.topic_reader import read_partitions
 from streams.agents.state_rows import tenant_of
 from streams.engine.cluster import Cluster
 from streams.engine.config import kafka_partition
 from streams.engine.ports import Headers, StateStore
-from streams.engine.restore import POSITION, restore
+from streams.engine.restore import POSITION
 from streams.operations.moves import moved, tenant_rows
+from streams.operations.states import last_rows
 from streams.operations.topics import ContentError
 
 _MODULUS = 2**256
@@ -78,10 +75,11 @@ async def check_places(cluster: Cluster, partitions: Sequence[TopicPartition]) -
 async def digest_of_keyed(cluster: Cluster, partitions: Sequence[TopicPartition]) -> Digest:
     """The last record of each key."""
     digest = Digest()
-    async for store in _last_rows(cluster, partitions):
-        for key, value in store.scan(b"", b"\xff" * 8):
-            if key != POSITION:
-                digest.add(key, value)
+    for partition in partitions:
+        async with last_rows(cluster, partition) as store:
+            for key, value in store.scan(b"", b"\xff" * 8):
+                if key != POSITION:
+                    digest.add(key, value)
     return digest
 
 
@@ -100,25 +98,14 @@ async def digest_of_changelog(cluster: Cluster, partitions: Sequence[TopicPartit
     Raises:
         ContentError: a row is in another partition than its tenant's records.
     """
-    digest, number = Digest(), 0
-    async for store in _last_rows(cluster, partitions):
-        for key, value in store.scan(b"\1", b"\xff"):
-            tenant_id = tenant_of(key)
-            if tenant_id is None:
-                continue
-            if kafka_partition(tenant_id.encode(), len(partitions)) != number:
-                raise ContentError(f"{partitions[number].topic}-{number}: row {key[:60]!r} belongs elsewhere")
-            digest.add(key, value)
-        number += 1
+    digest = Digest()
+    for number, partition in enumerate(partitions):
+        async with last_rows(cluster, partition) as store:
+            for key, value in store.scan(b"\1", b"\xff"):
+                tenant_id = tenant_of(key)
+                if tenant_id is None:
+                    continue
+                if kafka_partition(tenant_id.encode(), len(partitions)) != number:
+                    raise ContentError(f"{partition.topic}-{number}: row {key[:60]!r} belongs elsewhere")
+                digest.add(key, value)
     return digest
-
-
-async def _last_rows(cluster: Cluster, partitions: Sequence[TopicPartition]) -> AsyncIterator[Any]:
-    for partition in partitions:
-        with tempfile.TemporaryDirectory(prefix="tes-verify-") as folder:
-            store = RocksDBStore(Path(folder) / "rows")
-            try:
-                await restore(cluster, partition, store, lambda _rows, _left: None)
-                yield store
-            finally:
-                store.close()

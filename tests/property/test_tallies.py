@@ -15,11 +15,11 @@ from streams.adapters.state_codec import ServerRow, encode_state
 from streams.adapters.stores import MemoryStore
 from streams.agents.due_timers import DueTimers
 from streams.agents.inputs import InputProcessor
-from streams.agents.tally import COMMANDS, CONNECTIONS, DEAD_LETTERS, NOTIFICATIONS, VERDICTS
+from streams.agents.tally import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 from streams.domain.connection import DAY_MS, HOUR_MS
 from streams.domain.judgement import Finding
 from streams.domain.rules import Rulebook
-from streams.engine.observer import Label
+from streams.engine.observer import DEAD_LETTERS, Label
 from streams.engine.view import View
 from streams.simulation import Simulation
 from tests.property.test_processor import CODEC, HEADER, WIRES, Given, feed
