@@ -83,10 +83,10 @@ class SideInput:
             self.waiting.extend(rows)
             self._next = await consumer.position(tp)
             self._bytes += sum(len(row.value or b"") for row in rows)
-            # A broker that has just come back may tell of an earlier end than it did before.
-            self._end = max(self._end, consumer.highwater(tp) or 0)
-            is_known = consumer.highwater(tp) is not None
-            was_at_end, self.is_at_end = self.is_at_end, is_known and self._next >= self._end
+            # Behind it a transaction may be open. A broker that has just come back may tell of an earlier end.
+            stable = consumer.last_stable_offset(tp)
+            self._end = max(self._end, stable or 0)
+            was_at_end, self.is_at_end = self.is_at_end, stable is not None and self._next >= self._end
             if rows or was_at_end != self.is_at_end:
                 self._wake()
 

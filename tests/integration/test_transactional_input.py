@@ -51,7 +51,8 @@ def test_only_committed_records_are_processed(settings: Settings) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_an_open_transaction_holds_up_nothing_before_it(settings: Settings) -> None:
+@pytest.mark.parametrize("held", ["inbound_connection", "admin_command"])
+def test_an_open_transaction_holds_up_nothing_before_it(settings: Settings, held: str) -> None:
     async def scenario() -> Collected:
         await create_topics(settings)
         connections = AvroCodec("inbound_connection", LocalRegistry())
@@ -59,10 +60,10 @@ def test_an_open_transaction_holds_up_nothing_before_it(settings: Settings) -> N
         async with cluster_of(settings).producer(
             transactional_id=f"{settings.topic_prefix}bus", transaction_timeout_ms=600_000
         ) as producer:
-            for server in (1, 2):
+            for server, topic in ((1, source), (2, settings.topic(TOPICS[held]))):
                 await producer.begin_transaction()
                 value = connections.encode(connection_record(line(server, START)))
-                await producer.send_and_wait(source, value, key=b"tenant-%d" % server, partition=0)
+                await producer.send_and_wait(topic, value, key=b"tenant-%d" % server, partition=0)
                 if server == 1:
                     await producer.commit_transaction()
             # A replay ends when every partition is at its end and its timers have fired.
