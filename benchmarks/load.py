@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,26 +48,40 @@ class Loaded:
         return time.time() - self.loaded_at > STALE_SECONDS
 
 
+Row = tuple[str, bytes | None, bytes | None]
+"""The tenant to whose partition a record goes, its key and its value."""
+
+
+async def write(bootstrap: str, topic: str, count: int, rows: Iterable[Row], first: Mapping[bytes, bytes]) -> int:
+    """Fill the `count` partitions of a topic, each with the records `first` in front; gives the bytes of the others."""
+    size = 0
+    where: dict[str, int] = {}
+    async with AIOKafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", max_batch_size=KAFKA_BATCH_BYTES, enable_idempotence=True
+    ) as producer:
+        batches = {number: producer.create_batch() for number in range(count)}
+        for batch in batches.values():
+            for key, value in first.items():
+                batch.append(key=key, value=value, timestamp=None)
+        for tenant, row_key, row_value in rows:
+            if tenant not in where:
+                where[tenant] = kafka_partition(tenant.encode(), count)
+            number = where[tenant]
+            size += len(row_key or b"") + len(row_value or b"")
+            if batches[number].append(key=row_key, value=row_value, timestamp=None) is None:
+                await producer.send_batch(batches[number], topic, partition=number)
+                batches[number] = producer.create_batch()
+                batches[number].append(key=row_key, value=row_value, timestamp=None)
+        for number, batch in batches.items():
+            await (await producer.send_batch(batch, topic, partition=number))
+    return size
+
+
 async def produce(settings: Settings, topic: str, feed: Feed) -> None:
     """Write a feed to a topic, by the product's codec and Kafka's partitioner."""
     codec = AvroCodec("inbound_connection", LocalRegistry())
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap, acks="all", max_batch_size=KAFKA_BATCH_BYTES, enable_idempotence=True
-    )
-    partitions: dict[str, int] = {}
-    async with producer:
-        batches = {number: producer.create_batch() for number in range(settings.partitions)}
-        for _, record in connections(feed):
-            tenant = record["tenant_id"]
-            if tenant not in partitions:
-                partitions[tenant] = kafka_partition(tenant.encode(), settings.partitions)
-            number, key, value = partitions[tenant], tenant.encode(), codec.encode(record)
-            if batches[number].append(key=key, value=value, timestamp=None) is None:
-                await producer.send_batch(batches[number], topic, partition=number)
-                batches[number] = producer.create_batch()
-                batches[number].append(key=key, value=value, timestamp=None)
-        for number, batch in batches.items():
-            await (await producer.send_batch(batch, topic, partition=number))
+    rows = ((row["tenant_id"], row["tenant_id"].encode(), codec.encode(row)) for _, row in connections(feed))
+    await write(settings.bootstrap, topic, settings.partitions, rows, {})
 
 
 def _produce_all(settings: Settings, feed: Feed, short_feed: Feed) -> tuple[PeerOutcome, PeerOutcome]:

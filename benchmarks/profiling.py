@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.broker import RaceKafka
 from benchmarks.engines import WORKER
-from benchmarks.environment import CACHE_DIR, REPOSITORY, machine, peers_python
+from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, REPOSITORY, machine, peers_python
 from benchmarks.load import load
 from benchmarks.race import run_engine
 from streams.adapters.embedded_kafka import ensure_jars
@@ -94,7 +94,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--events", type=int, default=400_000, help="connections (%(default)s)")
     parser.add_argument("--servers", type=int, default=10_000, help="servers (%(default)s)")
     parser.add_argument("--native", action="store_true", help="show the frames of compiled extensions too")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks" / "profile-worker.txt", metavar="FILE")
+    parser.add_argument("--out", type=Path, default=COMMITTED_DIR / "profile-worker.txt", metavar="FILE")
     arguments = parser.parse_args(argv)
     peers_python()
     stacks = CACHE_DIR / "worker.stacks"

@@ -17,21 +17,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from benchmarks.broker import RaceKafka
 from benchmarks.engines import ENGINES, PEER_VERDICTS_TOPIC, WORKER, Engine, Run
 from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, machine
 from benchmarks.feed import Feed, connections
-from benchmarks.load import KAFKA_BATCH_BYTES, produce
+from benchmarks.load import Row, produce, write
 from benchmarks.measure import peak_rss_mib
 from benchmarks.peers.job import STATE
 from streams.adapters.avro_codec import AvroCodec
@@ -42,11 +44,9 @@ from streams.adapters.records import connection_of
 from streams.adapters.schemas import TOPICS, LocalRegistry
 from streams.adapters.state_codec import FORMAT, encode_state
 from streams.adapters.topics import create_topics
-from streams.agents.rows import due_row, server_key
+from streams.agents.rows import due_row, server_row
 from streams.domain.rules import Rulebook
 from streams.engine import state_format
-from streams.engine.config import kafka_partition
-from streams.engine.restore import NAME
 from streams.settings import Settings
 from streams.simulation import Simulation
 
@@ -55,11 +55,9 @@ SECONDS, SETTLING_SECONDS = 30, 6
 """How long connections are sent at one rate, and how much of it does not count."""
 NEW_SERVERS_PER_SECOND = 100
 STREAMS = next(engine for engine in ENGINES if engine.name == "Kafka Streams exactly_once_v2")
-STREAMS_THREADS_LINE = re.compile(r"RESTORED (\d+) (\d+)")
+_STREAMS_RESTORED = re.compile(r"RESTORED (\d+) (\d+)")
 WAIT_SECONDS = 600.0
 STEP_SECONDS = 0.01
-
-Row = tuple[bytes, bytes]
 
 
 def _say(text: str) -> None:
@@ -195,7 +193,7 @@ async def _read_verdicts(settings: Settings, sent: dict[str, float]) -> list[flo
 # --- restore and start ---
 
 
-def worker_rows(servers: int) -> Iterator[tuple[str, Row]]:
+def worker_rows(servers: int) -> Iterator[Row]:
     """Tenant and row of the changelog of a worker that knows so many servers: a state, and a row of the due index."""
     at = round(time.time() * 1000)
     simulation = Simulation(Rulebook((read_policy(DEFAULT_POLICY),), shipped_catalogue()))
@@ -206,80 +204,62 @@ def worker_rows(servers: int) -> Iterator[tuple[str, Row]]:
         tenant, server = f"tenant-{number // 5:06d}", f"ex{number % 5}.mail.t{number // 5:06d}.example.net"
         due = at + 86_400_000 + number
         known = replace(state, tenant_id=tenant, server=server)
-        yield tenant, (server_key(tenant.encode(), server.encode()), encode_state(known, due))
-        yield tenant, (due_row(due, tenant, server), b"")
+        yield tenant, server_row(tenant, server), encode_state(known, due)
+        yield tenant, due_row(due, tenant, server), b""
 
 
-def streams_rows(servers: int) -> Iterator[tuple[str, Row]]:
+def streams_rows(servers: int) -> Iterator[Row]:
     """Tenant and row of the changelog of Kafka Streams' job."""
     at = round(time.time() * 1000)
     for number in range(servers):
         tenant = f"tenant-{number // 5:06d}"
         key = f"{tenant}/ex{number % 5}.mail.t{number // 5:06d}.example.net"
-        yield tenant, (key.encode(), STATE.pack(at, at, 1, 0) + b"15.2.2562.17")
-
-
-async def write(
-    bootstrap: str, topic: str, partitions: int, first: Iterable[Row], rows: Iterable[tuple[str, Row]]
-) -> int:
-    """Write a changelog, `first` in front of every partition; gives its bytes."""
-    size = 0
-    async with AIOKafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", max_batch_size=KAFKA_BATCH_BYTES, enable_idempotence=True
-    ) as producer:
-        batches = {number: producer.create_batch() for number in range(partitions)}
-        for batch in batches.values():
-            for key, value in first:
-                batch.append(key=key, value=value, timestamp=None)
-        for tenant, (key, value) in rows:
-            number = kafka_partition(tenant.encode(), partitions)
-            size += len(key) + len(value)
-            if batches[number].append(key=key, value=value, timestamp=None) is None:
-                await producer.send_batch(batches[number], topic, partition=number)
-                batches[number] = producer.create_batch()
-                batches[number].append(key=key, value=value, timestamp=None)
-        for number, batch in batches.items():
-            await (await producer.send_batch(batch, topic, partition=number))
-    return size
+        yield tenant, key.encode(), STATE.pack(at, at, 1, 0) + b"15.2.2562.17"
 
 
 async def _one_connection(settings: Settings) -> None:
     await produce(settings, settings.topic(TOPICS["inbound_connection"]), Feed(200, 200, round(time.time() * 1000)))
 
 
-async def _has_committed(settings: Settings) -> bool:
+async def _committed(admin: AIOKafkaAdminClient, settings: Settings) -> int:
+    """The group's committed offsets of its inputs, added up."""
+    with suppress(GroupCoordinatorNotAvailableError):
+        offsets = await admin.list_consumer_group_offsets(settings.app_id)
+        return sum(max(0, found.offset) for found in offsets.values())
+    return 0
+
+
+async def first_commit(settings: Settings, folder: Path, log: Path) -> tuple[float, float, float]:
+    """Start a worker with records waiting: seconds to its state, seconds to its first commit, and its peak MiB."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
     await admin.start()
     try:
-        return bool(await admin.list_consumer_group_offsets(settings.app_id))
+        before, begin = await _committed(admin, settings), time.monotonic()
+        with started(WORKER, run_of(settings, folder), log) as process:
+            is_restored = lambda: len(logged(log, "partition_restored")) == settings.partitions  # noqa: E731
+            await asyncio.to_thread(until, is_restored, process, log)
+            restored = time.monotonic() - begin
+            async with asyncio.timeout(WAIT_SECONDS):
+                while await _committed(admin, settings) <= before:
+                    await asyncio.sleep(STEP_SECONDS)
+            return restored, time.monotonic() - begin, peak_rss_mib(process.pid)
     finally:
         await admin.close()
-
-
-def first_commit(settings: Settings, folder: Path, log: Path) -> tuple[float, float, float]:
-    """Start a worker with records waiting: seconds to its state, seconds to the first commit, and its peak MiB."""
-    begin = time.time()
-    with started(WORKER, run_of(settings, folder), log) as process:
-        until(lambda: len(logged(log, "partition_restored")) == settings.partitions, process, log)
-        restored = time.time() - begin
-        until(lambda: logged(log, "first_commit") or asyncio.run(_has_committed(settings)), process, log)
-        return restored, time.time() - begin, peak_rss_mib(process.pid)
 
 
 def restore_worker(bootstrap: str, folder: Path, servers: int) -> dict[str, Any]:
     """A worker's restore of so many servers, its start without any state, and with a RocksDB that was kept."""
     settings = settings_of(bootstrap, f"restore{servers}", folder)
     asyncio.run(create_topics(settings))
-    first = [(NAME, b"0" * 32), (state_format.FORMAT, b"%d" % FORMAT)]
-    rows = worker_rows(servers)
-    size = asyncio.run(write(bootstrap, settings.changelog, settings.partitions, first, rows))
+    first, rows = state_format.new_rows(b"%d" % FORMAT), worker_rows(servers)
+    size = asyncio.run(write(bootstrap, settings.changelog, settings.partitions, rows, first))
     asyncio.run(_one_connection(settings))
     log = folder / "restore.log"
-    restored, _, rss = first_commit(settings, folder, log)
+    restored, _, rss = asyncio.run(first_commit(settings, folder, log))
     fenced = min(_moment(line) for line in logged(log, "partition_fenced"))
     done = max(_moment(line) for line in logged(log, "partition_restored"))
     asyncio.run(_one_connection(settings))
-    kept, kept_commit, _ = first_commit(settings, folder, folder / "kept.log")
+    kept, kept_commit, _ = asyncio.run(first_commit(settings, folder, folder / "kept.log"))
     return {
         "servers": servers,
         "rows": 2 * servers,
@@ -294,8 +274,6 @@ def restore_worker(bootstrap: str, folder: Path, servers: int) -> dict[str, Any]
 
 
 def _moment(line: dict[str, Any]) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(line["ts"]).timestamp()
 
 
@@ -345,12 +323,12 @@ def restore_streams(bootstrap: str, folder: Path, servers: int) -> dict[str, Any
             await admin.close()
 
     asyncio.run(create())
-    size = asyncio.run(write(bootstrap, changelog, settings.partitions, (), streams_rows(servers)))
+    size = asyncio.run(write(bootstrap, changelog, settings.partitions, streams_rows(servers), {}))
     asyncio.run(_one_connection(settings))
     log = folder / "streams.log"
     with started(STREAMS, run_of(settings, folder), log) as process:
         lines = until(
-            lambda: len(found := STREAMS_THREADS_LINE.findall(log.read_text())) == settings.partitions and found,
+            lambda: len(found := _STREAMS_RESTORED.findall(log.read_text())) == settings.partitions and found,
             process,
             log,
         )
