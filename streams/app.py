@@ -143,10 +143,15 @@ def crash_point(crash_at: str) -> Callable[[str], None]:
     return reached
 
 
+def replay_end(settings: Settings) -> int | None:
+    """The moment that takes the place of the wall clock (UTC milliseconds); None for a live service."""
+    return parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
+
+
 def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, observation: Observation) -> BatchApp:
     """The Faust app: one agent on the connections topic that hands whole batches to their partition's writer."""
     wires, header = wires_of(settings), header_of(registry_of(settings))
-    until = parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
+    until = replay_end(settings)
     source = settings.topic(TOPICS["inbound_connection"])
     budget = MemoryBudget(settings.state_cache_bytes)
     cluster = cluster_of(settings)

@@ -40,7 +40,7 @@ LATENESS_MS = 5 * MINUTE_MS
 """While a partition has a backlog, its clock stays this far behind its stream time."""
 CACHED_SERVERS: Final = 50_000
 """Rows of servers that a partition keeps in memory, about 2 KB each."""
-_POLICIES, _PROGRESS = b"p/policies", b"p/progress"
+POLICIES_ROW, _PROGRESS = b"p/policies", b"p/progress"
 
 
 def wall_clock() -> int:
@@ -251,7 +251,7 @@ class InputProcessor:
     def _knows_policies(self, view: View) -> bool:
         """Whether the due index knows of every policy in force or to come."""
         if self._taken_over is None:
-            self._taken_over = view.get(_POLICIES) or b""
+            self._taken_over = view.get(POLICIES_ROW) or b""
         return self._taken_over == self._rulebook().fingerprint.encode()
 
     def _take_over_policies(self, view: View, limit: int) -> bool:
@@ -275,6 +275,6 @@ class InputProcessor:
             view.put(_PROGRESS, wanted + b"\n" + keys[-1])
             return True
         view.put(_PROGRESS, None)
-        view.put(_POLICIES, wanted)
+        view.put(POLICIES_ROW, wanted)
         self._taken_over = wanted
         return False

@@ -7,7 +7,7 @@ import asyncio
 import base64
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -79,20 +79,14 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(
-    arguments: argparse.Namespace, action: Callable[[argparse.Namespace, Settings, Wanted], Awaitable[int]]
+    arguments: argparse.Namespace, action: Callable[[argparse.Namespace, Settings, Wanted], Coroutine[Any, Any, int]]
 ) -> int:
     """Exit code 0 done, 1 Kafka failed, 2 wrong usage or no such letter, 3 a letter was refused."""
     try:
-        return asyncio.run(_chosen(arguments, action))
+        return asyncio.run(action(arguments, read_settings(), _wanted(arguments)))
     except (ValueError, KafkaError, TopicError, RegistryError, OSError) as error:
         print(f"tes dlq {arguments.action}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
-
-
-async def _chosen(
-    arguments: argparse.Namespace, action: Callable[[argparse.Namespace, Settings, Wanted], Awaitable[int]]
-) -> int:
-    return await action(arguments, read_settings(), _wanted(arguments))
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:

@@ -12,11 +12,10 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.adapters.projection import header_of
-from streams.adapters.records import parse_moment
 from streams.adapters.schemas import TOPICS
 from streams.adapters.topics import TopicError
 from streams.agents.inputs import InputProcessor
-from streams.app import crash_point, registry_of, rulebook_of, wires_of
+from streams.app import crash_point, registry_of, replay_end, rulebook_of, wires_of
 from streams.engine.ports import DependencyError
 from streams.operations.repartition import Repartitioned, ledger_of, repartition
 from streams.operations.topics import ContentError, RunningError
@@ -56,9 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _processor(settings: Settings) -> InputProcessor:
     """What tells when a record happened, as a worker has it."""
-    until = parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
     rulebook = rulebook_of(settings)
-    return InputProcessor(lambda: rulebook, wires_of(settings), header_of(registry_of(settings)), until)
+    return InputProcessor(lambda: rulebook, wires_of(settings), header_of(registry_of(settings)), replay_end(settings))
 
 
 def _print(arguments: argparse.Namespace, moved: Repartitioned) -> None:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import orjson
@@ -35,19 +35,15 @@ def add_parser(commands: Any) -> None:
     everything.set_defaults(run=lambda arguments: _run(arguments, _export))
 
 
-def _run(arguments: argparse.Namespace, action: Callable[[argparse.Namespace, Settings], Awaitable[int]]) -> int:
+def _run(
+    arguments: argparse.Namespace, action: Callable[[argparse.Namespace, Settings], Coroutine[Any, Any, int]]
+) -> int:
     """Exit code 0 done, 1 Kafka failed or a state of unknown format, 2 wrong usage or an unknown server."""
     try:
-        return asyncio.run(_awaited(action, arguments))
+        return asyncio.run(action(arguments, read_settings()))
     except (ValueError, KafkaError, TopicError, DependencyError, OSError) as error:
         print(f"tes state {arguments.action}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
-
-
-async def _awaited(
-    action: Callable[[argparse.Namespace, Settings], Awaitable[int]], arguments: argparse.Namespace
-) -> int:
-    return await action(arguments, read_settings())
 
 
 async def _export(_: argparse.Namespace, settings: Settings) -> int:

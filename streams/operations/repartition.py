@@ -23,6 +23,7 @@ from streams.adapters.kafka_security import cluster_of
 from streams.adapters.state_codec import FORMAT
 from streams.adapters.stores import RocksDBStore
 from streams.adapters.topic_reader import extents_of, read_all
+from streams.agents.inputs import POLICIES_ROW
 from streams.engine import state_format
 from streams.operations import verification
 from streams.operations.backup import MARKERS
@@ -45,8 +46,6 @@ from streams.operations.topics import (
 )
 from streams.settings import Settings
 
-POLICIES_ROW = b"p/policies"
-"""Which policies the due index of a partition knows; see `streams.agents.inputs`."""
 _PLAN, _DONE = b"plan", b"done"
 Reached = Callable[[str], None]
 
