@@ -11,7 +11,7 @@ from tests.chaos.trial import POLL_SECONDS, Trial, expect
 from tests.chaos.worker import Worker
 
 LIVE_MINUTES = 20
-READY = "[^Worker]: Ready"
+READY = "[^BatchWorker]: Ready"
 """In the log once signals are handled; before that, SIGTERM ends the interpreter."""
 
 
