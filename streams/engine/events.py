@@ -20,6 +20,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "partition_restored": "Its state is complete, and reading begins.",
     "restore_progress": "A long restore goes on.",
     "changelog_cut": "Rows of the state are gone; it is restored from what is left.",
+    "store_outdated": "RocksDB was away for so long that the broker may have forgotten deletions; it is restored anew.",
     "state_rebuilt": "The state is older than the group's offset, and is built again from the input.",
     "gap_accepted": "Records that were never read are gone, and the settings say to go on.",
     "dead_letter": "A record could not be processed; it is kept whole with the reason.",

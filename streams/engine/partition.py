@@ -33,7 +33,7 @@ from streams.engine.observer import SILENT, Observer
 from streams.engine.offsets import check_start
 from streams.engine.ports import StateStore
 from streams.engine.processor import Processor
-from streams.engine.restore import POSITION, restore
+from streams.engine.restore import filled, restore
 from streams.engine.side_input import SideInput
 from streams.engine.state_format import check_format, first_rows
 from streams.engine.status import PartitionStatus, Phase
@@ -163,7 +163,7 @@ class PartitionWriter:
         check_format(store, config.state_format, config.format_of)
         if rows := first_rows(store, config.state_format):
             position = await self._transactions.begin_changelog(rows)
-            store.write(rows if position is None else {**rows, POSITION: b"%d" % position})
+            store.write({**rows, **filled(position)})
         self._reached("restored")
         self._start = self.next_offset = await self._start_of_source(_after(store.get(MARKER)))
         side = TopicPartition(config.side, self.partition)

@@ -5,12 +5,16 @@ as it was at the start. Positions pass transaction markers, offsets of records d
 
 A changelog's first row names it, at random, and compaction leaves it where it is. A store whose name is another one
 belongs to a changelog that was deleted, however well its position fits this one.
+
+Once the broker has compacted the deletion of a row it keeps that for a day (`delete.retention.ms`), and then nothing
+tells that the row is gone. A store that was away for longer would keep the row, so one that is too old is filled anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +29,13 @@ log = logging.getLogger(__name__)
 
 POSITION = b"\0changelog-position"
 """Local row: the changelog position up to which the store is filled; never leaves the machine."""
+FILLED_AT = b"\0changelog-filled-at"
+"""Local row: when the store held all that the changelog did; wall clock, milliseconds."""
+LOCAL_ROWS = frozenset((POSITION, FILLED_AT))
 NAME = b"\0changelog-name"
 """State row: which changelog this is; its first row, written before any other."""
+KEPT_SECONDS = 12 * 3600
+"""Half of what the broker keeps deletions for, unless somebody set it: clocks differ, and a restore takes its time."""
 WRITE_ROWS = 20_000
 """Rows that are written to the store at once."""
 PROGRESS_ROWS = 500_000
@@ -48,6 +57,7 @@ async def restore(
     await consumer.start()
     try:
         consumer.assign([changelog])
+        now = _now_ms()
         begin = (await consumer.beginning_offsets([changelog]))[changelog]
         end = (await consumer.end_offsets([changelog]))[changelog]
         first = await _first(consumer, changelog, begin, end)
@@ -74,10 +84,34 @@ async def restore(
             )
             store.wipe()
             position = 0
+        elif position and begin == 0 and not _is_recent(store.get(FILLED_AT), now):
+            log.info(
+                "%s: the stored state is more than %d hours old; it is restored anew",
+                *(changelog, KEPT_SECONDS // 3600),
+                extra=event("store_outdated", partition=changelog.partition),
+            )
+            store.wipe()
+            position = 0
+        if not position:
+            store.write({FILLED_AT: b"%d" % now})
         consumer.seek(changelog, max(position, begin))
         await _read(consumer, changelog, end, store, on_progress)
+        store.write({FILLED_AT: b"%d" % now})
     finally:
         await closed_quietly(consumer.stop())
+
+
+def filled(position: int | None) -> dict[bytes, bytes]:
+    """The local rows of a store that holds the changelog up to here, which is its end; none where nobody told it."""
+    return {} if position is None else {POSITION: b"%d" % position, FILLED_AT: b"%d" % _now_ms()}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _is_recent(filled_at: bytes | None, now: int) -> bool:
+    return filled_at is not None and 0 <= now - int(filled_at) < KEPT_SECONDS * 1000
 
 
 async def _first(consumer: Consumer, changelog: TopicPartition, begin: int, end: int) -> Any:

@@ -13,7 +13,7 @@ from streams.engine.inputs import Inputs
 from streams.engine.observer import SILENT, Observer, UnitReport
 from streams.engine.ports import DependencyError, StateStore
 from streams.engine.processor import Processor
-from streams.engine.restore import POSITION
+from streams.engine.restore import POSITION, filled
 from streams.engine.transactions import Transactions
 from streams.engine.unit import Unit
 
@@ -168,7 +168,7 @@ class Work:
                 name = f"{self._config.changelog}-{self._partition}"
                 raise DependencyError(f"{name}: went back from {self._position} to {position}: deleted while in use")
             self._position = position
-        self._store.write(rows if position is None else {**rows, POSITION: b"%d" % position})
+        self._store.write({**rows, **filled(position)})
         if unit.ticked_to is not None:
             self.ticked_to = unit.ticked_to
         self.done |= unit.done

@@ -17,7 +17,7 @@ from streams.agents.state_rows import tenant_of
 from streams.engine.cluster import Cluster
 from streams.engine.config import kafka_partition
 from streams.engine.ports import Headers, StateStore
-from streams.engine.restore import POSITION
+from streams.engine.restore import LOCAL_ROWS
 from streams.operations.moves import moved, tenant_rows
 from streams.operations.states import last_rows
 from streams.operations.topics import ContentError
@@ -78,7 +78,7 @@ async def digest_of_keyed(cluster: Cluster, partitions: Sequence[TopicPartition]
     for partition in partitions:
         async with last_rows(cluster, partition) as store:
             for key, value in store.scan(b"", b"\xff" * 8):
-                if key != POSITION:
+                if key not in LOCAL_ROWS:
                     digest.add(key, value)
     return digest
 

@@ -17,12 +17,9 @@ from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS, LocalRegistry
 from streams.adapters.stores import RocksDBStore
 from streams.adapters.topic_reader import read_all
-from streams.engine.restore import POSITION
 from streams.settings import Settings
 
 INPUTS = ("inbound_connection", "admin_command")
-LOCAL_ROWS = frozenset((POSITION,))
-"""Rows of RocksDB that never leave the machine."""
 END = b"\xff" * 9
 CONFLUENT_MAGIC = b"\0"
 

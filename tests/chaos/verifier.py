@@ -21,10 +21,10 @@ from streams.adapters.state_codec import decode_state, decode_tenant
 from streams.domain.enforcement import Forgotten
 from streams.engine.config import kafka_partition
 from streams.engine.ports import StoreError
-from streams.engine.restore import POSITION
+from streams.engine.restore import LOCAL_ROWS, POSITION
 from streams.engine.unit import MARKER, SIDE_MARKER
 from streams.settings import Settings
-from tests.chaos.evidence import INPUTS, LOCAL_ROWS, Evidence, gather, repeated, store_rows
+from tests.chaos.evidence import INPUTS, Evidence, gather, repeated, store_rows
 from tests.chaos.feeds import feed_of, lines
 from tests.chaos.oracle import Fold, Step, fold
 
