@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import PolicyViolationError
 
 from streams.adapters.kafka_security import cluster_of
+from streams.adapters.stores import RocksDBStore
 from streams.adapters.topic_reader import partitions_of, read_all
 from streams.adapters.topics import create_topics, topics_of
-from streams.engine.restore import POSITION
+from streams.domain.connection import DAY_MS
+from streams.engine.restore import FILLED_AT, KEPT_SECONDS, POSITION
 from tests.chaos.evidence import store_rows
+from tests.chaos.feeds import START, Feed
 from tests.chaos.scenario import scenario
 from tests.chaos.trial import Trial, expect
 from tests.chaos.worker import Worker
 
 OWN: dict[str, Any] = {"batch_records": 5, "instance_id": "worker-1"}
+SEGMENT_MS = 100
 HARD = {
-    "segment.ms": "100",
+    "segment.ms": str(SEGMENT_MS),
     "min.cleanable.dirty.ratio": "0.01",
     "delete.retention.ms": "0",
     "min.compaction.lag.ms": "0",
-    "max.compaction.lag.ms": "100",
+    "max.compaction.lag.ms": str(SEGMENT_MS),
 }
+CLEANER = {"log.cleaner.backoff.ms": "500"}
+CLEANED_SECONDS = 120
+FORGOTTEN_DAYS = 600
+"""So long after their last connection all servers are forgotten."""
+WITNESS = b"\0chaos-witness"
 
 
 async def _stopped_midway(trial: Trial) -> int:
@@ -113,12 +126,17 @@ async def _cut(trial: Trial, before: Mapping[int, int]) -> None:
         config = {**_configs(trial), "cleanup.policy": "compact,delete"}  # the broker cuts no other topics
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=config)])
         cuts = {TopicPartition(name, number): RecordsToDelete(before_offset=end) for number, end in before.items()}
-        await admin.delete_records(cuts)
+        async with asyncio.timeout(30):
+            while True:  # until the broker has seen its new policy
+                with suppress(PolicyViolationError):
+                    await admin.delete_records(cuts)
+                    return
+                await asyncio.sleep(0.05)
     finally:
         await admin.close()
 
 
-@scenario()
+@scenario(in_short=False)
 async def changelog_cut_behind_rocksdb(trial: Trial) -> None:
     """Records that RocksDB has are deleted from the changelog: the worker goes on as if nothing had happened."""
     await _stopped_midway(trial)
@@ -141,17 +159,34 @@ async def changelog_cut_and_rocksdb_gone(trial: Trial) -> None:
     expect(bool(lines), f"states are lost, and no CRITICAL line names the changelog that was cut: {trial.tail()}")
 
 
-@scenario()
-async def changelog_compacted_hard(trial: Trial) -> None:
-    """The broker compacts all it may, tombstones and markers included, and RocksDB is deleted again and again."""
+def _age(folders: Sequence[Path], seconds: int) -> None:
+    """Let the RocksDB of a stopped worker be older than it is."""
+    for folder in folders:
+        store = RocksDBStore(folder)
+        try:
+            filled_at = int(store.get(FILLED_AT) or 0)
+            store.write({FILLED_AT: b"%d" % (filled_at - seconds * 1000)})
+        finally:
+            store.close()
+
+
+async def _compacts_hard(trial: Trial) -> None:
+    """Let the broker compact all of the changelog that it may, and soon."""
     await create_topics(trial.settings)
     admin = await _admin(trial)
     try:
         configs = {**_configs(trial), **HARD}
         name = trial.settings.changelog
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=configs)])
+        await admin.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", configs=CLEANER)])
     finally:
         await admin.close()
+
+
+@scenario(owns_broker=True, in_short=False)
+async def changelog_compacted_hard(trial: Trial) -> None:
+    """The broker compacts all it may, tombstones and markers included, and RocksDB is deleted again and again."""
+    await _compacts_hard(trial)
     records = await trial.load_mixed(2_000, 20_000)
     progress, rounds = 0, trial.size(2, 6)
     for _ in range(rounds):
@@ -165,6 +200,23 @@ async def changelog_compacted_hard(trial: Trial) -> None:
     await trial.verify()
 
 
+@scenario(owns_broker=True)
+async def changelog_compacted_behind_old_rocksdb(trial: Trial) -> None:
+    """A RocksDB comes back that is older than the broker keeps deletions for: no forgotten server lives again."""
+    await _compacts_hard(trial)
+    count = trial.size(300, 3_000)
+    for days, state_dir in ((10, trial.settings.state_dir), (FORGOTTEN_DAYS, f"{trial.settings.state_dir}-2")):
+        feed = Feed("backlog", trial.chance.randrange(10**6), count, step_ms=DAY_MS // count)
+        await trial.load(feed, until_ms=START + days * DAY_MS)
+        worker = await trial.worker(**{**OWN, "state_dir": state_dir})
+        expect(await worker.wait() == 0, f"the worker ended with {worker.code}: {trial.tail()}")
+    for _ in range(2):  # a deletion goes when it is compacted for the second time
+        await _until_compacted(trial)
+    _age(trial.stores(), KEPT_SECONDS)
+    await trial.finish(**OWN)
+    await trial.verify()
+
+
 def _configs(trial: Trial) -> dict[str, str]:
     """Of the changelog, as it was created."""
     topics = {topic.name: topic for topic in topics_of(trial.settings)}
@@ -172,14 +224,30 @@ def _configs(trial: Trial) -> dict[str, str]:
 
 
 async def _until_compacted(trial: Trial) -> None:
-    """Until the cleaner has been over the changelog: the keys of its older half stand there once."""
-    async with asyncio.timeout(120):
-        while True:
-            keys: dict[int, list[bytes]] = {}
-            async for record in read_all(cluster_of(trial.settings), trial.settings.changelog):
-                keys.setdefault(record.partition, []).append(record.key)
-            halves = {partition: found[: len(found) // 2] for partition, found in keys.items()}
-            if all(len(set(half)) == len(half) for half in halves.values()):
-                trial.say(f"compacted: {sum(map(len, keys.values()))} rows left")
-                return
-            await asyncio.sleep(1)
+    """Until the cleaner has been over all that the workers wrote: in front of the last segment each key stands once.
+
+    The cleaner leaves the last segment alone, which can hold most of the log, and only what is written begins another
+    one. So a witness is written, twice, and once more when a segment is over its time. It is the deletion of a key that
+    nobody has, so that no state changes; and as it stands twice before, nothing passes that was not compacted.
+    """
+    partitions = (await partitions_of(cluster_of(trial.settings), trial.settings.changelog))[trial.settings.changelog]
+    async with AIOKafkaProducer(bootstrap_servers=trial.kafka.bootstrap) as producer:
+        for tp in partitions * 2:
+            await producer.send_and_wait(tp.topic, key=WITNESS, partition=tp.partition)
+        await asyncio.sleep(2 * SEGMENT_MS / 1000)
+        ends = {
+            tp.partition: (await producer.send_and_wait(tp.topic, key=WITNESS, partition=tp.partition)).offset
+            for tp in partitions
+        }
+    deadline = time.monotonic() + CLEANED_SECONDS
+    while True:
+        keys: dict[int, list[bytes]] = {number: [] for number in ends}
+        async for record in read_all(cluster_of(trial.settings), trial.settings.changelog):
+            if record.offset < ends[record.partition]:
+                keys[record.partition].append(record.key)
+        repeats = {number: len(found) - len(set(found)) for number, found in keys.items()}
+        if not any(repeats.values()):
+            trial.say(f"compacted: of {sum(ends.values())} offsets {sum(map(len, keys.values()))} rows are left")
+            return
+        expect(time.monotonic() < deadline, f"not compacted within {CLEANED_SECONDS} s, repeats left: {repeats}")
+        await asyncio.sleep(0.5)
