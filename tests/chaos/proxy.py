@@ -12,8 +12,10 @@ import struct
 from contextlib import suppress
 from typing import Self
 
-BROKER_HOST, PROXY_HOST = b"127.0.0.1", b"127.0.0.2"
-PRODUCE, METADATA, FIND_COORDINATOR = 0, 3, 10
+BROKER_HOST = b"127.0.0.1"
+PROXY_HOSTS = [f"127.0.0.{number}" for number in range(2, 10)]
+"""One for each proxy that stands before the same broker; as long as the broker's own."""
+PRODUCE, METADATA, FIND_COORDINATOR, END_TRANSACTION, TRANSACTION_OFFSETS = 0, 3, 10, 26, 28
 
 
 class SlowProxy:
@@ -26,17 +28,21 @@ class SlowProxy:
         self.held: frozenset[int] = frozenset()
         self.answers = self.held_requests = 0
         self._released = asyncio.Event()
+        self._own_host = ""
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def bootstrap(self) -> str:
         """The address for clients."""
-        return f"{PROXY_HOST.decode()}:{self._port}"
+        return f"{self._own_host}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, PROXY_HOST.decode(), self._port)
-        return self
+        for self._own_host in PROXY_HOSTS:
+            with suppress(OSError):  # another proxy's
+                self._server = await asyncio.start_server(self._serve, self._own_host, self._port)
+                return self
+        raise OSError(f"port {self._port}: all of {PROXY_HOSTS} are taken")
 
     async def __aexit__(self, *error: object) -> None:
         assert self._server is not None
@@ -102,7 +108,7 @@ class SlowProxy:
                 frame = await _frame(reader)
                 (correlation,) = struct.unpack_from(">i", frame, 4)
                 if kinds.pop(correlation, None) in (METADATA, FIND_COORDINATOR):
-                    frame = frame.replace(BROKER_HOST, PROXY_HOST)
+                    frame = frame.replace(BROKER_HOST, self._own_host.encode())
                 if self.delay_seconds:
                     await asyncio.sleep(self._chance.random() * self.delay_seconds)
                 writer.write(frame)

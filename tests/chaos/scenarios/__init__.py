@@ -1,5 +1,5 @@
 """All scenarios; importing this registers them."""
 
-from tests.chaos.scenarios import broker, changelog, clock, inputs, kills, members, rolling, store
+from tests.chaos.scenarios import broker, changelog, clock, inputs, kills, members, rolling, schedules, store
 
-__all__ = ["broker", "changelog", "clock", "inputs", "kills", "members", "rolling", "store"]
+__all__ = ["broker", "changelog", "clock", "inputs", "kills", "members", "rolling", "schedules", "store"]

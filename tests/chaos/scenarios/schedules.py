@@ -1,0 +1,153 @@
+"""Blows that meet: the same unit again, worker and broker together, requests that outlive who sent them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import replace
+
+from tests.chaos.feeds import BACKLOG_UNTIL, Feed
+from tests.chaos.proxy import END_TRANSACTION, PRODUCE, TRANSACTION_OFFSETS, SlowProxy
+from tests.chaos.scenario import scenario
+from tests.chaos.trial import POLL_SECONDS, Trial, expect
+from tests.chaos.worker import EXIT_FAILED, KILLED
+
+OWN = {"batch_records": 10, "instance_id": "worker-1"}
+BEFORE_COMMIT = ("decided", "begun", "sent", "offsets-sent")
+AFTER_COMMIT = ("committed", "stored")
+AT_START = ("fenced", "restored")
+FENCED, RESTORED = ": fenced", "rows restored; reading begins"
+"""In the log: between the two a partition is restored."""
+
+
+@scenario()
+async def same_unit_killed_again(trial: Trial) -> None:
+    """SIGKILL at every point of one and the same unit, one after the other; nothing of it shows until it is whole."""
+    trial.settings = replace(trial.settings, partitions=1)  # of several, another one's unit would come between
+    await trial.load_mixed(800, 6_000)
+    own = {**OWN, "batch_records": 25}
+
+    async def kill_at(point: str) -> int:
+        worker = await trial.worker(crash_at=f"{point}:1", **own)
+        code = await worker.wait()
+        expect(code == KILLED, f"{point}: exit code {code}, must be killed: {trial.tail()}")
+        if trial.chance.random() < 0.3:
+            trial.wipe()
+        return await trial.committed()
+
+    for _ in range(trial.size(1, 12)):
+        await kill_at("stored")
+        done = await trial.committed()
+        points = [*BEFORE_COMMIT, trial.chance.choice(AT_START), trial.chance.choice(BEFORE_COMMIT)]
+        trial.chance.shuffle(points)
+        for point in points:
+            found = await kill_at(point)
+            expect(found == done, f"{point}: {found} records committed of a unit that was not, {done} before")
+        for point in AFTER_COMMIT:
+            found = await kill_at(point)
+            expect(found > done, f"{point}: {found} records committed, as before the unit that was")
+            done = found
+    await trial.finish(**own)
+    await trial.verify()
+
+
+@scenario(owns_broker=True)
+async def worker_and_broker_killed_at_once(trial: Trial) -> None:
+    """Worker and broker are killed within milliseconds, in any order; the next worker is there before the broker is."""
+    records, times = await trial.load_mixed(1_500, 12_000), trial.size(2, 15)
+    progress = 0
+    for _ in range(times):
+        worker = await trial.worker(**OWN)
+        progress = await trial.reach(progress + trial.chance.randint(1, records // (times + 2)), worker)
+        blows = [worker.kill(), asyncio.to_thread(trial.kafka.kill)]
+        trial.chance.shuffle(blows)
+        first = asyncio.create_task(blows[0])
+        await asyncio.sleep(trial.chance.random() * 0.05)
+        await blows[1]
+        await first
+        if trial.chance.random() < 0.5:
+            trial.wipe()
+        early = await trial.worker(**OWN)
+        await asyncio.sleep(trial.chance.random() * 2)
+        await asyncio.to_thread(trial.kafka.restart)
+        await asyncio.sleep(trial.chance.random() * 3)
+        expect(early.code in (None, 0, EXIT_FAILED), f"a worker without a broker ended with {early.code}")
+        await early.kill()
+    await trial.finish(**OWN)
+    await trial.verify()
+
+
+@scenario()
+async def requests_outlive_their_worker(trial: Trial) -> None:
+    """A killed worker's batches, offsets or commits reach the broker when another one is at work: they are refused."""
+    kinds = [PRODUCE, TRANSACTION_OFFSETS, END_TRANSACTION]
+    trial.chance.shuffle(kinds)
+    kinds = kinds * trial.size(1, 5)
+    records = await trial.load_mixed(2_000, 15_000)
+    share, progress = records // (3 * len(kinds)), 0
+    for kind in kinds:
+        async with SlowProxy(trial.kafka.bootstrap, trial.chance) as proxy:
+            dead = await trial.worker(bootstrap=proxy.bootstrap, **OWN)
+            progress = await trial.reach(progress + trial.chance.randint(1, share), dead)
+            proxy.hold(kind)
+            await trial.until(lambda proxy=proxy: proxy.held_requests > 0, 60, "a held request")
+            await dead.kill()
+            other = await trial.worker(**OWN)
+            progress = await trial.reach(progress + share, other)
+            proxy.release()
+            await asyncio.sleep(trial.chance.random())  # what was held goes through while the other one works
+            await other.kill()
+    await trial.finish(**OWN)
+    await trial.verify()
+
+
+@scenario()
+async def zombie_whose_commit_comes_late(trial: Trial) -> None:
+    """SIGSTOP with a commit on its way; another takes over; the commit arrives, SIGCONT; then the other is killed."""
+    records = await trial.load_mixed(2_500, 15_000)
+    async with SlowProxy(trial.kafka.bootstrap, trial.chance) as proxy:
+        zombie = await trial.worker(bootstrap=proxy.bootstrap, batch_records=10)
+        begun = await trial.reach(trial.chance.randint(1, records // 8), zombie)
+        proxy.hold(END_TRANSACTION)
+        await trial.until(lambda: proxy.held_requests > 0, 30, "a held commit")
+        zombie.signal(signal.SIGSTOP)
+        other = await trial.worker(batch_records=10, state_dir=f"{trial.settings.state_dir}-2")
+        await trial.reach(begun + records // 5, other)
+        blows = [proxy.release, lambda: zombie.signal(signal.SIGCONT)]
+        trial.chance.shuffle(blows)
+        for blow in blows:
+            blow()
+            await asyncio.sleep(trial.chance.random() * 0.2)
+        await asyncio.sleep(trial.chance.random() * 2)
+        await other.kill()
+        code = await zombie.wait()
+        expect(code in (0, EXIT_FAILED), f"the zombie ended with exit code {code}: {trial.tail()}")
+        trial.say(f"the zombie ended with {code}")
+    await trial.finish()
+    await trial.verify()
+
+
+@scenario(takes_long=True)
+async def killed_while_it_restores(trial: Trial) -> None:
+    """SIGKILL in the midst of a restore, again and again: it is carried on, and nothing believed too early."""
+    feed = Feed("backlog", trial.chance.randrange(10**6), trial.size(6_000, 100_000))
+    await trial.load(feed, until_ms=BACKLOG_UNTIL)
+    own = {**OWN, "batch_records": 50}
+    worker = await trial.worker(**own)
+    await trial.reach(feed.count * 3 // 4, worker)
+    await worker.kill()
+    trial.wipe()
+    in_restore, kills = 0, trial.size(4, 40)
+    for _ in range(kills):
+        worker = await trial.worker(**own)
+        while FENCED not in worker.log and worker.code is None:
+            await asyncio.sleep(POLL_SECONDS / 3)
+        await asyncio.sleep(trial.chance.random() * trial.size(5, 30) / 100)
+        await worker.kill()
+        in_restore += worker.log.count(RESTORED) < trial.settings.partitions
+        if trial.chance.random() < 0.25:
+            trial.wipe()
+    trial.say(f"{in_restore} of {kills} kills were in the midst of a restore")
+    expect(in_restore > 0, "no kill came in the midst of a restore")
+    await trial.finish(**own)
+    await trial.verify()
