@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="repeat a run (a new one each time; every run prints its own)")
     parser.add_argument("--only", action="append", metavar="SCENARIO", help="repeatable")
     parser.add_argument("--kills", type=int, metavar="N", help=f"random kills ({LONG_KILLS}; short {SHORT_KILLS})")
-    parser.add_argument("--short", action="store_true", help="some minutes")
+    parser.add_argument("--short", action="store_true", help="small feeds, and few scenarios, as CI plays them")
     parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help="scenarios at once (%(default)s)")
     parser.add_argument("--list", action="store_true", help="print the scenarios and end")
     return parser
@@ -47,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         if getattr(options, option) is not None and getattr(options, option) < 1:
             parser.error(f"--{option}: {getattr(options, option)}: must be at least 1")
     seed = options.seed if options.seed is not None else secrets.randbelow(10**6)
+    if options.short and not options.only:
+        print(f"chaos: left to the long form: {', '.join(name for name in SCENARIOS if name not in names)}", flush=True)
     kills = options.kills or (SHORT_KILLS if options.short else LONG_KILLS)
     results = asyncio.run(play_all(names, seed, options.short, kills, options.jobs))
     return 1 if any(result.error for result in results.values()) else 0

@@ -22,7 +22,7 @@ from tests.chaos.trial import ChaosError, Trial
 
 __all__ = ["JOBS", "Result", "play_all", "scenarios"]
 
-JOBS = 3
+JOBS = 4
 SHORT_SECONDS, LONG_SECONDS = 600.0, 5400.0
 """A scenario that takes longer hangs."""
 PARTITIONS = 3

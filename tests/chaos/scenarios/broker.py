@@ -45,19 +45,19 @@ async def broker_sigterm(trial: Trial) -> None:
     await _away(trial, "stop", trial.chance.random(), trial.size(1, 4))
 
 
-@scenario(owns_broker=True)
+@scenario(owns_broker=True, in_short=False)
 async def broker_sigkill(trial: Trial) -> None:
     """The broker is killed under load and started again."""
     await _away(trial, "kill", trial.chance.random() * 3, trial.size(2, 6))
 
 
-@scenario(owns_broker=True)
+@scenario(owns_broker=True, in_short=False)
 async def broker_absent(trial: Trial) -> None:
     """The broker stays away for a minute (12 s in the short form), longer than the session time-out."""
     await _away(trial, "kill", trial.size(12, 60), 1)
 
 
-@scenario(owns_broker=True)
+@scenario(owns_broker=True, in_short=False)
 async def coordinator_lost_in_open_transaction(trial: Trial) -> None:
     """The only broker, and with it both coordinators, dies while a transaction of a killed worker is open."""
     await trial.load_mixed(1_200, 12_000)
@@ -88,7 +88,7 @@ async def coordinator_lost_under_frozen_worker(trial: Trial) -> None:
     await trial.verify()
 
 
-@scenario()
+@scenario(in_short=False)
 async def slow_broker(trial: Trial) -> None:
     """Every answer of the broker comes up to 100 ms late, then one second late, then at once again."""
     records = await trial.load_mixed(1_500, 20_000)
@@ -104,10 +104,10 @@ async def slow_broker(trial: Trial) -> None:
     await trial.verify()
 
 
-@scenario()
+@scenario(takes_long=True)
 async def dead_output(trial: Trial) -> None:
     """The broker takes no output while input goes on: the heap stays flat, and what waited is written once later."""
-    feed = Feed("backlog", trial.chance.randrange(10**6), trial.size(60_000, 1_000_000))
+    feed = Feed("backlog", trial.chance.randrange(10**6), trial.size(40_000, 1_000_000))
     await trial.load(feed, until_ms=BACKLOG_UNTIL)
     async with SlowProxy(trial.kafka.bootstrap, trial.chance) as proxy:
         worker = await trial.worker(bootstrap=proxy.bootstrap, batch_records=500)
@@ -128,7 +128,7 @@ async def dead_output(trial: Trial) -> None:
     await trial.verify()
 
 
-@scenario()
+@scenario(in_short=False)
 async def broker_disk_full(trial: Trial) -> None:
     """The broker's disk fills up: the worker ends with 70 or waits; with room again, and restarts, nothing is lost."""
     with SmallDisk(trial.folder / "broker-disk", BROKER_DISK_BYTES) as disk:

@@ -80,7 +80,7 @@ async def clock_jumps_forward(trial: Trial) -> None:
     await _end(trial, worker)
 
 
-@scenario()
+@scenario(in_short=False)
 async def clock_jumps_back(trial: Trial) -> None:
     """The clock jumps an hour back: what seems to be ahead of it is a dead letter, whole; put right, all goes on."""
     clock, now = Clock(trial.folder), time.time_ns() // 10**6

@@ -45,13 +45,13 @@ async def _at_every_point(trial: Trial, wipes: bool) -> None:
     await trial.verify()
 
 
-@scenario()
+@scenario(in_short=False)
 async def crash_points_rocksdb_kept(trial: Trial) -> None:
     """SIGKILL at every named crash point, one after the other over one feed; RocksDB stays."""
     await _at_every_point(trial, wipes=False)
 
 
-@scenario()
+@scenario(in_short=False)
 async def crash_points_rocksdb_wiped(trial: Trial) -> None:
     """SIGKILL at every named crash point; RocksDB is deleted after each."""
     await _at_every_point(trial, wipes=True)
@@ -83,7 +83,7 @@ async def random_kills_rocksdb_kept(trial: Trial) -> None:
     await _at_random(trial, wipes=False)
 
 
-@scenario()
+@scenario(in_short=False)
 async def random_kills_rocksdb_wiped(trial: Trial) -> None:
     """SIGKILL at random moments (`--kills`); RocksDB is deleted after each."""
     await _at_random(trial, wipes=True)
@@ -107,7 +107,7 @@ async def zombie_after_takeover(trial: Trial) -> None:
     expect(before == after, f"the zombie changed the topics from {before} to {after}")
 
 
-@scenario()
+@scenario(in_short=False)
 async def zombie_amid_work(trial: Trial) -> None:
     """SIGSTOP past the session time-out, and SIGCONT while the new owner is at work with the same partitions."""
     records = await trial.load_mixed(2_500, 24_000)

@@ -58,7 +58,7 @@ async def members_join_leave_die(trial: Trial) -> None:
     await trial.verify(stores=[path for worker in trial.workers for path in trial.stores(worker.settings)])
 
 
-@scenario()
+@scenario(in_short=False)
 async def members_under_live_load(trial: Trial) -> None:
     """Live workers, a producer that goes on: a rolling restart by SIGTERM, and one SIGKILL, cost nothing."""
     parts, count = trial.size(5, 20), trial.size(3_000, 50_000)

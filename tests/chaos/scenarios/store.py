@@ -121,7 +121,7 @@ async def rocksdb_timers_damaged(trial: Trial) -> None:
     await _damaged(trial, _spoil_timers, share=8)
 
 
-@scenario()
+@scenario(in_short=False)
 async def rocksdb_table_truncated(trial: Trial) -> None:
     """A table is cut short: the worker refuses it with 70 and StoreError."""
     await _damaged(trial, _truncate)
