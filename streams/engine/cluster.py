@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+import streams.engine.compacted  # corrects what every client reads by
 import streams.engine.connection  # noqa: F401 (corrects what every client connects by)
 
 REFUSAL_SECONDS = 10.0
