@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import IllegalOperation, KafkaConnectionError, KafkaError
 
 import streams.engine.compacted  # corrects what every client reads by
 import streams.engine.connection  # noqa: F401 (corrects what every client connects by)
@@ -57,6 +58,30 @@ class Consumer(_Reasoned, AIOKafkaConsumer):  # type: ignore[misc]
 
 class Producer(_Reasoned, AIOKafkaProducer):  # type: ignore[misc]
     """Writes to topics."""
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """A transaction that is committed at the end, and aborted where anything is raised.
+
+        Raises:
+            KafkaError: what ended it, where it had ended before; aiokafka would only say that there is none.
+        """
+        await self.begin_transaction()
+        ended = self._txn_manager.wait_for_transaction_end()
+        try:
+            try:
+                yield
+            except BaseException:
+                if not self._txn_manager.is_fatal_error():
+                    with suppress(KafkaError):  # what led to the abort is worth telling, not that it failed as well
+                        await self.abort_transaction()
+                raise
+            await self.commit_transaction()
+        except (KafkaError, IllegalOperation):
+            # The first error is the cause: those behind it say that there is no transaction, or no valid one.
+            if ended.done() and (reason := ended.exception()) is not None:
+                raise reason from None
+            raise
 
 
 class Admin(_Reasoned, AIOKafkaAdminClient):  # type: ignore[misc]
