@@ -55,7 +55,7 @@ def pod_of(manifests: list[Manifest]) -> Manifest:
 
 def all_pods_of(manifests: list[Manifest]) -> list[Manifest]:
     """Every kind of pod that the manifests make, the workers' first."""
-    workloads = [item for kind in ("StatefulSet", "Job") for item in of_kind(manifests, kind).values()]
+    workloads = [item for kind in ("StatefulSet", "Job", "Deployment") for item in of_kind(manifests, kind).values()]
     return [item["spec"]["template"]["spec"] for item in workloads]
 
 

@@ -82,14 +82,15 @@ def test_secrets_are_files_that_only_the_worker_reads(manifests: list[Manifest])
 def test_pods_are_restricted(manifests: list[Manifest]) -> None:
     assert only(manifests, "ServiceAccount")["automountServiceAccountToken"] is False
     for pod in all_pods_of(manifests):
-        (container,) = pod["containers"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
-        assert container["securityContext"]["readOnlyRootFilesystem"] is True
-        assert container["securityContext"]["allowPrivilegeEscalation"] is False
-        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert {"memory"} <= set(container["resources"]["limits"])
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
         assert "hostPath" not in str(pod["volumes"])
 
@@ -219,6 +220,21 @@ def test_topics_are_created_with_the_workers_settings() -> None:
     assert topics["envFrom"] == worker["envFrom"]
 
 
+def test_each_of_strimzis_command_lines_comes_in_as_its_own_user() -> None:
+    manifests = rendered("strimzi")
+    pod = only(manifests, "Deployment")["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    for container in pod["containers"]:
+        (user,) = [variable["value"] for variable in container["env"]]
+        settings = read_settings(environment_of(manifests) | {"TES_KAFKA_USER": user})
+        assert user in of_kind(manifests, "KafkaUser")
+        (mount,) = [mount for mount in container["volumeMounts"] if mount["mountPath"] == "/run/secrets/kafka"]
+        secrets = volumes[mount["name"]]["projected"]["sources"]
+        assert [source["secret"]["name"] for source in secrets] == [user, "tes-cluster-ca-cert"]
+        files = {f"/run/secrets/kafka/{item['path']}" for source in secrets for item in source["secret"]["items"]}
+        assert files == {settings.kafka_password_file, settings.kafka_ca_file}
+
+
 def test_metrics_are_scraped_from_the_web_port() -> None:
     monitor = only(rendered("monitoring"), "PodMonitor")["spec"]
     assert monitor["selector"]["matchLabels"] == WORKER
@@ -228,7 +244,8 @@ def test_metrics_are_scraped_from_the_web_port() -> None:
 
 def test_the_image_is_of_this_version(manifests: list[Manifest]) -> None:
     version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
-    assert {pod["containers"][0]["image"] for pod in all_pods_of(manifests)} == {f"tes:{version}"}
+    images = {container["image"] for pod in all_pods_of(manifests) for container in pod["containers"]}
+    assert images == {f"tes:{version}"}
 
 
 def test_the_namespace_refuses_pods_that_are_not_restricted() -> None:

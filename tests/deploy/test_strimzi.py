@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from streams.adapters.schemas import TOPICS
 from streams.adapters.topics import topics_of
 from streams.settings import Settings, read_settings
-from tests.deploy.manifests import REPOSITORY, Manifest, environment_of, of_kind, only, rendered
+from tests.access_page import rights
+from tests.deploy.manifests import Manifest, environment_of, of_kind, only, rendered
 
 READ, WRITE = {"Describe", "Read"}, {"Describe", "Write"}
 INPUTS = [TOPICS["inbound_connection"], TOPICS["admin_command"]]
@@ -104,19 +104,28 @@ def test_the_command_line_cannot_write_what_workers_decide() -> None:
 
 
 def test_the_page_on_access_says_the_same() -> None:
-    page = (REPOSITORY / "docs" / "reference" / "access.md").read_text()
-    rows = re.findall(r"^\| (\w+) \| ([a-z ]+) \| `([^`]+)` \| ([\w, ]+) \|$", page, re.MULTILINE)
     said: dict[str, dict[tuple[str, str, str], set[str]]] = {}
-    for who, kind, name, operations in rows:
-        if kind == "cluster":
-            continue  # Strimzi creates the topics.
-        key = (kind.replace("transactional id", "transactionalId"), name.rstrip("*"))
-        # Read and Write include Describe; a group has no Describe of its own here.
-        include = set() if kind == "group" else {"Describe"}
-        said.setdefault(f"tes-{who}", {})[*key, "prefix" if name.endswith("*") else "literal"] = (
-            set(operations.split(", ")) | include
-        )
+    for right in rights():
+        place = (right.kind.replace("transactional id", "transactionalId"), right.name.rstrip("*"))
+        # Read and Write include Describe, which is written out for all but groups.
+        operations = {right.operation} | (set() if right.kind == "group" else {"Describe"})
+        pattern = "prefix" if right.name.endswith("*") else "literal"
+        said.setdefault(f"tes-{right.who}", {}).setdefault((*place, pattern), set()).update(operations)
     assert said == {user: rights_of(user) for user in of_kind(rendered("strimzi"), "KafkaUser")}
+
+
+def test_only_who_mends_letters_reads_them_and_who_backs_up() -> None:
+    letters = {f"{topic}.dlq" for topic in INPUTS}
+    readers = {
+        user
+        for user in of_kind(rendered("strimzi"), "KafkaUser")
+        for (_, name, _), operations in rights_of(user).items()
+        if name in letters and "Read" in operations
+    }
+    assert readers == {"tes-letters", "tes-backup"}
+    assert not [
+        place for place, operations in rights_of("tes-backup").items() if place[0] == "topic" and operations != READ
+    ]
 
 
 def test_nobody_may_do_everything_or_change_the_cluster() -> None:

@@ -60,7 +60,7 @@ def _apply(server: ApiServer, overlay: str) -> None:
     kinds = Counter(item["kind"] for item in yaml.safe_load_all(text))
     found = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     print(f"{overlay}: applied {found}")
-    for kind in ("StatefulSet", "Job"):
+    for kind in ("StatefulSet", "Job", "Deployment"):
         listed = json.loads(server.kubectl("get", kind, "-n", space, "-o", "json"))
         for workload in listed["items"]:
             _admit(server, space, workload)
@@ -84,7 +84,7 @@ def _admit(server: ApiServer, space: str, workload: Manifest) -> None:
 
 
 def pod_of_template(workload: Manifest) -> Manifest:
-    """The first pod of a StatefulSet or a Job, as its controller would make it."""
+    """The first pod of a workload, as its controller would make it."""
     template = copy.deepcopy(workload["spec"]["template"])
     name = f"{workload['metadata']['name']}-0"
     spec = template["spec"]

@@ -9,13 +9,27 @@ from pathlib import Path
 import pytest
 
 from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.adapters.embedded_security import BrokerSecurity
 from streams.settings import Settings
+from tests.certificates import Authority
+from tests.integration.secured import USERS, Secured
 
 
 @pytest.fixture(scope="session")
 def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with EmbeddedKafka(tmp_path_factory.mktemp("kafka"), jars_dir=ensure_jars()) as kafka:
         yield kafka.bootstrap
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """The broker, for the session."""
+    folder = tmp_path_factory.mktemp("secured")
+    authority = Authority(folder)
+    certificate, _ = authority.certificate("broker")
+    security = BrokerSecurity(certificate, authority.file, USERS)
+    with EmbeddedKafka(folder / "kafka", jars_dir=ensure_jars(), security=security) as kafka:
+        yield Secured(kafka, authority, folder)
 
 
 @pytest.fixture

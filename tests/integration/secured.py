@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
 
 from streams.adapters.embedded_kafka import EmbeddedKafka
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS
+from streams.adapters.topics import HANDLED_LETTERS
 from streams.engine.cluster import Admin
+from streams.operations.repartition import ledger_of
 from streams.settings import Settings
+from tests.access_page import Right
 from tests.certificates import Authority
 
-ACCESS = Path(__file__).parents[2] / "docs" / "reference" / "access.md"
-USERS = {who: f"{who}-has-this-s3cret" for who in ("worker", "bridge", "edge", "operator")}
+USERS = {who: f"{who}-has-this-s3cret" for who in ("worker", "bridge", "edge", "operator", "somebody")}
 KINDS = {"topic": 2, "group": 3, "cluster": 4, "transactional id": 5}
-OPERATIONS = {"Read": 3, "Write": 4, "Create": 5}
+OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8}
 ANY, LITERAL, PREFIXED, ALLOW = 1, 3, 4, 3
-
-
-@dataclass(frozen=True)
-class Right:
-    """A row of the page on access, for one operation."""
-
-    who: str
-    kind: str
-    name: str
-    operation: str
-
-
-def rights() -> list[Right]:
-    """What the page on access says."""
-    rows = re.findall(r"^\| (\w+) \| ([a-z ]+) \| `([^`]+)` \| ([\w, ]+) \|$", ACCESS.read_text(), re.MULTILINE)
-    return [Right(*row, operation) for *row, operations in rows for operation in operations.split(", ")]
 
 
 @dataclass(frozen=True)
@@ -75,36 +60,58 @@ class Secured:
         )
 
 
-def names_of(settings: Settings) -> dict[str, str]:
-    """What the names on the page are with these settings; a prefix goes without its `*`."""
-    names = {topic: settings.topic(topic) for topic in TOPICS.values()}
+def names_of(settings: Settings, target: Settings | None = None) -> dict[str, str]:
+    """What the names on the page are with these settings; a prefix goes without its `*`.
+
+    `target` has what the page calls `g2.` and `tes-g2`.
+    """
+    names = {topic: settings.topic(topic) for topic in (*TOPICS.values(), HANDLED_LETTERS)}
     names |= {f"{topic}.dlq": f"{name}.dlq" for topic, name in names.items()}
     names |= {"tes-state-changelog": settings.changelog, "tes": settings.app_id}
     source = settings.topic(TOPICS["inbound_connection"])
     names |= {f"tes-{TOPICS['inbound_connection']}-*": f"{settings.app_id}-{source}-"}
-    names |= {"tes-policy-publisher": f"{settings.app_id}-policy-publisher"}
+    names |= {f"tes-{job}": f"{settings.app_id}-{job}" for job in ("policy-publisher", "dead-letters")}
+    if target is not None:
+        source = target.topic(TOPICS["inbound_connection"])
+        names |= {"g2.*": target.topic_prefix, "tes-g2": target.app_id, "g2.tes-g2-repartition": ledger_of(target)}
+        names |= {f"tes-g2-g2.{TOPICS['inbound_connection']}-*": f"{target.app_id}-{source}-"}
     return names | {"kafka-cluster": "kafka-cluster", "edge": f"{settings.app_id}-edge"}
 
 
-async def allow(settings: Settings, given: Iterable[Right], principal: str = "User:{}") -> None:
+async def allow(
+    settings: Settings, given: Iterable[Right], principal: str = "User:{}", target: Settings | None = None
+) -> None:
     """Give rights, with the names that the settings make of those on the page."""
-    names = names_of(settings)
     admin = cluster_of(settings).admin()
     await admin.start()
     try:
-        created = set()
-        for right in given:
-            pattern = PREFIXED if right.name.endswith("*") else LITERAL
-            row = (KINDS[right.kind], names[right.name], pattern, principal.format(right.who))
-            rest = ("*", OPERATIONS[right.operation], ALLOW)
-            answer = await admin._send_request(CreateAclsRequest(*row, *rest))
+        created = {_row(names_of(settings, target), right, principal) for right in given}
+        for row in created:
+            answer = await admin._send_request(CreateAclsRequest(*row))
             assert [code for code, *_ in answer.creation_responses if code] == []
-            created.add((*row, *rest))
         # The controller has them before the broker does.
         while not created <= await _rights_in_force(admin):
             await asyncio.sleep(0.02)
     finally:
         await admin.close()
+
+
+async def forbid_all(settings: Settings, principal: str) -> None:
+    """Take all rights away from a user."""
+    admin = cluster_of(settings).admin()
+    await admin.start()
+    try:
+        await admin._send_request(DeleteAclsRequest(ANY, None, ANY, principal, None, ANY, ANY))
+        while any(principal in row for row in await _rights_in_force(admin)):
+            await asyncio.sleep(0.02)
+    finally:
+        await admin.close()
+
+
+def _row(names: Mapping[str, str], right: Right, principal: str) -> tuple[Any, ...]:
+    pattern = PREFIXED if right.name.endswith("*") else LITERAL
+    place = (KINDS[right.kind], names[right.name], pattern, principal.format(right.who))
+    return (*place, "*", OPERATIONS[right.operation], ALLOW)
 
 
 async def _rights_in_force(admin: Admin) -> set[tuple[Any, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +15,6 @@ from aiokafka.errors import ClusterAuthorizationFailedError, KafkaConnectionErro
 from aiokafka.protocol.fetch import FetchRequest
 
 from streams.adapters.access import check_access
-from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
-from streams.adapters.embedded_security import BrokerSecurity
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS
 from streams.adapters.topic_reader import read_all
@@ -27,20 +24,10 @@ from streams.engine.cluster import ClusterError
 from streams.engine.faust_app import EXIT_FAILED
 from streams.replay import collect, produce_commands, produce_feed, run_workers, start_worker
 from streams.settings import Settings
-from tests.certificates import Authority
-from tests.integration.secured import USERS, Secured, allow, names_of, rights
+from tests.access_page import Right, rights
+from tests.integration.secured import USERS, Secured, allow, names_of
 from tests.integration.test_worker import UNTIL, check, make_commands, make_feed
 from tests.token_server import TokenServer, tokens, unsigned_token
-
-
-@pytest.fixture(scope="session")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    folder = tmp_path_factory.mktemp("secured")
-    authority = Authority(folder)
-    certificate, _ = authority.certificate("broker")
-    security = BrokerSecurity(certificate, authority.file, USERS)
-    with EmbeddedKafka(folder / "kafka", jars_dir=ensure_jars(), security=security) as kafka:
-        yield Secured(kafka, authority, folder)
 
 
 @pytest.fixture
@@ -75,7 +62,8 @@ def test_everybody_works_with_just_his_rights(
 ) -> None:
     lines, commands = make_feed(51), make_commands(51)
     way = partial(secured.scram, open_settings)
-    asyncio.run(allow(open_settings, rights()))
+    once = Right("operator", "cluster", "kafka-cluster", "Create")
+    asyncio.run(allow(open_settings, [*rights(), once]))
     assert tes(way("operator"), monkeypatch, "topics", "create") == 0
     asyncio.run(produce_feed(way("bridge", kafka_mechanism="SCRAM-SHA-256"), lines))
     asyncio.run(produce_commands(way("operator"), commands))
