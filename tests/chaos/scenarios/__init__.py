@@ -1,5 +1,16 @@
 """All scenarios; importing this registers them."""
 
-from tests.chaos.scenarios import broker, changelog, clock, inputs, kills, members, rolling, schedules, store
+from tests.chaos.scenarios import broker, changelog, clock, inputs, kills, members, rolling, scaling, schedules, store
 
-__all__ = ["broker", "changelog", "clock", "inputs", "kills", "members", "rolling", "schedules", "store"]
+__all__ = [
+    "broker",
+    "changelog",
+    "clock",
+    "inputs",
+    "kills",
+    "members",
+    "rolling",
+    "scaling",
+    "schedules",
+    "store",
+]
