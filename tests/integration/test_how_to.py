@@ -1,0 +1,104 @@
+"""Every `tes` command of the pages for operators, run as it is written, against a broker and a live worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from streams.adapters.kafka_security import cluster_of
+from streams.adapters.schemas import TOPICS
+from streams.adapters.topics import create_topics
+from streams.domain.connection import DAY_MS, MINUTE_MS
+from streams.domain.verdict import iso
+from streams.operations.dead_letters import Wanted, read_letters
+from streams.replay import produce_feed, start_worker
+from streams.settings import Settings
+from tests.integration.test_broker_and_zombie import until_true
+from tests.integration.test_dead_letters import POISON
+from tests.integration.test_policies import line, now_ms
+
+PAGES = Path(__file__).parents[2] / "docs" / "how-to"
+TENANT, SERVER = "contoso", "mx1.contoso.com"
+_BLOCK = re.compile(r"(?:^ *\n)((?:^ {4,}\S.*\n)+)", re.MULTILINE)
+
+
+def blocks_of(name: str) -> list[str]:
+    """The indented blocks of a page that have a command of `tes`."""
+    blocks = _BLOCK.findall((PAGES / name).read_text(encoding="utf-8"))
+    return [block for block in blocks if re.search(r"^ {4,}tes ", block, re.MULTILINE)]
+
+
+def connection(at: int) -> bytes:
+    record = json.loads(line(1, at)) | {"tenant_id": TENANT, "helo": SERVER}
+    text = record["received"][0].replace("mx1.example.com", SERVER)
+    return json.dumps(record | {"received": [text]}).encode()
+
+
+async def letters(settings: Settings) -> list[tuple[str, str]]:
+    return [(letter.place, letter.error) async for letter in read_letters(settings, Wanted())]
+
+
+@asynccontextmanager
+async def a_service(settings: Settings) -> AsyncIterator[dict[str, str]]:
+    """A worker with a server of contoso's and dead letters; gives what the pages call them and what they are here."""
+    await create_topics(settings)
+    await produce_feed(settings, [connection(now_ms() - 2 * DAY_MS), connection(now_ms() + 30 * MINUTE_MS)])
+    async with cluster_of(settings).producer() as producer:
+        for name in ("inbound_connection", "admin_command"):
+            await producer.send_and_wait(settings.topic(TOPICS[name]), POISON, key=TENANT.encode())
+    worker = await start_worker(replace(settings, tick_seconds=0.2), None)
+    try:
+
+        async def are_dead() -> bool:
+            return len(await letters(settings)) == 3
+
+        await until_true(are_dead)
+        found = [place for place, error in await letters(settings) if "ahead of the clock" not in error]
+        named = {place.partition("/")[0]: place for place in found}
+        yield {"connections/2/15": named["connections"], "commands/0/3": named["commands"]}
+    finally:
+        worker.terminate()
+        assert await worker.wait() == 0
+
+
+@pytest.mark.timeout(280)
+def test_every_command_works_as_it_is_written(settings: Settings, tmp_path: Path) -> None:
+    settings = replace(settings, session_timeout_seconds=6.0)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TES_")}
+    environment |= settings.environment() | {"TES_WEB_PORT": "0"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    # A worker that is started by a page ends when it has read everything.
+    environment["TES_REPLAY_UNTIL"] = iso(now_ms())
+    count = 0
+
+    def run(page: str, places: dict[str, str]) -> None:
+        nonlocal count
+        here = {"/backups": str(tmp_path / "backups"), "new.example.com:9092": settings.bootstrap, **places}
+        for block in blocks_of(page):
+            script = re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], block)
+            command = ["bash", "-euo", "pipefail", "-c", script]
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, f"{page}: exit code {done.returncode}\n{script}\n{done.stdout}{done.stderr}"
+            count += len(re.findall(r"^ +tes ", block, re.MULTILINE))
+
+    async def scenario() -> None:
+        async with a_service(settings) as places:
+            for page in ("states.md", "dead-letters.md"):
+                await asyncio.to_thread(run, page, places)
+        for page in ("backup.md", "partitions.md"):
+            await asyncio.to_thread(run, page, {})
+
+    asyncio.run(scenario())
+    assert (tmp_path / "value.bin").read_bytes() == POISON
+    assert f'"{SERVER}"' in (tmp_path / "states.jsonl").read_text()
+    assert count == sum(len(re.findall(r"^ {4,}tes ", page.read_text(), re.MULTILINE)) for page in PAGES.glob("*.md"))
