@@ -23,7 +23,7 @@ class ApiServer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._kubeconfig = folder / "kubeconfig"
+        self.kubeconfig = folder / "kubeconfig"
 
     def __enter__(self) -> Self:
         try:
@@ -45,7 +45,7 @@ class ApiServer:
             ToolError: the server refused what was asked.
         """
         # Its cache of what the server offers is kept out of the home directory of whoever runs this.
-        options = ["--kubeconfig", self._kubeconfig, "--cache-dir", self._folder / "discovery"]
+        options = ["--kubeconfig", self.kubeconfig, "--cache-dir", self._folder / "discovery"]
         return run([tool("kubectl"), *options, *arguments], stdin=stdin)
 
     def _certify(self) -> None:
@@ -104,7 +104,7 @@ class ApiServer:
         self._await_ready()
 
     def _kubectl_config(self, *arguments: str | Path) -> None:
-        run([tool("kubectl"), "--kubeconfig", self._kubeconfig, "config", *arguments])
+        run([tool("kubectl"), "--kubeconfig", self.kubeconfig, "config", *arguments])
 
     def _start(self, name: str, *arguments: str) -> None:
         program = tool(name)

@@ -6,6 +6,7 @@ render` writes them.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,17 @@ def environment_of(manifests: list[Manifest], pod_name: str = "tes-worker-0") ->
         assert variable["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}, variable
         found[variable["name"]] = pod_name
     return found
+
+
+def pod_of_template(workload: Manifest) -> Manifest:
+    """The first pod of a workload, as its controller would make it."""
+    template = copy.deepcopy(workload["spec"]["template"])
+    name = f"{workload['metadata']['name']}-0"
+    spec = template["spec"]
+    if workload["kind"] == "StatefulSet":
+        spec |= {"hostname": name, "subdomain": workload["spec"]["serviceName"]}
+    for claim in workload["spec"].get("volumeClaimTemplates", ()):
+        kind = claim["metadata"]["name"]
+        spec["volumes"].append({"name": kind, "persistentVolumeClaim": {"claimName": f"{kind}-{name}"}})
+    kept = {key: template["metadata"][key] for key in ("labels", "annotations") if key in template["metadata"]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **kept}, "spec": spec}

@@ -16,7 +16,8 @@ from pathlib import Path
 import yaml
 
 from tests.deploy.apiserver import ApiServer
-from tests.deploy.manifests import OVERLAYS, SOURCES, Manifest
+from tests.deploy.manifests import OVERLAYS, SOURCES, Manifest, pod_of_template
+from tests.deploy.pages import run_pages
 from tests.deploy.tools import CACHE, ToolError, definitions, run, tool
 
 
@@ -40,6 +41,7 @@ def validate(*, keep: bool) -> int:
             print(f"definitions: {len(crds)} established")
             for overlay in OVERLAYS:
                 _apply(server, overlay)
+            print(f"documents: {run_pages(server, folder)} commands of kubectl as they are written")
     finally:
         if not keep:
             shutil.rmtree(folder)
@@ -81,20 +83,6 @@ def _admit(server: ApiServer, space: str, workload: Manifest) -> None:
     else:
         raise InvalidError(f"{space}: {name}: it was admitted with the right to gain privileges")
     print(f"  {name}: admitted; refused with the right to gain privileges")
-
-
-def pod_of_template(workload: Manifest) -> Manifest:
-    """The first pod of a workload, as its controller would make it."""
-    template = copy.deepcopy(workload["spec"]["template"])
-    name = f"{workload['metadata']['name']}-0"
-    spec = template["spec"]
-    if workload["kind"] == "StatefulSet":
-        spec |= {"hostname": name, "subdomain": workload["spec"]["serviceName"]}
-    for claim in workload["spec"].get("volumeClaimTemplates", ()):
-        kind = claim["metadata"]["name"]
-        spec["volumes"].append({"name": kind, "persistentVolumeClaim": {"claimName": f"{kind}-{name}"}})
-    kept = {key: template["metadata"][key] for key in ("labels", "annotations") if key in template["metadata"]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **kept}, "spec": spec}
 
 
 def _kubectl_json(server: ApiServer, manifest: Manifest, *arguments: str) -> None:
