@@ -180,7 +180,10 @@ class ServerRow:
             assert self._state is not None
             self._cold = _encode_cold(self._state)
         build = self.build
-        numbers = (0, 0, 0, 0) if build is None else (*build[:3], _NONE if build.update is None else build.update)
+        major = minor = line = update = 0
+        if build is not None:
+            major, minor, line = build.major, build.minor, build.line
+            update = _NONE if build.update is None else build.update
         head = _HOT.pack(
             FORMAT,
             self.indexed,
@@ -197,7 +200,10 @@ class ServerRow:
             self.connector,
             self.judged_over,
             self.finding,
-            *numbers,
+            major,
+            minor,
+            line,
+            update,
             len(self.connector_id),
             len(self.source_ip),
             len(self.marks),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -17,14 +18,17 @@ NO_TIME = Clock(0, 0)
 
 RECENT_EVENTS = 32
 """How many connections are remembered per server; a duplicate within so many is not counted again."""
+_MARK = struct.Struct(">II")
 _MARK_BYTES = 8
-_MARK_MASK = 2**64 - 1
+_HALF = 2**32 - 1
+_LOW_BITS = 2**10 - 1
 _CRC_MASK = 2**22 - 1
 
 
 def mark_of(observed_at: int, event_id: bytes) -> bytes:
     """What tells a connection from others of the same server: its moment, and 22 bits of its id."""
-    return ((observed_at << 22 | zlib.crc32(event_id) & _CRC_MASK) & _MARK_MASK).to_bytes(_MARK_BYTES, "big")
+    low = (observed_at & _LOW_BITS) << 22 | zlib.crc32(event_id) & _CRC_MASK
+    return _MARK.pack(observed_at >> 10 & _HALF, low)
 
 
 def with_mark(marks: bytes, mark: bytes) -> bytes:
