@@ -7,14 +7,14 @@ takes too, with the same fields: the whole value is walked, to its last byte.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from streams.adapters.schemas import SUBJECTS, SchemaRegistry, load_schema, without
 from streams.domain.connection import InboundConnection, Outcome
 from streams.domain.policy import CONNECTORS
 
 _ONE_BYTE: Final = 0x80
-"""A varint below it has one byte; twice the length, so a string has less than 64 bytes."""
+"""A varint below it has one byte; of a length, a text of less than 64 bytes."""
 _FIELDS: Final = [
     ("observed_at", "long"),
     ("connector_type", 3),
@@ -39,24 +39,46 @@ class ProjectionError(ValueError):
     """The schema is not the one that the projection was written for."""
 
 
-class Projected(NamedTuple):
+class Projected:
     """A connection as far as it is read; `connector` and `outcome` as symbol numbers, `outcome` -1 for none.
 
-    Texts that are seldom looked at are left as their ASCII bytes.
+    Texts are left as their ASCII bytes: most of them are seldom looked at.
     """
 
-    observed_at: int
-    connector: int
-    tenant_id: bytes
-    received: list[str]
-    event_id: bytes
-    connector_id: bytes
-    source_ip: bytes
-    helo: bytes
-    tls_subject: bytes | None
-    message_id: bytes | None
-    outcome: int
-    recipients: int
+    __slots__ = (
+        "connector",
+        "connector_id",
+        "event_id",
+        "helo",
+        "message_id",
+        "observed_at",
+        "outcome",
+        "received",
+        "recipients",
+        "source_ip",
+        "tenant_id",
+        "tls_subject",
+    )
+
+    def __init__(
+        self,
+        observed_at: int,
+        connector: int,
+        tenant_id: bytes,
+        received: list[bytes],
+        event_id: bytes,
+        connector_id: bytes,
+        source_ip: bytes,
+        helo: bytes,
+        tls_subject: bytes | None,
+        message_id: bytes | None,
+        outcome: int,
+        recipients: int,
+    ) -> None:
+        self.observed_at, self.connector, self.tenant_id, self.received = observed_at, connector, tenant_id, received
+        self.event_id, self.connector_id, self.source_ip, self.helo = event_id, connector_id, source_ip, helo
+        self.tls_subject, self.message_id = tls_subject, message_id
+        self.outcome, self.recipients = outcome, recipients
 
     def connection(self) -> InboundConnection:
         """The whole connection."""
@@ -69,7 +91,7 @@ class Projected(NamedTuple):
             connector_type=CONNECTORS[self.connector],
             source_ip=self.source_ip.decode(),
             helo=self.helo.decode(),
-            received=tuple(self.received),
+            received=tuple([line.decode() for line in self.received]),
             tls_subject=None if tls_subject is None else tls_subject.decode(),
             message_id=None if message_id is None else message_id.decode(),
             outcome=OUTCOMES[self.outcome] if 0 <= self.outcome < len(OUTCOMES) else None,
@@ -107,79 +129,116 @@ def project(value: bytes, header: bytes) -> Projected | None:
         if value[:5] != header:
             return None
         # Moments from 1987 to 2039 take six bytes; any other one is for the codec.
-        b0, b1, b2, b3, b4, b5, connector, length = value[5:13]
+        b0, b1, b2, b3, b4, b5 = value[5], value[6], value[7], value[8], value[9], value[10]
+        connector = value[11]
         if not (b0 & b1 & b2 & b3 & b4 & 0x80) or b5 & 0x81 == 0x81 or b5 >= _ONE_BYTE or b0 & 1:
             return None
         observed_at = (
             (b0 & 0x7F) | (b1 & 0x7F) << 7 | (b2 & 0x7F) << 14 | (b3 & 0x7F) << 21 | (b4 & 0x7F) << 28 | b5 << 35
         ) >> 1
-        if connector > 4 or connector & 1 or length >= _ONE_BYTE or length & 1:
+        if connector > 4 or connector & 1:
             return None
-        at = 13 + (length >> 1)
-        tenant_id = value[13:at]
+        begin, at = _text(value, 12)
+        tenant_id = value[begin:at]
         count = value[at]
         at += 1
-        received: list[str] = []
+        received: list[bytes] = []
         if count:
             if count & 1 or count >= _ONE_BYTE:
                 return None
             for _ in range(count >> 1):
-                length = value[at]
-                at += 1
-                if length >= _ONE_BYTE:
-                    high = value[at]
-                    if high >= _ONE_BYTE or not high:
-                        return None
-                    length = length & 0x7F | high << 7
-                    at += 1
-                if length & 1:
-                    return None
-                start = at
-                at += length >> 1
-                if at > len(value):
-                    return None
-                received.append(value[start:at].decode("ascii"))
+                begin, at = _text(value, at)
+                received.append(value[begin:at])
             if value[at]:
                 return None
             at += 1
-        texts: list[Any] = []
-        for number in range(6):
-            if number >= 4:
-                branch = value[at]
-                at += 1
-                if not branch:
-                    texts.append(None)
-                    continue
-                if branch != 2:
-                    return None
-            length = value[at]
+        begin, at = _text(value, at)
+        event_id = value[begin:at]
+        begin, at = _text(value, at)
+        connector_id = value[begin:at]
+        begin, at = _text(value, at)
+        source_ip = value[begin:at]
+        begin, at = _text(value, at)
+        helo = value[begin:at]
+        tls_subject: bytes | None = None
+        if value[at] == 2:
+            begin, at = _text(value, at + 1)
+            tls_subject = value[begin:at]
+        elif value[at]:
+            return None
+        else:
             at += 1
-            if length >= _ONE_BYTE:
-                high = value[at]
-                if high >= _ONE_BYTE or not high:
-                    return None
-                length = length & 0x7F | high << 7
-                at += 1
-            if length & 1:
-                return None
-            start = at
-            at += length >> 1
-            text = value[start:at]
-            if not text.isascii():
-                return None
-            texts.append(text)
+        message_id: bytes | None = None
+        if value[at] == 2:
+            begin, at = _text(value, at + 1)
+            message_id = value[begin:at]
+        elif value[at]:
+            return None
+        else:
+            at += 1
         outcome = -1
-        branch = value[at]
-        at += 1
-        if branch:
-            symbol = value[at]
-            at += 1
-            if branch != 2 or symbol > 6 or symbol & 1:
+        if value[at] == 2:
+            symbol = value[at + 1]
+            if symbol > 6 or symbol & 1:
                 return None
             outcome = symbol >> 1
-        recipients = value[at]
-        if recipients & 1 or recipients >= _ONE_BYTE or at + 1 != len(value) or not tenant_id.isascii():
+            at += 2
+        elif value[at]:
             return None
-        return Projected._make((observed_at, connector >> 1, tenant_id, received, *texts, outcome, recipients >> 1))
+        else:
+            at += 1
+        recipients = value[at]
+        if recipients & 1 or recipients >= _ONE_BYTE or at + 1 != len(value):
+            return None
+        for line in received:
+            if not line.isascii():
+                return None
+        if not (
+            tenant_id.isascii()
+            and event_id.isascii()
+            and connector_id.isascii()
+            and source_ip.isascii()
+            and helo.isascii()
+            and (tls_subject is None or tls_subject.isascii())
+            and (message_id is None or message_id.isascii())
+        ):
+            return None
+        return Projected(
+            observed_at,
+            connector >> 1,
+            tenant_id,
+            received,
+            event_id,
+            connector_id,
+            source_ip,
+            helo,
+            tls_subject,
+            message_id,
+            outcome,
+            recipients >> 1,
+        )
     except (IndexError, ValueError):
         return None
+
+
+def _text(value: bytes, at: int) -> tuple[int, int]:
+    """Where the text begins and ends whose length stands at `at`.
+
+    Raises:
+        ValueError: its length takes more than two bytes, more than it needs, or is negative.
+        IndexError: the value ends before it.
+    """
+    length = value[at]
+    at += 1
+    if length >= _ONE_BYTE:
+        high = value[at]
+        if high >= _ONE_BYTE or not high:
+            raise ValueError("length of a text")
+        length = length & 0x7F | high << 7
+        at += 1
+    if length & 1:
+        raise ValueError("length of a text")
+    end = at + (length >> 1)
+    if end > len(value):
+        raise IndexError("end of a text")
+    return at, end

@@ -173,7 +173,7 @@ def test_what_is_projected_is_what_the_codec_reads(record: dict[str, Any], data:
     if found is not None:
         read = CODEC.decode(value)
         assert found.observed_at == read["observed_at"]
-        assert found.received == read["received"]
+        assert [line.decode() for line in found.received] == read["received"]
         assert found.connection() == connection_of(read)
         for name in ("tenant_id", "event_id", "connector_id", "source_ip", "helo"):
             assert getattr(found, name).decode() == read[name]
@@ -204,7 +204,7 @@ LINES = st.lists(st.lists(PARTS, max_size=12).map("".join), min_size=1, max_size
 def test_cached_lines_give_what_detection_gives(first: list[str], second: list[str]) -> None:
     cache = LineCache()
     for lines in (first, second, first, [line + " (x; y) z" for line in first]):
-        found = cache.find(lines)
+        found = cache.find([line.encode() for line in lines])
         assert [cache.parse(line) for line in lines] == [parse_received(line) for line in lines]
         if found is not None:
             seen = detect(lines, "helo", "192.0.2.1")

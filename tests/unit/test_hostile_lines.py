@@ -13,6 +13,7 @@ from streams.adapters.records import command_of, command_record, connection_reco
 from streams.adapters.report_rows import report_of_record, rows_of_file
 from streams.adapters.schemas import LocalRegistry
 from streams.agents.line_cache import MAX_CACHED_CHARS, LineCache
+from streams.domain.build import parse_build
 from streams.domain.commands import CommandOutcome
 from streams.domain.connection import MalformedError
 from streams.domain.headers import detect, parse_received
@@ -166,6 +167,34 @@ def test_a_line_does_not_pass_for_the_beginning_of_another_that_reads_otherwise(
             cache = LineCache()
             assert parse_received(whole) != parse_received(dated)
             assert [cache.parse(line) for line in lines] == [parse_received(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("top", "below", "build"),
+    [
+        ("15.1.2507.39", "15.1.2507.391", "15.1.2507.391"),
+        ("15.1.2507.39", "15.1.2507.39.1", "15.1.2507.39"),
+        ("15.1.2507.39", "15.1.2507.61", "15.1.2507.61"),
+        ("15.01.2507.039", "15.1.2507.61", "15.1.2507.61"),
+        ("15.01.2507.039", "15.01.2507.0391", "15.1.2507.391"),
+        ("15.1.2507", "15.1.2507.39", "15.1.2507.39"),
+        ("15.1.2507.39", "15.1.2507.6", "15.1.2507.39"),
+        ("15.1.2507.39", "15.1.2507.39 (x id 15.2.2562.17)", "15.1.2507.39"),
+        ("15.1.2507.39", "15.1.2507.39 ID 15.2.2562.17", "15.1.2507.39"),
+    ],
+)
+@pytest.mark.parametrize("host", ["ex01.example.com", "EX01.Example.com"])
+def test_a_line_below_raises_the_build_where_it_claims_a_higher_one(
+    top: str, below: str, build: str, host: str
+) -> None:
+    lines = [
+        f"from a by {host} (192.0.2.1) with Microsoft SMTP Server id {top}; Mon, 1 Dec 2025 10:00:00 +0000",
+        f"from a by {host} with mapi id {below}; Mon, 1 Dec 2025 10:00:00 +0000",
+    ]
+    cache = LineCache()
+    assert detect(lines, "", "192.0.2.1").build == parse_build(build)
+    for _ in range(2):
+        assert cache.find([line.encode() for line in lines]) == (b"ex01.example.com", parse_build(build))
 
 
 def test_long_lines_do_not_fill_the_cache_of_lines() -> None:
