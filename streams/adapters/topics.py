@@ -11,6 +11,10 @@ from streams.settings import Settings
 
 MAX_INPUT_BYTES = 16 << 20
 """What the input topics take and their dead letters must hold, so that no record is refused for its size."""
+HISTORY_MS = 400 * 24 * 3_600_000
+"""How long commands, their audit and notifications are kept: more than a year of what was decided."""
+DELETIONS_MS = 24 * 3_600_000
+"""How long a compacted changelog tells of deleted rows; a store that was away for half as long is restored anew."""
 HANDLED_LETTERS = "enforcement.dead-letters.v1"
 """What became of dead letters: one row for each that was replayed or discarded."""
 
@@ -30,7 +34,12 @@ def topics_of(settings: Settings) -> list[NewTopic]:
     for name in ("inbound_connection", "admin_command"):
         configs[settings.topic(TOPICS[name])] = large
         configs[f"{settings.topic(TOPICS[name])}.dlq"] = large
-    configs[settings.changelog] = {**compact, **large}
+    for name in ("admin_command", "admin_notification", "audit_record"):
+        configs[settings.topic(TOPICS[name])] = {
+            **configs[settings.topic(TOPICS[name])],
+            "retention.ms": str(HISTORY_MS),
+        }
+    configs[settings.changelog] = {**compact, **large, "delete.retention.ms": str(DELETIONS_MS)}
     single = settings.topic(TOPICS["policy"])
     return [
         NewTopic(name, 1 if name == single else settings.partitions, settings.replication, topic_configs=config)
