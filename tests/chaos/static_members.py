@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +18,7 @@ from streams.adapters.schemas import TOPICS
 from tests.chaos.feeds import Feed
 from tests.chaos.trial import POLL_SECONDS, Trial, expect
 from tests.chaos.worker import Worker
+from tests.ports import free_port
 
 READY_SECONDS = 120
 LIVE_MINUTES = 20
@@ -179,10 +179,3 @@ class Service:
             if path.name.rpartition("-")[2] in owned[member.number]
         ]
         await self.trial.verify(stores=folders)
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])

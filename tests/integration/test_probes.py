@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -23,13 +22,7 @@ from streams.replay import produce_commands, produce_feed, start_worker
 from streams.settings import Settings
 from tests.integration.test_broker_and_zombie import until_true
 from tests.integration.test_worker import make_feed
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
+from tests.ports import free_port
 
 
 @dataclass

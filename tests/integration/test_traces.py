@@ -31,7 +31,8 @@ from streams.engine.ports import Headers
 from streams.engine.view import View
 from streams.settings import Settings
 from tests.integration.test_broker_and_zombie import until_true
-from tests.integration.test_probes import a_worker, free_port, live_feed
+from tests.integration.test_probes import a_worker, live_feed
+from tests.ports import free_port
 from tests.property.test_processor import CODEC, HEADER, WIRES, Given, feed
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
