@@ -160,22 +160,8 @@ def project(value: bytes, header: bytes) -> Projected | None:
         source_ip = value[begin:at]
         begin, at = _text(value, at)
         helo = value[begin:at]
-        tls_subject: bytes | None = None
-        if value[at] == 2:
-            begin, at = _text(value, at + 1)
-            tls_subject = value[begin:at]
-        elif value[at]:
-            return None
-        else:
-            at += 1
-        message_id: bytes | None = None
-        if value[at] == 2:
-            begin, at = _text(value, at + 1)
-            message_id = value[begin:at]
-        elif value[at]:
-            return None
-        else:
-            at += 1
+        tls_subject, at = _optional_text(value, at)
+        message_id, at = _optional_text(value, at)
         outcome = -1
         if value[at] == 2:
             symbol = value[at + 1]
@@ -242,3 +228,19 @@ def _text(value: bytes, at: int) -> tuple[int, int]:
     if end > len(value):
         raise IndexError("end of a text")
     return at, end
+
+
+def _optional_text(value: bytes, at: int) -> tuple[bytes | None, int]:
+    """The text whose branch stands at `at`, None for the branch of null; and where it ends.
+
+    Raises:
+        ValueError: another branch, or as `_text`.
+        IndexError: the value ends before it.
+    """
+    branch = value[at]
+    if branch == 0:
+        return None, at + 1
+    if branch != 2:
+        raise ValueError("branch of a text")
+    begin, end = _text(value, at + 1)
+    return value[begin:end], end
