@@ -17,8 +17,10 @@ os.environ.setdefault("NO_CYTHON", "1")  # Faust's compiled stream inlines Consu
 import faust
 from faust.serializers.schemas import Schema
 from faust.tables import TableManager
+from faust.transport.consumer import Fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.worker import Worker
+from mode import Service
 
 from streams.engine.config import PartitionConfig
 from streams.engine.consumer import BatchConsumer
@@ -70,8 +72,20 @@ class BatchWorker(Worker):
         log.info("%s: finishing what is in work", which.name, extra=event("worker_draining", signal=which.name))
 
 
+class _Fetcher(Fetcher):
+    @Service.task
+    async def _fetcher(self) -> None:
+        """Fetch until told to stop; Faust's takes the cancellation of an ending worker in a rebalance for a crash."""
+        try:
+            consumer: Any = self.app.consumer
+            await consumer._drain_messages(self)
+        finally:
+            self.set_shutdown()
+
+
 class _Transport(driver.Transport):
     Consumer = BatchConsumer
+    Fetcher = _Fetcher
 
 
 class _Tables(TableManager):

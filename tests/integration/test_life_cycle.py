@@ -105,3 +105,33 @@ def test_it_ends_in_time_whenever_it_is_told(settings: Settings, tmp_path: Path,
     # Before it handles signals nothing is in work, and the signal ends it as it ends any process.
     assert asyncio.run(scenario()) in (0, -signal.SIGTERM)
     assert "worker_failed" not in events(file)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("later", [0.0, 0.02, 0.05])
+def test_it_ends_in_order_when_it_is_told_amid_a_rebalance(settings: Settings, tmp_path: Path, later: float) -> None:
+    told = replace(settings, log_format="json")
+    files = tmp_path / "first.log", tmp_path / "second.log"
+
+    async def scenario() -> list[int]:
+        await create_topics(told)
+        with files[0].open("wb") as first_log, files[1].open("wb") as second_log:
+            first = await start_worker(told, None, first_log)
+
+            async def is_at_work() -> bool:
+                return "partition_fenced" in events(files[0])
+
+            await until_true(is_at_work)
+            second = await start_worker(replace(told, state_dir=f"{told.state_dir}-second"), None, second_log)
+
+            async def has_joined() -> bool:
+                return "partitions_assigned" in events(files[1])
+
+            await until_true(has_joined)
+            second.send_signal(signal.SIGTERM)
+            await asyncio.sleep(later)
+            first.send_signal(signal.SIGTERM)
+            return [await ended(first), await ended(second)]
+
+    assert asyncio.run(scenario()) == [0, 0]
+    assert all("worker_failed" not in events(file) for file in files)
