@@ -50,10 +50,11 @@ def _claim_in(line: bytes, build: Build) -> bytes | None:
 
 
 class LineCache:
-    """Parsed lines by their text in front of the date; emptied when it holds too many."""
+    """Parsed lines by their text in front of the date; when it holds too many, those go that were not seen lately."""
 
     def __init__(self) -> None:
         self._lines: dict[bytes, _Known] = {}
+        self._older: dict[bytes, _Known] = {}
 
     def parse(self, line: str) -> ReceivedLine:
         """What `parse_received` gives."""
@@ -68,11 +69,11 @@ class LineCache:
         text = line[:at]
         found = self._lines.get(text)
         if found is None:
-            found = _Known(line)
+            found = self._older.get(text) or _Known(line)
             # A line without a build has the id of its message, which no other one has.
             if found.line.build is not None:
-                if len(self._lines) >= MAX_CACHED_LINES:
-                    self._lines.clear()
+                if len(self._lines) >= MAX_CACHED_LINES // 2:
+                    self._older, self._lines = self._lines, {}
                 self._lines[text] = found
         return found
 

@@ -86,7 +86,7 @@ def decide(
         step.advance(ticked_to)
         step.catch_up(ticked_to)
     if step.state is not None:
-        step.decision.due_at = min(timer.due for timer in step.timers(step.state, step.state.clock_at))
+        step.decision.due_at = step.due_at
     step.decision.state = step.state
     return step.decision
 
@@ -103,6 +103,7 @@ class _Step:
         self.cover = cover
         self.state = state
         self.last_revision = last_revision
+        self.due_at: int | None = None
         self.decision = Decision(None)
         self._has_news = False
         self._has_row = False
@@ -115,10 +116,11 @@ class _Step:
         return timers_of(state, self.rulebook, self.cover, at)
 
     def advance(self, until: int) -> None:
-        """Fire what is due at or before `until`, in due order."""
+        """Fire what is due at or before `until`, in due order; `due_at` is when the next is."""
         while self.state is not None:
-            due = min(timer.due for timer in self.timers(self.state, self.state.clock_at))
+            due = min([timer.due for timer in self.timers(self.state, self.state.clock_at)])
             if due > until:
+                self.due_at = due
                 self.state.clock_at = max(self.state.clock_at, until)
                 break
             self._pass(self.state, due)
@@ -282,6 +284,7 @@ class _Step:
             standing = self.standing(self.state, until)
             self._has_news = (standing.action, standing.covered_until) != (last.action, last.paused_until)
             self._tell(self.state, until)
+            self.advance(until)
 
     def _first_seen(self, event: InboundConnection, found: Detection) -> ServerEnforcement:
         policy = self.rulebook.policy_at(event.observed_at)

@@ -5,7 +5,7 @@ as the `by` host of the topmost line, and that line carries its build. Everythin
 sender; a missing build is an ordinary result.
 
 Parsing is linear: each line is cut to `MAX_LINE_CHARS`, at most `MAX_LINES` lines are read, and a line is split at
-keywords found by position, never by a pattern that could backtrack.
+keywords found by position, or taken by a pattern whose parts cannot begin with what ends them: none can backtrack.
 """
 
 from __future__ import annotations
@@ -30,8 +30,18 @@ _HOST = re.compile(r"[^\s()<>,;\"]+")
 # A word without a dot is a host name only where a clause may follow: `by EX01 with`, not `by Some Product with`.
 _END_OF_HOST = re.compile(r" ?(?:[(\[;]|$|(?:with|via|id|for|over|using)(?: |$))", re.IGNORECASE)
 _SMTP = "Microsoft SMTP Server"
+_MAPI = "mapi"
+# What Exchange itself writes, all but always: printable tokens with single blanks between them, a host name with a dot,
+# plain comments. In this form no other clause can be meant, so each part stands where it is looked for.
+_TOKEN = r"(?!(?i:by|with|id) )[!-'*-:<-~]+"
+_COMMENT = r"(?: \([^();]*\))?"
+_COMMON = re.compile(
+    rf"from {_TOKEN}{_COMMENT} by ((?:[A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*){_COMMENT}"
+    rf" with ({_SMTP}|{_MAPI}){_COMMENT}"
+    r" id ([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?: via Frontend Transport)?; [0-9A-Za-z,:+ -]*"
+)
 _SMTPSVC = "Microsoft SMTPSVC"
-_PROTOCOLS = {name.lower(): name for name in (_SMTP, _SMTPSVC, "mapi", "ShadowRedundancy")}
+_PROTOCOLS = {name.lower(): name for name in (_SMTP, _SMTPSVC, _MAPI, "ShadowRedundancy")}
 _PROTOCOL = re.compile(rf"(?:{'|'.join(_PROTOCOLS)})(?![^\s(,;])", re.IGNORECASE)
 
 
@@ -118,6 +128,15 @@ def parse_received(line: str) -> ReceivedLine:
     What a client says of itself stands first in a line and the writer's own clauses stand last, so the last `by` and
     `with` count: a greeting cannot pose as the server.
     """
+    found = _COMMON.fullmatch(line) if len(line) <= MAX_LINE_CHARS else None
+    if found is None:
+        return take_apart(line)
+    host, protocol, major, minor, cu_line, update = found.groups()
+    return ReceivedLine(host.lower(), None, protocol, Build(int(major), int(minor), int(cu_line), int(update)))
+
+
+def take_apart(line: str) -> ReceivedLine:
+    """What `parse_received` gives, for a line of any form."""
     text = " " + _without_comments(unfold(line))
     # The date stands behind the last semicolon and can hold none of the parts.
     clauses = text.rsplit(";", 1)[0]

@@ -1,10 +1,11 @@
 """Any header value is parsed without an error, and neither notation nor folds change a build."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.domain.build import Build, parse_build
-from streams.domain.headers import detect
+from streams.domain.headers import ReceivedLine, detect, parse_received, take_apart
 
 NUMBER = st.integers(min_value=0, max_value=99_999)
 
@@ -40,3 +41,79 @@ def test_a_fold_at_any_blank_changes_nothing(protocol: str, update: int, folds: 
     found = detect([folded.upper() if is_upper else folded], "", "192.0.2.1")
     assert (found.server, found.protocol) == ("mx.example.org", protocol)
     assert found.build == Build(15, 1, 2507, update)
+
+
+_NAMES = [
+    "b.example",
+    "by",
+    "with",
+    "BY",
+    "id",
+    "EX01",
+    "a.by.example",
+    "[192.0.2.7]",
+    "192.0.2.7",
+    "x\x01y",
+    "a;b",
+    "pickup",
+]
+_COMMENTS = [
+    "",
+    " (192.0.2.7)",
+    " ([fe80::1%7])",
+    " (a by b.example with mapi id 1.2.3.4)",
+    " (\x85 \t)",
+    " ((a))",
+    " (",
+    " )",
+]
+_HOSTS = [
+    "MX.example.org",
+    "EX01",
+    "mx.example.7",
+    "192.0.2.7",
+    "mx.example.org.",
+    "a..b",
+    "-.a",
+    "mx:25",
+    "pickup",
+    "by.with",
+]
+_NUMBERS = ["15.1.2507.39", "15.01.2507.061", "15.1.2507", "1.2.3.4.5", "1234567890.1.2.3", "15.1.2507.39."]
+_DATES = [
+    "; Mon, 1 Dec 2025 10:00:00 +0000",
+    "; by a.example with mapi id 9.9.9.9",
+    "",
+    ";",
+    "; a (b)",
+    "; a; b",
+    ";\n",
+]
+
+
+@given(
+    st.tuples(
+        *(st.sampled_from([" ", " ", " ", "", "  ", "\r\n\t", " by ", " with "]) for _ in range(2)),
+        st.sampled_from(_NAMES),
+        st.sampled_from(_COMMENTS),
+        st.sampled_from(_HOSTS),
+        st.sampled_from(_COMMENTS),
+        st.sampled_from(["Microsoft SMTP Server", "mapi", "MAPI", "mapix", "Microsoft SMTPSVC", "ESMTP"]),
+        st.sampled_from(_COMMENTS),
+        st.sampled_from(_NUMBERS),
+        st.sampled_from(["", " via Frontend Transport", " via mapi id 9.9.9.9", " for <a@b.example>"]),
+        st.sampled_from(_DATES),
+    )
+)
+def test_the_common_form_is_read_as_any_other_form_is(parts: tuple[str, ...]) -> None:
+    first, second, name, greeting, host, address, protocol, cipher, number, way, date = parts
+    line = f"from{first}{name}{greeting} by{second}{host}{address} with {protocol}{cipher} id {number}{way}{date}"
+    assert parse_received(line) == take_apart(line)
+
+
+@pytest.mark.parametrize("protocol", ["Microsoft SMTP Server", "mapi"])
+def test_what_exchange_writes_has_the_common_form(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = LINE.format(protocol=protocol, build="15.01.2507.039")
+    there = take_apart(line)
+    monkeypatch.setattr("streams.domain.headers.take_apart", None)
+    assert parse_received(line) == there == ReceivedLine("mx.example.org", None, protocol, Build(15, 1, 2507, 39))
