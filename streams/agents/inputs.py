@@ -180,11 +180,13 @@ class InputProcessor:
                 row.count_late(found.outcome, mark)
             else:
                 row.count(found.observed_at, found.outcome, mark, found.connector_id, found.source_ip)
-            self._rows.changed[key] = row
+            self._rows.change(key, row)
             self._stream_time = max(self._stream_time, found.observed_at)
         return found.observed_at
 
     def _decide(self, view: View, record: Record) -> None:
+        if record.topic != self._wires.connections_topic:
+            self._rows.flush()  # a command may look for all servers of its tenant
         view.savepoint()
         self._rows.now = self._stream_time
         trace = self._tracer.begin(record) if self._tracer is not None else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from streams.adapters.records import to_record
 from streams.adapters.state_codec import ServerRow, decode_tenant, encode_tenant
@@ -29,6 +29,8 @@ from streams.engine.ports import Output
 from streams.engine.view import View
 
 _DUE = struct.Struct(">q")
+CHANGED_ROW_BYTES: Final = 1_000
+"""What a changed server counts in its unit until its row is encoded, about what the row will have."""
 
 
 class Codec(Protocol):
@@ -128,9 +130,16 @@ class Rows:
 
     def flush(self) -> None:
         """Put the changed servers into the view."""
+        self._view.size_bytes -= CHANGED_ROW_BYTES * len(self.changed)
         for key, row in self.changed.items():
             self._view.put(key, row.to_bytes())
         self.changed.clear()
+
+    def change(self, key: bytes, row: ServerRow) -> None:
+        """The row has changed, and is encoded at the end of the unit."""
+        if key not in self.changed:
+            self.changed[key] = row
+            self._view.size_bytes += CHANGED_ROW_BYTES
 
     def finish(self) -> None:
         """End the unit: everything is in its view, and no more is kept in memory than the limit allows."""
@@ -145,14 +154,15 @@ class Rows:
         for key, (state, indexed) in self._kept.items():
             if state is None:
                 self.servers.pop(key, None)
-                self.changed.pop(key, None)
+                if self.changed.pop(key, None) is not None:
+                    self._view.size_bytes -= CHANGED_ROW_BYTES
                 self._view.put(key, None)
                 continue
             row = self.servers.get(key)
             if row is None:
                 row = self.servers[key] = ServerRow()
             row.take(state, indexed)
-            self.changed[key] = row
+            self.change(key, row)
         self.tally.accept()
         for index_row, by in self._moves:
             self.timers.changed(index_row, by)
@@ -204,7 +214,6 @@ class Rows:
 
     def servers_of(self, tenant_id: str) -> Iterable[str]:
         """See `Repository`."""
-        self.flush()
         prefix = f"s/{tenant_id}/".encode()
         return [key[len(prefix) :].decode() for key in self._view.keys(prefix)]
 

@@ -36,7 +36,7 @@ class PartitionConfig:
     tick_seconds: float = 1.0
     transaction_timeout_seconds: float = 60.0
     drain_seconds: float = 5.0
-    unit_records: int = 10_000
+    unit_records: int = 30_000
     queue_records: int = 10_000
     queue_bytes: int = 8 << 20
     accepts_gaps: bool = False

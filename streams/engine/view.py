@@ -9,7 +9,7 @@ from streams.engine.dead_letters import dead_letter
 from streams.engine.observer import DEAD_LETTERS, Notes
 from streams.engine.ports import Headers, Output, Record, StateStore, is_records_fault
 
-UNIT_BYTES = 4 << 20
+UNIT_BYTES = 8 << 20
 """A unit of work is cut, between two records, when its changes and outputs exceed this."""
 MAX_ROW_BYTES = 900_000
 """Of one state row or output: below the broker's default `message.max.bytes` of 1 MiB."""

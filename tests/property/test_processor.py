@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ SETTINGS = Settings()
 WIRES, HEADER = wires_of(SETTINGS), header_of(LocalRegistry())
 BUILDS = ("15.1.2507.39", "15.1.2507.61", "14.3.123.4", None)
 CODEC = AvroCodec("inbound_connection", LocalRegistry())
+LINE = "from a by mx.example.com with Microsoft SMTP Server id 15.1.2507.39; Thu, 1 Oct 2026 20:00:00 +0000"
 
 
 def connection(chance: random.Random, number: int, at: int) -> dict[str, Any]:
@@ -141,6 +143,51 @@ def test_most_connections_are_only_counted(monkeypatch: Any) -> None:
     ]
     list(run(processor, MemoryStore(), records, 1))
     assert len(decided) < len(rows) / 2
+
+
+class _Refusing:
+    """A codec that refuses what it is given once it `is_on`."""
+
+    def __init__(self, codec: Any) -> None:
+        self.codec, self.is_on = codec, False
+
+    def encode(self, record: dict[str, Any]) -> bytes:
+        if self.is_on:
+            raise ValueError("refused")
+        return bytes(self.codec.encode(record))
+
+    def decode(self, value: bytes | None) -> dict[str, Any]:
+        return dict(self.codec.decode(value))
+
+
+def test_a_command_that_fails_takes_back_nothing_that_was_counted_before_it() -> None:
+    servers = _Refusing(WIRES.servers)
+    rulebook = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
+    row = connection(random.Random(1), 0, START) | {"received": [LINE], "connector_type": "ON_PREMISES"}
+    rows = [row | {"event_id": f"e{number}", "observed_at": START + number} for number in range(5)]
+    command = {
+        "command_id": "c1",
+        "tenant_id": row["tenant_id"],
+        "kind": "PAUSE_CREATE",
+        "issued_at": START + 10,
+        "issued_by": "admin",
+        "role": "TENANT_ADMIN",
+        "days": 10,
+    }
+    key = row["tenant_id"].encode()
+    connections = [Given(WIRES.connections_topic, at, 0, key, CODEC.encode(row)) for at, row in enumerate(rows)]
+    commands = [Given(SETTINGS.topic("enforcement.commands.v1"), 0, 0, key, WIRES.commands.encode(command))]
+    processor = InputProcessor(lambda: rulebook, replace(WIRES, servers=servers), HEADER, START + DAY_MS)
+    view = View(MemoryStore())
+    processor.begin(view)
+    processor.on_tick(view, 0, 100)
+    processor.on_records(view, connections, None)
+    servers.is_on = True
+    processor.on_records(view, commands, None)
+    processor.finish(view)
+    assert view.rejected == 1
+    (state,) = [decode_state(value)[0] for key, value in view.changes.items() if value and key.startswith(b"s/")]
+    assert state.connections == len(rows)
 
 
 TEXT = st.text(st.characters(max_codepoint=300), max_size=90)
