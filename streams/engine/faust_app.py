@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 RELEASE_SECONDS = 30.0
 """How long partitions may take to be given up; half of Faust's rebalance time-out."""
+LEAVE_SECONDS = 20.0
+"""How long a worker that is told to end may take beyond `drain_seconds`: to abort what is left, and leave the group."""
 EXIT_FAILED = 70
 """Exit code of a worker that stopped because something failed (EX_SOFTWARE)."""
 
@@ -70,6 +73,17 @@ class BatchWorker(Worker):
     def _drain(self, which: signal.Signals) -> None:
         self.app.is_draining = True
         log.info("%s: finishing what is in work", which.name, extra=event("worker_draining", signal=which.name))
+        # Without a broker nobody can be told that the group is left, and Faust would wait for one for ever.
+        seconds = self.app.partition_config.drain_seconds + LEAVE_SECONDS
+        timer = threading.Timer(seconds, _give_up, [seconds])
+        timer.daemon = True
+        timer.start()
+
+
+def _give_up(seconds: float) -> None:
+    about = event("worker_failed", reason="not ended in time")
+    log.critical("not ended %.0f s after being told to: what is not committed is left", seconds, extra=about)
+    os._exit(EXIT_FAILED)
 
 
 class _Fetcher(Fetcher):

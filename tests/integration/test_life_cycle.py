@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
+from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
 from streams.adapters.topics import create_topics
+from streams.engine.faust_app import EXIT_FAILED
 from streams.replay import collect, produce_feed, run_workers, start_worker
 from streams.settings import Settings
 from tests.integration.test_broker_and_zombie import committed, until_true
@@ -135,3 +137,25 @@ def test_it_ends_in_order_when_it_is_told_amid_a_rebalance(settings: Settings, t
 
     assert asyncio.run(scenario()) == [0, 0]
     assert all("worker_failed" not in events(file) for file in files)
+
+
+@pytest.mark.timeout(180)
+def test_it_ends_though_no_broker_answers(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "log"
+
+    async def scenario() -> int:
+        with EmbeddedKafka(tmp_path / "kafka", jars_dir=ensure_jars()) as kafka:
+            told = replace(settings, bootstrap=kafka.bootstrap, log_format="json", session_timeout_seconds=6.0)
+            await create_topics(told)
+            with file.open("wb") as logs:
+                process = await start_worker(told, None, logs)
+
+            async def is_at_work() -> bool:
+                return events(file).count("partition_restored") == told.partitions
+
+            await until_true(is_at_work)
+        process.send_signal(signal.SIGTERM)
+        return await ended(process)
+
+    assert asyncio.run(scenario()) in (0, EXIT_FAILED)
+    assert "worker_draining" in events(file)
