@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
 
-from benchmarks import guard, profiling, waits
+from benchmarks import guard, profiling, servers, waits
 from benchmarks.broker import RaceKafka
 from benchmarks.engines import Engine, chosen
 from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, REPOSITORY, MissingToolError, machine
@@ -32,6 +32,7 @@ _EXAMPLES = """examples:
   scripts/bench --only worker,streams --rounds 1  some engines, by parts of their names
   scripts/bench profile                           where a worker's time goes
   scripts/bench waits                             from event to verdict, start, restore
+  scripts/bench servers                           what a connection costs with a million servers known
   scripts/bench guard                             has the worker become slower"""
 
 
@@ -155,6 +156,8 @@ def main(argv: list[str]) -> int:
             return profiling.main(argv[1:])
         if argv[:1] == ["waits"]:
             return waits.main(argv[1:])
+        if argv[:1] == ["servers"]:
+            return servers.main(argv[1:])
         return race(build_parser().parse_args(argv), argv)
     except (MissingToolError, EmbeddedKafkaError, CalledProcessError, RuntimeError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)

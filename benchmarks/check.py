@@ -113,7 +113,7 @@ async def check_product(run: Run, begin: Ends, wanted: ProductOutcome) -> list[s
     if dead := sum([1 async for _ in committed(bootstrap, letters, begin)]):
         wrong.append(f"{dead} dead letters")
     states = dict[str, bytes]()
-    async for row in committed(bootstrap, run.settings.changelog, {}):
+    async for row in committed(bootstrap, run.settings.changelog, begin):
         if row.key.startswith(_STATE_ROW) and row.value is not None:
             states[row.key[len(_STATE_ROW) :].decode()] = digest(to_record(decode_state(row.value)[0]))
     return wrong + differences("states", states, wanted.states)

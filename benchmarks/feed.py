@@ -10,6 +10,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 SEED = 20261124
@@ -39,12 +41,18 @@ Build = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Feed:
-    """Which feed: `end_ms` is the moment of its last connection (UTC), `whole` the length whose beginning it is."""
+    """Which feed: `whole` is the length that it is a part of, `end_ms` the moment of the whole's last connection (UTC).
+
+    `first` is the number of its own first connection in the whole. Servers connect equally often, or with `is_skewed`
+    in inverse proportion to their number (Zipf's law), as most mail comes from few servers.
+    """
 
     count: int
     servers: int
     end_ms: int
     whole: int = 0
+    first: int = 0
+    is_skewed: bool = False
 
     @property
     def step_ms(self) -> float:
@@ -57,7 +65,9 @@ class Feed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
+class Server:
+    """One of the servers that connect."""
+
     tenant_id: str
     host: str
     address: str
@@ -66,56 +76,77 @@ class _Server:
     is_gateway: bool
 
 
-def _fleet(chance: random.Random, servers: int) -> list[_Server]:
-    tenants = max(1, round(servers * TENANTS_PER_SERVER))
-    fleet = []
-    for number in range(servers):
-        tenant, place = number % tenants, number // tenants + 1
+class Fleet:
+    """The servers of a feed and the build that each runs now; the next part of a feed goes on with them."""
+
+    def __init__(self, count: int) -> None:
+        self.chance = random.Random(SEED)
+        self._tenants = max(1, round(count * TENANTS_PER_SERVER))
+        self.servers = [self._server(number) for number in range(count)]
+        self.builds = [self.chance.choice(BUILDS) for _ in self.servers]
+
+    def _server(self, number: int) -> Server:
+        tenant, place, chance = number % self._tenants, number // self._tenants + 1, self.chance
         kind = "PARTNER" if number % 20 == 18 else "NONE" if number % 20 == 19 else "ON_PREMISES"
         address = f"10.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(1, 255)}"
         host = f"ex{place:02d}.mail.t{tenant:06d}.example.net"
         inside = f"10.{number % 250}.0.{number % 7 + 1}"
-        fleet.append(_Server(f"tenant-{tenant:06d}", host, address, inside, kind, number % 100 == 57))
-    return fleet
+        return Server(f"tenant-{tenant:06d}", host, address, inside, kind, number % 100 == 57)
+
+    def number_of(self, tenant_id: str, host: str) -> int:
+        """The number of a server."""
+        return int(tenant_id.removeprefix("tenant-")) + (int(host[2 : host.index(".")]) - 1) * self._tenants
+
+    def chosen(self, is_skewed: bool) -> Iterator[int]:
+        """The numbers of the servers that connect, one after the other, for ever."""
+        chance, numbers = self.chance, range(len(self.servers))
+        if not is_skewed:
+            while True:
+                yield chance.randrange(len(numbers))
+        weights = list(accumulate(1 / (number + 1) for number in numbers))
+        while True:
+            yield chance.choices(numbers, cum_weights=weights)[0]
 
 
-def connections(feed: Feed) -> Iterator[tuple[Build | None, dict[str, Any]]]:
+def connections(feed: Feed, fleet: Fleet | None = None) -> Iterator[tuple[Build | None, dict[str, Any]]]:
     """The connections of a feed, each with the build it shows; None where it shows none."""
-    chance = random.Random(SEED)
-    fleet = _fleet(chance, feed.servers)
-    builds = [chance.choice(BUILDS) for _ in fleet]
+    fleet = fleet or Fleet(feed.servers)
+    chance, builds = fleet.chance, fleet.builds
     begin_ms = feed.end_ms - round((feed.whole or feed.count) * feed.step_ms)
-    second, date = -1, ""
-    for number in range(feed.count):
-        index = chance.randrange(len(fleet))
+    numbers = range(feed.first, feed.first + feed.count)
+    for number, index in zip(numbers, fleet.chosen(feed.is_skewed), strict=False):
         if chance.random() < CHANGE_SHARE:
             builds[index] = chance.choice(BUILDS)
-        server, build = fleet[index], builds[index]
+        server, build = fleet.servers[index], builds[index]
         observed_at = begin_ms + int(number * feed.step_ms) - chance.randrange(LATEST_MS)
-        if observed_at // 1000 != second:
-            second = observed_at // 1000
-            date = f"{datetime.fromtimestamp(second, UTC):%a, %d %b %Y %H:%M:%S} +0000"
-        mark = f"{chance.getrandbits(128):032x}"
-        yield (
-            None if server.is_gateway else build,
-            {
-                "event_id": f"{mark[:8]}-{mark[8:12]}-{number:08d}",
-                "observed_at": observed_at,
-                "tenant_id": server.tenant_id,
-                "connector_id": f"inbound-{server.tenant_id}",
-                "connector_type": server.connector_type,
-                "source_ip": server.address,
-                "helo": server.host,
-                "tls_subject": None,
-                "message_id": f"<{mark[:12]}@{server.host}>",
-                "received": _received(server, build, mark, date, chance.random() < 0.1),
-                "outcome": "ACCEPTED",
-                "recipients": 1,
-            },
-        )
+        yield None if server.is_gateway else build, connection(server, build, observed_at, number, chance)
 
 
-def _received(server: _Server, build: Build, mark: str, date: str, is_plain: bool) -> list[str]:
+def connection(server: Server, build: Build, observed_at: int, number: int, chance: random.Random) -> dict[str, Any]:
+    """One connection of a server that runs a build."""
+    mark = f"{chance.getrandbits(128):032x}"
+    return {
+        "event_id": f"{mark[:8]}-{mark[8:12]}-{number:08d}",
+        "observed_at": observed_at,
+        "tenant_id": server.tenant_id,
+        "connector_id": f"inbound-{server.tenant_id}",
+        "connector_type": server.connector_type,
+        "source_ip": server.address,
+        "helo": server.host,
+        "tls_subject": None,
+        "message_id": f"<{mark[:12]}@{server.host}>",
+        "received": _received(server, build, mark, _date_of(observed_at // 1000), chance.random() < 0.1),
+        "outcome": "ACCEPTED",
+        "recipients": 1,
+    }
+
+
+@lru_cache(maxsize=8)
+def _date_of(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%a, %d %b %Y %H:%M:%S} +0000"
+
+
+def _received(server: Server, build: Build, mark: str, date: str, is_plain: bool) -> list[str]:
     number, host = ".".join(map(str, build)), server.host
     inside = f"fe80::{mark[:4]}:{mark[4:8]}"
     store = f"from {host} ([{inside}]) by {host} ([{inside}%4]) with mapi id {number}; {date}"

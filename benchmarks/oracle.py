@@ -64,6 +64,11 @@ def product_outcome(feed: Feed, share: int = 0, shares: int = 1) -> ProductOutco
     for _, record in connections(feed):
         if zlib.crc32(record["tenant_id"].encode()) % shares == share:
             simulation.feed(connection_of(record))
+    return outcome_of(simulation)
+
+
+def outcome_of(simulation: Simulation) -> ProductOutcome:
+    """What a simulation ended with."""
     results, outcome = simulation.results, ProductOutcome()
     outcome.verdicts = {str(row.verdict_id): digest(to_record(row)) for row in results.verdicts}
     outcome.notifications = {str(row.notification_id): digest(to_record(row)) for row in results.notifications}

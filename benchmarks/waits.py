@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from statistics import quantiles
@@ -32,23 +31,18 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from benchmarks.broker import RaceKafka
 from benchmarks.engines import ENGINES, PEER_VERDICTS_TOPIC, WORKER, Engine, Run
 from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, machine
-from benchmarks.feed import Feed, connections
+from benchmarks.feed import Feed, Fleet, connections
+from benchmarks.known import KnownServers
 from benchmarks.load import Row, produce, write
 from benchmarks.measure import peak_rss_mib
 from benchmarks.peers.job import STATE
 from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.embedded_kafka import ensure_jars
-from streams.adapters.policy_files import DEFAULT_POLICY, read_policy
-from streams.adapters.records import connection_of
 from streams.adapters.schemas import TOPICS, LocalRegistry
-from streams.adapters.state_codec import FORMAT, encode_state
+from streams.adapters.state_codec import FORMAT
 from streams.adapters.topics import create_topics
-from streams.agents.rows import due_row, server_row
-from streams.domain.rules import Rulebook
 from streams.engine import state_format
 from streams.settings import Settings
-from streams.simulation import Simulation
 
 RATES = (1_000, 10_000)
 SECONDS, SETTLING_SECONDS = 30, 6
@@ -193,21 +187,6 @@ async def _read_verdicts(settings: Settings, sent: dict[str, float]) -> list[flo
 # --- restore and start ---
 
 
-def worker_rows(servers: int) -> Iterator[Row]:
-    """Tenant and row of the changelog of a worker that knows so many servers: a state, and a row of the due index."""
-    at = round(time.time() * 1000)
-    simulation = Simulation(Rulebook((read_policy(DEFAULT_POLICY),), shipped_catalogue()))
-    (_, record), *_ = connections(Feed(1, 1, at))
-    simulation.feed(connection_of(record))
-    ((_, state),) = simulation.states.items()
-    for number in range(servers):
-        tenant, server = f"tenant-{number // 5:06d}", f"ex{number % 5}.mail.t{number // 5:06d}.example.net"
-        due = at + 86_400_000 + number
-        known = replace(state, tenant_id=tenant, server=server)
-        yield tenant, server_row(tenant, server), encode_state(known, due)
-        yield tenant, due_row(due, tenant, server), b""
-
-
 def streams_rows(servers: int) -> Iterator[Row]:
     """Tenant and row of the changelog of Kafka Streams' job."""
     at = round(time.time() * 1000)
@@ -221,7 +200,7 @@ async def _one_connection(settings: Settings) -> None:
     await produce(settings, settings.topic(TOPICS["inbound_connection"]), Feed(200, 200, round(time.time() * 1000)))
 
 
-async def _committed(admin: AIOKafkaAdminClient, settings: Settings) -> int:
+async def committed_offsets(admin: AIOKafkaAdminClient, settings: Settings) -> int:
     """The group's committed offsets of its inputs, added up."""
     with suppress(GroupCoordinatorNotAvailableError):
         offsets = await admin.list_consumer_group_offsets(settings.app_id)
@@ -234,13 +213,13 @@ async def first_commit(settings: Settings, folder: Path, log: Path) -> tuple[flo
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
     await admin.start()
     try:
-        before, begin = await _committed(admin, settings), time.monotonic()
+        before, begin = await committed_offsets(admin, settings), time.monotonic()
         with started(WORKER, run_of(settings, folder), log) as process:
             is_restored = lambda: len(logged(log, "partition_restored")) == settings.partitions  # noqa: E731
             await asyncio.to_thread(until, is_restored, process, log)
             restored = time.monotonic() - begin
             async with asyncio.timeout(WAIT_SECONDS):
-                while await _committed(admin, settings) <= before:
+                while await committed_offsets(admin, settings) <= before:
                     await asyncio.sleep(STEP_SECONDS)
             return restored, time.monotonic() - begin, peak_rss_mib(process.pid)
     finally:
@@ -251,7 +230,8 @@ def restore_worker(bootstrap: str, folder: Path, servers: int) -> dict[str, Any]
     """A worker's restore of so many servers, its start without any state, and with a RocksDB that was kept."""
     settings = settings_of(bootstrap, f"restore{servers}", folder)
     asyncio.run(create_topics(settings))
-    first, rows = state_format.new_rows(b"%d" % FORMAT), worker_rows(servers)
+    first = state_format.new_rows(b"%d" % FORMAT)
+    rows = KnownServers(Fleet(servers), round(time.time() * 1000)).changelog_rows()
     size = asyncio.run(write(bootstrap, settings.changelog, settings.partitions, rows, first))
     asyncio.run(_one_connection(settings))
     log = folder / "restore.log"
