@@ -69,3 +69,12 @@ def test_a_scan_over_a_damaged_file_fails_and_does_not_end_early(tmp_path: Path)
     with pytest.raises(StoreError, match="orrupt"):
         list(damaged.scan(b"", b"9"))
     damaged.close()
+
+
+def test_no_index_or_filter_is_larger_than_a_block(tmp_path: Path) -> None:
+    # Whole ones displace each other from the cache; what that costs shows in `scripts/bench servers`.
+    store = RocksDBStore(tmp_path / "store")
+    store.close()
+    (options,) = (tmp_path / "store").glob("OPTIONS-*")
+    stated = {line.strip() for line in options.read_text(encoding="utf-8").splitlines()}
+    assert {"index_type=kTwoLevelIndexSearch", "partition_filters=true", "metadata_block_size=4096"} <= stated
