@@ -183,6 +183,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, o
             wires,
             header,
             until,
+            cached_servers=settings.cached_servers_of_partition,
             timers_counted=observation.timers_counted(partition),
             tracer=observation.tracer,
         ),

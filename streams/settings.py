@@ -14,6 +14,9 @@ from streams.kafka_settings import setting as _setting
 
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
+_LEAST = {"partitions": 1, "replication": 1, "batch_records": 1, "web_port": 0, "state_cache_bytes": 256 << 10}
+"""The least values of settings. In a smaller cache RocksDB finds no place for a few blocks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings(KafkaSettings):
@@ -28,6 +31,11 @@ class Settings(KafkaSettings):
     )
     state_cache_bytes: int = _setting(
         "TES_STATE_CACHE_BYTES", 128 << 20, "memory of RocksDB over all partitions of the worker: blocks, write buffers"
+    )
+    cached_servers: int = _setting(
+        "TES_CACHED_SERVERS",
+        200_000,
+        "servers kept in memory over all TES_PARTITIONS, an equal part for each; 2 KB a server, 4 KB after a verdict",
     )
     policies: tuple[str, ...] = _setting(
         "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas"
@@ -66,9 +74,13 @@ class Settings(KafkaSettings):
         KafkaSettings.__post_init__(self)
         if self.schema_registry_url:
             check_address(self, "schema_registry_url", ("http", "https"))
-        for name, low in (("partitions", 1), ("replication", 1), ("batch_records", 1), ("web_port", 0)):
+        for name, low in _LEAST.items():
             if getattr(self, name) < low:
                 raise SettingsError(f"{_variable(name)}: {getattr(self, name)}: must be at least {low}")
+        if self.cached_servers < self.partitions:
+            raise SettingsError(
+                f"TES_CACHED_SERVERS: {self.cached_servers}: must be at least TES_PARTITIONS, {self.partitions}"
+            )
         if self.log_format not in ("text", "json"):
             raise SettingsError(f"TES_LOG_FORMAT: {self.log_format!r}: must be text or json")
         if self.tick_seconds <= 0 or self.session_timeout_seconds < 6:
@@ -76,6 +88,11 @@ class Settings(KafkaSettings):
                 f"TES_TICK_SECONDS: {self.tick_seconds}, TES_SESSION_TIMEOUT_SECONDS: {self.session_timeout_seconds}: "
                 "must be above 0 and at least 6"
             )
+
+    @property
+    def cached_servers_of_partition(self) -> int:
+        """How many of the cached servers are one partition's."""
+        return self.cached_servers // self.partitions
 
     @property
     def state_path(self) -> Path:

@@ -39,7 +39,7 @@ from streams.engine.view import View
 LATENESS_MS = 5 * MINUTE_MS
 """While a partition has a backlog, its clock stays this far behind its stream time."""
 CACHED_SERVERS: Final = 50_000
-"""Rows of servers that a partition keeps in memory, about 2 KB each."""
+"""Servers that a partition keeps in memory unless it is told: their rows, and as many parsed lines."""
 POLICIES_ROW, _PROGRESS = b"p/policies", b"p/progress"
 
 
@@ -75,7 +75,7 @@ class InputProcessor:
         self._replay_until, self._now = replay_until, now
         self._stream_time = 0
         self._taken_over: bytes | None = None
-        self._lines = LineCache()
+        self._lines = LineCache(cached_servers)
         self._rows = Rows(wires, cached_servers)
         self._quiet = self._rows.tally.quiet
         self._timers_counted, self._tracer = timers_counted, tracer

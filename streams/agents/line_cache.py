@@ -50,9 +50,10 @@ def _claim_in(line: bytes, build: Build) -> bytes | None:
 
 
 class LineCache:
-    """Parsed lines by their text in front of the date; when it holds too many, those go that were not seen lately."""
+    """Parsed lines by their text in front of the date; of more than `most` those go that were not seen lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_CACHED_LINES) -> None:
+        self._half = max(1, most // 2)
         self._lines: dict[bytes, _Known] = {}
         self._older: dict[bytes, _Known] = {}
 
@@ -72,7 +73,7 @@ class LineCache:
             found = self._older.get(text) or _Known(line)
             # A line without a build has the id of its message, which no other one has.
             if found.line.build is not None:
-                if len(self._lines) >= MAX_CACHED_LINES // 2:
+                if len(self._lines) >= self._half:
                     self._older, self._lines = self._lines, {}
                 self._lines[text] = found
         return found

@@ -122,8 +122,9 @@ def test_memory_holds_the_process_its_cache_and_what_waits(manifests: list[Manif
     settings = read_settings(environment_of(manifests))
     resources = pod_of(manifests)["containers"][0]["resources"]
     assert resources["limits"]["memory"] == resources["requests"]["memory"]
-    # 150 MiB measured with 10,000 servers; 16 MiB may wait in each partition.
-    needed = (150 << 20) + settings.state_cache_bytes + settings.partitions * (16 << 20)
+    # See docs/how-to/capacity.md: the process, 4 KB a server, and 16 MiB that may wait in each partition.
+    needed = (150 << 20) + settings.state_cache_bytes + settings.cached_servers * 4_000
+    needed += settings.partitions * (16 << 20)
     assert in_bytes(resources["limits"]["memory"]) >= needed
 
 

@@ -14,6 +14,7 @@ import pytest
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import PolicyError, parse_policy, read_policy, shipped_policies
 from streams.adapters.records import to_json_line, to_record
+from streams.agents.inputs import CACHED_SERVERS
 from streams.cli.main import EXIT_PIPE, main
 from streams.cli.operator import operator
 from streams.settings import Settings, SettingsError, read_settings
@@ -152,11 +153,24 @@ def test_settings_come_from_the_environment_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("TES_PARTITIONS", "many"), ("TES_PARTITIONS", "0"), ("TES_COLOUR", "red")]
+    ("variable", "value"),
+    [
+        ("TES_PARTITIONS", "many"),
+        ("TES_PARTITIONS", "0"),
+        ("TES_CACHED_SERVERS", "3"),
+        ("TES_STATE_CACHE_BYTES", "262143"),
+        ("TES_COLOUR", "red"),
+    ],
 )
 def test_a_bad_setting_is_refused_by_name(variable: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=variable):
+    with pytest.raises(SettingsError, match=f"{variable}: '?{'unknown' if variable == 'TES_COLOUR' else value}"):
         read_settings({variable: value})
+
+
+def test_the_partitions_share_the_cached_servers() -> None:
+    settings = read_settings({"TES_PARTITIONS": "12", "TES_CACHED_SERVERS": "100000"})
+    assert settings.cached_servers_of_partition == 8_333
+    assert Settings().cached_servers_of_partition == CACHED_SERVERS
 
 
 def test_secrets_are_not_shown() -> None:
