@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +13,19 @@ from benchmarks.__main__ import build_parser
 from benchmarks.check import check_totals, differences, peer_state
 from benchmarks.engines import ENGINES, Result, chosen
 from benchmarks.environment import MissingToolError, java_class_path
-from benchmarks.feed import SPAN_MS, Feed, connections
+from benchmarks.feed import SPAN_MS, Feed, Fleet, connections
+from benchmarks.known import KnownServers
 from benchmarks.measure import Mark, Sample, cpu_seconds, interpolate
 from benchmarks.oracle import peer_outcome, product_outcome
 from benchmarks.peers import job
 from benchmarks.race import Figures, fill
 from benchmarks.report import row_of, table
+from benchmarks.servers import Plan, ratio_of, wanted_of
 from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.records import connection_of
 from streams.adapters.schemas import LocalRegistry
+from streams.adapters.state_codec import decode_state
+from streams.agents.rows import server_row
 from streams.domain.connection import HOUR_MS, check_connection
 from streams.domain.headers import detect
 
@@ -178,3 +183,61 @@ def test_a_missing_jdk_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingToolError, match=r"javac is missing.*apt-get install .*--skip 'Kafka Streams'"):
         java_class_path()
+
+
+def test_a_feed_in_parts_goes_on_with_its_servers_and_comes_no_later_than_the_whole() -> None:
+    fleet = Fleet(200)
+    parts = [Feed(500, 200, END_MS, 1_000, first) for first in (0, 500)]
+    joined = [row for part in parts for row in connections(part, fleet)]
+    assert joined == list(connections(Feed(1_000, 200, END_MS)))
+
+
+def test_most_of_a_skewed_feed_comes_from_few_servers() -> None:
+    fleet = Fleet(1_000)
+    seen = Counter(row["helo"] for _, row in connections(Feed(5_000, 1_000, END_MS, is_skewed=True), fleet))
+    assert sum(seen[server.host] for server in fleet.servers[:100]) > 3_000
+    assert [fleet.number_of(server.tenant_id, server.host) for server in fleet.servers] == list(range(1_000))
+
+
+def test_a_known_server_has_the_state_that_its_own_connections_give() -> None:
+    fleet = Fleet(300)
+    known = KnownServers(fleet, END_MS, 3)
+    rows = {key: value for _, key, value in known.changelog_rows()}
+    assert len([key for key in rows if key.startswith(b"s/")]) == 300
+    for number in (0, 57, 299):
+        server = fleet.servers[number]
+        state, due = known[number]
+        assert (state.tenant_id, state.server, state.connections) == (server.tenant_id, server.host, 3)
+        assert state.build == (None if server.is_gateway else fleet.builds[number])
+        assert state.evidence is not None
+        assert server.host in str(state.evidence.received)
+        assert decode_state(rows[server_row(server.tenant_id, server.host)]) == (state, due)
+        # What it connects next is only counted, and no timer comes up meanwhile.
+        assert due is not None
+        assert due > END_MS + 40 * 60_000
+
+
+def test_the_fold_over_known_servers_looks_only_at_those_that_connect() -> None:
+    plan = Plan(300, 40, 1, ("uniform", "skewed"), END_MS)
+    whole, parts = wanted_of(plan), wanted_of(plan, 0, 2)
+    parts.add(wanted_of(plan, 1, 2))
+    assert parts == whole
+    fleet = Fleet(300)
+    assert whole.states.keys() == {
+        f"{row['tenant_id']}/{row['helo']}" for feed in plan.parts() for _, row in connections(feed, fleet)
+    }
+
+
+def test_the_ratio_is_the_median_of_the_rounds() -> None:
+    found = [
+        {"load": "uniform", "round": number, "servers": servers, "engine_us": cost}
+        for number, servers, cost in (
+            (1, 10, 20.0),
+            (1, 99, 30.0),
+            (2, 10, 10.0),
+            (2, 99, 40.0),
+            (3, 10, 10.0),
+            (3, 99, 20.0),
+        )
+    ]
+    assert ratio_of(found, "uniform") == 2.0
