@@ -26,20 +26,34 @@ from streams.adapters.embedded_kafka import EmbeddedKafkaError, ensure_jars
 EVENTS, WARM_EVENTS, QUICK_EVENTS = 400_000, 2_000_000, 50_000
 ROUNDS, SERVERS = 3, 10_000
 SCRATCH_DIR = REPOSITORY / "results" / "bench"
-_EXAMPLES = """examples:
+_COMMANDS = """commands, each with a --help of its own:
+  profile   sample the stacks of a worker while it reads the feed, and write where its time goes
+  waits     seconds, not CPU: from sending a connection to reading its verdict (median and 99th percentile, at 1,000 and
+            10,000 connections a second); from the start of a worker without a state to its first verdict; and until a
+            started worker has the state of a million servers again, from Kafka's changelog and from the RocksDB it kept
+            (Kafka Streams from its changelog, for comparison)
+  guard     fail if the worker's CPU per event, against the pure-Python floor's, is 1.3 times the committed ratio
+
+examples:
   scripts/bench                                   the whole race, to be committed (about an hour)
   scripts/bench --quick                           50,000 connections, one round
   scripts/bench --only worker,streams --rounds 1  some engines, by parts of their names
   scripts/bench profile                           where a worker's time goes
   scripts/bench waits                             from event to verdict, start, restore
+  scripts/bench waits --servers 100000            a tenth of the servers to restore
   scripts/bench servers                           what a connection costs with a million servers known
-  scripts/bench guard                             has the worker become slower"""
+  scripts/bench guard                             has the worker become slower
+  scripts/bench guard --record                    commit another ratio, after a change that is meant to move it"""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of the race; the other commands have parsers of their own."""
     parser = argparse.ArgumentParser(
-        prog="scripts/bench", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="scripts/bench",
+        usage="scripts/bench [options] | profile | waits | guard",
+        description="Races the shipped worker against other stream processors: CPU per event, throughput, memory.",
+        epilog=_COMMANDS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_EVENTS:,} connections, one round, no long feed")
     parser.add_argument("--events", type=_positive, metavar="N", help=f"connections ({EVENTS:,})")
