@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,8 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -63,12 +65,13 @@ class _Race:
         feed = loaded.short_feed if engine.is_short else loaded.feed
         topic = loaded.settings.topic(SHORT_TOPIC if engine.is_short else TOPICS["inbound_connection"])
         folder = CACHE_DIR / "runs" / group
-        self.run = Run(run_settings(loaded, group, folder), topic, feed.count, folder)
+        # A worker's log says when it is ready.
+        settings = replace(run_settings(loaded, group, folder), log_format="json")
+        self.run = Run(settings, topic, feed.count, folder)
         self.log = folder.with_suffix(".log")
         self._engine, self._broker = engine, broker
         self._processes: list[subprocess.Popen[bytes]] = []
         self.samples: list[Sample] = []
-        self._joined = 0
         self.peak_rss_mib = 0.0
 
     def start(self) -> None:
@@ -107,8 +110,6 @@ class _Race:
                 if ended := [process.returncode for process in self._processes if process.poll() is not None]:
                     raise RuntimeError(f"ended with exit code {ended[0]}: {self._tail()}")
                 await asyncio.sleep(POLL_SECONDS)
-                if self._engine.is_product and not await self._has_joined(admin):
-                    self._joined = len(self.samples) + 1
                 self.samples.append(meter.sample(await self._committed(admin)))
                 if watch is not None and self._events():
                     stack.enter_context(watch(self._processes[0].pid))
@@ -125,20 +126,6 @@ class _Race:
             offsets = await admin.list_consumer_group_offsets(self.run.group)
             return sum(max(0, found.offset) for place, found in offsets.items() if place.topic == self.run.topic)
         return self._events()
-
-    async def _has_joined(self, admin: AIOKafkaAdminClient) -> bool:
-        """Whether every process has been a member of the settled group."""
-        if self._joined < len(self.samples):
-            return True
-        with suppress(GroupCoordinatorNotAvailableError, KafkaError):
-            (answer,) = await admin.describe_consumer_groups([self.run.group])
-            (group,) = answer.to_object()["groups"]
-            return group["state"] == "Stable" and len(group["members"]) == len(self._processes)
-        return False
-
-    def commits(self) -> list[Mark]:
-        """What was committed when, from the moment when every process had joined."""
-        return [Mark(row.at, row.events, row.engine) for row in self.samples[self._joined :] if row.events]
 
     def _events(self) -> int:
         return self.samples[-1].events if self.samples else 0
@@ -157,6 +144,10 @@ class _Race:
             if len(words) == 4 and words[0] in names:
                 found.append(Mark(float(words[2]), int(words[1]), float(words[3])))
         return found
+
+    def commits(self) -> list[Mark]:
+        """The marks of a worker, which prints none."""
+        return worker_marks(self.log.read_text(errors="replace"), self.samples)
 
     async def check(self, loaded: Loaded, begin: Ends) -> list[str] | None:
         """What differs from the oracle; None where there is nothing to check."""
@@ -182,12 +173,26 @@ class _Race:
             await admin.close()
 
 
+def worker_marks(log: str, samples: Sequence[Sample]) -> list[Mark]:
+    """Where the figures of a worker, or of several with one log, begin; then every commit that was seen.
+
+    They begin when the last partition is restored. Until then no connection is taken, unless another worker joins late.
+    """
+    lines = (json.loads(line) for line in log.splitlines() if line.startswith("{") and '"partition_restored"' in line)
+    ready = max((datetime.fromisoformat(line["ts"]).timestamp() for line in lines), default=None)
+    if ready is None or not samples:
+        return []
+    done = max((row.events for row in samples if row.at <= ready), default=0)
+    cpu = interpolate([row.at for row in samples], [row.engine for row in samples], ready)
+    later = (Mark(row.at, row.events, row.engine) for row in samples if row.at > ready and row.events > done)
+    return [Mark(ready, done, cpu), *later]
+
+
 def fill(figures: Figures, samples: Sequence[Sample], marks: Sequence[Mark], ended: Sequence[Mark]) -> None:
     """Work out the figures.
 
     The first mark is the beginning, what was done by then does not count; the end is the last commit, or the engine's
-    own word. A peer prints its marks, the first one at its first event. The shipped worker prints none: its commits
-    are its marks, from the moment when all of its processes share the work.
+    own word. A peer prints its marks, the first one at its first event; `worker_marks` has those of the worker.
     """
     if not marks:
         raise RuntimeError("done before the first look: the feed is too short")

@@ -102,7 +102,7 @@ def samples(*rows: tuple[float, int, float]) -> list[Sample]:
     return [Sample(at, events, engine, at / 10, at, 0.0) for at, events, engine in rows]
 
 
-def test_figures_of_a_worker_begin_at_its_first_seen_commit() -> None:
+def test_figures_of_a_worker_begin_at_its_first_mark() -> None:
     figures = Figures("worker", 1, 1_100)
     rows = samples((0.0, 0, 0.0), (1.0, 100, 5.0), (2.0, 600, 6.0), (3.0, 1_100, 6.5))
     fill(figures, rows, [Mark(row.at, row.events, row.engine) for row in rows[1:]], [])
