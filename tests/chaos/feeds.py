@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,10 +15,12 @@ from tests.integration.test_worker import BUILDS, START, UNTIL, make_commands, m
 
 BACKLOG_UNTIL = START + 3 * DAY_MS
 """Behind the last connection of a backlog; the timers of its servers are not what it is about."""
-__all__ = ["BACKLOG_UNTIL", "START", "UNTIL", "Feed", "feed_of", "lines"]
+__all__ = ["BACKLOG_UNTIL", "FLOOD_PER_MS", "START", "UNTIL", "Feed", "feed_of", "lines"]
 
 RECENT_STEP_MS = 20
 """Between two connections of a recent feed: ten thousand of them fit into the hour before any timer is due."""
+FLOOD_PER_MS = 100
+"""Connections of a flood in a millisecond: a live worker takes millions of them before any timer is due."""
 BACKLOG_SERVERS = 2_000
 WIDE_SERVERS = 900
 """Their rows fill many blocks of a table."""
@@ -28,8 +30,9 @@ WIDE_SERVERS = 900
 class Feed:
     """What is produced: `kind` names the generator, `count` is about how many lines.
 
-    `base_ms` is the moment of the first connection of a `recent` feed; the others cover days of a fixed year.
-    `step_ms` is between two connections of a `backlog` or a `wide` feed.
+    `base_ms` is the moment of the first connection of a `recent` feed or a `flood`; the others cover days of a fixed
+    year.
+    `step_ms` is between two connections of a `backlog` or a `wide` feed; a `flood` has `FLOOD_PER_MS` in each.
     """
 
     kind: str
@@ -60,11 +63,13 @@ def lines(feed: Feed) -> Iterator[bytes]:
         case "recent":
             yield from _recent(feed)
         case "backlog":
-            yield from _backlog(feed, BACKLOG_SERVERS)
+            yield from _backlog(feed, BACKLOG_SERVERS, lambda number: number * feed.step_ms)
+        case "flood":
+            yield from _backlog(feed, BACKLOG_SERVERS, lambda number: number // FLOOD_PER_MS)
         case "wide":
-            yield from _backlog(feed, WIDE_SERVERS)
+            yield from _backlog(feed, WIDE_SERVERS, lambda number: number * feed.step_ms)
         case _:
-            raise ValueError(f"kind: {feed.kind!r}: must be mixed, commands, poison, recent, backlog or wide")
+            raise ValueError(f"kind: {feed.kind!r}: must be mixed, commands, poison, recent, backlog, flood or wide")
 
 
 def _poisoned(feed: Feed) -> Iterator[bytes]:
@@ -133,12 +138,12 @@ def _recent(feed: Feed) -> Iterator[bytes]:
         yield _connection(feed, number, at, tenant, host, chance.choice(BUILDS))
 
 
-def _backlog(feed: Feed, servers: int) -> Iterator[bytes]:
+def _backlog(feed: Feed, servers: int, after_ms: Callable[[int], int]) -> Iterator[bytes]:
     """Many connections of servers that keep their build: what an ordinary day leaves behind."""
     builds = random.Random(feed.seed).choices(BUILDS, k=servers)
     chance = random.Random(feed.seed + 1)
     for number in range(feed.count):
         server = chance.randrange(servers)
         tenant = server % 50
-        at = feed.base_ms + number * feed.step_ms
+        at = feed.base_ms + after_ms(number)
         yield _connection(feed, number, at, tenant, f"mx{server}.tenant-{tenant}.example", builds[server])

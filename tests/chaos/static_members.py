@@ -107,6 +107,7 @@ class Service:
 
     trial: Trial
     session_seconds: float
+    batch_records: int = 50
     produced: int = 0
     base_ms: int = field(default_factory=lambda: time.time_ns() // 10**6 - LIVE_MINUTES * 60_000)
     _ports: dict[int, int] = field(default_factory=dict)
@@ -126,7 +127,7 @@ class Service:
             instance_id=f"worker-{number}",
             state_dir=f"{self.trial.settings.state_dir}-{number}",
             session_timeout_seconds=self.session_seconds,
-            batch_records=50,
+            batch_records=self.batch_records,
             tick_seconds=0.2,
         )
         return Member(number, port, worker)

@@ -73,14 +73,29 @@ class Trial:
 
         `expected` goes into the verifier's `Step`.
         """
+        return int(await self._run("tests.chaos.load", self._step(feed, commands, until_ms, expected)))
+
+    async def flood(self, feed: Feed, per_second: int) -> float:
+        """Produce connections of now at a pace, all encoded beforehand; gives the seconds it took to send."""
+        return float(await self._run("tests.chaos.flood", self._step(feed, None, None, {}, per_second)))
+
+    def _step(
+        self, feed: Feed, commands: Feed | None, until_ms: int | None, expected: dict[str, Any], per_second: int = 0
+    ) -> Path:
+        """Let the verifier expect a step; gives the file that tells a program to produce it."""
         self.until_ms = until_ms
         step = {"connections": feed.spec(), "commands": commands.spec() if commands else None, "until_ms": until_ms}
         self.steps.append({**step, **expected})
         names = ("topic_prefix", "app_id", "partitions")
-        settings = {name: getattr(self.settings, name) for name in names}
+        given = {
+            "bootstrap": self.kafka.bootstrap,
+            "settings": {name: getattr(self.settings, name) for name in names},
+            "step": step,
+            "per_second": per_second,
+        }
         file = self.folder / "load.json"
-        file.write_text(json.dumps({"bootstrap": self.kafka.bootstrap, "settings": settings, "step": step}))
-        return int(await self._run("tests.chaos.load", file))
+        file.write_text(json.dumps(given))
+        return file
 
     async def load_mixed(self, short: int, long: int) -> int:
         """Produce the usual feed with its commands; gives how many records there are to read."""
