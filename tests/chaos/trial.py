@@ -22,6 +22,9 @@ from tests.chaos.feeds import UNTIL, Feed
 from tests.chaos.worker import EXIT_FAILED, KILLED, Worker
 
 POLL_SECONDS = 0.03
+PATIENCE_SECONDS = 120.0
+"""For what comes within seconds on a machine with nothing else to do."""
+ANSWER_SECONDS = 20.0
 RESTARTS = 20
 """A supervisor that had to start a worker again more often than this would have called somebody."""
 
@@ -131,7 +134,7 @@ class Trial:
 
     async def _known_committed(self) -> int | None:
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 if self._admin is None:
                     self._admin = admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap)
                     await admin.start()
@@ -157,14 +160,14 @@ class Trial:
                 raise ChaosError(f"the workers ended with {codes} at {found} of {count} records: {self.tail()}")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not condition():
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
-            raise ChaosError(f"{what} did not happen within {seconds:.0f} s: {self.tail()}") from None
+            raise ChaosError(f"{what} did not happen within {PATIENCE_SECONDS:.0f} s: {self.tail()}") from None
 
     async def finish(self, count: int = 1, **changes: Any) -> None:
         """Let workers that a supervisor starts again work to the end of the replay."""

@@ -113,7 +113,7 @@ async def dead_output(trial: Trial) -> None:
         worker = await trial.worker(bootstrap=proxy.bootstrap, batch_records=500)
         await trial.reach(feed.count // 10, worker)
         proxy.hold(PRODUCE)
-        await trial.until(lambda: proxy.held_requests > 0, 30, "a held output")
+        await trial.until(lambda: proxy.held_requests > 0, "a held output")
         before = max(worker.rss)
         held = len(worker.rss)
         await asyncio.sleep(trial.size(10, 30))

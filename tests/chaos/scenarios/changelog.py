@@ -95,11 +95,13 @@ async def changelog_deleted_and_longer_than_before(trial: Trial) -> None:
     old = await _ends(trial)
     await _make_anew(trial)
     worker = await trial.worker(**{**OWN, "batch_records": 1, "state_dir": f"{trial.settings.state_dir}-2"})
-    new = await _ends(trial)
-    while any(new[partition] <= end for partition, end in old.items()):
-        expect(worker.code is None, f"the new changelog ends at {new}, the old one did at {old}: {trial.tail()}")
-        await asyncio.sleep(0.1)
+    while True:
+        has_ended = worker.code is not None
         new = await _ends(trial)
+        if all(new[partition] > end for partition, end in old.items()):
+            break
+        expect(not has_ended, f"the new changelog ends at {new}, the old one did at {old}: {trial.tail()}")
+        await asyncio.sleep(0.1)
     await _stop(trial, worker)
     trial.say(f"the old changelog ended at {old}, the new one ends at {new}")
     worker = await trial.worker(**OWN)

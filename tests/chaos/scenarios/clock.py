@@ -52,9 +52,7 @@ class Clock:
 
 
 async def _worker(trial: Trial, clock: Clock) -> Worker:
-    return await trial.worker(
-        clock.environment, lives=True, tick_seconds=0.2, batch_records=20, stall_seconds=60.0, instance_id="worker-1"
-    )
+    return await trial.worker(clock.environment, lives=True, tick_seconds=0.2, batch_records=20, instance_id="worker-1")
 
 
 async def _load(trial: Trial, base_ms: int, number: int, **step: int) -> int:

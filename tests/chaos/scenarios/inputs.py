@@ -19,8 +19,10 @@ LIVE_WORKERS = 2
 TRIES = 3
 AT_ONCE = 10**9
 """Connections in a second: as fast as the broker takes them."""
-OVERLOAD = 2.5
+OVERLOAD = 3
 """Of the pace that the workers had alone: still twice what they apply where they get faster than they were."""
+LEAST = 200_000
+"""Connections of an overload, however slow the machine: enough to show what each of them would leave behind."""
 OLDEST_MS = 3 * 60_000
 """The first connection of an overload; its timers are due an hour after it, when all of it must be over."""
 
@@ -64,7 +66,7 @@ def _expect_flat(trial: Trial, early: int, late: int, what: str) -> None:
 
 @scenario(in_short=False, takes_long=True)
 async def overload(trial: Trial) -> None:
-    """For two minutes a producer sends 2.5 times what two live workers apply: memory is flat, and it is worked off."""
+    """For two minutes a producer sends thrice what two live workers apply: memory is flat, all is worked off."""
     begun = time.time_ns() // 10**6
     service = Service(trial, session_seconds=30.0, batch_records=500)
     await create_topics(trial.settings)
@@ -88,10 +90,11 @@ async def _outrun(trial: Trial, last: Feed, pace: float) -> int:
     """Send more than twice what is applied meanwhile; gives how many records there are then."""
     done, seconds = last.count, trial.size(6, 120)
     for _ in range(TRIES):
-        count = int(pace * OVERLOAD) * seconds
+        per_second = int(pace * OVERLOAD)
+        count = max(LEAST, per_second * seconds)
         last = Feed("flood", last.seed + 1, count, last.base_ms + last.count // FLOOD_PER_MS)
-        took = await trial.flood(last, count // seconds)
-        applied = await trial.committed() - done
+        took = await trial.flood(last, per_second)
+        applied = await trial.reach(done) - done
         trial.say(f"{count} sent in {took:.0f} s, {applied} applied meanwhile; the pace before was {pace:.0f}/s")
         done += count
         if applied * 2 <= count:
@@ -104,7 +107,7 @@ async def _outrun(trial: Trial, last: Feed, pace: float) -> int:
 async def _pace(trial: Trial, feed: Feed) -> float:
     """Records in a second that live workers apply while nothing else is to do."""
     await trial.flood(feed, AT_ONCE)
-    begun, applied = time.monotonic(), await trial.committed()
+    begun, applied = time.monotonic(), await trial.reach(0)
     expect(applied < feed.count, "the workers are as fast as the broker takes records, so they cannot be overloaded")
     found = await trial.reach((applied + feed.count) // 2 + 1, *trial.workers)  # at the end one partition is left
     pace = (found - applied) / (time.monotonic() - begun)

@@ -54,6 +54,7 @@ async def members_join_leave_die(trial: Trial) -> None:
             await worker.kill()
     codes = await asyncio.gather(*(worker.wait() for worker in alive))
     trial.say(f"{number} workers, {changes} changes; the last ones ended with {codes}")
+    expect(any(READY in worker.log for worker in trial.workers), f"nothing tells that a worker is ready: {READY}")
     await trial.finish()
     await trial.verify(stores=[path for worker in trial.workers for path in trial.stores(worker.settings)])
 
@@ -79,11 +80,11 @@ async def members_under_live_load(trial: Trial) -> None:
         elif part == parts - 2:
             await workers.pop(0).kill()
         else:
-            await trial.until(lambda: READY in workers[0].log, 120, "a worker that is ready")
+            await trial.until(lambda: READY in workers[0].log, "a worker that is ready")
             code = await workers.pop(0).terminate()
             expect(code == 0, f"a worker that was asked to end gave exit code {code}: {trial.tail()}")
     await trial.reach(produced, *workers)
-    await trial.until(lambda: all(READY in worker.log for worker in workers), 120, "workers that are ready")
+    await trial.until(lambda: all(READY in worker.log for worker in workers), "workers that are ready")
     codes = await asyncio.gather(*(worker.terminate() for worker in workers))
     expect(set(codes) == {0}, f"the workers ended with {codes}: {trial.tail()}")
     await trial.verify(stores=[path for worker in trial.workers for path in trial.stores(worker.settings)])

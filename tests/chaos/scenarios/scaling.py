@@ -13,6 +13,8 @@ from tests.chaos.trial import Trial, expect
 MEMBERS = 3
 SESSION_SECONDS = 12.0
 """Longer than two members take to end, so that they are seen to be members still."""
+SOON = 1 / 3
+"""Of a session: who has ended by then was heard of lately enough to be a member."""
 
 
 @scenario(takes_long=True)
@@ -36,9 +38,12 @@ async def _scale_down(trial: Trial, service: Service, members: list[Member]) -> 
     began = time.monotonic()
     await asyncio.gather(*(member.end() for member in goes))
     ended = time.monotonic()
-    count = await members_of(stays.worker.settings)
-    expect(count == len(members), f"{len(goes)} static members ended, and the group has {count} of {len(members)} left")
-    expect(await stays.partitions() == own, f"member {stays.number} had {own} and got others before a session ended")
+    if ended - began < service.session_seconds * SOON:
+        count = await members_of(stays.worker.settings)
+        expect(count == len(members), f"{len(goes)} static members ended, and the group has {count} of {len(members)}")
+        expect(await stays.partitions() == own, f"member {stays.number} had {own} and got others before a session end")
+    else:
+        trial.say("they took so long to end that their sessions may be over: not looked whether they are members still")
     owned = await service.settle([stays])
     trial.say(
         f"{len(members)} to 1: ended within {ended - began:.1f} s, member {stays.number} has {owned[stays.number]} "
