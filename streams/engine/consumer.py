@@ -49,6 +49,7 @@ class BatchConsumer(driver.Consumer):
         self._fetched_up: set[TP] = set()
         self._ends: dict[TP, int] = {}
         self._in_delivery: dict[TP, int] = {}
+        self._served: set[TP] = set()
 
     def _new_consumer_thread(self) -> Any:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -63,6 +64,7 @@ class BatchConsumer(driver.Consumer):
         self._aligned.clear()
         self._fetched_up.clear()
         self._in_delivery.clear()
+        self._served.clear()
 
     async def perform_seek(self) -> None:
         """Faust seeks to the committed offsets; every source partition is then sought again to its writer's own."""
@@ -134,13 +136,26 @@ class BatchConsumer(driver.Consumer):
         if not wanted:  # an empty set means all to aiokafka
             await asyncio.sleep(0.005)
             return {}
-        fetched = await self._getmany(wanted, FETCH_WAIT_MS / 1000 if wanted == active else BUSY_WAIT_SECONDS)
-        found = {TP(raw.topic, raw.partition): records for raw, records in fetched.items()}
+        found = await self._records_of(wanted - self._served, 0.0) if self._served & wanted else {}
+        if not found:
+            self._served.clear()
+            found = await self._records_of(wanted, FETCH_WAIT_MS / 1000 if wanted == active else BUSY_WAIT_SECONDS)
+        # aiokafka serves a partition until it has nothing left of it; the others get their turn after a full batch.
+        if sum(map(len, found.values())) >= self.app.conf.broker_max_poll_records:
+            self._served.update(found)
+        else:
+            self._served.clear()
         for tp in wanted & self._aligned:
             if tp in found:
                 self._in_delivery[tp] = self._in_delivery.get(tp, 0) + 1
             self._note_end(tp)
         return found
+
+    async def _records_of(self, wanted: set[TP], seconds: float) -> dict[TP, list[Any]]:
+        if not wanted:
+            return {}
+        fetched = await self._getmany(wanted, seconds)
+        return {TP(raw.topic, raw.partition): records for raw, records in fetched.items()}
 
     def _note_end(self, tp: TP) -> None:
         place = self.position_and_end(tp.partition)

@@ -28,12 +28,17 @@ async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float = 
 
 async def committed(settings: Settings) -> int:
     """How many connections the group has committed."""
+    return sum(await committed_offsets(settings))
+
+
+async def committed_offsets(settings: Settings) -> list[int]:
+    """The group's offset of each partition that has one."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
     await admin.start()
     try:
-        return sum(row.offset for row in (await admin.list_consumer_group_offsets(settings.app_id)).values())
+        return [row.offset for row in (await admin.list_consumer_group_offsets(settings.app_id)).values()]
     except GroupCoordinatorNotAvailableError:
-        return 0
+        return []
     finally:
         await admin.close()
 

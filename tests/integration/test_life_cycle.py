@@ -17,7 +17,7 @@ from streams.adapters.topics import create_topics
 from streams.engine.faust_app import EXIT_FAILED
 from streams.replay import collect, produce_feed, run_workers, start_worker
 from streams.settings import Settings
-from tests.integration.test_broker_and_zombie import committed, until_true
+from tests.integration.test_broker_and_zombie import committed, committed_offsets, until_true
 from tests.integration.test_worker import UNTIL, check, make_feed
 
 GRACE_SECONDS = 30.0
@@ -159,3 +159,26 @@ def test_it_ends_though_no_broker_answers(settings: Settings, tmp_path: Path) ->
 
     assert asyncio.run(scenario()) in (0, EXIT_FAILED)
     assert "worker_draining" in events(file)
+
+
+@pytest.mark.timeout(120)
+def test_no_partition_waits_for_another_one_to_end(settings: Settings) -> None:
+    few = replace(settings, partitions=2, batch_records=10)
+
+    async def scenario() -> tuple[list[int], int]:
+        await create_topics(few)
+        await produce_feed(few, make_feed(63, 3000))
+        process = await start_worker(few, UNTIL)
+
+        async def is_amid_work() -> bool:
+            return await committed(few) > 500
+
+        await until_true(is_amid_work)
+        offsets = await committed_offsets(few)
+        process.send_signal(signal.SIGTERM)
+        return offsets, await ended(process)
+
+    offsets, code = asyncio.run(scenario())
+    assert code == 0
+    assert len(offsets) == 2
+    assert min(offsets) > sum(offsets) / 10
