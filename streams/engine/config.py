@@ -23,8 +23,8 @@ def kafka_partition(key: bytes, partitions: int) -> int:
 class PartitionConfig:
     """Cluster, topics, group and times (seconds) of a partition's writer.
 
-    `unit_records` bounds a unit of work, `queue_records` and `queue_bytes` what waits before it. `state_format` is the
-    format of the state's rows; `format_of` tells that of a state that has no row for it.
+    `unit_records` and `unit_seconds` (of deciding) bound a unit of work, `queue_records` and `queue_bytes` what waits
+    before it. `state_format` is the format of the state's rows; `format_of` tells that of a state without a row for it.
     """
 
     cluster: Cluster
@@ -37,6 +37,7 @@ class PartitionConfig:
     transaction_timeout_seconds: float = 60.0
     drain_seconds: float = 5.0
     unit_records: int = 30_000
+    unit_seconds: float = 1.0
     queue_records: int = 10_000
     queue_bytes: int = 8 << 20
     accepts_gaps: bool = False

@@ -59,7 +59,8 @@ class Unit:
     @property
     def is_full(self) -> bool:
         """Whether it should be committed before anything else is done."""
-        return self.view.is_full or self.records >= self._config.unit_records
+        config = self._config
+        return self.view.is_full or self.records >= config.unit_records or self.deciding.seconds >= config.unit_seconds
 
     @property
     def has_work(self) -> bool:

@@ -17,7 +17,7 @@ from streams.engine.config import PartitionConfig
 from streams.engine.inputs import Inputs, RecordQueue
 from streams.engine.ports import DependencyError, Output, Record
 from streams.engine.restore import POSITION
-from streams.engine.unit import MARKER, SIDE_MARKER
+from streams.engine.unit import MARKER, SIDE_MARKER, Unit
 from streams.engine.view import View
 from streams.engine.work import Work
 from tests.given import Given
@@ -203,6 +203,15 @@ def test_invariant_6_any_failure_leaves_every_record_applied_once_or_dead_letter
     assert [(row.key, b"bad" if row.topic.endswith(".dlq") else row.value) for row in log.outputs] == outputs
     assert {key: value for key, value in log.state.items() if not key.startswith(b"\0")} == state
     assert (log.marker(MARKER), log.marker(SIDE_MARKER)) == (len(source) - 1, len(side) - 1)
+
+
+def test_a_unit_that_takes_long_to_decide_is_full() -> None:
+    config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog")
+    unit = Unit(config, 0, MemoryStore(), {})
+    unit.deciding.seconds = config.unit_seconds * 0.9
+    assert not unit.is_full
+    unit.deciding.seconds = config.unit_seconds
+    assert unit.is_full
 
 
 def test_what_waits_while_a_unit_commits_becomes_one_unit() -> None:
