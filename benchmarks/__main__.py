@@ -32,6 +32,7 @@ _COMMANDS = """commands, each with a --help of its own:
             10,000 connections a second); from the start of a worker without a state to its first verdict; and until a
             started worker has the state of a million servers again, from Kafka's changelog and from the RocksDB it kept
             (Kafka Streams from its changelog, for comparison)
+  servers   CPU of a connection and memory of a worker that knows 10 thousand, 100 thousand and a million servers
   guard     fail if the worker's CPU per event, against the pure-Python floor's, is 1.3 times the committed ratio
 
 examples:
@@ -50,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of the race; the other commands have parsers of their own."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        usage="scripts/bench [options] | profile | waits | guard",
+        usage="scripts/bench [options] | profile | waits | servers | guard",
         description="Races the shipped worker against other stream processors: CPU per event, throughput, memory.",
         epilog=_COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -23,6 +21,7 @@ from benchmarks.engines import Engine, Process, Result, Run
 from benchmarks.environment import CACHE_DIR
 from benchmarks.load import SHORT_TOPIC, Loaded, run_settings
 from benchmarks.measure import Mark, Meter, Sample, interpolate
+from benchmarks.worker_log import RESTORED, events_of, moment
 from streams.adapters.schemas import TOPICS
 from streams.adapters.topics import create_topics
 
@@ -178,8 +177,7 @@ def worker_marks(log: str, samples: Sequence[Sample]) -> list[Mark]:
 
     They begin when the last partition is restored. Until then no connection is taken, unless another worker joins late.
     """
-    lines = (json.loads(line) for line in log.splitlines() if line.startswith("{") and '"partition_restored"' in line)
-    ready = max((datetime.fromisoformat(line["ts"]).timestamp() for line in lines), default=None)
+    ready = max(map(moment, events_of(log, RESTORED)), default=None)
     if ready is None or not samples:
         return []
     done = max((row.events for row in samples if row.at <= ready), default=0)

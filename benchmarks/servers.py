@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,7 +37,8 @@ from benchmarks.load import write
 from benchmarks.measure import Meter, peak_rss_mib
 from benchmarks.oracle import ProductOutcome, outcome_of
 from benchmarks.report import DISTURBED_SHARE
-from benchmarks.waits import committed_offsets, logged, run_of, settings_of, started, until
+from benchmarks.waits import committed_offsets, run_of, settings_of, started, until
+from benchmarks.worker_log import is_restored
 from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.embedded_kafka import ensure_jars
 from streams.adapters.records import connection_of
@@ -167,11 +169,7 @@ class Service:
         try:
             with started(WORKER, self.run, log) as process:
                 meter = Meter([process.pid], self.broker)
-
-                def is_ready() -> bool:
-                    return len(logged(log, "partition_restored")) == self.settings.partitions
-
-                await asyncio.to_thread(until, is_ready, process, log)
+                await asyncio.to_thread(until, partial(is_restored, log, self.settings.partitions), process, log)
                 restored_rss = peak_rss_mib(process.pid)
                 first = last = meter.sample(await committed_offsets(admin, self.settings))
                 start_seconds, deadline = time.monotonic() - started_at, time.monotonic() + WAIT_SECONDS

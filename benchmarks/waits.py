@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -36,6 +36,7 @@ from benchmarks.known import KnownServers
 from benchmarks.load import Row, produce, write
 from benchmarks.measure import peak_rss_mib
 from benchmarks.peers.job import STATE
+from benchmarks.worker_log import RESTORED, is_restored, logged, moment
 from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.embedded_kafka import ensure_jars
 from streams.adapters.schemas import TOPICS, LocalRegistry
@@ -90,15 +91,6 @@ def run_of(settings: Settings, folder: Path) -> Run:
     return Run(settings, settings.topic(TOPICS["inbound_connection"]), 1, folder)
 
 
-def logged(log: Path, name: str) -> list[dict[str, Any]]:
-    """The lines of an event in a worker's log."""
-    found = []
-    for line in log.read_text(errors="replace").splitlines():
-        if f'"{name}"' in line and line.startswith("{"):
-            found.append(json.loads(line))
-    return found
-
-
 def until(is_there: Callable[[], Any], process: subprocess.Popen[bytes], log: Path) -> Any:
     """Wait for something.
 
@@ -122,9 +114,7 @@ async def latencies(bootstrap: str, folder: Path, rate: int) -> list[float]:
     await create_topics(settings)
     log = folder / f"rate{rate}.log"
     with started(WORKER, run_of(settings, folder), log) as process:
-        await asyncio.to_thread(
-            until, lambda: len(logged(log, "partition_restored")) == settings.partitions, process, log
-        )
+        await asyncio.to_thread(until, partial(is_restored, log, settings.partitions), process, log)
         sent: dict[str, float] = {}
         reading = asyncio.create_task(_read_verdicts(settings, sent))
         await _send(settings, rate, _values(rate, round(time.time() * 1000)), sent)
@@ -215,8 +205,7 @@ async def first_commit(settings: Settings, folder: Path, log: Path) -> tuple[flo
     try:
         before, begin = await committed_offsets(admin, settings), time.monotonic()
         with started(WORKER, run_of(settings, folder), log) as process:
-            is_restored = lambda: len(logged(log, "partition_restored")) == settings.partitions  # noqa: E731
-            await asyncio.to_thread(until, is_restored, process, log)
+            await asyncio.to_thread(until, partial(is_restored, log, settings.partitions), process, log)
             restored = time.monotonic() - begin
             async with asyncio.timeout(WAIT_SECONDS):
                 while await committed_offsets(admin, settings) <= before:
@@ -236,8 +225,8 @@ def restore_worker(bootstrap: str, folder: Path, servers: int) -> dict[str, Any]
     asyncio.run(_one_connection(settings))
     log = folder / "restore.log"
     restored, _, rss = asyncio.run(first_commit(settings, folder, log))
-    fenced = min(_moment(line) for line in logged(log, "partition_fenced"))
-    done = max(_moment(line) for line in logged(log, "partition_restored"))
+    fenced = min(moment(line) for line in logged(log, "partition_fenced"))
+    done = max(moment(line) for line in logged(log, RESTORED))
     asyncio.run(_one_connection(settings))
     kept, kept_commit, _ = asyncio.run(first_commit(settings, folder, folder / "kept.log"))
     return {
@@ -251,10 +240,6 @@ def restore_worker(bootstrap: str, folder: Path, servers: int) -> dict[str, Any]
         "kept_rocksdb_start_to_state_seconds": round(kept, 2),
         "kept_rocksdb_start_to_first_commit_seconds": round(kept_commit, 2),
     }
-
-
-def _moment(line: dict[str, Any]) -> float:
-    return datetime.fromisoformat(line["ts"]).timestamp()
 
 
 def start_empty(bootstrap: str, folder: Path) -> float:
