@@ -35,7 +35,7 @@ class Settings(KafkaSettings):
     cached_servers: int = _setting(
         "TES_CACHED_SERVERS",
         200_000,
-        "servers kept in memory over all TES_PARTITIONS, an equal part for each; 2 KB a server, 4 KB after a verdict",
+        "servers kept in memory over all TES_PARTITIONS, an equal part for each; up to 4.5 KB a server",
     )
     policies: tuple[str, ...] = _setting(
         "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas"

@@ -15,6 +15,8 @@ from streams.domain.policy import CONNECTORS
 
 _ONE_BYTE: Final = 0x80
 """A varint below it has one byte; of a length, a text of less than 64 bytes."""
+TENANT_AT: Final = 12
+"""Where a value that is projected has its tenant: behind the header, the moment and the connector type."""
 _FIELDS: Final = [
     ("observed_at", "long"),
     ("connector_type", 3),
@@ -42,7 +44,8 @@ class ProjectionError(ValueError):
 class Projected:
     """A connection as far as it is read; `connector` and `outcome` as symbol numbers, `outcome` -1 for none.
 
-    Texts are left as their ASCII bytes: most of them are seldom looked at.
+    Texts are left as their ASCII bytes: most of them are seldom looked at. `top_at` is where the value has the text of
+    the topmost line, if there is one.
     """
 
     __slots__ = (
@@ -58,6 +61,7 @@ class Projected:
         "source_ip",
         "tenant_id",
         "tls_subject",
+        "top_at",
     )
 
     def __init__(
@@ -74,11 +78,12 @@ class Projected:
         message_id: bytes | None,
         outcome: int,
         recipients: int,
+        top_at: int,
     ) -> None:
         self.observed_at, self.connector, self.tenant_id, self.received = observed_at, connector, tenant_id, received
         self.event_id, self.connector_id, self.source_ip, self.helo = event_id, connector_id, source_ip, helo
         self.tls_subject, self.message_id = tls_subject, message_id
-        self.outcome, self.recipients = outcome, recipients
+        self.outcome, self.recipients, self.top_at = outcome, recipients, top_at
 
     def connection(self) -> InboundConnection:
         """The whole connection."""
@@ -138,20 +143,23 @@ def project(value: bytes, header: bytes) -> Projected | None:
         ) >> 1
         if connector > 4 or connector & 1:
             return None
-        begin, at = _text(value, 12)
+        begin, at = _text(value, TENANT_AT)
         tenant_id = value[begin:at]
         count = value[at]
         at += 1
         received: list[bytes] = []
+        top_at = 0
         if count:
             if count & 1 or count >= _ONE_BYTE:
                 return None
             for _ in range(count >> 1):
                 begin, at = _text(value, at)
                 received.append(value[begin:at])
+                top_at = top_at or begin
             if value[at]:
                 return None
             at += 1
+        rest_at = at
         begin, at = _text(value, at)
         event_id = value[begin:at]
         begin, at = _text(value, at)
@@ -179,14 +187,17 @@ def project(value: bytes, header: bytes) -> Projected | None:
         for line in received:
             if not line.isascii():
                 return None
-        if not (
-            tenant_id.isascii()
-            and event_id.isascii()
-            and connector_id.isascii()
-            and source_ip.isascii()
-            and helo.isascii()
-            and (tls_subject is None or tls_subject.isascii())
-            and (message_id is None or message_id.isascii())
+        # Most of the other texts are short, their lengths below 0x80 as well: then one look is enough for all.
+        if not tenant_id.isascii() or not (
+            value[rest_at:].isascii()
+            or (
+                event_id.isascii()
+                and connector_id.isascii()
+                and source_ip.isascii()
+                and helo.isascii()
+                and (tls_subject is None or tls_subject.isascii())
+                and (message_id is None or message_id.isascii())
+            )
         ):
             return None
         return Projected(
@@ -202,6 +213,7 @@ def project(value: bytes, header: bytes) -> Projected | None:
             message_id,
             outcome,
             recipients >> 1,
+            top_at,
         )
     except (IndexError, ValueError):
         return None

@@ -33,7 +33,7 @@ _PLAIN = (
 
 _HOT = struct.Struct(">B10qBBBB4iHHH")
 """Format, moments and counts, flags, the two connector types, finding, build, lengths of connector id, IP and marks."""
-_NONE = -1
+_NONE: Final = -1
 _VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD = (1 << bit for bit in range(6))
 
 
@@ -47,7 +47,7 @@ class ServerRow:
     Most connections change nothing but what is counted. `quiet_until` (UTC milliseconds) is the moment before which a
     connection with the same build, over the same connector, later than all seen, is such a one; 0 where any may decide.
     `indexed` is the moment under which the due index holds the server, -1 for none, `finding` the number of the finding
-    that decided last, in their order.
+    that decided last, in their order, `is_changed` whether it differs from what the store or the unit's view holds.
     """
 
     __slots__ = (
@@ -63,6 +63,7 @@ class ServerRow:
         "finding",
         "flags",
         "indexed",
+        "is_changed",
         "judged_at",
         "judged_over",
         "last_seen_at",
@@ -82,6 +83,7 @@ class ServerRow:
         """
         self._state: ServerEnforcement | None = None
         self._cold: bytes | None = None
+        self.is_changed = False
         if value is None:
             return
         _check_format(value)

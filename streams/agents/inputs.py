@@ -16,8 +16,8 @@ from typing import Final
 
 from streams.adapters.projection import project
 from streams.adapters.records import command_of, connection_of
-from streams.agents.line_cache import LineCache
-from streams.agents.rows import Rows, Wires, due_before, due_row, read_due_row, server_key
+from streams.agents.rows import Rows, Wires, due_before, due_row, read_due_row
+from streams.agents.top_lines import TopLines
 from streams.domain.commands import AdminCommand, check_command
 from streams.domain.connection import (
     EARLIEST_MS,
@@ -75,7 +75,7 @@ class InputProcessor:
         self._replay_until, self._now = replay_until, now
         self._stream_time = 0
         self._taken_over: bytes | None = None
-        self._lines = LineCache(cached_servers)
+        self._top_lines = TopLines(cached_servers)
         self._rows = Rows(wires, cached_servers)
         self._quiet = self._rows.tally.quiet
         self._timers_counted, self._tracer = timers_counted, tracer
@@ -153,19 +153,21 @@ class InputProcessor:
         One at or after `before` is left as it is.
         """
         value = record.value
-        found = project(value, self._header) if latest and value is not None else None
+        if value is None or not latest:
+            return None
+        found = project(value, self._header)
         if found is None or not EARLIEST_MS <= found.observed_at <= latest or record.key != found.tenant_id:
             return None
-        seen = self._lines.find(found.received)
+        seen = self._top_lines.find(value, found)
         if seen is None:
             return None
-        key = server_key(found.tenant_id, seen[0])
+        key, build = seen
         row = self._rows.servers.get(key) or self._rows.row(key)
         if (
             row is None
             or not row.reported_at < found.observed_at < row.quiet_until
             or found.connector != row.judged_over
-            or seen[1] != row.build
+            or build != row.build
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
             or not 1 <= len(found.source_ip) <= MAX_SOURCE_IP_CHARS
         ):
@@ -205,7 +207,7 @@ class InputProcessor:
         view.headers = ()
 
     def _process(self, record: Record) -> None:
-        enforcer = Enforcer(self._rows, self._rulebook(), self._lines.parse)
+        enforcer = Enforcer(self._rows, self._rulebook())
         match self._read(record):
             case InboundConnection() as connection:
                 enforcer.connection(connection)

@@ -132,12 +132,14 @@ class Rows:
         """Put the changed servers into the view."""
         self._view.size_bytes -= CHANGED_ROW_BYTES * len(self.changed)
         for key, row in self.changed.items():
+            row.is_changed = False
             self._view.put(key, row.to_bytes())
         self.changed.clear()
 
     def change(self, key: bytes, row: ServerRow) -> None:
         """The row has changed, and is encoded at the end of the unit."""
-        if key not in self.changed:
+        if not row.is_changed:
+            row.is_changed = True
             self.changed[key] = row
             self._view.size_bytes += CHANGED_ROW_BYTES
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from streams.domain.policy import ConnectorType
 
-SECOND_MS = 1_000
-MINUTE_MS = 60 * SECOND_MS
-HOUR_MS = 60 * MINUTE_MS
-DAY_MS = 24 * HOUR_MS
+SECOND_MS: Final = 1_000
+MINUTE_MS: Final = 60 * SECOND_MS
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
 
-EARLIEST_MS = 946_684_800_000
+EARLIEST_MS: Final = 946_684_800_000
 """2000-01-01: no connection of this service can be older; an older time is a broken clock."""
-LATEST_MS = 4_102_444_800_000
+LATEST_MS: Final = 4_102_444_800_000
 """2100-01-01: a later time is a broken clock, and would fire every timer there is."""
-MAX_AHEAD_MS = 5 * MINUTE_MS
+MAX_AHEAD_MS: Final = 5 * MINUTE_MS
 """How far ahead of the wall clock a live event may be."""
-MAX_EVENT_ID_CHARS = 255
-MAX_SOURCE_IP_CHARS = 255
+MAX_EVENT_ID_CHARS: Final = 255
+MAX_SOURCE_IP_CHARS: Final = 255
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 

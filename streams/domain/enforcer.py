@@ -5,14 +5,13 @@ Before a command of time `t` every timer of the servers that it touches, due at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from streams.domain.commands import AdminCommand, AuditRecord, advance_tenant, obey, subject_of
 from streams.domain.connection import InboundConnection
 from streams.domain.cover_notices import tenant_timers
 from streams.domain.enforcement import Change, Decision, Emitted, Forgotten, decide
-from streams.domain.headers import ReceivedLine, parse_received
 from streams.domain.notification import AdminNotification
 from streams.domain.pauses import NO_COVER, TenantEnforcement
 from streams.domain.report import ServerReport
@@ -53,15 +52,13 @@ class Repository(Protocol):
 class Enforcer:
     """Applies what happens to the states in a repository."""
 
-    def __init__(
-        self, repository: Repository, rulebook: Rulebook, parse: Callable[[str], ReceivedLine] = parse_received
-    ) -> None:
-        """Apply to the states in `repository`; `parse` gives what `parse_received` does."""
-        self._repository, self._rulebook, self._parse = repository, rulebook, parse
+    def __init__(self, repository: Repository, rulebook: Rulebook) -> None:
+        """Apply to the states in `repository`."""
+        self._repository, self._rulebook = repository, rulebook
 
     def connection(self, connection: InboundConnection) -> None:
         """Take a connection into account."""
-        event, tenant_id = sight(connection, self._parse), connection.tenant_id
+        event, tenant_id = sight(connection), connection.tenant_id
         state, revision = self._state(tenant_id, event.server)
         tenant = self._repository.tenant(tenant_id)
         cover = tenant.cover_of(event.server) if tenant else NO_COVER

@@ -11,14 +11,15 @@ keywords found by position, or taken by a pattern whose parts cannot begin with 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from streams.domain.build import Build, parse_build
 
-MAX_LINES = 256
-MAX_LINE_CHARS = 8192
+MAX_LINES: Final = 256
+MAX_LINE_CHARS: Final = 8192
 NAMELESS = "ip:"
 """The server of a message that shows neither a host name nor an address."""
 
@@ -204,18 +205,15 @@ def origin_of(line: ReceivedLine) -> Origin:
     return Origin.SMTPSVC if line.protocol == _SMTPSVC else Origin.EXCHANGE
 
 
-def detect(
-    received: Sequence[str], helo: str, source_ip: str, parse: Callable[[str], ReceivedLine] = parse_received
-) -> Detection:
+def detect(received: Sequence[str], helo: str, source_ip: str) -> Detection:
     """Which server connects, and the highest build that this server's own lines claim.
 
     Args:
         received: `Received` header values, topmost first, below the line that the receiving service added.
         helo: the name the client gave; may be empty.
         source_ip: the address it connected from; empty where only the lines are known, then theirs counts.
-        parse: gives what `parse_received` does.
     """
-    top = parse(received[0]) if received else None
+    top = parse_received(received[0]) if received else None
     address = source_ip or (top.by_address if top else None)
     if top is not None and top.by_host is not None:
         server, identity = top.by_host[:255], Identity.STAMP
@@ -230,7 +228,7 @@ def detect(
         return Detection(server, identity, origin, None, top.protocol, 0, received[0][:MAX_LINE_CHARS])
     position, best = 0, top
     for index, raw in enumerate(received[:MAX_LINES]):
-        line = top if index == 0 else parse(raw)
+        line = top if index == 0 else parse_received(raw)
         if index and (top.by_host is None or line.by_host != top.by_host):
             continue
         if line.build is not None and is_higher(line.build, best.build):

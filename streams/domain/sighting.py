@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from streams.domain.connection import InboundConnection
-from streams.domain.headers import Detection, Origin, ReceivedLine, detect, parse_received
+from streams.domain.headers import Detection, Origin, detect
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.rules import Rulebook
 from streams.domain.state import Evidence
@@ -24,9 +23,9 @@ class Sighting(NamedTuple):
         return self.found.server
 
 
-def sight(connection: InboundConnection, parse: Callable[[str], ReceivedLine] = parse_received) -> Sighting:
-    """Find out which server connects; `parse` gives what `parse_received` does."""
-    return Sighting(connection, detect(connection.received, connection.helo, connection.source_ip, parse))
+def sight(connection: InboundConnection) -> Sighting:
+    """Find out which server connects."""
+    return Sighting(connection, detect(connection.received, connection.helo, connection.source_ip))
 
 
 def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook) -> Judgement:

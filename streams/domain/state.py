@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
+from zlib import crc32
 
 from streams.domain.build import Build
 from streams.domain.headers import Identity
@@ -16,24 +15,24 @@ from streams.domain.policy import ConnectorType
 
 NO_TIME = Clock(0, 0)
 
-RECENT_EVENTS = 32
+RECENT_EVENTS: Final = 32
 """How many connections are remembered per server; a duplicate within so many is not counted again."""
-_MARK = struct.Struct(">II")
-_MARK_BYTES = 8
-_HALF = 2**32 - 1
-_LOW_BITS = 2**10 - 1
-_CRC_MASK = 2**22 - 1
+_MARK_BYTES: Final = 8
+_MARKS_BYTES: Final = RECENT_EVENTS * _MARK_BYTES
+_HALF: Final = 2**32 - 1
+_LOW_BITS: Final = 2**10 - 1
+_CRC_MASK: Final = 2**22 - 1
 
 
 def mark_of(observed_at: int, event_id: bytes) -> bytes:
     """What tells a connection from others of the same server: its moment, and 22 bits of its id."""
-    low = (observed_at & _LOW_BITS) << 22 | zlib.crc32(event_id) & _CRC_MASK
-    return _MARK.pack(observed_at >> 10 & _HALF, low)
+    low = (observed_at & _LOW_BITS) << 22 | crc32(event_id) & _CRC_MASK
+    return (observed_at >> 10 & _HALF).to_bytes(4, "big") + low.to_bytes(4, "big")
 
 
 def with_mark(marks: bytes, mark: bytes) -> bytes:
     """The marks of recent connections with one more, the oldest forgotten."""
-    return (marks + mark)[-RECENT_EVENTS * _MARK_BYTES :]
+    return (marks + mark)[-_MARKS_BYTES:]
 
 
 def has_mark(marks: bytes, mark: bytes) -> bool:

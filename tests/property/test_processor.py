@@ -20,7 +20,7 @@ from streams.adapters.schemas import LocalRegistry
 from streams.adapters.state_codec import ServerRow, decode_state, encode_state
 from streams.adapters.stores import MemoryStore
 from streams.agents.inputs import InputProcessor
-from streams.agents.line_cache import LineCache
+from streams.agents.top_lines import TopLines
 from streams.app import wires_of
 from streams.domain.connection import DAY_MS, HOUR_MS
 from streams.domain.headers import Origin, detect, parse_received
@@ -31,6 +31,7 @@ from streams.engine.view import View
 from streams.settings import Settings
 from streams.simulation import Simulation
 from tests.given import Given
+from tests.top_lines import found_in
 
 START = parse_moment("start", "2026-10-01T20:00:00Z")
 SETTINGS = Settings()
@@ -249,13 +250,12 @@ LINES = st.lists(st.lists(PARTS, max_size=12).map("".join), min_size=1, max_size
 @settings(max_examples=500, deadline=None)
 @given(LINES, LINES)
 def test_cached_lines_give_what_detection_gives(first: list[str], second: list[str]) -> None:
-    cache = LineCache()
+    cache = TopLines(50)
     for lines in (first, second, first, [line + " (x; y) z" for line in first]):
-        found = cache.find([line.encode() for line in lines])
-        assert [cache.parse(line) for line in lines] == [parse_received(line) for line in lines]
+        found = found_in(cache, lines)
         if found is not None:
             seen = detect(lines, "helo", "192.0.2.1")
-            assert found == (seen.server.encode(), seen.build)
+            assert found == (seen.server, seen.build)
             assert seen.origin is (Origin.EXCHANGE if found[1] is not None else Origin.GATEWAY)
             assert parse_received(lines[0]).by_host == seen.server
 

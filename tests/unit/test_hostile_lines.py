@@ -12,11 +12,12 @@ from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.records import command_of, command_record, connection_record, to_json_line, to_record
 from streams.adapters.report_rows import report_of_record, rows_of_file
 from streams.adapters.schemas import LocalRegistry
-from streams.agents.line_cache import MAX_CACHED_CHARS, LineCache
+from streams.agents.top_lines import MAX_CACHED_CHARS, TopLines
 from streams.domain.build import parse_build
 from streams.domain.commands import CommandOutcome
 from streams.domain.connection import MalformedError
 from streams.domain.headers import detect, parse_received
+from tests.top_lines import found_in
 from tests.unit.test_enforcement import DETECTED, connection, run
 
 CONNECTION: dict[str, Any] = {
@@ -164,9 +165,11 @@ def test_a_line_does_not_pass_for_the_beginning_of_another_that_reads_otherwise(
     ):
         dated = f"{whole}; Mon, 1 Dec 2025 10:00:00 +0000"
         for lines in ([whole, dated], [dated, whole]):
-            cache = LineCache()
+            cache = TopLines(50)
             assert parse_received(whole) != parse_received(dated)
-            assert [cache.parse(line) for line in lines] == [parse_received(line) for line in lines]
+            for line in lines:
+                seen = detect([line], "helo", "192.0.2.1")
+                assert found_in(cache, [line]) in (None, (seen.server, seen.build))
 
 
 @pytest.mark.parametrize(
@@ -191,15 +194,17 @@ def test_a_line_below_raises_the_build_where_it_claims_a_higher_one(
         f"from a by {host} (192.0.2.1) with Microsoft SMTP Server id {top}; Mon, 1 Dec 2025 10:00:00 +0000",
         f"from a by {host} with mapi id {below}; Mon, 1 Dec 2025 10:00:00 +0000",
     ]
-    cache = LineCache()
+    cache = TopLines(50)
     assert detect(lines, "", "192.0.2.1").build == parse_build(build)
     for _ in range(2):
-        assert cache.find([line.encode() for line in lines]) == (b"ex01.example.com", parse_build(build))
+        assert found_in(cache, lines) == ("ex01.example.com", parse_build(build))
 
 
 def test_long_lines_do_not_fill_the_cache_of_lines() -> None:
-    cache = LineCache()
+    cache = TopLines(50)
     for number in range(10):
-        cache.parse(f"from a by {number}.example.com {'x' * MAX_CACHED_CHARS}; date")
-        cache.parse(f"from a by {number}.example.com with mapi id 15.1.2507.39; date (UTC)")
+        host = f"mx.t{number}.example.com"
+        assert found_in(cache, [f"from a by {host} (x{'x' * MAX_CACHED_CHARS}) with mapi id 15.1.2507.39; date"])
+        assert found_in(cache, [f"from a by {host} with mapi id 15.1.2507.39; date (UTC)"])
+        assert found_in(cache, [f"from a by {host} with ESMTPS id {number}; date"])
     assert not cache._lines

@@ -1,0 +1,144 @@
+"""Topmost header lines repeat but for their date: what stands in front of it tells the server and its build once.
+
+Of the lines below the topmost one only those matter that name the same host with a higher build. Most cannot, which is
+seen without parsing them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.adapters.projection import TENANT_AT, Projected
+from streams.agents.rows import server_key
+from streams.domain.build import Build, parse_build
+from streams.domain.headers import MAX_LINES, Origin, is_higher, origin_of, parse_received
+
+MAX_CACHED_CHARS: Final = 1024
+"""Of a line's text in front of its date; real ones have a few hundred, and others must not fill the memory."""
+MAX_HOST_CHARS: Final = 255
+MAX_DATES: Final = 1024
+_MAX_DATE_CHARS: Final = 64
+_SHAPE: Final[bytes] = bytes(48 if 48 <= code <= 57 else 46 if code == 46 else 32 for code in range(256))
+"""Turns every digit into 0, and all but dots into blanks."""
+_NUMBER: Final = b"0.0"
+"""A number with a dot, in that shape."""
+_FOREIGN: Final[bytes] = bytes(33 if chr(code) in "()." else 32 for code in range(256))
+"""Turns what no date has, and what could matter if one had it, into exclamation marks."""
+
+
+class TopLine:
+    """What a topmost line tells of the server that connects for a tenant.
+
+    `key` is the server's row, `host` its name; None where the line alone cannot name it. `build` is None for a
+    gateway's. `repeats` is whether other connections have the same text in front of the date.
+    """
+
+    __slots__ = ("_claim", "build", "host", "key", "repeats")
+
+    def __init__(self, tenant_id: bytes, text: bytes) -> None:
+        line = parse_received(text.decode("ascii"))
+        origin, name = origin_of(line), line.by_host
+        self.build: Build | None = line.build
+        # A line without a build has the id of its message, which no other one has.
+        self.repeats: bool = line.build is not None
+        self.key: bytes | None = None
+        self.host = b""
+        if name is not None and name.isascii() and len(name) <= MAX_HOST_CHARS:
+            self.host = name.encode()
+            if origin is Origin.GATEWAY or (origin is Origin.EXCHANGE and line.build is not None):
+                self.key = server_key(tenant_id, self.host)
+        # Its build of four parts as it stands there, with the ` id ` in front of it; empty where there is none, and no
+        # other line can be compared by it.
+        self._claim: bytes = b"" if line.build is None or line.build.update is None else _claim_in(text, line.build)
+
+    def can_be_raised_by(self, line: bytes, date_at: int) -> bool:
+        """Whether a line below, whose plain date begins at `date_at`, may name the host with a higher build.
+
+        Without that name in any case it does not name it; and where no number with a dot is left when all that repeats
+        the claim is taken out, it claims no other build.
+        """
+        if self._claim:
+            # Most lines end with the claim. Elsewhere it begins another build in front of one more digit; in front of a
+            # dot none, as it has four parts.
+            text = line[:date_at]
+            text = text[: -len(self._claim)] if text.endswith(self._claim) else line.replace(self._claim, b"0.")
+            if text.translate(_SHAPE).find(_NUMBER) < 0:
+                return False
+        return line.find(self.host) >= 0 or line.lower().find(self.host) >= 0
+
+
+def _claim_in(line: bytes, build: Build) -> bytes:
+    for clause in line.split(b" id ")[1:]:
+        number = clause.split(b";", 1)[0].split(b" ", 1)[0]
+        try:
+            if parse_build(number.decode("ascii")) == build:
+                return b" id " + number
+        except ValueError:
+            continue
+    return b""
+
+
+class TopLines:
+    """Topmost lines by tenant and text in front of the date; of more than `most` those go that were not seen lately."""
+
+    def __init__(self, most: int) -> None:
+        self._half = max(1, most // 2)
+        self._lines: dict[bytes, TopLine] = {}
+        self._older: dict[bytes, TopLine] = {}
+        self._dates: set[bytes] = set()
+        self._date_chars = 0
+
+    def find(self, value: bytes, found: Projected) -> tuple[bytes, Build | None] | None:
+        """The row of the connecting server, and its build, None for a gateway's; None where the long way is needed.
+
+        `found` is what `value` projects to. Gives what `detect` does, for lines that name their host and are a
+        gateway's, or Exchange's with a build.
+        """
+        received = found.received
+        if not received:
+            return None
+        top = self._top(value, found, received[0])
+        key, best = top.key, top.build
+        if key is None:
+            return None
+        if best is not None:
+            for raw in received[1:MAX_LINES]:
+                if top.can_be_raised_by(raw, self._date_at(raw)):
+                    line = parse_received(raw.decode("ascii"))
+                    name = line.by_host
+                    is_same = name is not None and name.isascii() and name.encode() == top.host
+                    if is_same and line.build is not None and is_higher(line.build, best):
+                        best = line.build
+        return key, best
+
+    def _top(self, value: bytes, found: Projected, line: bytes) -> TopLine:
+        at = self._date_at(line)
+        if at == len(line) or at > MAX_CACHED_CHARS:
+            return TopLine(found.tenant_id, line)
+        text = value[TENANT_AT : found.top_at + at]
+        top = self._lines.get(text)
+        if top is None:
+            top = self._older.get(text) or TopLine(found.tenant_id, line)
+            if top.repeats:
+                if len(self._lines) >= self._half:
+                    self._older, self._lines = self._lines, {}
+                self._lines[text] = top
+        return top
+
+    def _date_at(self, line: bytes) -> int:
+        """Where the line's date begins, with its semicolon; at the line's end where what stands there may matter.
+
+        A comment that ends in it may begin in front of it, and a number with a dot may be a build.
+        """
+        at = len(line) - self._date_chars
+        if at > 0 and line[at:] in self._dates:
+            return at
+        at = line.rfind(b";")
+        date = line[at:]
+        if at < 0 or len(date) > _MAX_DATE_CHARS or date.translate(_FOREIGN).find(b"!") >= 0:
+            return len(line)
+        if len(self._dates) >= MAX_DATES:
+            self._dates.clear()
+        self._dates.add(date)
+        self._date_chars = len(date)
+        return at

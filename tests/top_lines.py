@@ -1,0 +1,38 @@
+"""What the worker's cache of topmost lines finds in lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.projection import header_of, project
+from streams.adapters.schemas import LocalRegistry
+from streams.agents.top_lines import TopLines
+from streams.domain.build import Build
+
+_CODEC, _HEADER = AvroCodec("inbound_connection", LocalRegistry()), header_of(LocalRegistry())
+
+
+def found_in(cache: TopLines, lines: Sequence[str]) -> tuple[str, Build | None] | None:
+    """The server and its build, None for a gateway's; None where the long way is needed."""
+    record = {
+        "observed_at": 1_790_000_000_000,
+        "connector_type": "NONE",
+        "tenant_id": "contoso",
+        "received": lines,
+        "event_id": "e",
+        "connector_id": "c",
+        "source_ip": "192.0.2.1",
+        "helo": "",
+        "tls_subject": None,
+        "message_id": None,
+        "outcome": None,
+        "recipients": 1,
+    }
+    value = _CODEC.encode(record)
+    projected = project(value, _HEADER)
+    seen = cache.find(value, projected) if projected is not None else None
+    if seen is None:
+        return None
+    assert seen[0].startswith(b"s/contoso/")
+    return seen[0].removeprefix(b"s/contoso/").decode(), seen[1]
