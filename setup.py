@@ -11,7 +11,13 @@ from pathlib import Path
 from setuptools import setup
 
 HOT = ("streams/agents", "streams/domain")
-HOT_MODULES = ("adapters/projection", "adapters/records", "adapters/state_codec", "engine/view")
+HOT_MODULES = (
+    "adapters/avro_encoder",
+    "adapters/projection",
+    "adapters/records",
+    "adapters/state_codec",
+    "engine/view",
+)
 
 
 def compiled() -> list[object]:

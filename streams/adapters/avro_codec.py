@@ -15,6 +15,7 @@ from typing import Any, Final
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.validation import ValidationError, validate
 
+from streams.adapters.avro_encoder import encoder_of
 from streams.adapters.schemas import SUBJECTS, Schema, SchemaRegistry, UnknownSchemaIdError, load_schema, without
 
 MAX_VALUE_BYTES: Final = 1_048_576
@@ -49,7 +50,7 @@ class AvroCodec:
         """Serve the schema `name`, such as `verdict`; values may have up to `max_bytes`, header included.
 
         Records that this product builds from its own types need not be `is_checked` before they are written; the check
-        takes most of the time.
+        takes most of the time. One that does not fit is checked all the same.
 
         Raises:
             ValueError: there is no such schema.
@@ -57,9 +58,11 @@ class AvroCodec:
         self._schema = load_schema(name)
         self._subject = SUBJECTS[name]
         self._registry = registry
-        self._max_bytes, self._is_checked = max_bytes, is_checked
+        self._max_bytes = max_bytes
         self._plain = _plain(self._schema)
-        self._parsed = parse_schema(self._plain)
+        names: dict[str, Any] = {}
+        self._parsed: Any = parse_schema(self._plain, names)
+        self._encoder = None if is_checked else encoder_of(self._parsed, names)
         self._schema_id: int | None = None
         self._readers: dict[int, tuple[_Walk, Any, Any]] = {}
 
@@ -73,18 +76,32 @@ class AvroCodec:
         """
         if self._schema_id is None:
             self._schema_id = self._registry.id_of(self._subject, self._schema)
-        out = io.BytesIO()
-        out.write(_HEADER.pack(0, self._schema_id))
+        header = _HEADER.pack(0, self._schema_id)
+        value = self._packed(record, header) or self._checked(record, header)
+        if len(value) > self._max_bytes:
+            raise RecordEncodingError(f"{self._plain['name']}: {len(value)} bytes, more than {self._max_bytes}")
+        return value
+
+    def _packed(self, record: dict[str, Any], header: bytes) -> bytes | None:
+        if self._encoder is None:
+            return None
+        parts = [header]
         try:
-            if self._is_checked:
-                validate(record, self._parsed)
+            self._encoder.write(parts, record)
+        except (TypeError, ValueError, KeyError):
+            return None
+        return b"".join(parts)
+
+    def _checked(self, record: dict[str, Any], header: bytes) -> bytes:
+        out = io.BytesIO()
+        out.write(header)
+        try:
+            validate(record, self._parsed)
             schemaless_writer(out, self._parsed, record, strict_allow_default=True)
         except ValidationError as error:
             raise RecordEncodingError(_explain(error)) from error
         except Exception as error:  # whatever a value's own methods raise
             raise RecordEncodingError(f"{self._plain['name']}: {error}: {_shown(record)}") from error
-        if out.tell() > self._max_bytes:
-            raise RecordEncodingError(f"{self._plain['name']}: {out.tell()} bytes, more than {self._max_bytes}")
         return out.getvalue()
 
     def decode(self, value: bytes | None) -> dict[str, Any]:

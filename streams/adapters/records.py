@@ -7,7 +7,7 @@ import re
 import reprlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 import orjson
@@ -43,25 +43,28 @@ def _converter(kind: type) -> Callable[[Any], Any]:
     """How to convert values of one type."""
     if issubclass(kind, Build):
         return str
-    if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"):
-        found = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
-        names: tuple[str, ...] = tuple(field.name for field in found) or kind._fields
-
-        def convert(value: Any) -> dict[str, Any]:
-            record = {name: getattr(value, name) for name in names}
-            for name, item in record.items():
-                if type(item) not in _PLAIN:
-                    record[name] = to_record(item)
-            return record
-
-        return convert
+    if dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(kind)]
+        return lambda value: _fields(names, [getattr(value, name) for name in names])
+    if hasattr(kind, "_fields"):
+        names = list(kind._fields)
+        return lambda value: _fields(names, value)
     if issubclass(kind, tuple):
         return lambda value: [to_record(item) for item in value]
+    if issubclass(kind, StrEnum):
+        return str
     if issubclass(kind, Enum):
         return lambda value: value.value
     if issubclass(kind, date):
         return lambda value: (value - _EPOCH).days
     return lambda value: value
+
+
+def _fields(names: list[str], values: Iterable[Any]) -> dict[str, Any]:
+    record = {}
+    for name, item in zip(names, values, strict=True):
+        record[name] = item if type(item) in _PLAIN else to_record(item)
+    return record
 
 
 def to_json(record: Any) -> Any:

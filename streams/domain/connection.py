@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.domain.policy import ConnectorType
 
@@ -34,8 +33,7 @@ class Outcome(StrEnum):
     REJECTED = "REJECTED"
 
 
-@dataclass(frozen=True, slots=True)
-class InboundConnection:
+class InboundConnection(NamedTuple):
     """A connection; `observed_at` in UTC milliseconds, `received` topmost first below the service's own line."""
 
     event_id: str

@@ -6,7 +6,6 @@ every timer of its server that is due at or before `t` fires, in due order, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -111,7 +110,7 @@ class _Step:
 
     # --- time ---
 
-    def timers(self, state: ServerEnforcement, at: int) -> Iterator[Timer]:
+    def timers(self, state: ServerEnforcement, at: int) -> list[Timer]:
         """What is still to come, under the policy that governs at `at`."""
         return timers_of(state, self.rulebook, self.cover, at)
 

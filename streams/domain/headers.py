@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.domain.build import Build, parse_build
 
@@ -63,8 +62,7 @@ class Origin(StrEnum):
     NOTHING = "NOTHING"
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedLine:
+class ReceivedLine(NamedTuple):
     """One unfolded line in parts.
 
     `by_host` is lower-case; None where the line names none, or only an address, which is then `by_address`.
@@ -77,8 +75,7 @@ class ReceivedLine:
     build: Build | None
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(NamedTuple):
     """The connecting server as its lines present it.
 
     `server` is `NAMELESS` where nothing at all names it: no host, no greeting, no address.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from streams.domain.build import Build
 from streams.domain.catalogue import Remedy
@@ -44,8 +44,7 @@ class Severity(StrEnum):
     CRITICAL = "CRITICAL"
 
 
-@dataclass(frozen=True, slots=True)
-class AdminNotification:
+class AdminNotification(NamedTuple):
     """A notification with its facts as fields; moments in UTC milliseconds, rates in minutes of each hour."""
 
     notification_id: str

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import NamedTuple
 
 from streams.domain.build import Build
 from streams.domain.catalogue import Remedy
@@ -31,8 +31,7 @@ class ServerStatus(StrEnum):
     OUT_OF_SCOPE = "OUT_OF_SCOPE"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerReport:
+class ServerReport(NamedTuple):
     """The report's row, named as the columns of Exchange Online's report; moments in UTC milliseconds."""
 
     tenant_id: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from streams.domain.build import Build
 from streams.domain.catalogue import Remedy
@@ -31,8 +31,7 @@ def iso(moment: int) -> str:
     return datetime.fromtimestamp(moment // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment % 1000:03d}Z"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A verdict; moments in UTC milliseconds, rates in minutes of each hour, `schedule` holds the stages to come."""
 
     verdict_id: str

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.adapters.avro_codec import AvroCodec, MalformedRecordError
+from streams.adapters.avro_codec import AvroCodec, MalformedRecordError, RecordEncodingError
 from streams.adapters.schemas import SUBJECTS, LocalRegistry, load_schema
 
 REGISTRY = LocalRegistry()
@@ -49,6 +49,31 @@ def test_what_goes_in_comes_out(name: str, data: st.DataObject) -> None:
     record = data.draw(values(load_schema(name), {}))
     codec = AvroCodec(name, REGISTRY)
     assert codec.decode(codec.encode(record)) == record
+
+
+OWN_RECORDS = ("admin_notification", "audit_record", "server_report", "verdict")
+
+
+@pytest.mark.parametrize("name", OWN_RECORDS)
+@given(data=st.data())
+def test_the_products_own_records_are_written_as_others_are(name: str, data: st.DataObject) -> None:
+    record = data.draw(values(load_schema(name), {}))
+    assert AvroCodec(name, REGISTRY, is_checked=False).encode(record) == AvroCodec(name, REGISTRY).encode(record)
+
+
+@pytest.mark.parametrize("name", OWN_RECORDS)
+@given(data=st.data())
+def test_of_the_products_own_records_none_is_written_that_does_not_fit(name: str, data: st.DataObject) -> None:
+    record = data.draw(values(load_schema(name), {}))
+    field = data.draw(st.sampled_from(sorted(record)))
+    record[field] = data.draw(st.sampled_from([1.5, b"x", "\ud800", 2**63, -(2**63) - 1, {}, [2.5], None]))
+    outcomes = []
+    for is_checked in (True, False):
+        try:
+            outcomes.append(AvroCodec(name, REGISTRY, is_checked=is_checked).encode(record))
+        except RecordEncodingError as error:
+            outcomes.append(str(error).encode())
+    assert outcomes[0] == outcomes[1]
 
 
 @given(st.binary(max_size=200))

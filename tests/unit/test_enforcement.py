@@ -238,8 +238,7 @@ def test_published_vectors_say_what_an_edge_does_in_every_minute() -> None:
     template = run(connection(DETECTED)).results.verdicts[0]
     for vector in json.loads(path.read_text()):
         given = vector["verdict"]
-        verdict = replace(
-            template,
+        verdict = template._replace(
             tenant_id=given["tenant_id"],
             server=given["server"],
             throttle_minutes_per_hour=given["throttle_minutes_per_hour"],
