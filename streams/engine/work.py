@@ -19,8 +19,11 @@ from streams.engine.unit import Unit
 
 SLICE_RECORDS = 500
 """Records that are processed before commits and other partitions get their turn: some milliseconds."""
-LINGER_SECONDS = 0.05
-"""How long a unit waits for more while the source has more to fetch: bigger units write a changed key less often."""
+LINGER_SECONDS = 1.0
+"""How long a unit gathers, from the first pause on, while the source has more to fetch.
+
+Bigger units write a changed key less often. Where nothing is left to fetch a unit ends at once.
+"""
 UNIT_TIMERS = 1_000
 """Timers that fire in one unit of work."""
 
