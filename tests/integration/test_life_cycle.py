@@ -167,18 +167,19 @@ def test_no_partition_waits_for_another_one_to_end(settings: Settings) -> None:
 
     async def scenario() -> tuple[list[int], int]:
         await create_topics(few)
-        await produce_feed(few, make_feed(63, 3000))
+        await produce_feed(few, make_feed(63, 12_000))
         process = await start_worker(few, UNTIL)
 
         async def is_amid_work() -> bool:
-            return await committed(few) > 500
+            return await committed(few) > 0
 
         await until_true(is_amid_work)
-        offsets = await committed_offsets(few)
         process.send_signal(signal.SIGTERM)
-        return offsets, await ended(process)
+        code = await ended(process)
+        return await committed_offsets(few), code
 
     offsets, code = asyncio.run(scenario())
     assert code == 0
+    # A worker that ends commits what it has taken: from both about the same.
     assert len(offsets) == 2
-    assert min(offsets) > sum(offsets) / 10
+    assert min(offsets) > sum(offsets) / 3
