@@ -170,6 +170,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, o
             source=source,
             changelog=settings.changelog,
             side=settings.topic(TOPICS["admin_command"]),
+            gather_seconds=settings.gather_seconds,
             tick_seconds=settings.tick_seconds,
             # A rebalance waits for it, and a member that is silent for a session loses its partitions.
             drain_seconds=settings.session_timeout_seconds / 2,

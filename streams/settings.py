@@ -14,7 +14,14 @@ from streams.kafka_settings import setting as _setting
 
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
-_LEAST = {"partitions": 1, "replication": 1, "batch_records": 1, "web_port": 0, "state_cache_bytes": 256 << 10}
+_LEAST = {
+    "partitions": 1,
+    "replication": 1,
+    "batch_records": 1,
+    "gather_seconds": 0,
+    "web_port": 0,
+    "state_cache_bytes": 256 << 10,
+}
 """The least values of settings. In a smaller cache RocksDB finds no place for a few blocks."""
 
 
@@ -48,6 +55,9 @@ class Settings(KafkaSettings):
         "TES_SERVICE_LINK", "https://aka.ms/BlockUnsafeExchange", "where an administrator reads more"
     )
     batch_records: int = _setting("TES_BATCH_RECORDS", 10_000, "most records in one fetched batch")
+    gather_seconds: float = _setting(
+        "TES_GATHER_SECONDS", 1.0, "how long a unit of work gathers connections while there is a backlog"
+    )
     tick_seconds: float = _setting("TES_TICK_SECONDS", 1.0, "longest wait between two looks at the due timers")
     session_timeout_seconds: float = _setting(
         "TES_SESSION_TIMEOUT_SECONDS", 10.0, "a silent worker loses its partitions"

@@ -23,8 +23,10 @@ def kafka_partition(key: bytes, partitions: int) -> int:
 class PartitionConfig:
     """Cluster, topics, group and times (seconds) of a partition's writer.
 
-    `unit_records` and `unit_seconds` (of deciding) bound a unit of work, `queue_records` and `queue_bytes` what waits
-    before it. `state_format` is the format of the state's rows; `format_of` tells that of a state without a row for it.
+    `unit_records` and `unit_seconds` (of deciding) bound a unit of work. While the source has more it gathers for
+    `gather_seconds` from its first pause on: bigger units write a changed key less often. `queue_records` and
+    `queue_bytes` bound what waits before it. `state_format` is the format of the state's rows; `format_of` tells that
+    of a state without a row for it.
     """
 
     cluster: Cluster
@@ -38,6 +40,7 @@ class PartitionConfig:
     drain_seconds: float = 5.0
     unit_records: int = 30_000
     unit_seconds: float = 1.0
+    gather_seconds: float = 1.0
     queue_records: int = 10_000
     queue_bytes: int = 8 << 20
     accepts_gaps: bool = False

@@ -19,11 +19,6 @@ from streams.engine.unit import Unit
 
 SLICE_RECORDS = 500
 """Records that are processed before commits and other partitions get their turn: some milliseconds."""
-LINGER_SECONDS = 1.0
-"""How long a unit gathers, from the first pause on, while the source has more to fetch.
-
-Bigger units write a changed key less often. Where nothing is left to fetch a unit ends at once.
-"""
 UNIT_TIMERS = 1_000
 """Timers that fire in one unit of work."""
 
@@ -100,10 +95,10 @@ class Work:
                 self._take_side(unit)
             elif not (unit.has_work or has_ticked) or self._commit is not None:
                 await queue.wait(self._next_tick - now())
-            elif self._inputs.is_fetched_up() or now() >= (began := began or now()) + LINGER_SECONDS:
+            elif self._inputs.is_fetched_up() or now() >= (began := began or now()) + self._config.gather_seconds:
                 break
             else:
-                await queue.wait(began + LINGER_SECONDS - now())
+                await queue.wait(began + self._config.gather_seconds - now())
             await asyncio.sleep(0)
         with unit.deciding:
             self._processor.finish(unit.view)

@@ -111,6 +111,8 @@ def _trial(scenario: Scenario, seed: int, is_short: bool, kills: int, kafka: Emb
         partitions=PARTITIONS,
         state_dir=str(folder / "state"),
         session_timeout_seconds=SESSION_SECONDS,
+        # Small units, so that a small feed has many.
+        gather_seconds=0.05,
         # A consumer whose broker came back may sit still for ever; where it dies, its worker must end as it is shipped.
         stall_seconds=Settings().stall_seconds if scenario.owns_broker else STALL_SECONDS,
     )

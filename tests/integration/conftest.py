@@ -43,4 +43,5 @@ def settings(bootstrap: str, tmp_path: Path) -> Settings:
         state_dir=str(tmp_path / "state"),
         session_timeout_seconds=6.0,
         batch_records=50,
+        gather_seconds=0.05,
     )

@@ -63,6 +63,7 @@ def test_a_broker_that_goes_and_comes_back_costs_nothing(tmp_path: Path, how: st
             state_dir=str(tmp_path / "state"),
             session_timeout_seconds=6.0,
             batch_records=20,
+            gather_seconds=0.05,
         )
 
         async def scenario() -> Collected:

@@ -6,6 +6,7 @@ import time
 
 from streams.adapters.topics import create_topics
 from streams.domain.connection import HOUR_MS
+from streams.settings import Settings
 from tests.chaos.disk import CannotBeDoneError
 from tests.chaos.feeds import BACKLOG_UNTIL, FLOOD_PER_MS, Feed
 from tests.chaos.scenario import scenario
@@ -45,7 +46,7 @@ async def backlog(trial: Trial) -> None:
     """A backlog of 5 million events (100,000 in the short form) is worked off with flat memory."""
     feed = Feed("backlog", trial.chance.randrange(10**6), trial.size(100_000, 5_000_000))
     await trial.load(feed, until_ms=BACKLOG_UNTIL)
-    worker = await trial.worker()
+    worker = await trial.worker(gather_seconds=Settings().gather_seconds)
     quarter = await trial.reach(feed.count // 4, worker)
     first = len(worker.rss)
     await trial.reach(feed.count // 2, worker)
@@ -68,7 +69,7 @@ def _expect_flat(trial: Trial, early: int, late: int, what: str) -> None:
 async def overload(trial: Trial) -> None:
     """For two minutes a producer sends thrice what two live workers apply: memory is flat, all is worked off."""
     begun = time.time_ns() // 10**6
-    service = Service(trial, session_seconds=30.0, batch_records=500)
+    service = Service(trial, session_seconds=30.0, batch_records=500, gather_seconds=Settings().gather_seconds)
     await create_topics(trial.settings)
     members = [await service.start(number) for number in range(LIVE_WORKERS)]
     await service.settle(members)
