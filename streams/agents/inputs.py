@@ -39,7 +39,7 @@ from streams.engine.view import View
 LATENESS_MS = 5 * MINUTE_MS
 """While a partition has a backlog, its clock stays this far behind its stream time."""
 CACHED_SERVERS: Final = 50_000
-"""Servers that a partition keeps in memory unless it is told: their rows, and as many parsed lines."""
+"""Servers that a partition keeps in memory unless it is told: their rows, and as many topmost lines."""
 POLICIES_ROW, _PROGRESS = b"p/policies", b"p/progress"
 
 
