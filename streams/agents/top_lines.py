@@ -29,7 +29,7 @@ _FOREIGN: Final[bytes] = bytes(33 if chr(code) in "()." else 32 for code in rang
 class TopLine:
     """What a topmost line tells of the server that connects for a tenant.
 
-    `key` is the server's row, `host` its name; None where the line alone cannot name it. `build` is None for a
+    `key` is the server's row, None where the line alone cannot name it, `host` its name. `build` is None for a
     gateway's. `repeats` is whether other connections have the same text in front of the date.
     """
 
@@ -43,7 +43,7 @@ class TopLine:
         self.repeats: bool = line.build is not None
         self.key: bytes | None = None
         self.host = b""
-        if name is not None and name.isascii() and len(name) <= MAX_HOST_CHARS:
+        if name is not None and len(name) <= MAX_HOST_CHARS:
             self.host = name.encode()
             if origin is Origin.GATEWAY or (origin is Origin.EXCHANGE and line.build is not None):
                 self.key = server_key(tenant_id, self.host)
@@ -105,8 +105,7 @@ class TopLines:
             for raw in received[1:MAX_LINES]:
                 if top.can_be_raised_by(raw, self._date_at(raw)):
                     line = parse_received(raw.decode("ascii"))
-                    name = line.by_host
-                    is_same = name is not None and name.isascii() and name.encode() == top.host
+                    is_same = line.by_host is not None and line.by_host.encode() == top.host
                     if is_same and line.build is not None and is_higher(line.build, best):
                         best = line.build
         return key, best

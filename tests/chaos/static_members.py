@@ -108,7 +108,6 @@ class Service:
     trial: Trial
     session_seconds: float
     batch_records: int = 50
-    gather_seconds: float = 0.05
     produced: int = 0
     base_ms: int = field(default_factory=lambda: time.time_ns() // 10**6 - LIVE_MINUTES * 60_000)
     _ports: dict[int, int] = field(default_factory=dict)
@@ -129,7 +128,6 @@ class Service:
             state_dir=f"{self.trial.settings.state_dir}-{number}",
             session_timeout_seconds=self.session_seconds,
             batch_records=self.batch_records,
-            gather_seconds=self.gather_seconds,
             tick_seconds=0.2,
         )
         return Member(number, port, worker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from streams.adapters.topics import create_topics
 from streams.domain.connection import HOUR_MS
@@ -46,7 +47,8 @@ async def backlog(trial: Trial) -> None:
     """A backlog of 5 million events (100,000 in the short form) is worked off with flat memory."""
     feed = Feed("backlog", trial.chance.randrange(10**6), trial.size(100_000, 5_000_000))
     await trial.load(feed, until_ms=BACKLOG_UNTIL)
-    worker = await trial.worker(gather_seconds=Settings().gather_seconds)
+    _gather_as_shipped(trial)
+    worker = await trial.worker()
     quarter = await trial.reach(feed.count // 4, worker)
     first = len(worker.rss)
     await trial.reach(feed.count // 2, worker)
@@ -59,6 +61,11 @@ async def backlog(trial: Trial) -> None:
     await trial.verify()
 
 
+def _gather_as_shipped(trial: Trial) -> None:
+    """Let units become as large as in service: what they hold is part of the memory."""
+    trial.settings = replace(trial.settings, gather_seconds=Settings().gather_seconds)
+
+
 def _expect_flat(trial: Trial, early: int, late: int, what: str) -> None:
     sizes = f"{early >> 20} to {late >> 20} MiB {what}"
     trial.say(f"memory: {sizes}")
@@ -69,7 +76,8 @@ def _expect_flat(trial: Trial, early: int, late: int, what: str) -> None:
 async def overload(trial: Trial) -> None:
     """For two minutes a producer sends thrice what two live workers apply: memory is flat, all is worked off."""
     begun = time.time_ns() // 10**6
-    service = Service(trial, session_seconds=30.0, batch_records=500, gather_seconds=Settings().gather_seconds)
+    _gather_as_shipped(trial)
+    service = Service(trial, session_seconds=30.0, batch_records=500)
     await create_topics(trial.settings)
     members = [await service.start(number) for number in range(LIVE_WORKERS)]
     await service.settle(members)
