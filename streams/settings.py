@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -169,6 +170,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             else:
                 kind: Any = type(item.default)
                 values[item.name] = kind(text)
+                if kind is float and not math.isfinite(values[item.name]):
+                    raise ValueError  # no time can be compared with it, or waited for
         except (ValueError, KeyError):
             name = type(item.default).__name__
             raise SettingsError(f"{variable}: {text!r}: must be a value of type {name}") from None

@@ -159,6 +159,9 @@ def test_settings_come_from_the_environment_alone() -> None:
         ("TES_PARTITIONS", "0"),
         ("TES_CACHED_SERVERS", "3"),
         ("TES_STATE_CACHE_BYTES", "262143"),
+        ("TES_GATHER_SECONDS", "-1.0"),
+        ("TES_GATHER_SECONDS", "nan"),
+        ("TES_TICK_SECONDS", "inf"),
         ("TES_COLOUR", "red"),
     ],
 )
