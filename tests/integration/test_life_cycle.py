@@ -171,7 +171,8 @@ def test_no_partition_waits_for_another_one_to_end(settings: Settings) -> None:
         process = await start_worker(few, UNTIL)
 
         async def is_amid_work() -> bool:
-            return await committed(few) > 0
+            # Not at the first commit: the first fetch of one partition may come a hundred records after the other's.
+            return await committed(few) > 600
 
         await until_true(is_amid_work)
         process.send_signal(signal.SIGTERM)
@@ -182,4 +183,5 @@ def test_no_partition_waits_for_another_one_to_end(settings: Settings) -> None:
     assert code == 0
     # A worker that ends commits what it has taken: from both about the same.
     assert len(offsets) == 2
-    assert min(offsets) > sum(offsets) / 3
+    assert sum(offsets) < 6000, "the work was over before the end"
+    assert min(offsets) > sum(offsets) / 4
