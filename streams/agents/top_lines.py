@@ -68,13 +68,15 @@ class TopLine:
 
 
 def _claim_in(line: bytes, build: Build) -> bytes:
-    for clause in line.split(b" id ")[1:]:
-        number = clause.split(b";", 1)[0].split(b" ", 1)[0]
+    at = line.rfind(b" id ")
+    while at >= 0:
+        number = line[at + 4 :].split(b";", 1)[0].split(b" ", 1)[0]
         try:
             if parse_build(number.decode("ascii")) == build:
                 return b" id " + number
         except ValueError:
-            continue
+            pass
+        at = line.rfind(b" id ", 0, at)
     return b""
 
 

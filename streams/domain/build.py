@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){2,3}")
@@ -82,6 +83,7 @@ class Build(NamedTuple):
         return ".".join(str(part) for part in self if part is not None)
 
 
+@lru_cache(1024)  # of a million servers there are some hundred builds
 def parse_build(text: str) -> Build:
     """Read a build in either notation: `15.1.2507.39` and `15.01.2507.039` are the same build.
 

@@ -33,12 +33,12 @@ _SMTP = "Microsoft SMTP Server"
 _MAPI = "mapi"
 # What Exchange itself writes, all but always: printable tokens with single blanks between them, a host name with a dot,
 # plain comments. In this form no other clause can be meant, so each part stands where it is looked for.
-_TOKEN = r"(?!(?i:by|with|id) )[!-'*-:<-~]+"
-_COMMENT = r"(?: \([^();]*\))?"
+_TOKEN = r"(?!(?i:by|with|id) )[!-'*-:<-~]++"
+_COMMENT = r"(?: \([^();]*+\))?+"
 _COMMON = re.compile(
-    rf"from {_TOKEN}{_COMMENT} by ((?:[A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*){_COMMENT}"
+    rf"from {_TOKEN}{_COMMENT} by ((?:[A-Za-z0-9-]++\.)++[A-Za-z][A-Za-z0-9-]*+){_COMMENT}"
     rf" with ({_SMTP}|{_MAPI}){_COMMENT}"
-    r" id ([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?: via Frontend Transport)?; [0-9A-Za-z,:+ -]*"
+    r" id ([0-9]{1,9}(?:\.[0-9]{1,9}){3})(?: via Frontend Transport)?; [0-9A-Za-z,:+ -]*+"
 )
 _SMTPSVC = "Microsoft SMTPSVC"
 _PROTOCOLS = {name.lower(): name for name in (_SMTP, _SMTPSVC, _MAPI, "ShadowRedundancy")}
@@ -129,8 +129,8 @@ def parse_received(line: str) -> ReceivedLine:
     found = _COMMON.fullmatch(line) if len(line) <= MAX_LINE_CHARS else None
     if found is None:
         return take_apart(line)
-    host, protocol, major, minor, cu_line, update = found.groups()
-    return ReceivedLine(host.lower(), None, protocol, Build(int(major), int(minor), int(cu_line), int(update)))
+    host, protocol, build = found.groups()
+    return ReceivedLine(host.lower(), None, protocol, parse_build(build))
 
 
 def take_apart(line: str) -> ReceivedLine:
