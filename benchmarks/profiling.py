@@ -24,6 +24,7 @@ from benchmarks.engines import WORKER
 from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, REPOSITORY, machine, peers_python
 from benchmarks.load import load
 from benchmarks.race import run_engine
+from benchmarks.servers import BEHIND_MS, Plan, Service, Watch
 from streams.adapters.embedded_kafka import ensure_jars
 
 RATE_HZ = 200
@@ -88,33 +89,63 @@ def _function(frame: str) -> str:
     return f"{name} ({place.rpartition(':')[0]})" if separator and ":" in place else frame
 
 
+def _of_feed(kafka: RaceKafka, events: int, servers: int, watch: Watch) -> str:
+    """Profile a worker over the race's feed; gives what it took.
+
+    Raises:
+        RuntimeError: the run failed or was wrong.
+    """
+    loaded = load(kafka.bootstrap, "profile", events, servers, CACHE_DIR / "runs")
+    run = asyncio.run(run_engine(WORKER, loaded, kafka.pid, 1, 120 + 0.001 * events, watch))
+    if run.failure or run.wrong:
+        raise RuntimeError(run.failure or ", ".join(run.wrong or ()))
+    return f"{events:,} connections of {servers:,} servers: {run.events_per_second:,} events/s, {run.engine_us}"
+
+
+def _of_known(kafka: RaceKafka, events: int, servers: int, watch: Watch) -> str:
+    """Profile a worker that has restored the servers, which then all connect equally often; gives what it took."""
+    folder = CACHE_DIR / "servers"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    plan = Plan(servers, events, 1, ("uniform",), round(time.time() * 1000) - BEHIND_MS)
+    service = Service(plan, kafka.bootstrap, kafka.pid, folder, watch)
+    asyncio.run(service.prepare())
+    (feed,) = plan.parts()
+    part = asyncio.run(service.part(1, feed, "uniform"))
+    shutil.rmtree(folder, ignore_errors=True)
+    return f"{events:,} connections of {servers:,} servers known before: {part.engine_us}"
+
+
 def main(argv: list[str]) -> int:
     """Profile a worker and write the report; exit code 1 when the run failed or was wrong."""
     parser = argparse.ArgumentParser(prog="scripts/bench profile", description=__doc__)
     parser.add_argument("--events", type=int, default=400_000, help="connections (%(default)s)")
     parser.add_argument("--servers", type=int, default=10_000, help="servers (%(default)s)")
+    parser.add_argument("--known", action="store_true", help="the servers are known before; profile-known.txt")
     parser.add_argument("--native", action="store_true", help="show the frames of compiled extensions too")
-    parser.add_argument("--out", type=Path, default=COMMITTED_DIR / "profile-worker.txt", metavar="FILE")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where the report goes")
     arguments = parser.parse_args(argv)
     peers_python()
+    WORKER.prepare()
     stacks = CACHE_DIR / "worker.stacks"
     stacks.unlink(missing_ok=True)
+    watch = partial(profiled, stacks, arguments.native)
+    of, name = (_of_known, "profile-known.txt") if arguments.known else (_of_feed, "profile-worker.txt")
     shutil.rmtree(CACHE_DIR / "kafka", ignore_errors=True)
-    with RaceKafka(CACHE_DIR / "kafka", jars_dir=ensure_jars()) as kafka:
-        loaded = load(kafka.bootstrap, "profile", arguments.events, arguments.servers, CACHE_DIR / "runs")
-        watch = partial(profiled, stacks, arguments.native)
-        run = asyncio.run(run_engine(WORKER, loaded, kafka.pid, 1, 120 + 0.001 * arguments.events, watch))
-    shutil.rmtree(CACHE_DIR / "kafka", ignore_errors=True)
-    if run.failure or run.wrong:
-        print(f"bench profile: {run.failure or ', '.join(run.wrong or ())}", file=sys.stderr)
+    try:
+        with RaceKafka(CACHE_DIR / "kafka", jars_dir=ensure_jars()) as kafka:
+            what = of(kafka, arguments.events, arguments.servers, watch)
+    except RuntimeError as error:
+        print(f"bench profile: {error}", file=sys.stderr)
         return 1
-    about = machine()
-    arguments.out.write_text(
-        f"Shipped worker, 1 process, {arguments.events:,} connections of {arguments.servers:,} servers, at "
-        f"{about['commit']}, {time.strftime('%Y-%m-%d', time.gmtime())}, {about['cores']} cores of {about['cpu']}.\n"
-        f"{run.events_per_second:,} events/s, {run.engine_us} µs of CPU an event watched at {RATE_HZ} Hz.\n"
+    finally:
+        shutil.rmtree(CACHE_DIR / "kafka", ignore_errors=True)
+    about, date, out = machine(), time.strftime("%Y-%m-%d", time.gmtime()), arguments.out or COMMITTED_DIR / name
+    out.write_text(
+        f"Shipped worker, 1 process, at {about['commit']}, {date}, {about['cores']} cores of {about['cpu']}.\n"
+        f"{what} µs of CPU a connection, watched at {RATE_HZ} Hz.\n"
         + report(read_stacks(stacks.read_text(encoding="utf-8"))),
         encoding="utf-8",
     )
-    print(f"bench profile: {arguments.out}, stacks in {stacks}", file=sys.stderr)
+    print(f"bench profile: {out}, stacks in {stacks}", file=sys.stderr)
     return 0

@@ -17,8 +17,9 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -59,6 +60,8 @@ POLL_SECONDS, WAIT_SECONDS = 0.05, 300.0
 STALE_SECONDS = 2_400.0
 """From then on the rows of servers seen first may come due: that would be other work."""
 ALLOWED_RATIO = 1.5
+Watch = Callable[[int], AbstractContextManager[None]]
+"""What looks at a process while it works the connections off."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class Service:
     bootstrap: str
     broker: int
     folder: Path
+    watch: Watch = field(default=lambda _: nullcontext())
     fleet: Fleet = field(init=False)
     done: int = 0
     begin: Ends = field(default_factory=dict)
@@ -173,11 +177,12 @@ class Service:
                 restored_rss = peak_rss_mib(process.pid)
                 first = last = meter.sample(await committed_offsets(admin, self.settings))
                 start_seconds, deadline = time.monotonic() - started_at, time.monotonic() + WAIT_SECONDS
-                while last.events < self.done:
-                    if process.poll() is not None or time.monotonic() > deadline:
-                        raise RuntimeError(f"{log}: ended, or not done: {last.events} of {self.done} committed")
-                    await asyncio.sleep(POLL_SECONDS)
-                    last = meter.sample(await committed_offsets(admin, self.settings))
+                with self.watch(process.pid):
+                    while last.events < self.done:
+                        if process.poll() is not None or time.monotonic() > deadline:
+                            raise RuntimeError(f"{log}: ended, or not done: {last.events} of {self.done} committed")
+                        await asyncio.sleep(POLL_SECONDS)
+                        last = meter.sample(await committed_offsets(admin, self.settings))
                 rss = meter.peak_rss_mib()
         finally:
             await admin.close()
