@@ -18,6 +18,7 @@ MAX_CACHED_CHARS: Final = 1024
 MAX_HOST_CHARS: Final = 255
 MAX_DATES: Final = 1024
 _MAX_DATE_CHARS: Final = 64
+_MAX_BUILD_CHARS: Final = 39
 _SHAPE: Final[bytes] = bytes(48 if 48 <= code <= 57 else 46 if code == 46 else 32 for code in range(256))
 """Turns every digit into 0, and all but dots into blanks."""
 _NUMBER: Final = b"0.0"
@@ -70,7 +71,7 @@ class TopLine:
 def _claim_in(line: bytes, build: Build) -> bytes:
     at = line.rfind(b" id ")
     while at >= 0:
-        number = line[at + 4 :].split(b";", 1)[0].split(b" ", 1)[0]
+        number = line[at + 4 : at + 4 + _MAX_BUILD_CHARS + 1].split(b";", 1)[0].split(b" ", 1)[0]
         try:
             if parse_build(number.decode("ascii")) == build:
                 return b" id " + number
