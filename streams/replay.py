@@ -17,7 +17,7 @@ from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.records import command_record, connection_record
 from streams.adapters.schemas import TOPICS
-from streams.adapters.topic_reader import read_all
+from streams.adapters.topic_reader import read_settled
 from streams.adapters.topics import create_topics
 from streams.app import registry_of
 from streams.domain.connection import MalformedError, check_moment
@@ -155,25 +155,25 @@ async def _watch(settings: Settings, on_progress: Callable[[int], None]) -> None
 
 
 async def collect(settings: Settings) -> Collected:
-    """Read the output topics to their ends."""
+    """Read the output topics to their ends, once what was committed can be read."""
     cluster, registry, found = cluster_of(settings), registry_of(settings), Collected()
     verdict, note, row = (AvroCodec(name, registry) for name in ("verdict", "admin_notification", "server_report"))
-    async for record in read_all(cluster, settings.topic(TOPICS["verdict"])):
+    async for record in read_settled(cluster, settings.topic(TOPICS["verdict"])):
         if record.value is not None:
             found.verdicts.append(verdict.decode(record.value))
-    async for record in read_all(cluster, settings.topic(TOPICS["admin_notification"])):
+    async for record in read_settled(cluster, settings.topic(TOPICS["admin_notification"])):
         found.notifications.append(note.decode(record.value))
-    async for record in read_all(cluster, settings.topic(TOPICS["server_report"])):
+    async for record in read_settled(cluster, settings.topic(TOPICS["server_report"])):
         if record.value is None:
             found.servers.pop(record.key, None)
         else:
             found.servers[record.key] = row.decode(record.value)
-    async for record in read_all(cluster, settings.topic(TOPICS["inbound_connection"]) + ".dlq"):
+    async for record in read_settled(cluster, settings.topic(TOPICS["inbound_connection"]) + ".dlq"):
         found.dead_letters.append(_letter(record))
-    async for record in read_all(cluster, settings.topic(TOPICS["admin_command"]) + ".dlq"):
+    async for record in read_settled(cluster, settings.topic(TOPICS["admin_command"]) + ".dlq"):
         found.dead_letters.append(_letter(record))
     audit = AvroCodec("audit_record", registry)
-    async for record in read_all(cluster, settings.topic(TOPICS["audit_record"])):
+    async for record in read_settled(cluster, settings.topic(TOPICS["audit_record"])):
         found.audit.append(audit.decode(record.value))
     return found
 

@@ -47,6 +47,22 @@ async def read_all(cluster: Cluster, topic: str) -> AsyncIterator[Any]:
         yield record
 
 
+async def read_settled(cluster: Cluster, topic: str) -> AsyncIterator[Any]:
+    """Every committed record of a topic, from its beginning to its end; what is in transactions there is waited for.
+
+    A producer that has committed goes on before the broker has marked all partitions; until then none of them shows it.
+
+    Raises:
+        TopicError: the topic does not exist.
+    """
+    partitions = (await partitions_of(cluster, topic))[topic]
+    extents = await extents_of(cluster, partitions, "read_uncommitted")
+    async for record in read_partitions(
+        cluster, dict.fromkeys(partitions), {one: end for one, (_, end) in extents.items()}
+    ):
+        yield record
+
+
 async def read_partitions(
     cluster: Cluster,
     starts: Mapping[TopicPartition, int | None],
