@@ -16,7 +16,7 @@ from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS, LocalRegistry
 from streams.adapters.stores import RocksDBStore
-from streams.adapters.topic_reader import read_all
+from streams.adapters.topic_reader import read_settled
 from streams.settings import Settings
 
 INPUTS = ("inbound_connection", "admin_command")
@@ -64,7 +64,7 @@ async def gather(settings: Settings) -> Evidence:
     )
 
     def read(name: str) -> Any:
-        return read_all(cluster_of(settings), settings.topic(TOPICS[name]))
+        return read_settled(cluster_of(settings), settings.topic(TOPICS[name]))
 
     found.verdicts = [verdict.decode(record.value) async for record in read("verdict") if record.value is not None]
     found.notifications = [note.decode(record.value) async for record in read("admin_notification")]
@@ -73,16 +73,16 @@ async def gather(settings: Settings) -> Evidence:
         found.rows.append((record.key, row.decode(record.value) if record.value is not None else None))
     for name in INPUTS:
         topic = settings.topic(TOPICS[name])
-        async for record in read_all(cluster_of(settings), f"{topic}.dlq"):
+        async for record in read_settled(cluster_of(settings), f"{topic}.dlq"):
             found.letters.append((_place(record), record.value))
         refused = {place for place, _ in found.letters}
-        async for record in read_all(cluster_of(settings), topic):
+        async for record in read_settled(cluster_of(settings), topic):
             found.inputs += 1
             found.ends[topic, record.partition] = record.offset + 1
             place = (topic, record.partition, record.offset)
             if place in refused or not (record.value or b"").startswith(CONFLUENT_MAGIC):
                 found.suspects[place] = record.value
-    async for record in read_all(cluster_of(settings), settings.changelog):
+    async for record in read_settled(cluster_of(settings), settings.changelog):
         found.changelog.setdefault(record.partition, []).append((record.offset, record.key, record.value))
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
     await admin.start()
