@@ -32,10 +32,11 @@ _PLAIN = (
 )
 """Fields that stand in the second part as they are, in this order; the others follow."""
 
-_HOT = struct.Struct(">B10qBBBB4iHHH")
+_BEFORE_BUILD: Final = ">B10qBBBB"
+_HOT = struct.Struct(_BEFORE_BUILD + "4iHHH")
 """Format, moments and counts, flags, the two connector types, finding, build, lengths of connector id, IP and marks."""
 _BUILD = struct.Struct(">4i")
-_BUILD_AT: Final = struct.calcsize(">B10qBBBB")
+_BUILD_AT: Final = struct.calcsize(_BEFORE_BUILD)
 _NONE: Final = -1
 _VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD = (1 << bit for bit in range(6))
 

@@ -19,6 +19,7 @@ MAX_HOST_CHARS: Final = 255
 MAX_DATES: Final = 1024
 _MAX_DATE_CHARS: Final = 64
 _MAX_BUILD_CHARS: Final = 39
+"""Four numbers of nine digits, which `parse_build` takes at most, and three dots."""
 _SHAPE: Final[bytes] = bytes(48 if 48 <= code <= 57 else 46 if code == 46 else 32 for code in range(256))
 """Turns every digit into 0, and all but dots into blanks."""
 _NUMBER: Final = b"0.0"
