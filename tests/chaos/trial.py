@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import shutil
@@ -58,16 +59,12 @@ class Trial:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(f"{self.seed}:{self.name}")
+        self._numbers = itertools.count()
         self._admin: AIOKafkaAdminClient | None = None
 
     def size(self, short: int, long: int) -> int:
         """A number that depends on the form of the run."""
         return short if self.is_short else long
-
-    @property
-    def log_file(self) -> Path:
-        """Where all workers of the trial log."""
-        return self.folder / "workers.log"
 
     async def load(
         self, feed: Feed, commands: Feed | None = None, until_ms: int | None = UNTIL, **expected: Any
@@ -124,7 +121,9 @@ class Trial:
     ) -> Worker:
         """Start a worker process that replays what is loaded, or lives by the wall clock; `changes` are settings."""
         settings, until_ms = replace(self.settings, **changes), None if lives else self.until_ms
-        worker = await Worker.start(settings, until_ms, self.log_file, environment or {})
+        # What one worker has done must not be taken for what another one that lives beside it has.
+        log_file = self.folder / f"worker-{next(self._numbers):03}.log"
+        worker = await Worker.start(settings, until_ms, log_file, environment or {})
         self.workers.append(worker)
         return worker
 
@@ -218,13 +217,14 @@ class Trial:
         self.say("verified: " + ", ".join(f"{value} {name}" for name, value in report.items()))
         if findings:
             shown = "\n  ".join(findings[:20])
-            raise ChaosError(f"{len(findings)} findings; plan {plan}, log {self.log_file}\n  {shown}")
+            raise ChaosError(f"{len(findings)} findings; plan {plan}, logs {self.folder}/worker-*.log\n  {shown}")
         return report
 
-    def tail(self, count: int = 15) -> str:
-        """The last lines of the workers' log."""
-        text = self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""
-        return f"{self.log_file} ends with\n    " + "\n    ".join(text.splitlines()[-count:])
+    def tail(self, lines: int = 10, logs: int = 3) -> str:
+        """The last lines of the logs that were written to last, the newest at the end."""
+        newest = sorted((worker.log_file for worker in self.workers), key=lambda file: file.stat().st_mtime)[-logs:]
+        ends = [(file, file.read_text("utf-8", "replace").splitlines()[-lines:]) for file in newest]
+        return "".join(f"\n  {file} ends with\n    " + "\n    ".join(found) for file, found in ends)
 
     async def close(self) -> None:
         """End what the scenario started and left."""

@@ -29,11 +29,10 @@ def _die_with_parent() -> None:
 
 
 class Worker:
-    """One process; its log goes to a file."""
+    """One process; its log goes to a file of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log_file: Path, log_start: int, settings: Settings) -> None:
-        self._process, self._log_file, self._log_start = process, log_file, log_start
-        self.settings = settings
+    def __init__(self, process: asyncio.subprocess.Process, log_file: Path, settings: Settings) -> None:
+        self._process, self.log_file, self.settings = process, log_file, settings
         self.rss: list[int] = []
         self._sampling = asyncio.create_task(self._sample())
 
@@ -47,12 +46,11 @@ class Worker:
         variables |= settings.environment() | {"TES_WEB_PORT": "0", **environment}
         variables |= {"TES_REPLAY_UNTIL": iso(until_ms)} if until_ms is not None else {}
         command = (sys.executable, "-m", "streams.cli.main", "worker")
-        with log_file.open("ab") as log:
-            log_start = log.tell()
+        with log_file.open("xb") as log:
             process = await asyncio.create_subprocess_exec(
                 *command, env=variables, stdout=log, stderr=log, preexec_fn=_die_with_parent
             )
-        return cls(process, log_file, log_start, settings)
+        return cls(process, log_file, settings)
 
     @property
     def code(self) -> int | None:
@@ -62,9 +60,7 @@ class Worker:
     @property
     def log(self) -> str:
         """What it has logged."""
-        with self._log_file.open("rb") as log:
-            log.seek(self._log_start)
-            return log.read().decode("utf-8", "replace")
+        return self.log_file.read_text("utf-8", "replace")
 
     def signal(self, which: signal.Signals) -> None:
         """Send a signal, if it still runs."""
