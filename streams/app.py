@@ -259,6 +259,8 @@ def run_worker(settings: Settings) -> int:
     about = event("worker_started", version=observation.version, app_id=settings.app_id, instance=settings.instance_id)
     log.info("worker %s of %s begins", observation.version, settings.app_id, extra=about)
     exit_code = _run(settings, observation)
+    # Its loop, which handled signals, is closed: being told to end once more would take the exit code away.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     observation.close()
     log.info("the worker ends with exit code %d", exit_code, extra=event("worker_ended", exit_code=exit_code))
     return exit_code

@@ -71,6 +71,8 @@ class BatchWorker(Worker):
         """Nothing is left to wait for; Faust's own sleeps a second, in which nobody has the partitions."""
 
     def _drain(self, which: signal.Signals) -> None:
+        if self.app.is_draining:
+            return
         self.app.is_draining = True
         log.info("%s: finishing what is in work", which.name, extra=event("worker_draining", signal=which.name))
         # Without a broker nobody can be told that the group is left, and Faust would wait for one for ever.
@@ -130,6 +132,7 @@ class BatchApp(faust.App):
         self.generation = 0
         self.is_draining = self.is_assigned = False
         self.ends: dict[int, int] | None = None
+        self._releasing = asyncio.Lock()
         self._observer = observer
         self._open_store, self._processor, self._reached = open_store, processor, reached
         super().__init__(*args, TableManager=_Tables, **kwargs)
@@ -139,6 +142,13 @@ class BatchApp(faust.App):
 
     def _new_producer_transport(self) -> Any:
         return _Transport(self.conf.broker_producer, self)
+
+    def _on_rebalance_when_stopped(self) -> None:
+        """Leave the consumer to its thread, which closes it in a moment.
+
+        Faust closes its connections here, from another thread and beneath a loop that reads from them: a segmentation
+        fault now and then.
+        """
 
     def has_room(self, partition: int) -> bool:
         """Whether the partition may be fetched."""
@@ -162,8 +172,10 @@ class BatchApp(faust.App):
             consumer.delivered(partition)
 
     async def acquire(self, partitions: set[int]) -> None:
-        """Become the owner of exactly these partitions."""
+        """Become the owner of exactly these partitions; an ending worker, which is about to leave, of none."""
         await self.release()
+        if self.should_stop:
+            return
         self._reached("assigned")
         self.generation += 1
         for partition in sorted(partitions):
@@ -184,12 +196,13 @@ class BatchApp(faust.App):
     async def release(self) -> None:
         """Give up every partition; what is not committed is left to the next owner."""
         self.is_assigned = False
-        writers, self.writers = self.writers, {}
-        try:
-            async with asyncio.timeout(RELEASE_SECONDS):
-                await asyncio.gather(*(writer.stop() for writer in writers.values()))
-        except Exception as error:  # a rebalance that waits for ever keeps the whole group from working
-            self.fail(error)
+        async with self._releasing:  # a rebalance may come while an ending worker finishes what is in work
+            writers, self.writers = self.writers, {}
+            try:
+                async with asyncio.timeout(RELEASE_SECONDS):
+                    await asyncio.gather(*(writer.stop() for writer in writers.values()))
+            except Exception as error:  # a rebalance that waits for ever keeps the whole group from working
+                self.fail(error)
         if writers:
             log.info("released: %s", sorted(writers), extra=event("partitions_released", partitions=sorted(writers)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,27 @@ from tests.integration.test_worker import UNTIL, check, make_feed
 
 GRACE_SECONDS = 30.0
 """What Kubernetes gives by default."""
+WATCHED, CLOSED_BY_ANOTHER = "connections are watched", "a connection is closed by another thread than its own"
+SLOW_AND_WATCHED = f"""
+import asyncio
+from aiokafka.conn import AIOKafkaConnection
+from streams.engine.partition import PartitionWriter
+
+close, stop = AIOKafkaConnection.close, PartitionWriter.stop
+
+def watched(connection, *args, **kwargs):
+    if asyncio.get_running_loop() is not connection._loop:
+        print({CLOSED_BY_ANOTHER!r}, flush=True)
+    return close(connection, *args, **kwargs)
+
+async def slow(writer):
+    await asyncio.sleep(3)
+    await stop(writer)
+
+AIOKafkaConnection.close, PartitionWriter.stop = watched, slow
+print({WATCHED!r}, flush=True)
+"""
+"""Python reads it at its start. What is closed beside its loop crashes the process, but only now and then."""
 
 
 async def members(settings: Settings) -> list[Any]:
@@ -137,6 +159,60 @@ def test_it_ends_in_order_when_it_is_told_amid_a_rebalance(settings: Settings, t
 
     assert asyncio.run(scenario()) == [0, 0]
     assert all("worker_failed" not in events(file) for file in files)
+
+
+@pytest.mark.timeout(120)
+def test_its_connections_are_closed_by_their_own_thread_when_others_leave_while_it_ends(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = replace(settings, log_format="json", session_timeout_seconds=6.0)
+    files = tmp_path / "slow.log", tmp_path / "other.log"
+    (tmp_path / "sitecustomize.py").write_text(SLOW_AND_WATCHED)
+
+    async def scenario() -> list[int]:
+        await create_topics(told)
+        with files[0].open("wb") as slow_log, files[1].open("wb") as other_log:
+            with monkeypatch.context() as patch:
+                patch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+                slow = await start_worker(told, None, slow_log)
+            other = await start_worker(replace(told, state_dir=f"{told.state_dir}-other"), None, other_log)
+
+            async def are_both_at_work() -> bool:
+                return all("partition_fenced" in events(file) for file in files)
+
+            await until_true(are_both_at_work)
+            slow.send_signal(signal.SIGTERM)
+            other.send_signal(signal.SIGTERM)
+            return [await ended(slow), await ended(other)]
+
+    assert asyncio.run(scenario()) == [0, 0]
+    log = files[0].read_text(encoding="utf-8")
+    assert "because it is rebalancing" in log.partition("worker_draining")[2]
+    assert WATCHED in log
+    assert CLOSED_BY_ANOTHER not in log
+
+
+@pytest.mark.timeout(120)
+def test_it_ends_in_order_however_often_it_is_told(settings: Settings, tmp_path: Path) -> None:
+    told, file = replace(settings, log_format="json"), tmp_path / "log"
+
+    async def scenario() -> int:
+        await create_topics(told)
+        with file.open("wb") as log:
+            process = await start_worker(told, None, log)
+
+            async def is_at_work() -> bool:
+                return "partition_fenced" in events(file)
+
+            await until_true(is_at_work)
+            # Until it is gone: the interpreter, too, takes a while to end.
+            while process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+                await asyncio.sleep(0.002)
+            return process.returncode
+
+    assert asyncio.run(scenario()) == 0
+    assert events(file).count("worker_draining") == events(file).count("worker_ended") == 1
 
 
 @pytest.mark.timeout(180)
