@@ -174,6 +174,7 @@ def test_its_connections_are_closed_by_their_own_thread_when_others_leave_while_
         with files[0].open("wb") as slow_log, files[1].open("wb") as other_log:
             with monkeypatch.context() as patch:
                 patch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+                patch.setenv("PYTHONASYNCIODEBUG", "1")  # loops refuse most of what comes from another thread
                 slow = await start_worker(told, None, slow_log)
             other = await start_worker(replace(told, state_dir=f"{told.state_dir}-other"), None, other_log)
 
