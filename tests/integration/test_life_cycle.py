@@ -37,7 +37,7 @@ def watched(connection, *args, **kwargs):
     return close(connection, *args, **kwargs)
 
 async def slow(writer):
-    await asyncio.sleep(3)
+    await asyncio.sleep(6)
     await stop(writer)
 
 AIOKafkaConnection.close, PartitionWriter.stop = watched, slow
