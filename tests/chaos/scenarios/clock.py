@@ -21,7 +21,7 @@ from tests.chaos.trial import Trial, expect
 from tests.chaos.worker import Worker
 
 REPOSITORY = Path(__file__).parents[3]
-PLACES = (REPOSITORY / ".cache/debian/libfaketime", Path("/"))
+PLACES = (Path("/"), REPOSITORY / ".cache/debian/libfaketime")
 LIBRARIES = ("usr/lib/*/faketime/libfaketimeMT.so.1", "usr/lib/faketime/libfaketimeMT.so.1")
 COUNT = 400
 CACHE_SECONDS = 1
