@@ -178,7 +178,8 @@ class _Reader:
             "",
             content,
             {"policy_id", "version", "effective_at", "mode", "scope", "products", "critical_patches", "ladder"}
-            | {"pause_days_per_year", "regression", "stale_after_days", "forget_after_days", "notify_before_days"}
+            | {"pause_days_per_year", "regression", "settle_hours", "stamp_holds_days"}
+            | {"stale_after_days", "forget_after_days", "notify_before_days"}
             | {"description", "sources"},
         )
         for name in ("policy_id", "version", "effective_at", "products"):
@@ -215,6 +216,8 @@ class _Reader:
                 "pause_days_per_year", top.get("pause_days_per_year", _ABSENT), 0, 366, 90
             ),
             resume_within_days=self.integer("regression.resume_within_days", resume, 0, 3650, 30),
+            settle_hours=self.integer("settle_hours", top.get("settle_hours", _ABSENT), 1, 720, 24),
+            stamp_holds_days=self.integer("stamp_holds_days", top.get("stamp_holds_days", _ABSENT), 0, 365, 7),
             stale_after_days=stale,
             forget_after_days=forget,
             notify_before_days=tuple(

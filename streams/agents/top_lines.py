@@ -35,7 +35,7 @@ class TopLine:
     gateway's. `repeats` is whether other connections have the same text in front of the date.
     """
 
-    __slots__ = ("_claim", "build", "host", "key", "repeats")
+    __slots__ = ("_claim", "build", "by_address", "host", "key", "repeats")
 
     def __init__(self, tenant_id: bytes, text: bytes) -> None:
         line = parse_received(text.decode("ascii"))
@@ -45,6 +45,7 @@ class TopLine:
         self.repeats: bool = line.build is not None
         self.key: bytes | None = None
         self.host = b""
+        self.by_address = b""
         if name is not None and len(name) <= MAX_HOST_CHARS:
             self.host = name.encode()
             if origin is Origin.GATEWAY or (origin is Origin.EXCHANGE and line.build is not None):
@@ -92,8 +93,10 @@ class TopLines:
         self._dates: set[bytes] = set()
         self._date_chars = 0
 
-    def find(self, value: bytes, found: Projected) -> tuple[bytes, Build | None] | None:
-        """The row of the connecting server, and its build, None for a gateway's; None where the long way is needed.
+    def find(self, value: bytes, found: Projected) -> tuple[bytes, Build | None, bytes] | None:
+        """The row of the connecting server, its build, None for a gateway's, and the address that the line gives it.
+
+        None where the long way is needed.
 
         `found` is what `value` projects to. Gives what `detect` does, for lines that name their host and are a
         gateway's, or Exchange's with a build.
@@ -112,7 +115,7 @@ class TopLines:
                     is_same = line.by_host is not None and line.by_host.encode() == top.host
                     if is_same and line.build is not None and is_higher(line.build, best):
                         best = line.build
-        return key, best
+        return key, best, top.by_address
 
     def _top(self, value: bytes, found: Projected, line: bytes) -> TopLine:
         at = self._date_at(line)

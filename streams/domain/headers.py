@@ -90,6 +90,8 @@ class Detection(NamedTuple):
     protocol: str | None
     position: int | None
     received: str | None
+    by_address: str | None = None
+    dated_at: int | None = None
 
 
 def unfold(line: str) -> str:

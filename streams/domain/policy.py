@@ -90,7 +90,11 @@ DEFAULT_LADDER = (
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One version of a policy; governs events and clock ticks from `effective_at` (UTC) on."""
+    """One version of a policy; governs events and clock ticks from `effective_at` (UTC) on.
+
+    A build that is not accepted within `settle_hours` of an episode's end makes the server a mixed one. A lower stamp
+    of the same machine does not take a higher one back before `stamp_holds_days`.
+    """
 
     policy_id: str
     version: int
@@ -104,6 +108,8 @@ class Policy:
     ladder: tuple[Stage, ...] = DEFAULT_LADDER
     pause_days_per_year: int = 90
     resume_within_days: int = 30
+    settle_hours: int = 24
+    stamp_holds_days: int = 7
     stale_after_days: int = 30
     forget_after_days: int = 400
     notify_before_days: tuple[int, ...] = (7, 1)

@@ -10,6 +10,11 @@ from streams.domain.judgement import Finding, Judgement
 from streams.domain.rules import Rulebook
 from streams.domain.state import Evidence
 
+TAKEN_OVER = Judgement(
+    Finding.NOT_EXCHANGE, "For long only a gateway has sent mail in the name of this Exchange server."
+)
+"""What a server is found to be when its episode ends because a gateway took its name over."""
+
 
 class Sighting(NamedTuple):
     """A connection and what its header shows of the server."""

@@ -52,6 +52,7 @@ def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, a
         policy_version=state.policy_version,
         issued_at=state.verdict_issued_at,
         resolved_at=state.resolved_at,
+        is_mixed=state.is_mixed,
     )
 
 
@@ -73,6 +74,12 @@ def _words(state: ServerEnforcement, standing: Standing, kind: NotificationKind)
             return (
                 f"Exchange server {state.server} is vulnerable again",
                 f"{state.judgement.reason} Enforcement goes on where it stopped: {effect}.",
+            )
+        case NotificationKind.SERVER_MIXED:
+            return (
+                f"Several machines answer to the name {state.server}, or its builds swing",
+                f"Build {state.build} is shown, which is not accepted, and so is {state.accepted_build}, which is. "
+                f"While both come, an accepted build ends nothing: {effect}. Update every machine behind this name.",
             )
         case NotificationKind.STAGE_ENTERED:
             title = f"Exchange server {state.server} entered stage {state.shown_stage}"
@@ -132,9 +139,10 @@ def notification_of(
         throttle, block = stage.throttle_minutes_per_hour, stage.block_minutes_per_hour
         number, begins = max(stage.stage, state.reached_stage), stage.starts_at
         action = Action.BLOCK if block else Action.THROTTLE if throttle else Action.ACCEPT
-        title = f"Exchange server {state.server} enters stage {number} in {days} day{'s' if days != 1 else ''}"
+        comes = f"enters stage {number}" if stage.stage > state.reached_stage else "is enforced more strictly"
+        title = f"Exchange server {state.server} {comes} in {days} day{'s' if days != 1 else ''}"
         text = f"{judged.reason} From {iso(begins)} on {_effect(throttle, block)}."
-        detail = f"{number}/{days}"
+        detail = f"{number}/{days}" if stage.stage > state.reached_stage else f"{number}/{stage.stage}/{days}"
     text += _cure(judged)
     return AdminNotification(
         notification_id=notification_id(kind, state.tenant_id, state.server, at, detail),
@@ -201,6 +209,8 @@ def status_of(state: ServerEnforcement, standing: Standing) -> ServerStatus:
         return ServerStatus.EXEMPT
     if state.is_in_episode and standing.paused_until is not None:
         return ServerStatus.PAUSED
+    if state.is_mixed:
+        return ServerStatus.MIXED
     if state.is_in_episode and standing.action is Action.BLOCK:
         return ServerStatus.BLOCKED
     if state.is_in_episode and standing.action is Action.THROTTLE:
@@ -224,8 +234,8 @@ def report_of(
     """The administrator's row that follows from a state and from what covers the server."""
     judged = state.judgement
     following = standing.next_above(state.stage)
-    throttled = first_with(standing.stages, Action.THROTTLE)
-    blocked = first_with(standing.stages, Action.BLOCK)
+    throttled = first_with(standing.upcoming, Action.THROTTLE)
+    blocked = first_with(standing.upcoming, Action.BLOCK)
     product = state.build.product if state.build else None
     return ServerReport(
         tenant_id=state.tenant_id,
@@ -279,4 +289,9 @@ def report_of(
         rated_stage=state.stage,
         finding_without_override=state.without_override.finding if state.without_override else None,
         standstills=tuple(span for span in sorted(standstills) if span.ends_at > state.clock.as_of),
+        exchange_seen_at=state.exchange_seen_at or None,
+        refused_at=state.refused_at,
+        accepted_build=state.accepted_build,
+        accepted_at=state.accepted_at,
+        accepted_evidence=state.accepted_evidence,
     )

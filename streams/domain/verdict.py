@@ -60,6 +60,7 @@ class Verdict(NamedTuple):
     policy_version: int
     issued_at: int
     resolved_at: int | None
+    is_mixed: bool = False
 
 
 def action_at(verdict: Verdict, moment: int) -> Action:
@@ -108,10 +109,11 @@ def _printable(text: str, limit: int) -> str:
     return "".join(char if " " <= char <= "~" else "?" for char in text)[:limit]
 
 
-def first_with(stages: Sequence[ScheduledStage], action: Action) -> ScheduledStage | None:
-    """The first stage that throttles or blocks."""
-    for stage in stages:
+def first_with(schedule: Sequence[ScheduledStage], action: Action) -> ScheduledStage | None:
+    """The first of what is to come that throttles or blocks; one that is over at its own moment does neither."""
+    for index, stage in enumerate(schedule):
         rate = stage.block_minutes_per_hour if action is Action.BLOCK else stage.throttle_minutes_per_hour
-        if rate:
+        lasts = index + 1 == len(schedule) or schedule[index + 1].starts_at > stage.starts_at
+        if rate and lasts:
             return stage
     return None
