@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from streams.domain.connection import InboundConnection
-from streams.domain.headers import Detection, Origin, detect
-from streams.domain.judgement import Finding, Judgement
+from streams.domain.headers import Detection, Origin, detect, is_exchange_online
+from streams.domain.judgement import NEVER_JUDGED, Finding, Judgement
 from streams.domain.rules import Rulebook
 from streams.domain.state import Evidence
+
+_WITHOUT_BUILD = {
+    Origin.SMTPSVC: "Written by the SMTP service of Windows (Exchange 2000/2003 or IIS), whose number is not a build.",
+    Origin.HTTP_DAV: "Written by Outlook Web Access of Exchange 2000/2003, which stamps no build.",
+    Origin.IMS: "Written by the Internet Mail Service of Exchange 5.5 or older, whose number is not a build.",
+}
 
 
 class Sighting(NamedTuple):
@@ -34,9 +40,10 @@ def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook)
         return Judgement(Finding.NOT_EXCHANGE, "Exchange did not write the topmost line: a gateway is between.")
     if found.origin is Origin.NOTHING:
         return Judgement(Finding.UNDETERMINED, "The message carries no Received line of the connecting server.")
-    if found.origin is Origin.SMTPSVC:
-        reason = "Written by the SMTP service of Windows (Exchange 2000/2003 or IIS), whose number is not a build."
+    if (reason := _WITHOUT_BUILD.get(found.origin)) is not None:
         return Judgement(Finding.UNDETERMINED, reason)
+    if is_exchange_online(found.server, found.build):
+        return Judgement(Finding.NOT_EXCHANGE, NEVER_JUDGED)
     if found.build is None:
         return Judgement(Finding.UNDETERMINED, "The topmost line carries no Exchange build.")
     return rulebook.judge(found.build, event.observed_at, event.connector_type, event.tenant_id)
