@@ -24,13 +24,13 @@ from streams.domain.connection import (
     LATEST_MS,
     MAX_AHEAD_MS,
     MAX_EVENT_ID_CHARS,
-    MAX_SOURCE_IP_CHARS,
     MINUTE_MS,
     InboundConnection,
-    check_connection,
 )
 from streams.domain.enforcer import Enforcer
+from streams.domain.names import canonical_address
 from streams.domain.rules import Rulebook
+from streams.domain.sighting import check_sighting
 from streams.domain.state import has_mark, mark_of
 from streams.engine.observer import Tracer
 from streams.engine.ports import DependencyError, Record
@@ -111,7 +111,7 @@ class InputProcessor:
                 connection = connection_of(self._wires.connections.decode(record.value))
             else:
                 connection = found.connection()
-            check_connection(connection, record.key or b"", now)
+            check_sighting(connection, record.key or b"", now)
             return connection
         command = command_of(self._wires.commands.decode(record.value))
         check_command(command, record.key or b"", now)
@@ -169,9 +169,14 @@ class InputProcessor:
             or found.connector != row.judged_over
             or build != row.build
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
-            or not 1 <= len(found.source_ip) <= MAX_SOURCE_IP_CHARS
         ):
             return None
+        source_ip = found.source_ip
+        if source_ip != row.source_ip:
+            address = canonical_address(source_ip.decode("ascii"))
+            if address is None:
+                return None
+            source_ip = address.encode("ascii")
         mark = mark_of(found.observed_at, found.event_id)
         is_late = found.observed_at <= row.last_seen_at
         if is_late and (found.observed_at >= row.judged_at or has_mark(row.marks, mark)):
@@ -181,7 +186,7 @@ class InputProcessor:
             if is_late:
                 row.count_late(found.outcome, mark)
             else:
-                row.count(found.observed_at, found.outcome, mark, found.connector_id, found.source_ip)
+                row.count(found.observed_at, found.outcome, mark, found.connector_id, source_ip)
             self._rows.change(key, row)
             self._stream_time = max(self._stream_time, found.observed_at)
         return found.observed_at

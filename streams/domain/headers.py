@@ -20,7 +20,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from streams.domain.build import Build, parse_build
+from streams.domain.build import Build, Product, parse_build
 from streams.domain.connection import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, MalformedError
 from streams.domain.names import (
     ADDRESS,
@@ -390,11 +390,42 @@ def is_exchange_online(server: str, build: Build | None) -> bool:
     )
 
 
+def product_of(server: str, build: Build | None) -> Product | None:
+    """The product that a server's stamp shows; None without a stamp, and where no product has such a number."""
+    if is_exchange_online(server, build):
+        return Product.EXCHANGE_ONLINE
+    return build.product if build is not None else None
+
+
 def origin_of(line: ReceivedLine) -> Origin:
     """What wrote a line."""
     if line.protocol is None:
         return Origin.GATEWAY
     return Origin(_WITHOUT_BUILD.get(line.protocol, "EXCHANGE"))
+
+
+def check_server(received: Sequence[str], helo: str) -> None:
+    """Refuse lines and a greeting that name a server in more characters than a key can have.
+
+    Raises:
+        MalformedError: the name is longer than 255 characters.
+    """
+    named = received[0] if received else ""
+    if len(named) + len(helo) > MAX_SERVER_CHARS - len(HELO) or not (named.isascii() and helo.isascii()):
+        _server_of(parse_received(named) if received else None, helo, "")
+
+
+def _server_of(top: ReceivedLine | None, helo: str, address: str) -> tuple[str, Identity]:
+    greeting = canonical_name(helo) if top is None or top.by_host is None else None
+    if top is not None and top.by_host is not None:
+        server, identity = top.by_host, Identity.STAMP
+    elif greeting is not None:
+        server, identity = HELO + greeting, Identity.HELO
+    else:
+        server, identity = ADDRESS + (canonical_address(address) or address.lower()), Identity.ADDRESS
+    if len(server) > MAX_SERVER_CHARS:
+        raise MalformedError(f"server: {server[:80]!r}: must be at most {MAX_SERVER_CHARS} characters")
+    return server, identity
 
 
 def detect(received: Sequence[str], helo: str, source_ip: str) -> Detection:
@@ -409,16 +440,7 @@ def detect(received: Sequence[str], helo: str, source_ip: str) -> Detection:
         MalformedError: the server's name is too long.
     """
     top = parse_received(received[0]) if received else None
-    address = source_ip or (top.by_address if top else None) or ""
-    greeting = canonical_name(helo)
-    if top is not None and top.by_host is not None:
-        server, identity = top.by_host, Identity.STAMP
-    elif greeting is not None:
-        server, identity = HELO + greeting, Identity.HELO
-    else:
-        server, identity = ADDRESS + (canonical_address(address) or address.lower()), Identity.ADDRESS
-    if len(server) > MAX_SERVER_CHARS:
-        raise MalformedError(f"server: {server[:80]!r}: must be at most {MAX_SERVER_CHARS} characters")
+    server, identity = _server_of(top, helo, source_ip or (top.by_address if top else None) or "")
     if top is None:
         return Detection(server, identity, Origin.NOTHING, None, None, None, None)
     origin, dated_at = origin_of(top), date_of(received[0])

@@ -22,6 +22,8 @@ _V4_NETWORKS = [
 ]
 _V6_NETWORKS = [ipaddress.IPv6Network(text) for text in ("::1/128", "fe80::/10", "fc00::/7")]
 _NETWORK_BITS: Final = 64
+_MAX_ADDRESS_CHARS: Final = 64
+"""An IPv6 address has 45 at most; the rest is for its zone."""
 
 
 def canonical_name(text: str) -> str | None:
@@ -49,19 +51,23 @@ def _ascii_label(label: str) -> str:
     return label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
 
 
-@lru_cache(16_384)
 def canonical_address(text: str) -> str | None:
     """An IPv4 or IPv6 address in its one spelling; None for what is none.
 
     IPv6 is compressed and loses its zone, which only its own host knows; an IPv4 address inside of it is an IPv4 one.
     """
+    return _canonical_address(text) if len(text) <= _MAX_ADDRESS_CHARS else None
+
+
+@lru_cache(16_384)
+def _canonical_address(text: str) -> str | None:
     try:
-        address = ipaddress.ip_address(text.partition("%")[0] if ":" in text else text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
-    return str(address)
+    return str(address).partition("%")[0]
 
 
 def canonical_server(text: str) -> str:

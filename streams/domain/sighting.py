@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from streams.domain.connection import InboundConnection
-from streams.domain.headers import Detection, Origin, detect, is_exchange_online
+from streams.domain.build import Build, Product
+from streams.domain.catalogue import Catalogue
+from streams.domain.connection import InboundConnection, check_connection
+from streams.domain.headers import Detection, Origin, check_server, detect, is_exchange_online
 from streams.domain.judgement import NEVER_JUDGED, Finding, Judgement
 from streams.domain.rules import Rulebook
 from streams.domain.state import Evidence
@@ -29,9 +31,26 @@ class Sighting(NamedTuple):
         return self.found.server
 
 
+def check_sighting(connection: InboundConnection, key: bytes | None = None, now_ms: int | None = None) -> None:
+    """Refuse a connection that cannot be judged honestly, as `check_connection`, or whose server has no fit name.
+
+    Raises:
+        MalformedError: names the first bad field, its value and the rule.
+    """
+    check_connection(connection, key, now_ms)
+    check_server(connection.received, connection.helo)
+
+
 def sight(connection: InboundConnection) -> Sighting:
     """Find out which server connects."""
     return Sighting(connection, detect(connection.received, connection.helo, connection.source_ip))
+
+
+def build_name(catalogue: Catalogue, server: str, build: Build | None) -> str | None:
+    """What to call the build of a server, None without one."""
+    if build is None:
+        return None
+    return Product.EXCHANGE_ONLINE.value if is_exchange_online(server, build) else catalogue.name(build)
 
 
 def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook) -> Judgement:
