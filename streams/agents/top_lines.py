@@ -1,7 +1,7 @@
 """Topmost header lines repeat but for their date: what stands in front of it tells the server and its build once.
 
-The lines below matter only as far as the unbroken run of the host goes. Most messages have none below the topmost line,
-and the lines of a run repeat as well.
+The lines below matter only as far as the unbroken run of the host goes, and only where they name that host with another
+build. Most cannot, which is seen without parsing them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 from streams.adapters.projection import TENANT_AT, Projected
 from streams.agents.rows import server_key
-from streams.domain.build import Build
+from streams.domain.build import Build, parse_build
 from streams.domain.headers import MAX_LINES, Origin, ReceivedLine, is_higher, origin_of, parse_received
 from streams.domain.names import MAX_SERVER_CHARS
 
@@ -20,6 +20,12 @@ MAX_DATES: Final = 1024
 MAX_LINES_BELOW: Final = 4096
 """Lines below a topmost one that are remembered; each host has a few."""
 _MAX_DATE_CHARS: Final = 64
+_MAX_BUILD_CHARS: Final = 39
+"""Four numbers of nine digits, which `parse_build` takes at most, and three dots."""
+_SHAPE: Final[bytes] = bytes(48 if 48 <= code <= 57 else 46 if code == 46 else 32 for code in range(256))
+"""Turns every digit into 0, and all but dots into blanks."""
+_NUMBER: Final = b"0.0"
+"""A number with a dot, in that shape."""
 _FOREIGN: Final[bytes] = bytes(33 if chr(code) in '()<>"\\.' else 32 for code in range(256))
 """Turns what no date has, and what could matter if one had it, into exclamation marks."""
 
@@ -32,7 +38,7 @@ class TopLine:
     whether other connections have the same text in front of the date.
     """
 
-    __slots__ = ("build", "by_address", "host", "is_from_itself", "key", "name", "repeats")
+    __slots__ = ("_claim", "build", "by_address", "host", "is_from_itself", "key", "name", "repeats")
 
     def __init__(self, tenant_id: bytes, text: bytes) -> None:
         line = parse_received(text.decode("ascii"))
@@ -49,6 +55,37 @@ class TopLine:
             self.host = self.name.encode()
             if origin is Origin.GATEWAY or (origin is Origin.EXCHANGE and line.build is not None):
                 self.key = server_key(tenant_id, self.host)
+        # Its build of four parts as it stands there, with the ` id ` in front of it; empty where there is none, and no
+        # other line can be compared by it.
+        self._claim: bytes = b"" if line.build is None or line.build.update is None else _claim_in(text, line.build)
+
+    def can_be_raised_by(self, line: bytes, date_at: int) -> bool:
+        """Whether a line below, whose plain date begins at `date_at`, may name the host with a higher build.
+
+        Without that name in any case it does not name it; and where no number with a dot is left when all that repeats
+        the claim is taken out, it claims no other build.
+        """
+        if self._claim:
+            # Most lines end with the claim. Elsewhere it begins another build in front of one more digit; in front of a
+            # dot none, as it has four parts.
+            text = line[:date_at]
+            text = text[: -len(self._claim)] if text.endswith(self._claim) else line.replace(self._claim, b"0.")
+            if text.translate(_SHAPE).find(_NUMBER) < 0:
+                return False
+        return line.find(self.host) >= 0 or line.lower().find(self.host) >= 0
+
+
+def _claim_in(line: bytes, build: Build) -> bytes:
+    at = line.rfind(b" id ")
+    while at >= 0:
+        number = line[at + 4 : at + 4 + _MAX_BUILD_CHARS + 1].split(b";", 1)[0].split(b" ", 1)[0]
+        try:
+            if parse_build(number.decode("ascii")) == build:
+                return b" id " + number
+        except ValueError:
+            pass
+        at = line.rfind(b" id ", 0, at)
+    return b""
 
 
 class TopLines:
@@ -77,14 +114,20 @@ class TopLines:
             return None
         if best is not None and top.is_from_itself:
             for raw in received[1:MAX_LINES]:
-                line = self._below(raw)
-                if line.by_host != top.name:
-                    break
-                if line.build is not None and is_higher(line.build, best):
-                    best = line.build
-                if not line.is_from_itself:
-                    break
+                if top.can_be_raised_by(raw, self._date_at(raw)):
+                    return key, self._highest_of_run(received, top, best)
         return key, best
+
+    def _highest_of_run(self, received: list[bytes], top: TopLine, best: Build) -> Build:
+        for raw in received[1:MAX_LINES]:
+            line = self._below(raw)
+            if line.by_host != top.name:
+                break
+            if line.build is not None and is_higher(line.build, best):
+                best = line.build
+            if not line.is_from_itself:
+                break
+        return best
 
     def _below(self, raw: bytes) -> ReceivedLine:
         at = self._date_at(raw)

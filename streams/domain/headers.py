@@ -18,6 +18,7 @@ import re
 from collections.abc import Sequence
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from streams.domain.build import Build, Product, parse_build
@@ -51,6 +52,8 @@ _END_OF_HOST = re.compile(r" ?(?:[(\[;]|$|(?:with|via|id|for|over|using)(?: |$))
 _ADDRESS = re.compile(
     r"\[?(?:IPv6:)?((?:[0-9A-F]*+:[0-9A-F:.]*+|[0-9]++(?:\.[0-9]++)+)(?:%[^\]]*+)?)(?:\](?::[0-9]++)?)?", re.IGNORECASE
 )
+_MAX_COMMENT_CHARS: Final = 64
+"""Of a comment whose addresses are remembered."""
 _SMTP = "Microsoft SMTP Server"
 _MAPI = "mapi"
 # What Exchange itself writes, all but always: printable tokens with single blanks between them, a host name with a dot,
@@ -78,6 +81,7 @@ _DATE = re.compile(
     r"(?:([+-])([0-9]{2})([0-9]{2})|GMT|UTC?|Z)",
     re.IGNORECASE,
 )
+_MAX_DATE_CHARS: Final = 128
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
@@ -310,9 +314,20 @@ def _without_prefix(text: str) -> str:
     return text[5:] if text[:5].lower() == "ipv6:" else text
 
 
-def _addresses(comment: str) -> list[str] | None:
+def _addresses(comment: str) -> tuple[str, ...] | None:
     """The canonical addresses in a comment; None where a word that would be one is none."""
-    addresses = []
+    return _addresses_in(comment) if len(comment) <= _MAX_COMMENT_CHARS else _read_addresses(comment)
+
+
+@lru_cache(4096)  # of most hosts there is one comment
+def _addresses_in(comment: str) -> tuple[str, ...] | None:
+    return _read_addresses(comment)
+
+
+def _read_addresses(comment: str) -> tuple[str, ...] | None:
+    if ":" not in comment and canonical_address(comment) is not None:
+        return (comment,)
+    addresses: list[str] = []
     for word in comment.replace(",", " ").split():
         found = _ADDRESS.fullmatch(word)
         if found is None:
@@ -321,7 +336,7 @@ def _addresses(comment: str) -> list[str] | None:
         if address is None:
             return None
         addresses.append(address)
-    return addresses
+    return tuple(addresses)
 
 
 def _first_address(comment: str) -> str | None:
@@ -360,7 +375,15 @@ def date_of(line: str) -> int | None:
     at = line.rfind(";", 0, MAX_LINE_CHARS)
     text = line[at:MAX_LINE_CHARS] if at >= 0 else ""
     # Without what begins or ends a comment or a quotation, the date is what stands there.
-    text = unfold(text) if _OPENING.search(text) is None and ">" not in text else _clauses(unfold(line)).text
+    if _OPENING.search(text) is not None or ">" in text:
+        text = _clauses(unfold(line)).text
+        text = text[text.rfind(";") :] if ";" in text else ""
+    return _date_in(text) if len(text) <= _MAX_DATE_CHARS else None
+
+
+@lru_cache(1024)  # of many lines of one second there is one date
+def _date_in(text: str) -> int | None:
+    text = unfold(text)
     found = _DATE.fullmatch(text[text.rfind(";") + 1 :].strip()) if ";" in text else None
     if found is None:
         return None
@@ -410,8 +433,10 @@ def check_server(received: Sequence[str], helo: str) -> None:
     Raises:
         MalformedError: the name is longer than 255 characters.
     """
-    named = received[0] if received else ""
-    if len(named) + len(helo) > MAX_SERVER_CHARS - len(HELO) or not (named.isascii() and helo.isascii()):
+    named = received[0][:MAX_LINE_CHARS] if received else ""
+    # A name is one word, and grows only where it is not in ASCII yet.
+    longest = max([len(helo), *map(len, named.split())])
+    if longest > MAX_SERVER_CHARS - len(HELO) or not (named.isascii() and helo.isascii()):
         _server_of(parse_received(named) if received else None, helo, "")
 
 

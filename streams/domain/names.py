@@ -16,11 +16,16 @@ MAX_SERVER_CHARS: Final = 255
 
 _NUMBERS = re.compile(r"[0-9.]+")
 _DOTS = str.maketrans("\u3002", ".")
-_V4_NETWORKS = [
-    ipaddress.IPv4Network(text)
-    for text in ("127.0.0.0/8", "169.254.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
-]
-_V6_NETWORKS = [ipaddress.IPv6Network(text) for text in ("::1/128", "fe80::/10", "fc00::/7")]
+_BYTE = r"(?:0|1[0-9]{0,2}|2(?:[0-4][0-9]?|5[0-5]?|[6-9])?|[3-9][0-9]?)"
+_IPV4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
+# Most of what hosts write is canonical already, as `fe80::1:2:3:4`: one run of at least two zeros, and no other zero.
+_GROUP = r"[1-9a-f][0-9a-f]{0,3}"
+_PLAIN_IPV6 = re.compile(rf"{_GROUP}(?::{_GROUP})*+::{_GROUP}(?::{_GROUP})*+")
+_MAX_PLAIN_COLONS: Final = 6
+# Of canonical addresses: loopback, link-local and private ones (RFC 1122, 1918, 3927, 4193, 4291).
+_PRIVATE = re.compile(
+    r"(?:127|10|169\.254|192\.168|172\.(?:1[6-9]|2[0-9]|3[01]))\.|::1$|(?:fe[89ab][0-9a-f]|f[cd][0-9a-f]{2}):"
+)
 _NETWORK_BITS: Final = 64
 _MAX_ADDRESS_CHARS: Final = 64
 """An IPv6 address has 45 at most; the rest is for its zone."""
@@ -56,18 +61,25 @@ def canonical_address(text: str) -> str | None:
 
     IPv6 is compressed and loses its zone, which only its own host knows; an IPv4 address inside of it is an IPv4 one.
     """
-    return _canonical_address(text) if len(text) <= _MAX_ADDRESS_CHARS else None
+    if ":" not in text:
+        return text if _IPV4.fullmatch(text) is not None else None
+    if len(text) > _MAX_ADDRESS_CHARS:
+        return None
+    address, percent, zone = text.partition("%")
+    if percent and (not zone or "%" in zone):
+        return None
+    if address.count(":") <= _MAX_PLAIN_COLONS and _PLAIN_IPV6.fullmatch(address) is not None:
+        return address
+    return _compressed(address)
 
 
 @lru_cache(16_384)
-def _canonical_address(text: str) -> str | None:
+def _compressed(text: str) -> str | None:
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.IPv6Address(text)
     except ValueError:
         return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(address).partition("%")[0]
+    return str(address.ipv4_mapped or address)
 
 
 def canonical_server(text: str) -> str:
@@ -86,17 +98,14 @@ def canonical_server(text: str) -> str:
 def is_of_host(address: str, own: str | None) -> bool:
     """Whether a host with the canonical address `own` can show itself `address`, a canonical one too.
 
-    Its own, a loopback, link-local or private address (RFC 1122, 1918, 3927, 4193, 4291), or one of its own /64 in
-    IPv6.
+    Its own, a loopback, link-local or private address, or one of its own /64 in IPv6.
     """
-    if address == own:
+    if address == own or _PRIVATE.match(address) is not None:
         return True
-    if ":" not in address:
-        number = ipaddress.IPv4Address(address)
-        return any(number in network for network in _V4_NETWORKS)
-    shown = ipaddress.IPv6Address(address)
-    if any(shown in network for network in _V6_NETWORKS):
-        return True
-    if own is None or ":" not in own:
+    if own is None or ":" not in own or ":" not in address:
         return False
-    return int(shown) >> _NETWORK_BITS == int(ipaddress.IPv6Address(own)) >> _NETWORK_BITS
+    return _network(address) == _network(own)
+
+
+def _network(address: str) -> int:
+    return int(ipaddress.IPv6Address(address)) >> _NETWORK_BITS
