@@ -48,9 +48,11 @@ _ID = re.compile(r" id ([^\s();,]+)", re.IGNORECASE)
 _HOST = re.compile(r"[^\s()<>,;\"]+")
 # A word without a dot is a host name only where a clause may follow: `by EX01 with`, not `by Some Product with`.
 _END_OF_HOST = re.compile(r" ?(?:[(\[;]|$|(?:with|via|id|for|over|using)(?: |$))", re.IGNORECASE)
-# A word of a comment that is an address, or would be one.
+# Words of a comment, and those that are an address or would be one, with what may stand around it.
+_WORD = re.compile(r"[0-9A-Za-z.:%_-]++")
 _ADDRESS = re.compile(
-    r"\[?(?:IPv6:)?((?:[0-9A-F]*+:[0-9A-F:.]*+|[0-9]++(?:\.[0-9]++)+)(?:%[^\]]*+)?)(?:\](?::[0-9]++)?)?", re.IGNORECASE
+    r"(?:IPv6:)?([0-9]++(?:\.[0-9]*+)++|[0-9A-F]*+:[0-9A-F]*+:[0-9A-F:.]*+)(%[0-9A-Z._-]*+)?(?::[0-9]*+)?",
+    re.IGNORECASE,
 )
 _MAX_COMMENT_CHARS: Final = 64
 """Of a comment whose addresses are remembered."""
@@ -256,7 +258,8 @@ def take_apart(line: str) -> ReceivedLine:
         if greeting is not None and by_host is not None and greeting.end() == by.start() and comments is not None:
             between = [content for at, content in comments if greeting.end() <= at <= by.start()]
             is_own = canonical_name(greeting[1]) == by_host and _is_shown_by(by_address, between)
-    protocol, end = _protocol(clauses, with_, comments)
+    # Every server that stamps a build says who it is: without a `by`, what reads as a protocol is a client's greeting.
+    protocol, end = _protocol(clauses, with_ if by is not None else None, comments)
     if by_host == "pickup" and protocol is not None and text.lower().startswith(" from localhost by pickup with "):
         by_host, is_own = None, False
     build = None if protocol is None or protocol in _WITHOUT_BUILD else _build_after_id(clauses, end)
@@ -328,11 +331,11 @@ def _read_addresses(comment: str) -> tuple[str, ...] | None:
     if ":" not in comment and canonical_address(comment) is not None:
         return (comment,)
     addresses: list[str] = []
-    for word in comment.replace(",", " ").split():
-        found = _ADDRESS.fullmatch(word)
-        if found is None:
+    for found in _WORD.finditer(comment):
+        word = _ADDRESS.fullmatch(found[0])
+        if word is None:
             continue
-        address = canonical_address(found[1])
+        address = canonical_address(word[1] + (word[2] or ""))
         if address is None:
             return None
         addresses.append(address)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.policy_files import read_policy
 from streams.cli.main import main
 from streams.domain.commands import AdminCommand, CommandKind, Role, subject_of
-from streams.domain.connection import MalformedError
+from streams.domain.connection import DAY_MS, InboundConnection, MalformedError
 from streams.domain.headers import Origin, check_server, detect
+from streams.domain.judgement import Finding
 from streams.domain.names import canonical_address, canonical_name, canonical_server
+from streams.domain.policy import ConnectorType
+from streams.domain.rules import Rulebook
+from streams.simulation import Simulation
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 POLICY = "microsoft-2026-09"
@@ -292,3 +299,34 @@ def test_a_strangers_line_neither_blocks_nor_releases(feed: str, stages: list[in
     assert [row["stage"] for row in results["servers"]] == stages
     assert {row["build"] for row in results["servers"]} <= {"15.1.2507.61", "15.1.2106.2"}
     assert "SERVER_RESOLVED" not in {row["kind"] for row in results["notifications"]}
+
+
+def test_a_host_of_exchange_online_is_not_judged_later_either() -> None:
+    """Nor announced, nor judged again when another policy begins or an override ends."""
+    rules = Rulebook((read_policy("microsoft-2023"), read_policy(POLICY)), shipped_catalogue())
+    starts = [round(policy.effective_at.timestamp() * 1000) for policy in rules.policies]
+    simulation, begin = Simulation(rules), starts[0] + 1
+    host = "bl2nam02ht024.eop-nam02.prod.protection.outlook.com"
+    line = f"from a by {host} with Microsoft SMTP Server id 15.1.409.7; Thu, 4 Feb 2016 05:54:09 +0000"
+    kind = ConnectorType.ON_PREMISES
+    simulation.feed(InboundConnection("e", begin, "contoso", "c", kind, "192.0.2.1", "h", (line,)))
+    given = AdminCommand("c", "contoso", begin + 1, "a", Role.OPERATOR, CommandKind.OVERRIDE_BUILD, server=host)
+    given = replace(given, build="15.2.2562.53", reason="r", expires_at=begin + DAY_MS)
+    simulation.command(given)
+    simulation.advance(begin + 20 * DAY_MS)
+    assert simulation.states["contoso", host].finding is Finding.NOT_EXCHANGE
+    for start in starts[1:]:
+        simulation.feed(InboundConnection(f"{start}", start - 1, "contoso", "c", kind, "192.0.2.1", "h", (line,)))
+        simulation.advance(start + 20 * DAY_MS)
+    assert {row.kind for row in simulation.results.notifications} == {"OVERRIDE_APPLIED", "OVERRIDE_ENDED"}
+    assert {row.finding for row in simulation.results.verdicts} <= {Finding.NOT_EXCHANGE}
+    assert simulation.states["contoso", host].finding is Finding.NOT_EXCHANGE
+
+
+def test_a_row_is_shown_whatever_spelling_its_server_is_given_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulated(tmp_path, CASES / "feeds" / "s20-mapped-ipv4-two-servers.jsonl")
+    for server in ("ip:192.0.2.10", "IP:::ffff:192.0.2.10"):
+        assert main(["servers", "show", server, "--servers", str(tmp_path / "servers.jsonl"), "--json"]) == 0
+        assert orjson.loads(capsys.readouterr().out.splitlines()[-1])["Server"] == "ip:192.0.2.10"
