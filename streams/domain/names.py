@@ -14,6 +14,7 @@ ADDRESS: Final = "ip:"
 """Begins the name of a server that only its address names."""
 MAX_SERVER_CHARS: Final = 255
 
+_MAX_MAPPED_CHARS: Final = 4 * MAX_SERVER_CHARS
 _NUMBERS = re.compile(r"[0-9.]+")
 _DOTS = str.maketrans("\u3002", ".")
 _BYTE = r"(?:0|1[0-9]{0,2}|2(?:[0-4][0-9]?|5[0-5]?|[6-9])?|[3-9][0-9]?)"
@@ -39,7 +40,8 @@ def canonical_name(text: str) -> str | None:
     2003, which `encodings.idna` is, would make one name of `straße` and `strasse`.
     """
     name = text.strip(" \t\r\n")
-    if name.isascii():
+    # What is far too long is so in any spelling, and mapping it would cost more than its length.
+    if name.isascii() or len(name) > _MAX_MAPPED_CHARS:
         name = name.strip(".").lower()
     else:
         # The first turns full-width forms and dots into plain ones, the second what lower case takes apart.
@@ -47,7 +49,7 @@ def canonical_name(text: str) -> str | None:
         name = mapped.strip(".")
     if not name or ":" in name or "[" in name or not name.isprintable() or " " in name or _NUMBERS.fullmatch(name):
         return None
-    if not name.isascii():
+    if not name.isascii() and len(name) <= MAX_SERVER_CHARS:
         name = ".".join([_ascii_label(label) for label in name.split(".")])
     return name if any(character.isalnum() for character in name) else None
 

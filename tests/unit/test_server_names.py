@@ -169,6 +169,8 @@ def event(**fields: Any) -> dict[str, Any]:
         ({"source_ip": ""}, "source_ip: '': must be an IPv4 or IPv6 address"),
         ({"helo": "x" * 251}, f"server: 'helo:{'x' * 75}': must be at most 255 characters"),
         ({"helo": "\u00e9" * 250}, "server: "),
+        ({"helo": "\u00e9" * 100_000}, "server: "),
+        ({"helo": "a\u0300" * 300}, "server: "),
         ({"received": [f"from a by {'x.' * 127}xx with mapi id 15.1.2507.39; x"]}, f"server: '{'x.' * 40}': must be"),
         ({"received": [f"from a by {'x.' * 127}xx with ESMTP id 4; x"]}, f"server: '{'x.' * 40}': must be"),
     ],
