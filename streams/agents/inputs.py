@@ -26,13 +26,13 @@ from streams.domain.connection import (
     LATEST_MS,
     MAX_AHEAD_MS,
     MAX_EVENT_ID_CHARS,
-    MAX_SOURCE_IP_CHARS,
     MINUTE_MS,
     InboundConnection,
-    check_connection,
 )
 from streams.domain.enforcer import Enforcer
+from streams.domain.names import canonical_address
 from streams.domain.rules import Rulebook
+from streams.domain.sighting import check_sighting
 from streams.domain.state import has_mark, mark_of
 from streams.engine.observer import Tracer
 from streams.engine.ports import DependencyError, Record
@@ -115,7 +115,7 @@ class InputProcessor:
                 connection = connection_of(self._wires.connections.decode(record.value))
             else:
                 connection = found.connection()
-            check_connection(connection, record.key or b"", now)
+            check_sighting(connection, record.key or b"", now)
             return connection
         command = command_of(self._wires.commands.decode(record.value))
         check_command(command, record.key or b"", now)
@@ -173,9 +173,14 @@ class InputProcessor:
             or found.connector != row.judged_over
             or (build != row.build and (build is None or row.build is None))
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
-            or not 1 <= len(found.source_ip) <= MAX_SOURCE_IP_CHARS
         ):
             return None
+        source_ip = found.source_ip
+        if source_ip != row.source_ip:
+            address = canonical_address(source_ip.decode("ascii"))
+            if address is None:
+                return None
+            source_ip = address.encode("ascii")
         mark = mark_of(found.observed_at, found.event_id)
         is_late = found.observed_at <= row.last_seen_at
         if is_late == (found.observed_at >= row.judged_at) or (is_late and has_mark(row.marks, mark)):
@@ -185,7 +190,7 @@ class InputProcessor:
             return None
         if build is not None and not is_late:
             holds_ms = self._rulebook().policy_at(found.observed_at).stamp_holds_days * DAY_MS
-            stamp = row.stamp_of(build, by_address, found.source_ip, found.observed_at, holds_ms)
+            stamp = row.stamp_of(build, by_address, source_ip, found.observed_at, holds_ms)
             if stamp is None:
                 return None
         if before is None or found.observed_at < before:
@@ -195,7 +200,7 @@ class InputProcessor:
                 if build is not None and found.observed_at > row.exchange_seen_at:
                     row.exchange_seen_at = found.observed_at
             else:
-                row.count(found.observed_at, found.outcome, mark, found.connector_id, found.source_ip, stamp)
+                row.count(found.observed_at, found.outcome, mark, found.connector_id, source_ip, stamp)
             self._rows.change(key, row)
             self._stream_time = max(self._stream_time, found.observed_at)
         return found.observed_at

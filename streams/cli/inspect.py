@@ -15,11 +15,12 @@ from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_policy
 from streams.adapters.records import parse_day_or_moment
 from streams.cli.received_text import decoded, received_values
+from streams.domain.build import Product
 from streams.domain.connection import InboundConnection, MalformedError
-from streams.domain.headers import NAMELESS, Detection, detect, unfold
+from streams.domain.headers import NAMELESS, Detection, detect, product_of, unfold
 from streams.domain.policy import ConnectorType
 from streams.domain.rules import Rulebook
-from streams.domain.sighting import judgement_of
+from streams.domain.sighting import build_name, judgement_of
 
 
 def add_parser(commands: Any) -> None:
@@ -47,7 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
         named = "standard input" if source == "-" else source
         print(f"tes inspect: {named}: no Received line found in its {len(raw)} bytes", file=sys.stderr)
         return 2
-    row = inspect(lines, Rulebook((policy,), shipped_catalogue()), at)
+    try:
+        row = inspect(lines, Rulebook((policy,), shipped_catalogue()), at)
+    except MalformedError as error:
+        print(f"tes inspect: {error}", file=sys.stderr)
+        return 2
     if arguments.json:
         print(json.dumps(row))
         return 0
@@ -84,6 +89,7 @@ def inspect(lines: list[str], rulebook: Rulebook, at: int) -> dict[str, Any]:
     event = InboundConnection("inspect", at, "inspect", "", connector, "", "", tuple(lines))
     judged = judgement_of(event, found, rulebook)
     is_named = found.server != NAMELESS
+    is_own = product_of(found.server, found.build) is not Product.EXCHANGE_ONLINE
     return {
         "server": found.server if is_named else None,
         "identity": found.identity.value if is_named else None,
@@ -93,7 +99,7 @@ def inspect(lines: list[str], rulebook: Rulebook, at: int) -> dict[str, Any]:
         "reason": judged.reason,
         "required_build": str(judged.required_build) if judged.required_build else None,
         "remedy": judged.remedy._asdict() if judged.remedy else None,
-        "cves": sorted({fix.cve for fix in catalogue.missing_fixes(found.build)}) if found.build else [],
+        "cves": sorted({fix.cve for fix in catalogue.missing_fixes(found.build)}) if is_own and found.build else [],
         **_support(found, rulebook),
         "policy": rulebook.policies[0].policy_id,
         "evidence": {"received": found.received, "position": found.position, "protocol": found.protocol},
@@ -103,17 +109,17 @@ def inspect(lines: list[str], rulebook: Rulebook, at: int) -> dict[str, Any]:
 def _of_build(found: Detection, rulebook: Rulebook) -> dict[str, Any]:
     if found.build is None:
         return {"product": None, "build": None, "build_name": None}
-    product = found.build.product
+    product = product_of(found.server, found.build)
     return {
         "product": product.value if product else None,
         # The stamped number as such; `build_name` says what it stands for. Three parts name a CU and no build.
         "build": str(found.build) if found.build.update is not None else None,
-        "build_name": rulebook.catalogue.name(found.build),
+        "build_name": build_name(rulebook.catalogue, found.server, found.build),
     }
 
 
 def _support(found: Detection, rulebook: Rulebook) -> dict[str, Any]:
-    product = found.build.product if found.build else None
+    product = product_of(found.server, found.build)
     ends = rulebook.catalogue.support_ends_on(product) if product else None
     esu = rulebook.catalogue.esu_ends_on(product) if product else None
     return {

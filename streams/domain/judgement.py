@@ -10,6 +10,8 @@ from streams.domain.build import Build, Product
 from streams.domain.catalogue import Catalogue, Fix, Remedy
 from streams.domain.policy import Accept, ConnectorType, Policy, ProductRule
 
+NEVER_JUDGED = "Exchange Online is never judged."
+
 
 class Finding(StrEnum):
     """The outcome of a judgement; only OUT_OF_DATE and UNSUPPORTED are enforced."""
@@ -54,7 +56,7 @@ def judge(
     """Judge a build at a moment (aware UTC) under a policy; without a tenant the cohort does not count."""
     product = catalogue.canonical(build).product
     if product is Product.EXCHANGE_ONLINE:
-        return Judgement(Finding.NOT_EXCHANGE, "Exchange Online is never judged.")
+        return Judgement(Finding.NOT_EXCHANGE, NEVER_JUDGED)
     if product is None:
         return Judgement(Finding.UNDETERMINED, f"No Exchange product has build {build}.")
     verdict = _Judge(product, policy, catalogue, at).judgement(build)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from streams.domain.build import Build
-from streams.domain.headers import Identity
+from streams.domain.headers import Identity, is_exchange_online
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Clock
 from streams.domain.policy import ConnectorType
@@ -159,8 +159,10 @@ class ServerEnforcement:
 
     @property
     def judged_build(self) -> Build | None:
-        """The build that the server is judged as."""
-        return self.override.build if self.override is not None else self.build
+        """The build that the server is judged as; None where there is none, and of Exchange Online before 15.20."""
+        if self.override is not None:
+            return self.override.build
+        return None if is_exchange_online(self.server, self.build) else self.build
 
 
 _values = attrgetter(*(field.name for field in fields(ServerEnforcement)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.domain.catalogue import Catalogue
-from streams.domain.headers import Identity
+from streams.domain.headers import Identity, product_of
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Action, ScheduledStage, Standstill
 from streams.domain.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.policy import Policy
 from streams.domain.report import ServerReport, ServerStatus
 from streams.domain.rules import Service
+from streams.domain.sighting import build_name
 from streams.domain.standing import Standing
 from streams.domain.state import ServerEnforcement
 from streams.domain.verdict import Verdict, first_with, iso, smtp_reply, verdict_id
@@ -236,14 +237,14 @@ def report_of(
     following = standing.next_above(state.stage)
     throttled = first_with(standing.upcoming, Action.THROTTLE)
     blocked = first_with(standing.upcoming, Action.BLOCK)
-    product = state.build.product if state.build else None
+    product = product_of(state.server, state.build)
     return ServerReport(
         tenant_id=state.tenant_id,
         server=state.server,
         server_fqdn=state.server if state.identity is Identity.STAMP else None,
         identity=state.identity,
         build=state.build,
-        build_name=catalogue.name(state.build) if state.build else None,
+        build_name=build_name(catalogue, state.server, state.build),
         exchange_server=product.value if product else None,
         finding=judged.finding,
         would_be=judged.would_be,

@@ -240,10 +240,30 @@ PARTS = st.sampled_from(
         *("from a", " by mx1.example.com", " by mx2.example.com", " Mon, 1 Jun 2026", "\r\n\t", ";", "(", ")"),
         *(" with Microsoft SMTP Server", " with mapi", " with ESMTP", " with Microsoft SMTPSVC"),
         *(" id 15.1.2507.39", " id 15.01.2507.061", " id 15.1.2507.390", " id 115.1.2507.39", " ID 15.1.2507.39"),
-        *(" [192.0.2.7]", " EX01.example.com", ".1", "15.1.2507.61"),
+        *(
+            " [192.0.2.7]",
+            " EX01.example.com",
+            ".1",
+            "15.1.2507.61",
+            '"',
+            "<",
+            ">",
+            "(6.6.6.6)",
+            "from mx1.example.com",
+        ),
     )
 )
-LINES = st.lists(st.lists(PARTS, max_size=12).map("".join), min_size=1, max_size=4)
+NAMED = ("mx1.example.com", "MX1.example.com", "mx1.example.com.", "mx2.example.com", "mx1", "by", "[10.0.0.5]")
+SHOWN = ("", " (10.0.0.5)", " ([fe80::1%7])", " (6.6.6.6)", " (::1)", " (2001:db8::1)", " (10.0.0.5) (6.6.6.6)", " (x)")
+STAMPS = st.tuples(
+    *(st.sampled_from(NAMED), st.sampled_from(SHOWN), st.sampled_from(NAMED), st.sampled_from(SHOWN)),
+    st.sampled_from(("Microsoft SMTP Server", "mapi", "ESMTP", "Microsoft SMTPSVC")),
+    st.sampled_from(("15.1.2507.39", "15.01.2507.061", "15.1.2507", "15.1.2508.1", "99.99.9999.9", "4ABC")),
+    st.sampled_from(("", " via Mailbox Transport", ' for <" by mx1.example.com with mapi id 9.9.9.9 "@x>')),
+    st.sampled_from(("; Mon, 1 Jun 2026", "; Mon, 1 Dec 2025 10:00:00 +0000", "", ';"', "; (x)")),
+).map(lambda parts: "from {}{} by {}{} with {} id {}{}{}".format(*parts))
+ANY_LINE = STAMPS | st.lists(PARTS, max_size=12).map("".join)
+LINES = st.lists(ANY_LINE, min_size=1, max_size=4) | st.lists(STAMPS, min_size=2, max_size=6)
 
 
 @settings(max_examples=500, deadline=None)
