@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from streams.domain.build import Build, Product
+from streams.domain.build import JUDGED_PRODUCTS, Build, Product
 from streams.domain.catalogue import Catalogue, Fix, Remedy
-from streams.domain.policy import Accept, ConnectorType, Policy, ProductRule
+from streams.domain.policy import Accept, ConnectorType, Policy
 
 
 class Finding(StrEnum):
@@ -84,7 +84,7 @@ class _Judge:
 
     def __init__(self, product: Product, policy: Policy, catalogue: Catalogue, at: datetime) -> None:
         self.product, self.policy, self.catalogue, self.at = product, policy, catalogue, at
-        self.rule = policy.products.get(product, ProductRule(Accept.NONE))
+        self.rule = policy.products[product]
 
     def judgement(self, build: Build) -> Judgement:
         """The finding, with what would cure it where the product has an accepted build."""
@@ -109,7 +109,8 @@ class _Judge:
     def _no_longer_accepted(self, name: str) -> str:
         ended = self.catalogue.support_ends_on(self.product)
         support = f" (support ended on {ended.isoformat()})" if ended and ended < self.at.date() else ""
-        accepted = [item for item in Product if self.policy.products.get(item, self.rule).accept is not Accept.NONE]
+        newer = JUDGED_PRODUCTS[JUDGED_PRODUCTS.index(self.product) + 1 :]
+        accepted = [item for item in newer if self.policy.products[item].accept is not Accept.NONE]
         way_out = f" Move to {accepted[-1].value}." if accepted else ""
         return f"{self.product.value} is no longer accepted{support}; this server runs {name}.{way_out}"
 

@@ -35,7 +35,14 @@ policy_id: p
 version: 1
 effective_at: 2026-09-01
 products:
+  Exchange 2000 Server: {accept: none}
+  Exchange Server 2003: {accept: none}
+  Exchange Server 2007: {accept: none}
+  Exchange Server 2010: {accept: none}
+  Exchange Server 2013: {accept: none}
   Exchange Server 2016: {accept: floor, floors: ["15.1.2507.61"]}
+  Exchange Server 2019: {accept: floor, floors: ["15.2.1748.39"]}
+  Exchange Server SE: {accept: all}
 """
 
 

@@ -199,7 +199,7 @@ def patched(product: Product, *, known_only: bool = True, grace_days: int = 30) 
     """A policy that accepts a product whole and insists on its critical patches."""
     return replace(
         read_policy(M26),
-        products={product: ProductRule(Accept.ALL)},
+        products=read_policy(M26).products | {product: ProductRule(Accept.ALL)},
         critical_patches=CriticalPatches(grace_days, known_only),
     )
 
@@ -263,7 +263,7 @@ def test_critical_patches_without_a_floor(build: str, policy: Policy, moment: st
 
 def test_a_floor_that_was_never_published_is_cured_by_the_next_update() -> None:
     floor = ProductRule(Accept.FLOOR, (parse_build("15.1.2507.62"),))
-    policy = replace(read_policy(M26), products={Product.EXCHANGE_2016: floor})
+    policy = replace(read_policy(M26), products=read_policy(M26).products | {Product.EXCHANGE_2016: floor})
     found = judge(parse_build("15.1.2507.61"), policy, CATALOGUE, at(OCTOBER))
     assert cure_of(found) == ("15.1.2507.62", "Exchange Server 2016 CU23 Dec25SU", "KB5071873")
 
