@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
@@ -69,7 +69,9 @@ class Catalogue:
                 by_pack.setdefault(release.build[:2], []).append(release)
         self._by_line = by_line
         self._by_pack = by_pack
-        self._newest_line = {rows[0].product: line for line, rows in sorted(by_line.items())}
+        self._lines: dict[Product | None, list[tuple[int, int, int]]] = {}
+        for line, rows in sorted(by_line.items()):
+            self._lines.setdefault(rows[0].product, []).append(line)
         self._aliases = dict(aliases)
         self._previews = frozenset(previews)
         self._support_ends = dict(support_ends or {})
@@ -117,12 +119,25 @@ class Catalogue:
         at = bisect_right(updates, wanted)
         return rows[at - 1] if at else None
 
-    def remedy(self, required: Build) -> Remedy | None:
-        """The oldest published update of the same CU line that has at least `required`; None where there is none."""
-        for release in self._by_line.get(required.cu_line, ()):
-            if release.build.reaches(required):
-                return Remedy(release.name, release.kb)
-        return None
+    def released_on(self, build: Build) -> date | None:
+        """The day of the newest published build of the same CU line that is not above `build`.
+
+        In a CU line that is not in the catalogue it is the day of the CU before it, for `build` is not older. None
+        where the product has no older build.
+        """
+        number = self.counted_as(build)
+        release = self.at_least(number)
+        if release is not None:
+            return release.released_on
+        older = [line for line in self._lines.get(number.product, ()) if line < number.cu_line]
+        return self._by_line[older[-1]][0].released_on if older else None
+
+    def updates_from(self, required: Build) -> Iterator[Release]:
+        """The published builds that have `required`, oldest first, then those of newer CU lines, line by line."""
+        yield from (row for row in self._by_line.get(required.cu_line, ()) if row.build.reaches(required))
+        for line in self._lines.get(required.product, ()):
+            if line > required.cu_line:
+                yield from self._by_line[line]
 
     def name(self, build: Build) -> str:
         """What to call `build`: exact name, `at least X`, `newer than X` above the table, or the product."""
@@ -141,8 +156,8 @@ class Catalogue:
         pack = self._by_pack.get(number[:2])
         if pack:
             return _name_among(pack, number)
-        newest = self._newest_line.get(product)
-        if newest is not None and number.cu_line > newest:
+        lines = self._lines.get(product)
+        if lines and number.cu_line > lines[-1]:
             return f"{product.value}, newer than every CU of the catalogue (build {number})"
         return f"{product.value} {unlisted}"
 

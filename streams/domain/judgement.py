@@ -31,8 +31,9 @@ class Finding(StrEnum):
 class Judgement:
     """A finding with its reason in one sentence.
 
-    `required_build` is the oldest build that would be accepted now, `remedy` the published update that has it; both
-    None where nothing is wrong or the product has no accepted build. `would_be` is the finding outside of scope.
+    `required_build` is the oldest build that would be accepted now. `remedy` is the oldest published update that has it
+    and did not come out before the build that was judged. Both are None where nothing is wrong or the product has no
+    accepted build. `would_be` is the finding outside of scope.
     """
 
     finding: Finding
@@ -95,7 +96,7 @@ class _Judge:
         required = self._oldest_accepted_from(number)
         if required == number:
             return Judgement(Finding.COMPLIANT, f"{name} is accepted.")
-        remedy = self.catalogue.remedy(required)
+        remedy = self._remedy(number, required)
         needs = f"{required} or newer is required."
         if self._newest_floor_above(number) is not None:
             reason = f"The CU line of {name} is no longer accepted; {needs}"
@@ -113,6 +114,18 @@ class _Judge:
         accepted = [item for item in newer if self.policy.products[item].accept is not Accept.NONE]
         way_out = f" Move to {accepted[-1].value}." if accepted else ""
         return f"{self.product.value} is no longer accepted{support}; this server runs {name}.{way_out}"
+
+    def _remedy(self, number: Build, required: Build) -> Remedy | None:
+        """The oldest accepted update that has `required` and did not come out before what the server has.
+
+        An update of an old CU may be younger than the oldest accepted update of a newer CU, which then cures nothing.
+        """
+        present = self.catalogue.released_on(number)
+        for release in self.catalogue.updates_from(required):
+            is_younger = present is None or release.released_on >= present
+            if is_younger and self._oldest_accepted_from(release.build) == release.build:
+                return Remedy(release.name, release.kb)
+        return None
 
     def _oldest_accepted_from(self, number: Build) -> Build:
         """`number` if it is accepted, else the oldest build above it that is.

@@ -23,6 +23,7 @@ GOOD, OLD, GONE = Finding.COMPLIANT, Finding.OUT_OF_DATE, Finding.UNSUPPORTED
 UNKNOWN, OTHER = Finding.UNDETERMINED, Finding.NOT_EXCHANGE
 OUT_2016 = ("15.1.2507.61", "Exchange Server 2016 CU23 Oct25SU", "KB5066369")
 OUT_2019 = ("15.2.1748.39", "Exchange Server 2019 CU15 Oct25SU", "KB5066367")
+YOUNGEST_CU15 = ("15.2.1748.39", "Exchange Server 2019 CU15 Sep26SUv2", "KB5129956")
 JUNE_2016 = ("15.1.2507.69", "Exchange Server 2016 CU23 Jun26SU", "KB5094144")
 JUNE_2019 = ("15.2.1748.46", "Exchange Server 2019 CU15 Jun26SU", "KB5094140")
 JUNE_SE = ("15.2.2562.43", "Exchange Server SE RTM Jun26SU", "KB5094139")
@@ -70,7 +71,11 @@ def cure_of(found: Judgement) -> Cure:
         ("15.1.225.42", M26, OCTOBER, GONE, OUT_2016),
         ("15.1.225.16", M26, OCTOBER, GONE, OUT_2016),
         ("15.1.2375", M26, OCTOBER, GONE, OUT_2016),
-        ("15.2.1544.48", M26, OCTOBER, GONE, OUT_2019),
+        # Not the update of October 2025: this server's own is younger.
+        ("15.2.1544.48", M26, OCTOBER, GONE, YOUNGEST_CU15),
+        ("15.2.1544.49", M26, OCTOBER, GONE, YOUNGEST_CU15),
+        ("15.2.1544.36", M26, OCTOBER, GONE, OUT_2019),
+        ("15.2.1544.37", M26, OCTOBER, GONE, ("15.2.1748.39", "Exchange Server 2019 CU15 Dec25SU", "KB5071875")),
         ("15.2.1258.39", M26, OCTOBER, GONE, OUT_2019),
         ("15.2.1600.1", M26, OCTOBER, GONE, OUT_2019),
         ("15.2.196.0", M26, OCTOBER, GONE, OUT_2019),
@@ -121,7 +126,7 @@ def cure_of(found: Judgement) -> Cure:
         ("15.1.2375.37", STRICT, "2026-07-10", GONE, JUNE_2016),
         ("15.2.1748.45", STRICT, OCTOBER, OLD, JUNE_2019),
         ("15.2.1748.46", STRICT, OCTOBER, GOOD, None),
-        ("15.2.1544.48", STRICT, OCTOBER, GONE, JUNE_2019),
+        ("15.2.1544.48", STRICT, OCTOBER, GONE, ("15.2.1748.46", *YOUNGEST_CU15[1:])),
         ("15.2.2562.41", STRICT, "2026-07-09", GOOD, None),
         ("15.2.2562.41", STRICT, "2026-07-10", OLD, JUNE_SE),
         ("15.2.2562.42", STRICT, OCTOBER, OLD, JUNE_SE),
@@ -167,7 +172,7 @@ def test_enforcement_of_a_product_begins_on_its_day(
         ("8.3.517.0", GONE, None),
         ("15.1.2507.60", OLD, OUT_2016),
         ("15.1.2507.61", GOOD, None),
-        ("15.2.1544.48", GONE, OUT_2019),
+        ("15.2.1544.48", GONE, YOUNGEST_CU15),
     ],
 )
 def test_other_connectors_keep_what_it_would_be(
