@@ -76,11 +76,13 @@ class Catalogue:
         self._previews = frozenset(previews)
         self._support_ends = dict(support_ends or {})
         self._esu_ends = dict(esu_ends or {})
-        self._fixes: dict[tuple[Product, str], list[Fix]] = {}
-        for fix in fixes:
-            product = fix.fixed_build.product
-            if product is not None:
-                self._fixes.setdefault((product, fix.cve), []).append(fix)
+        self._fixes: dict[Product | None, dict[str, list[Fix]]] = {}
+        for fix in sorted(fixes, key=lambda fix: fix.fixed_build.cu_line):
+            self._fixes.setdefault(fix.fixed_build.product, {}).setdefault(fix.cve, []).append(fix)
+        fixed = [fix.fixed_build for by_name in self._fixes.values() for rows in by_name.values() for fix in rows]
+        self._fixed_builds = sorted({_order(build) for build in fixed})
+        self._fixed_lines = frozenset(build.cu_line for build in fixed)
+        self._missing: dict[tuple[Product | None, int, tuple[int, int, int] | None], tuple[Fix, ...]] = {}
 
     def support_ends_on(self, product: Product) -> date | None:
         """The end of extended support, None where none is known."""
@@ -161,24 +163,30 @@ class Catalogue:
             return f"{product.value}, newer than every CU of the catalogue (build {number})"
         return f"{product.value} {unlisted}"
 
-    def missing_fixes(self, build: Build) -> list[Fix]:
+    def missing_fixes(self, build: Build) -> tuple[Fix, ...]:
         """The fixes of this product that this build does not have, oldest first.
 
         A CU line that never got a fix of its own misses it when a newer line got one (the newest such line is named);
         a line newer than every fixed one came with it.
         """
         number = self.counted_as(build)
-        missing = []
-        for (product, _), fixes in self._fixes.items():
-            if product is not number.product:
-                continue
+        line = number.cu_line if number.cu_line in self._fixed_lines else None
+        # Builds between the same two fixed ones miss the same fixes, so an endless variety of builds costs no more.
+        key = (number.product, bisect_right(self._fixed_builds, _order(number)), line)
+        missing = self._missing.get(key)
+        if missing is None:
+            missing = self._missing[key] = self._find_missing(number)
+        return missing
+
+    def _find_missing(self, number: Build) -> tuple[Fix, ...]:
+        missing: list[Fix] = []
+        for fixes in self._fixes.get(number.product, {}).values():
             own = [fix for fix in fixes if fix.fixed_build.cu_line == number.cu_line]
-            newest = max(fixes, key=lambda fix: fix.fixed_build.cu_line)
             if own:
                 missing += [fix for fix in own if not number.reaches(fix.fixed_build)]
-            elif number.cu_line < newest.fixed_build.cu_line:
-                missing.append(newest)
-        return sorted(missing, key=lambda fix: (fix.fixed_on, fix.cve))
+            elif number.cu_line < fixes[-1].fixed_build.cu_line:
+                missing.append(fixes[-1])
+        return tuple(sorted(missing, key=lambda fix: (fix.fixed_on, fix.cve)))
 
 
 def _order(build: Build) -> tuple[tuple[int, int, int], int]:

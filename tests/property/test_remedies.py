@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.adapters.catalogue_files import shipped_catalogue
@@ -55,6 +55,7 @@ def near(build: Build, step: int) -> Build:
     return build._replace(update=max(0, (build.update or 0) + step))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(BUILDS, key=str)), st.sampled_from([0, 0, 0, -1, 1, 7]), policies(), DAYS)
 def test_a_remedy_is_accepted_and_not_older_than_the_server(
     published: Build, step: int, policy: Policy, at: datetime
@@ -90,6 +91,7 @@ def _accepts(policy: Policy, build: Build, at: datetime) -> bool:
     return Finding.COMPLIANT in (found.finding, found.would_be)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(shipped_policies()), DAYS)
 def test_every_published_build_has_a_remedy_under_every_shipped_policy(name: str, at: datetime) -> None:
     policy = read_policy(name)
@@ -100,6 +102,7 @@ def test_every_published_build_has_a_remedy_under_every_shipped_policy(name: str
             assert DAY_OF[NAMED[found.remedy.name]] >= day
 
 
+@settings(deadline=None)
 @given(st.integers(1, FIRST_SE_LINE - 1), st.integers(0, 99), DAYS)
 def test_a_cu_line_that_was_never_published_has_a_remedy(line: int, update: int, at: datetime) -> None:
     found = judge(Build(15, 2, line, update), read_policy("microsoft-2026-09"), CATALOGUE, at)
