@@ -10,6 +10,9 @@ from streams.domain.build import JUDGED_PRODUCTS, Build, Product
 from streams.domain.catalogue import Catalogue, Fix, Remedy
 from streams.domain.policy import Accept, ConnectorType, Policy
 
+LISTED_CVES = 10
+"""As many does a reason name, so that it stays a sentence; all of them are in `cves`."""
+
 
 class Finding(StrEnum):
     """The outcome of a judgement; only OUT_OF_DATE and UNSUPPORTED are enforced."""
@@ -67,6 +70,12 @@ def judge(
     )
 
 
+def _listed(cves: tuple[str, ...]) -> str:
+    more = len(cves) - LISTED_CVES
+    others = f" and {more} {'other' if more == 1 else 'others'}" if more > 0 else ""
+    return ", ".join(cves[:LISTED_CVES]) + others
+
+
 def _out_of_scope(
     product: Product, policy: Policy, at: datetime, connector_type: ConnectorType, tenant_id: str | None
 ) -> str | None:
@@ -103,7 +112,7 @@ class _Judge:
             return Judgement(Finding.UNSUPPORTED, reason, required, remedy)
         cves = tuple(sorted({fix.cve for fix in self._overdue(number)}))
         why = ["is below the oldest accepted build"] if self._missed_floor(number) else []
-        why += [f"misses the {'fix' if len(cves) == 1 else 'fixes'} for {', '.join(cves)}"] if cves else []
+        why += [f"misses the {'fix' if len(cves) == 1 else 'fixes'} for {_listed(cves)}"] if cves else []
         reason = f"{name} {' and '.join(why)}; {needs}"
         return Judgement(Finding.OUT_OF_DATE, reason, required, remedy, cves)
 

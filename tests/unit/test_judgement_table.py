@@ -281,6 +281,21 @@ def test_the_reason_names_floor_and_fixes() -> None:
     )
 
 
+def test_a_reason_with_very_many_fixes_stays_a_sentence() -> None:
+    every = replace(read_policy(M26), critical_patches=CriticalPatches(30, known_exploited_only=False))
+    found = judge(parse_build("15.1.2507.63"), every, CATALOGUE, at(OCTOBER))
+    assert len(found.cves) == 20
+    assert found.reason == (
+        f"Exchange Server 2016 CU23 Dec25SU misses the fixes for {', '.join(found.cves[:10])} and 10 others;"
+        " 15.1.2507.72 or newer is required."
+    )
+    found = judge(parse_build("15.2.2562.46"), every, CATALOGUE, at("2026-11-03"))
+    assert found.reason.endswith(f"misses the fixes for {', '.join(found.cves)}; 15.2.2562.53 or newer is required.")
+    assert len(found.cves) == 10
+    before = judge(parse_build("15.2.2562.45"), every, CATALOGUE, at("2026-09-11"))
+    assert len(before.cves) == 7
+
+
 def test_a_product_without_an_accepted_build_is_shown_the_way_out() -> None:
     found = judge(parse_build("15.0.1497.48"), read_policy(M26), CATALOGUE, at(OCTOBER))
     assert found.reason == (
