@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,11 +70,15 @@ def decoded(raw: bytes) -> str:
 
 
 def _read_text(text: str) -> ReceivedText:
-    lines = _NEW_LINE.split(text)
+    lines = _split(text)
     written = [line for line in lines if line.strip()]
     if written and all(_QUOTE.match(line) for line in written):
         return ReceivedText(_read_lines([_QUOTE.sub("", line, count=1) for line in lines]).values, "quoted header")
     return _read_lines(lines)
+
+
+def _split(text: str) -> list[str]:
+    return _NEW_LINE.split(text)
 
 
 def _read_lines(lines: list[str]) -> ReceivedText:
@@ -201,10 +206,9 @@ def _read_json(text: str) -> ReceivedText | None:
         except (ValueError, RecursionError):
             return None
         raise UnreadableError("holds several JSON values: give one message") from None
-    try:
+    fields = None
+    with suppress(RecursionError, json.JSONDecodeError):
         fields = _fields_of(content)
-    except RecursionError:
-        fields = None
     if fields is None:
         raise UnreadableError(
             "is JSON without a header list: that is a list of names with values, of header lines, or `received`"
@@ -212,7 +216,7 @@ def _read_json(text: str) -> ReceivedText | None:
     values = _received_of(fields)
     if not values:
         raise UnreadableError("its JSON header list has no Received field")
-    return ReceivedText(["\n".join(_NEW_LINE.split(value)) for value in values], "JSON header list")
+    return ReceivedText(["\n".join(_split(value)) for value in values], "JSON header list")
 
 
 def _fields_of(content: Any) -> list[tuple[str, str]] | None:
@@ -220,8 +224,11 @@ def _fields_of(content: Any) -> list[tuple[str, str]] | None:
     if isinstance(content, dict):
         by_name = {name.lower(): value for name, value in content.items()}
         for name in ("internetmessageheaders", "headers", "message-headers", "payload", "value"):
-            if isinstance(by_name.get(name), list | dict):
-                return _fields_of(by_name[name])
+            value = by_name.get(name)
+            if isinstance(value, str):  # one text: the header, or a list written as JSON once more
+                return _fields_of(json.loads(value)) if value[:1] in ("[", "{") else _unfolded(_header(_split(value)))
+            if isinstance(value, list | dict):
+                return _fields_of(value)
         found = by_name.get("received")
         values = [found] if isinstance(found, str) else found
         if isinstance(values, list) and all(isinstance(value, str) for value in values):

@@ -260,6 +260,8 @@ FIELDS = [("Subject", "x"), ("Received", TOP.replace("\n", "\r\n")), ("received"
         [TOP, BELOW],
         {"event_id": "e1", "tenant_id": "contoso", "received": [TOP, BELOW], "helo": "a"},
         {"headers": {"Subject": "x", "Received": [TOP, BELOW]}},
+        {"headers": f"Subject: x\n{HEADER}"},
+        {"message-headers": json.dumps([list(pair) for pair in FIELDS])},
     ],
 )
 def test_header_lists_in_json_are_read(content: object) -> None:
@@ -277,6 +279,8 @@ def test_header_lists_in_json_are_read(content: object) -> None:
         ('{"received": null}', "is JSON without a header list"),
         ('{"subject": "x"}', "is JSON without a header list"),
         ('[{"name": "Received", "value": 1}, {"name": "a", "value": "b"}]', "is JSON without a header list"),
+        ('{"headers": "[broken"}', "is JSON without a header list"),
+        ('{"headers": "nothing"}', "its JSON header list has no Received field"),
         ("[1, 2]", "is JSON without a header list"),
         ("[]", "is JSON without a header list"),
         ('["a", "b"]', "is JSON without a header list"),
