@@ -305,7 +305,7 @@ def main(arguments: list[str] | None = None) -> int:
             after = with_exploited(after, json.loads(given.exploited.read_text(encoding="utf-8")))
         if wrong := faults(after):
             raise RefreshError("\n".join(wrong))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         print(f"refresh_catalogue: {error}", file=sys.stderr)
         return 2
     changes = list(differences(before, after))

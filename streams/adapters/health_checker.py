@@ -13,22 +13,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from streams.adapters.powershell_data import Call, CheckoutError, PowerShellData
 from streams.domain.build import Build, Product, parse_build
 
 BUILDS_FILE = "Shared/Get-ExchangeBuildVersionInformation.ps1"
 CHECKS_FOLDER = "Diagnostics/HealthChecker/Analyzer/Security"
 CHECKS_FILE = f"{CHECKS_FOLDER}/Invoke-AnalyzerSecurityCveCheck.ps1"
 
-_TOKEN = re.compile(
-    r"""(?P<space>\s+|\#[^\n]*)|(?P<open>@\{|@\(|\()|(?P<close>[})])|"(?P<text>[^"$`\n]*)"|\$(?P<name>\w+)"""
-    r"""|(?P<word>[A-Za-z]\w*)|(?P<sign>[=+,;])"""
-)
 _IDENTIFIER = re.compile(r"\b(?:CVE-\d{4}-\d{4,}|ADV\d{6,})\b")
 _ADDED = re.compile(r"\$cveAndOverrideCheckParamList\.Add\(")
-
-
-class CheckoutError(ValueError):
-    """A checkout that is not understood; the message has the file, where it can the line, the text, and the rule."""
 
 
 class Checkout:
@@ -134,16 +127,17 @@ def read_facts(checkout: Checkout) -> Facts:
 
 
 def _builds(text: str) -> Iterator[NamedBuild]:
-    begin = _find(r"function GetExchangeBuildDictionary\b", text, BUILDS_FILE).end()
-    start = _find(r"^[ \t]*(?=@\{[ \t]*$)", text, BUILDS_FILE, begin).end()
-    content = _Reader(BUILDS_FILE, text, start).expression()
+    function = "function GetExchangeBuildDictionary"
+    begin = _find(rf"{function}\b", text, BUILDS_FILE, function)
+    start = _find(r"^[ \t]*(?=@\{[ \t]*$)", text, BUILDS_FILE, f"the table in {function}", begin)
+    content = PowerShellData(BUILDS_FILE, text, start).expression()
     for name, lines in _entries(content, "a product with its CUs"):
         product = _product(name, BUILDS_FILE)
         for release, value in _entries(lines, f"the CUs of {name}"):
             match value:
-                case _Call("NewCUAndSUObject", [str(number)]):
+                case Call("NewCUAndSUObject", [str(number)]):
                     updates: dict[str, object] = {}
-                case _Call("NewCUAndSUObject", [str(number), dict(updates)]):
+                case Call("NewCUAndSUObject", [str(number), dict(updates)]):
                     pass
                 case _:
                     raise CheckoutError(f"{BUILDS_FILE}: {name} {release}: expected NewCUAndSUObject with its builds")
@@ -197,10 +191,10 @@ def _cu_days(text: str) -> Iterator[tuple[tuple[Product, str], date]]:
 
 
 def _fixes(text: str, builds: tuple[NamedBuild, ...]) -> Iterator[FixedBy]:
-    start = _find(r"\$suNameDictionary = (?=@\{)", text, CHECKS_FILE).end()
-    reader = _Reader(CHECKS_FILE, text, start)
+    start = _find(r"\$suNameDictionary = (?=@\{)", text, CHECKS_FILE, "$suNameDictionary = @{")
+    reader = PowerShellData(CHECKS_FILE, text, start)
     for row in re.finditer(r"^[ \t]*\$(ex\w+)[ \t]*=[ \t]*(?=[@\"])", text[:start], re.MULTILINE):
-        reader.names[row[1]] = _Reader(CHECKS_FILE, text, row.end()).expression()
+        reader.names[row[1]] = PowerShellData(CHECKS_FILE, text, row.end()).expression()
     updates = {(item.product, item.update or item.release) for item in builds}
     names = {item.update for item in builds}
     for update, value in _entries(reader.expression(), "an update with its vulnerabilities"):
@@ -223,7 +217,7 @@ def _cve_entries(value: object, update: str) -> Iterator[tuple[list[str], list[s
         case list():
             for item in value:
                 yield from _cve_entries(item, update)
-        case _Call("NewCveEntry", [vulnerabilities, products]):
+        case Call("NewCveEntry", [vulnerabilities, products]):
             yield _texts(vulnerabilities, update), _texts(products, update)
         case _:
             raise CheckoutError(f"{CHECKS_FILE}: {update}: expected NewCveEntry with vulnerabilities and products")
@@ -272,116 +266,15 @@ def _product(name: str, where: str) -> Product:
     return found
 
 
-def _find(pattern: str, text: str, path: str, start: int = 0) -> re.Match[str]:
+def _find(pattern: str, text: str, path: str, name: str, start: int = 0) -> int:
+    """Where the text after a pattern begins; `name` is what it finds, for the error."""
     found = re.compile(pattern, re.MULTILINE).search(text, start)
     if found is None:
-        raise CheckoutError(f"{path}: {pattern}: is not in it")
-    return found
+        raise CheckoutError(f"{path}: {name}: is not in it")
+    return found.end()
 
 
 def _entries(value: object, expected: str) -> list[tuple[str, object]]:
     if not isinstance(value, dict):
         raise CheckoutError(f"{BUILDS_FILE}, {CHECKS_FILE}: expected {expected}")
     return list(value.items())
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A function that is called in the data, with its arguments."""
-
-    function: str
-    arguments: list[object]
-
-
-class _Reader:
-    """Reads the expressions of PowerShell that hold the data: texts, lists, tables, calls, names, and `+`."""
-
-    def __init__(self, path: str, text: str, start: int) -> None:
-        self._path, self._text, self._at = path, text, start
-        self.names: dict[str, object] = {}
-
-    def expression(self) -> object:
-        """A value, or several that `+` or commas join to a list."""
-        value = self._term()
-        while self._peek() in ("+", ","):
-            sign = self._take()
-            right = self._term()
-            if sign == "+" or isinstance(right, list):
-                value = [*_as_list(value), *_as_list(right)]
-            else:
-                value = [*_as_list(value), right]
-        return value
-
-    def _term(self) -> object:
-        token = self._take()
-        if token.startswith('"'):
-            return token[1:]
-        if token.startswith("$"):
-            if token[1:] not in self.names:
-                raise self._error(token, "names something that is not known here")
-            return self.names[token[1:]]
-        if token == "@{":
-            return self._table()
-        if token in ("(", "@("):
-            value = self.expression()
-            self._expect(")")
-            return value if token == "(" or isinstance(value, list) else [value]
-        if token.isidentifier():
-            return self._call(token)
-        raise self._error(token, "expected a value")
-
-    def _call(self, function: str) -> _Call:
-        arguments: list[object] = []
-        while self._peek()[:1] in ('"', "$", "(", "@"):
-            value = self._term()
-            while self._peek() == ",":
-                self._take()
-                value = [*_as_list(value), self._term()]
-            arguments.append(value)
-        return _Call(function, arguments)
-
-    def _table(self) -> dict[str, object]:
-        content: dict[str, object] = {}
-        while self._peek() != "}":
-            key = self._take()
-            if not key.startswith('"'):
-                raise self._error(key, "expected a name in quotes")
-            if key[1:] in content:
-                raise self._error(key, "is there twice")
-            self._expect("=")
-            content[key[1:]] = self.expression()
-            if self._peek() == ";":
-                self._take()
-        self._expect("}")
-        return content
-
-    def _expect(self, wanted: str) -> None:
-        token = self._take()
-        if token != wanted:
-            raise self._error(token, f"expected {wanted}")
-
-    def _peek(self) -> str:
-        at = self._at
-        token = self._take()
-        self._at = at
-        return token
-
-    def _take(self) -> str:
-        while True:
-            found = _TOKEN.match(self._text, self._at)
-            if found is None:
-                raise self._error(self._text[self._at : self._at + 1] or "the end", "is in no form that is read here")
-            self._at = found.end()
-            if found["space"] is None:
-                break
-        if found["text"] is not None:
-            return f'"{found["text"]}'
-        return found[0]
-
-    def _error(self, token: str, rule: str) -> CheckoutError:
-        line = self._text.count("\n", 0, self._at) + 1
-        return CheckoutError(f"{self._path}:{line}: {token.lstrip(chr(34))[:80]}: {rule}")
-
-
-def _as_list(value: object) -> list[object]:
-    return value if isinstance(value, list) else [value]
