@@ -14,7 +14,7 @@ from typing import Any
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_policy
 from streams.adapters.records import parse_day_or_moment
-from streams.cli.received_text import decoded, received_values
+from streams.cli.received_text import UnreadableError, read_received
 from streams.domain.build import Product
 from streams.domain.connection import InboundConnection, MalformedError
 from streams.domain.headers import NAMELESS, Detection, detect, product_of, unfold
@@ -26,7 +26,12 @@ from streams.domain.sighting import build_name, judgement_of
 def add_parser(commands: Any) -> None:
     """Add the command to `tes`."""
     parser = commands.add_parser("inspect", help="say which Exchange server and build a message came from")
-    parser.add_argument("file", nargs="?", default="-", help="message, header or Received lines; - is stdin")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        default="-",
+        help="message (.eml, .msg), header, Received lines, or a JSON header list; - is stdin",
+    )
     parser.add_argument("--policy", default=DEFAULT_POLICY, help="shipped policy or YAML file (%(default)s)")
     parser.add_argument("--at", help="judge as of this day or moment, UTC (now)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -43,13 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, PolicyError, MalformedError) as error:
         print(f"tes inspect: {error}", file=sys.stderr)
         return 2
-    lines = received_values(decoded(raw))
-    if not lines:
-        named = "standard input" if source == "-" else source
-        print(f"tes inspect: {named}: no Received line found in its {len(raw)} bytes", file=sys.stderr)
+    try:
+        found = read_received(raw)
+    except UnreadableError as error:
+        print(f"tes inspect: {'standard input' if source == '-' else source}: {error}", file=sys.stderr)
         return 2
     try:
-        row = inspect(lines, Rulebook((policy,), shipped_catalogue()), at)
+        row = {"read": found.read} | inspect(found.values, Rulebook((policy,), shipped_catalogue()), at)
     except MalformedError as error:
         print(f"tes inspect: {error}", file=sys.stderr)
         return 2
