@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from streams.domain.build import Build, Product
 from streams.domain.catalogue import Catalogue, Fix, Remedy
 from streams.domain.policy import Accept, ConnectorType, Policy, ProductRule
+
+_NAMED_CVES: Final = 10
+"""Vulnerabilities that a reason names."""
 
 
 class Finding(StrEnum):
@@ -32,7 +36,8 @@ class Judgement:
     """A finding with its reason in one sentence.
 
     `required_build` is the oldest build that would be accepted now, `remedy` the published update that has it; both
-    None where nothing is wrong or the product has no accepted build. `would_be` is the finding outside of scope.
+    None where nothing is wrong or the product has no accepted build. `cves` are the vulnerabilities whose fixes the
+    policy insists on by now, not all that the build has. `would_be` is the finding outside of scope.
     """
 
     finding: Finding
@@ -64,6 +69,12 @@ def judge(
     return Judgement(
         Finding.OUT_OF_SCOPE, outside, verdict.required_build, verdict.remedy, verdict.cves, verdict.finding
     )
+
+
+def _listed(cves: tuple[str, ...]) -> str:
+    """The names as part of one readable sentence; a build of many years misses too many for one."""
+    more = len(cves) - _NAMED_CVES
+    return f"{', '.join(cves[:_NAMED_CVES])} and {more} more" if more > 0 else ", ".join(cves)
 
 
 def _out_of_scope(
@@ -102,7 +113,7 @@ class _Judge:
             return Judgement(Finding.UNSUPPORTED, reason, required, remedy)
         cves = tuple(sorted({fix.cve for fix in self._overdue(number)}))
         why = ["is below the oldest accepted build"] if self._missed_floor(number) else []
-        why += [f"misses the {'fix' if len(cves) == 1 else 'fixes'} for {', '.join(cves)}"] if cves else []
+        why += [f"misses the {'fix' if len(cves) == 1 else 'fixes'} for {_listed(cves)}"] if cves else []
         reason = f"{name} {' and '.join(why)}; {needs}"
         return Judgement(Finding.OUT_OF_DATE, reason, required, remedy, cves)
 
