@@ -128,6 +128,8 @@ def vectors() -> Iterator[dict[str, Any]]:
     yield vector("paused in stage 3 for 20 days", paused, minutes_of(paused))
     still = at_stage(verdicts_of(POLICY, policy_from(45, mode=Mode.REPORT), policy_from(52)), 3)
     yield vector("enforcement ends on day 45 and goes on on day 52", still, minutes_of(still))
+    turn = at_stage(verdicts_of(POLICY, policy_from(40, mode=Mode.REPORT), policy_from(52)), 2)
+    yield vector("enforcement ends at the very moment at which stage 3 begins", turn, minutes_of(turn))
     steady = verdicts_of(replace(POLICY, ladder=(Stage(0, 0, 0), Stage(10, 0, 0), Stage(20, 30, 0))))[0]
     yield vector("a stage without minutes between, and a last stage that throttles", steady, minutes_of(steady))
     gone = at_stage(verdicts_of(build=UNSUPPORTED), 7)
