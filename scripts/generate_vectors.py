@@ -60,7 +60,7 @@ def verdicts_of(*policies: Policy, build: str = OLD, pause: tuple[int, int] | No
 
 def named(verdict: Verdict, tenant: str, server: str, service: Service | None = None) -> Verdict:
     """The same verdict about another server."""
-    return with_replies(verdict._replace(tenant_id=tenant, server=server), service or Service())
+    return with_replies(verdict._replace(tenant_id=tenant, server=server), service or Service(), verdict.build)
 
 
 def at_stage(verdicts: list[Verdict], stage: int) -> Verdict:

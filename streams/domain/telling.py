@@ -52,7 +52,7 @@ def verdict_of(
         issued_at=state.verdict_issued_at,
         resolved_at=state.resolved_at,
     )
-    return with_replies(verdict, service)
+    return with_replies(verdict, service, state.judged_build)
 
 
 def _cves(state: ServerEnforcement, catalogue: Catalogue) -> tuple[str, ...]:

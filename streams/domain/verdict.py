@@ -137,9 +137,10 @@ def fill_reply(template: str, minutes: int, next_stage_at: int | None) -> str:
     return template.replace(_MINUTES, str(minutes)).replace(_NEXT, following)
 
 
-def with_replies(verdict: Verdict, service: Service) -> Verdict:
+def with_replies(verdict: Verdict, service: Service, build: Build | None) -> Verdict:
     """The verdict with its reply texts: templates for every stage that acts, and the lines of the present stage.
 
+    `build` is what the server is judged as: under an override another one than the verdict's, which is the stamped one.
     Both templates are there as soon as either action is: an edge that no longer trusts an old verdict throttles where
     it would block.
     """
@@ -147,8 +148,8 @@ def with_replies(verdict: Verdict, service: Service) -> Verdict:
     acts = any(rates) or any(item.throttle_minutes_per_hour or item.block_minutes_per_hour for item in verdict.schedule)
     if not acts:
         return verdict
-    throttle = reply_template(Action.THROTTLE, service, verdict.server, verdict.build, verdict.required_build)
-    block = reply_template(Action.BLOCK, service, verdict.server, verdict.build, verdict.required_build)
+    throttle = reply_template(Action.THROTTLE, service, verdict.server, build, verdict.required_build)
+    block = reply_template(Action.BLOCK, service, verdict.server, build, verdict.required_build)
     following = in_force(verdict, verdict.effective_at).next_stage_at
     return verdict._replace(
         smtp_template_throttle=throttle,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.adapters.records import to_json, to_record
@@ -15,7 +15,7 @@ from streams.domain.policy import Policy
 from streams.domain.rules import Service
 from streams.domain.verdict import MAX_REPLY_BYTES, Verdict, action_at, fill_reply, iso, reply_at, reply_template
 from tests.edge import answer
-from tests.property.test_sequences import POLICIES, STEPS, Step, run
+from tests.property.test_sequences import POLICIES, STEPS, Step, policy_at, run
 
 FORM = {
     Action.THROTTLE: re.compile(
@@ -62,6 +62,13 @@ def assert_answers(verdict: Verdict) -> None:
 
 
 @settings(max_examples=120, deadline=None)
+@example(
+    (policy_at(0, 1),),
+    [
+        Step(0.0, 1, "fabrikam", 0, "CONNECTION", None, 25, 0.0),
+        Step(0.0, 2, "fabrikam", 0, "OVERRIDE_BUILD", "15.1.2507.39", 75, 0.0),
+    ],
+)
 @given(POLICIES, STEPS)
 def test_every_verdict_answers_at_every_moment_of_its_schedule(policies: tuple[Policy, ...], steps: list[Step]) -> None:
     for verdict in run(policies, steps).results.verdicts:

@@ -14,6 +14,7 @@ from streams.adapters.policy_files import read_policy
 from streams.adapters.records import parse_moment, to_json, to_record
 from streams.cli.simulate import read_connection
 from streams.domain.build import Build, parse_build
+from streams.domain.commands import CommandKind
 from streams.domain.connection import DAY_MS, MINUTE_MS, MalformedError
 from streams.domain.ladder import Action, ScheduledStage
 from streams.domain.rules import Rulebook, Service
@@ -29,7 +30,7 @@ from streams.domain.verdict import (
 )
 from streams.simulation import Simulation
 from tests.edge import answer
-from tests.unit.test_commands import pause
+from tests.unit.test_commands import command, pause
 from tests.unit.test_enforcement import DETECTED, GOOD, OLD, connection, run
 
 REPOSITORY = Path(__file__).parents[2]
@@ -106,6 +107,17 @@ def test_a_verdict_outside_of_an_episode_has_no_texts() -> None:
     last = found.results.verdicts[-1]
     assert last.action is Action.ACCEPT
     assert [value for name, value in last._asdict().items() if name.startswith("smtp_")] == [None] * 4
+
+
+@pytest.mark.parametrize("stamp", [None, GOOD])
+def test_under_an_override_the_text_names_the_build_that_is_judged(stamp: str | None) -> None:
+    found = run(connection(DETECTED, stamp))
+    fields = {"server": "mx1.example.com", "build": OLD, "reason": "wrong stamp"}
+    ends = DETECTED + 99 * DAY_MS
+    found.command(command(CommandKind.OVERRIDE_BUILD, DETECTED + DAY_MS, expires_at=ends, **fields))
+    verdict = found.results.verdicts[-1]
+    assert str(verdict.build) == str(stamp and parse_build(stamp))
+    assert verdict.smtp_template_block == f"{BLOCKED} {{minutes}} mins/hr. mx1.example.com {FACTS}{{next}} {LINK}"
 
 
 def test_an_old_verdict_has_a_text_to_throttle_where_it_blocks() -> None:
@@ -199,7 +211,9 @@ def test_an_end_of_enforcement_is_no_next_stage_and_a_stage_without_minutes_is_o
     stages = ((3, 1, 0), (3, 2, 60), (4, 3, 0), (5, 4, 60))
     schedule = tuple(ScheduledStage(stage, begin + at * hour, minutes, 0) for stage, at, minutes in stages)
     changed = with_replies(
-        verdict._replace(throttle_minutes_per_hour=60, schedule=schedule), Service("Mail", "https://mail.example")
+        verdict._replace(throttle_minutes_per_hour=60, schedule=schedule),
+        Service("Mail", "https://mail.example"),
+        verdict.build,
     )
     said = [reply_at(changed, begin + hours * hour) for hours in range(5)]
     dates = [text and text.partition(" Next stage ")[2].partition("Z.")[0] for text in said]
