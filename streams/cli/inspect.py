@@ -104,7 +104,7 @@ def inspect(lines: list[str], rulebook: Rulebook, at: int) -> dict[str, Any]:
         "reason": judged.reason,
         "required_build": str(judged.required_build) if judged.required_build else None,
         "remedy": judged.remedy._asdict() if judged.remedy else None,
-        "cves": sorted({fix.cve for fix in catalogue.missing_fixes(found.build)}) if is_own and found.build else [],
+        "cves": list(catalogue.missing_cves(found.build)) if is_own and found.build else [],
         **_support(found, rulebook),
         "policy": rulebook.policies[0].policy_id,
         "evidence": {"received": found.received, "position": found.position, "protocol": found.protocol},

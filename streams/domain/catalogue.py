@@ -6,12 +6,16 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from streams.domain.build import Build, Product
 
 FIRST_CU_MAJOR = 15
 """From 15 (Exchange 2013) on the third part of a number names the CU; before, the first two name the service pack."""
+
+MAX_CVES: Final = 256
+"""Vulnerabilities named for one build, in every record and by `tes inspect`: about 4 KB of text."""
+_MAX_REMEMBERED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Fix:
 
 
 class Catalogue:
-    """Look-ups over the published builds; immutable after construction."""
+    """Look-ups over the published builds; immutable after construction, but for what it remembers of answers."""
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class Catalogue:
         self._previews = frozenset(previews)
         self._support_ends = dict(support_ends or {})
         self._esu_ends = dict(esu_ends or {})
+        self._missing_cves: dict[Build, tuple[str, ...]] = {}
         self._fixes: dict[Product | None, dict[str, list[Fix]]] = {}
         for fix in sorted(fixes, key=lambda fix: fix.fixed_build.cu_line):
             self._fixes.setdefault(fix.fixed_build.product, {}).setdefault(fix.cve, []).append(fix)
@@ -187,6 +192,19 @@ class Catalogue:
             elif number.cu_line < fixes[-1].fixed_build.cu_line:
                 missing.append(fixes[-1])
         return tuple(sorted(missing, key=lambda fix: (fix.fixed_on, fix.cve)))
+
+    def missing_cves(self, build: Build) -> tuple[str, ...]:
+        """The CVE numbers of the missing fixes, sorted; at most `MAX_CVES`, the exploited and the newest ones kept."""
+        number = self.counted_as(build)
+        found = self._missing_cves.get(number)
+        if found is None:
+            fixes = sorted(self.missing_fixes(number), key=lambda fix: (fix.is_known_exploited, fix.fixed_on, fix.cve))
+            kept = list(dict.fromkeys(fix.cve for fix in reversed(fixes)))[:MAX_CVES]
+            # Senders claim any number, so what is remembered is bounded.
+            if len(self._missing_cves) >= _MAX_REMEMBERED:
+                self._missing_cves.clear()
+            found = self._missing_cves[number] = tuple(sorted(kept))
+        return found
 
 
 def _order(build: Build) -> tuple[tuple[int, int, int], int]:

@@ -225,7 +225,8 @@ class _Step:
             falls = judged.finding.is_enforced and self._can_begin(switch_at)
             if falls:
                 policy = self.rulebook.policy_at(switch_at)
-                told = announcement_of(state, judged, policy, switch_at, self.rulebook.service, due)
+                catalogue, service = self.rulebook.catalogue, self.rulebook.service
+                told = announcement_of(state, judged, policy, switch_at, catalogue, service, due)
                 self.decision.emitted.append(told)
         state.announced = (
             *(known for known in state.announced if known.switch_at > due),
@@ -507,7 +508,8 @@ class _Step:
         is_row = self._has_news or self._has_row
         if is_row or self._told:
             policy, standing = self.rulebook.policy_at(at), self.standing(state, at)
-            service, emitted = self.rulebook.service, self.decision.emitted
+            catalogue, service = self.rulebook.catalogue, self.rulebook.service
+            emitted = self.decision.emitted
             if state.throttled_at is None and standing.throttle_minutes_per_hour:
                 state.throttled_at = at
             if state.blocked_at is None and standing.block_minutes_per_hour:
@@ -517,14 +519,14 @@ class _Step:
                 state.revision += 1
                 state.verdict_issued_at = max(at, state.verdict_issued_at)
                 state.is_verdict_due = False
-                emitted.append(verdict_of(state, standing, service, at))
+                emitted.append(verdict_of(state, standing, catalogue, service, at))
             if is_row:
                 state.is_report_due = False
                 state.reported_at = max(at, state.reported_at)
-                emitted.append(report_of(state, standing, self.rulebook.catalogue, self.cover.standstills()))
+                emitted.append(report_of(state, standing, catalogue, self.cover.standstills()))
             for kind, stage, days in self._told:
                 if policy.mode is not Mode.OBSERVE or kind is NotificationKind.SERVER_RESOLVED:
-                    emitted.append(notification_of(state, standing, service, kind, at, stage, days))
+                    emitted.append(notification_of(state, standing, catalogue, service, kind, at, stage, days))
         self._has_news = self._has_row = False
         self._told = []
         return is_row

@@ -38,7 +38,8 @@ class Judgement:
 
     `required_build` is the oldest build that would be accepted now. `remedy` is the oldest published update that has it
     and did not come out before the build that was judged. Both are None where nothing is wrong or the product has no
-    accepted build. `would_be` is the finding outside of scope.
+    accepted build. `cves` are the vulnerabilities whose fixes the policy insists on by now, not all that the build has.
+    `would_be` is the finding outside of scope.
     """
 
     finding: Finding

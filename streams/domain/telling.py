@@ -15,18 +15,15 @@ from streams.domain.rules import Service
 from streams.domain.sighting import build_name
 from streams.domain.standing import Standing
 from streams.domain.state import ServerEnforcement
-from streams.domain.verdict import Verdict, first_with, iso, smtp_reply, verdict_id
+from streams.domain.verdict import Verdict, first_with, iso, verdict_id, with_replies
 
 
-def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, at: int) -> Verdict:
+def verdict_of(
+    state: ServerEnforcement, standing: Standing, catalogue: Catalogue, service: Service, at: int
+) -> Verdict:
     """The verdict that follows from a state; `at` is the moment that caused it, UTC milliseconds."""
     judged = state.judgement
-    following = standing.next_above(state.stage)
-
-    def reply(action: Action, minutes: int) -> str | None:
-        return smtp_reply(action, minutes, service, state.server, state.build, judged.required_build, following)
-
-    return Verdict(
+    verdict = Verdict(
         verdict_id=verdict_id(state.tenant_id, state.server, state.revision),
         revision=state.revision,
         tenant_id=state.tenant_id,
@@ -41,13 +38,15 @@ def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, a
         build=state.build,
         required_build=judged.required_build,
         remedy=judged.remedy,
-        cves=judged.cves,
+        cves=_cves(state, catalogue),
         detected_at=state.detected_at,
         effective_at=at,
         schedule=standing.upcoming,
         paused_until=standing.covered_until,
-        smtp_reply_throttle=reply(Action.THROTTLE, standing.throttle_minutes_per_hour),
-        smtp_reply_block=reply(Action.BLOCK, standing.block_minutes_per_hour),
+        smtp_reply_throttle=None,
+        smtp_reply_block=None,
+        smtp_template_throttle=None,
+        smtp_template_block=None,
         evidence=state.evidence,
         policy_id=state.policy_id,
         policy_version=state.policy_version,
@@ -55,6 +54,12 @@ def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, a
         resolved_at=state.resolved_at,
         is_mixed=state.is_mixed,
     )
+    return with_replies(verdict, service, state.judged_build)
+
+
+def _cves(state: ServerEnforcement, catalogue: Catalogue) -> tuple[str, ...]:
+    """The vulnerabilities of the build that the server is judged as, accepted or not."""
+    return catalogue.missing_cves(state.judged_build) if state.judged_build is not None else ()
 
 
 def _effect(throttle: int, block: int) -> str:
@@ -119,6 +124,7 @@ def _severity(kind: NotificationKind, action: Action, is_in_episode: bool) -> Se
 def notification_of(
     state: ServerEnforcement,
     standing: Standing,
+    catalogue: Catalogue,
     service: Service,
     kind: NotificationKind,
     at: int,
@@ -168,12 +174,18 @@ def notification_of(
         paused_until=standing.covered_until,
         policy_id=state.policy_id,
         policy_version=state.policy_version,
-        cves=judged.cves,
+        cves=_cves(state, catalogue),
     )
 
 
 def announcement_of(
-    state: ServerEnforcement, judged: Judgement, policy: Policy, switch_at: int, service: Service, at: int
+    state: ServerEnforcement,
+    judged: Judgement,
+    policy: Policy,
+    switch_at: int,
+    catalogue: Catalogue,
+    service: Service,
+    at: int,
 ) -> AdminNotification:
     """The notice that a server, accepted now, falls below a policy to come; `judged` is its judgement under that."""
     kind = NotificationKind.POLICY_ANNOUNCED
@@ -200,7 +212,7 @@ def announcement_of(
         block_minutes_per_hour=0,
         policy_id=policy.policy_id,
         policy_version=policy.version,
-        cves=judged.cves,
+        cves=_cves(state, catalogue),
     )
 
 
@@ -262,7 +274,7 @@ def report_of(
         next_stage_block_rate=following.block_minutes_per_hour if following else None,
         recommended_build_versions=(judged.required_build,) if judged.required_build else (),
         remedy=judged.remedy,
-        cves=judged.cves,
+        cves=_cves(state, catalogue),
         support_ends_on=catalogue.support_ends_on(product) if product else None,
         resolved_at=state.resolved_at,
         connections=state.connections,

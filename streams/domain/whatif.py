@@ -68,9 +68,7 @@ def state_of(report: ServerReport) -> ServerEnforcement:
         last_seen_at=report.last_seen_at,
         clock_at=report.reported_at,
         judged_at=report.judged_at,
-        judgement=Judgement(
-            report.finding, report.reason, required, report.remedy, tuple(report.cves), report.would_be
-        ),
+        judgement=Judgement(report.finding, report.reason, required, report.remedy, would_be=report.would_be),
         judged_over=report.judged_connector_type,
         policy_id=report.policy_id,
         policy_version=report.policy_version,
