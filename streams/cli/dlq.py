@@ -199,7 +199,7 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _headers(headers: Headers) -> dict[str, str]:
-    return {name: text.decode("utf-8", "replace") for name, text in headers}
+    return {name: (text or b"").decode("utf-8", "replace") for name, text in headers}
 
 
 def _text(value: bytes | None) -> str:

@@ -136,6 +136,41 @@ def test_a_bomb_becomes_a_dead_letter_beside_a_steady_tenant(settings: Settings,
 
 
 @pytest.mark.timeout(150)
+@pytest.mark.parametrize("part", ["key", "headers", "value"])
+def test_a_record_as_large_as_its_topic_takes_becomes_a_dead_letter(
+    settings: Settings,
+    tes: Any,  # noqa: F811
+    part: str,
+) -> None:
+    settings = replace(settings, partitions=1, tick_seconds=0.2)
+    large = b"x" * (MAX_INPUT_BYTES - 200)
+
+    async def scenario() -> None:
+        await create_topics(settings)
+        async with cluster_of(settings).producer(max_request_size=20 << 20) as producer:
+            await producer.send_and_wait(
+                settings.topic(INPUTS[0]),
+                large if part == "value" else b"",
+                key=large if part == "key" else HOSTILE.encode(),
+                headers=[("h", large if part == "headers" else None)],
+            )
+        worker = await start_worker(settings, None)
+        try:
+            await produce_feed(settings, [line(1, now_ms())])
+            found = await until_found(settings, lambda found: len(found.verdicts) == 1)
+            assert len(found.dead_letters) == 1
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            assert await worker.wait() == 0
+
+    asyncio.run(scenario())
+    code, out, _ = tes("dlq", "list", "--json")
+    (letter,) = map(json.loads, out.splitlines())
+    said = {"key": "key of", "headers": "1 headers of", "value": "its value is cut to"}
+    assert (code, said[part] in letter["flaw"]) == (0, True)
+
+
+@pytest.mark.timeout(150)
 def test_topics_that_differ_are_told_and_left_as_they_are(settings: Settings, tes: Any) -> None:  # noqa: F811
     code, out, err = tes("topics", "create")
     assert (code, sorted(out.split()), err) == (0, sorted(topic.name for topic in named_topics(settings).values()), "")
