@@ -58,7 +58,8 @@ class Handled:
 class DeadLetter:
     """A dead letter: where it lies, when it was written, and the record that it holds.
 
-    `flaw` says why the record cannot be written back; `row` names the letter among those handled.
+    `flaw` says why the record cannot be written back; `row` names the letter among those handled; `is_batch` is whether
+    the value is a whole batch of records as the broker stored it.
     """
 
     input: str
@@ -73,6 +74,7 @@ class DeadLetter:
     flaw: str | None
     row: bytes
     handled: Handled | None = None
+    is_batch: bool = False
 
     @property
     def place(self) -> str:
@@ -162,6 +164,7 @@ def letter_of(name: str, record: Any, handled: dict[bytes, Handled] | None = Non
         flaw=flaw,
         row=row.encode(),
         handled=(handled or {}).get(row.encode()),
+        is_batch=batch is not None,
     )
 
 
