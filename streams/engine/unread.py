@@ -136,17 +136,20 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         """The batch that could not be read, and nothing of the fetch behind it: that is fetched again.
 
         Raises:
-            Exception: `error` itself, where it is not the batch's fault.
+            CorruptRecordException: its checksum is wrong.
+            Exception: `error` itself, where it is not the batch's fault otherwise.
         """
         self._records_iterator = None
         batches = self._records
         if isinstance(error, OSError | MemoryError) or batches.last is None:
             raise error
         data = batches.last_bytes
+        tp, first, following = self._tp, self.next_fetch_offset, batches.last.next_offset
         if isinstance(error, CorruptRecordException) and not _has_right_checksum(data):
-            raise error  # it was damaged on its way, or on a disk; the next fetch may have it whole
-        first, self.next_fetch_offset = self.next_fetch_offset, batches.last.next_offset
-        tp = self._tp
+            # The next fetch, or another replica, may have it whole.
+            where = f"{tp.topic}-{tp.partition}: offsets {first}..{following - 1}"
+            raise CorruptRecordException(f"{where}: wrong checksum: damaged on its way or on a disk") from error
+        self.next_fetch_offset = following
         return UnreadBatch(tp.topic, tp.partition, first, self.next_fetch_offset - 1, data, error)
 
 
@@ -176,7 +179,12 @@ class _FetchResult(fetcher.FetchResult):  # type: ignore[misc]
                     self._update_position()
                     return records
         except Exception as error:
-            records.append(reader.unread(error))
+            try:
+                records.append(reader.unread(error))
+            except Exception:
+                if not records:
+                    raise
+                # Those in front of it first: the next fetch comes to it again.
         self._update_position()
         self._partition_records = None
         return records

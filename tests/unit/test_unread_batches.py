@@ -180,11 +180,16 @@ def test_a_record_that_cannot_be_taken_apart_leaves_the_ones_before_it() -> None
 
 
 def test_a_wrong_checksum_is_not_the_batchs_fault() -> None:
-    whole = batch(0, [b"a"])
-    result, place = fetched(whole[:-1] + b"\xff")
-    with pytest.raises(CorruptRecordException, match="CRC"):
-        result.getall(500)
-    assert place.position == 0
+    """The records in front of it are read, and then it is named, as often as it is fetched."""
+    damaged = batch(2, [b"c", b"d", b"e"])[:-1] + b"\xff"
+    result, place = fetched(batch(0, [b"a", b"b"]) + damaged + batch(5, [b"f"]))
+    assert [row.offset for row in result.getall(500)] == [0, 1]
+    assert (place.position, result.has_more()) == (2, False)
+    for _ in range(2):
+        result, place = fetched(damaged, 2)
+        with pytest.raises(CorruptRecordException, match=r"in-2: offsets 2\.\.4: wrong checksum"):
+            result.getall(500)
+        assert place.position == 2
 
 
 def test_what_memory_refuses_is_not_the_batchs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
