@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import itertools
@@ -22,6 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streams.engine.cluster  # noqa: F401 (puts the bounds in place)
+from streams.adapters.policy_topic import PolicyReader
+from streams.adapters.topic_reader import read_partitions
+from streams.adapters.topics import TopicError
 from streams.engine import inflation
 from streams.engine.inflation import MAX_INFLATED_BYTES, InflationError, TooLargeError, gunzip, unlz4, unsnap, unzstd
 from streams.engine.unread import LIST_BYTES, UnreadBatch, UnreadBatchError, size_of
@@ -218,3 +222,65 @@ def test_a_list_of_records_is_bounded_in_bytes(part: str) -> None:
     assert all(sum(map(size_of, rows[:-1])) <= LIST_BYTES for rows in lists)
     assert len(lists) == 4
     assert place.position == 12
+
+
+# --- what other readers make of one ---
+
+
+class OneFetch:
+    """A consumer of one partition that fetched a batch which cannot be read."""
+
+    def __init__(self, unread: UnreadBatch) -> None:
+        self._unread, self._position = unread, 0
+
+    async def getmany(self, *partitions: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[UnreadBatch]]:
+        self._position = 1
+        return {partitions[0]: [self._unread]}
+
+    async def start(self) -> None:
+        pass
+
+    stop = start
+
+    def assign(self, _: Any) -> None:
+        pass
+
+    def seek(self, *_: Any) -> None:
+        pass
+
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 1)
+
+    async def position(self, _: TopicPartition) -> int:
+        return self._position
+
+
+def one_fetch() -> tuple[OneFetch, UnreadBatch]:
+    (unread,) = read_all(batch(0, [bytes(40 << 20)], GZIP))
+    return OneFetch(unread), unread
+
+
+def test_a_policy_in_one_is_refused_and_the_worker_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    topic: Any = SimpleNamespace(policies_topic="in")
+    reader = PolicyReader(topic)
+    consumer, unread = one_fetch()
+    reader._consumer = consumer  # type: ignore[assignment]
+    assert asyncio.run(reader.poll()) is False
+    assert reader.policies == []
+    assert f"policy at offset 0 of in is refused: {unread.error}" in caplog.text
+
+
+def test_who_reads_a_topic_is_told_of_one_and_who_needs_all_stops(caplog: pytest.LogCaptureFixture) -> None:
+    async def read(needs_all: bool) -> list[Any]:
+        consumer, _ = one_fetch()
+        cluster: Any = SimpleNamespace(consumer=lambda **_: consumer)
+        return [record async for record in read_partitions(cluster, {TP: None}, needs_all=needs_all)]
+
+    assert asyncio.run(read(False)) == []
+    assert "in-2: offset 0: batch of" in caplog.text
+    assert caplog.text.rstrip().endswith("inflates to more than 33554432 bytes: left out")
+    with pytest.raises(TopicError, match=r"in-2: offset 0: batch of .* let a worker read it first"):
+        asyncio.run(read(True))
