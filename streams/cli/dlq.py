@@ -138,6 +138,8 @@ async def _show(arguments: argparse.Namespace, settings: Settings, wanted: Wante
         return 0
     codec = AvroCodec(INPUTS[letter.input], registry_of(settings))
     try:
+        if letter.is_batch:
+            raise MalformedRecordError("a whole batch of records")
         record, why = to_json(codec.decode(letter.value)), None
     except MalformedRecordError as error:
         record, why = None, str(error)
@@ -199,7 +201,7 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _headers(headers: Headers) -> dict[str, str]:
-    return {name: text.decode("utf-8", "replace") for name, text in headers}
+    return {name: (text or b"").decode("utf-8", "replace") for name, text in headers}
 
 
 def _text(value: bytes | None) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.adapters.kafka_security import cluster_of
-from streams.adapters.topics import TopicError, create_topics
+from streams.adapters.topics import Difference, TopicError, compare_topics, create_topics
 from streams.app import rulebook_of, run_worker
+from streams.cli.commands import EXIT_REFUSED
 from streams.settings import Settings, SettingsError, read_settings
 
 
@@ -21,7 +22,14 @@ def add_parser(commands: Any) -> None:
     worker = commands.add_parser("worker", help="run a worker; settings come from the environment")
     worker.set_defaults(run=_worker)
     topics = commands.add_parser("topics", help="the Kafka topics of the product")
-    create = topics.add_subparsers(dest="action", required=True).add_parser("create", help="create what is missing")
+    create = topics.add_subparsers(dest="action", required=True).add_parser(
+        "create",
+        help="create what is missing, and say how topics that exist differ",
+        description="Create the topics that are missing, and name them on stdout. Topics that exist are never changed: "
+        "how they differ from those that would be created goes to stderr.",
+        epilog="exit codes: 0 every topic is there; 1 Kafka failed; 2 wrong settings; 3 a topic has another number of "
+        "partitions or another cleanup.policy, and no worker should start on it",
+    )
     create.set_defaults(run=_create)
     config = commands.add_parser("config", help="the settings in force")
     actions = config.add_subparsers(dest="action", required=True)
@@ -51,14 +59,21 @@ def _create(_: argparse.Namespace) -> int:
     settings = _checked()
     if settings is None:
         return 2
+
+    async def create() -> tuple[list[str], list[Difference]]:
+        created = await create_topics(settings)
+        return created, await compare_topics(settings, frozenset(created))
+
     try:
-        created = asyncio.run(create_topics(settings))
+        created, differences = asyncio.run(create())
     except (TopicError, KafkaError) as error:
         print(f"tes topics create: {settings.bootstrap}: {error}", file=sys.stderr)
         return 1
     for name in created:
         print(name)
-    return 0
+    for difference in differences:
+        print(f"tes topics create: {difference}", file=sys.stderr)
+    return EXIT_REFUSED if any(difference.is_serious for difference in differences) else 0
 
 
 def _config(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,8 @@ from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import IllegalOperation, KafkaConnectionError, KafkaError
 
 import streams.engine.compacted  # corrects what every client reads by
-import streams.engine.connection  # noqa: F401 (corrects what every client connects by)
+import streams.engine.connection
+import streams.engine.unread  # noqa: F401 (bounds what every client takes into memory)
 
 REFUSAL_SECONDS = 10.0
 """How long an address may take to say why it lets no client in."""
