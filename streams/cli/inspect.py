@@ -14,9 +14,11 @@ from typing import Any
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_policy
 from streams.adapters.records import parse_day_or_moment
+from streams.adapters.terminal import visible
+from streams.cli.messages import print_error, print_message
 from streams.cli.received_text import decoded, received_values
 from streams.domain.connection import InboundConnection, MalformedError
-from streams.domain.headers import NAMELESS, Detection, detect, unfold
+from streams.domain.headers import NAMELESS, Detection, detect
 from streams.domain.policy import ConnectorType
 from streams.domain.rules import Rulebook
 from streams.domain.sighting import judgement_of
@@ -40,12 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
         policy = read_policy(arguments.policy)
         at = parse_day_or_moment("--at", arguments.at) if arguments.at else _now()
     except (OSError, PolicyError, MalformedError) as error:
-        print(f"tes inspect: {error}", file=sys.stderr)
+        print_error("tes inspect", error)
         return 2
     lines = received_values(decoded(raw))
     if not lines:
         named = "standard input" if source == "-" else source
-        print(f"tes inspect: {named}: no Received line found in its {len(raw)} bytes", file=sys.stderr)
+        print_message(f"tes inspect: {named}: no Received line found in its {len(raw)} bytes")
         return 2
     row = inspect(lines, Rulebook((policy,), shipped_catalogue()), at)
     if arguments.json:
@@ -69,7 +71,7 @@ def _shown(row: dict[str, Any]) -> Iterator[str]:
 
 
 def _plain(value: Any) -> str:
-    return "-" if value is None else unfold(str(value))
+    return "-" if value is None else visible(str(value))
 
 
 def _now() -> int:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from streams.adapters.kafka_security import cluster_of
+from streams.adapters.terminal import visible
 from streams.adapters.topics import TopicError, create_topics
 from streams.app import rulebook_of, run_worker
+from streams.cli.messages import print_error
 from streams.settings import Settings, SettingsError, read_settings
 
 
@@ -37,7 +38,7 @@ def _checked() -> Settings | None:
         rulebook_of(settings)
         cluster_of(settings)
     except ValueError as error:
-        print(f"tes: {error}", file=sys.stderr)
+        print_error("tes", error)
         return None
     return settings
 
@@ -54,7 +55,7 @@ def _create(_: argparse.Namespace) -> int:
     try:
         created = asyncio.run(create_topics(settings))
     except (TopicError, KafkaError) as error:
-        print(f"tes topics create: {settings.bootstrap}: {error}", file=sys.stderr)
+        print_error(f"tes topics create: {settings.bootstrap}", error)
         return 1
     for name in created:
         print(name)
@@ -68,12 +69,12 @@ def _config(arguments: argparse.Namespace) -> int:
             rulebook_of(settings)
             cluster_of(settings)
     except (SettingsError, ValueError) as error:
-        print(f"tes config {arguments.action}: {error}", file=sys.stderr)
+        print_error(f"tes config {arguments.action}", error)
         return 2
     shown = settings.shown()
     if arguments.json:
         print(json.dumps(shown))
     else:
         for variable, value in shown.items():
-            print(f"{variable:30} {','.join(value) if isinstance(value, tuple) else value}")
+            print(f"{variable:30} {visible(','.join(value) if isinstance(value, tuple) else str(value))}")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from streams.adapters.records import (
     to_json_line,
     to_record,
 )
+from streams.cli.messages import print_error, print_message
 from streams.domain.commands import AdminCommand, check_command
 from streams.domain.connection import InboundConnection, MalformedError, check_connection
 from streams.domain.rules import Rulebook
@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
         Path(arguments.feed).open("rb").close()
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, PolicyError, ValueError) as error:
-        print(f"tes simulate: {error}", file=sys.stderr)
+        print_error("tes simulate", error)
         return 2
     current = b""
 
@@ -156,5 +156,5 @@ def run(arguments: argparse.Namespace) -> int:
     servers = [to_record(results.servers[key]) for key in sorted(results.servers)]
     verdicts = [to_record(verdict) for verdict in results.verdicts]
     notifications = [to_record(notification) for notification in results.notifications]
-    print(write_results(out, verdicts, notifications, servers, refused, audit), file=sys.stderr)
+    print_message(write_results(out, verdicts, notifications, servers, refused, audit))
     return 0
