@@ -194,7 +194,7 @@ def _hostile_servers(shell: Shell) -> str:
     """Rows of the feed, and each with every kind of character in every text."""
     file = _simulated(shell) / "servers.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    for row in list(rows[:2]):
+    for row in list(rows[:1]):
         other = {name: ALL_KINDS if name in _FREE_TEXTS else value for name, value in row.items()}
         other["evidence"] = {
             name: ALL_KINDS if name in _FREE_TEXTS else value for name, value in (row["evidence"] or {}).items()
