@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import traceback
-from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout, suppress
 from importlib import metadata
 from pathlib import Path
 from textwrap import indent
@@ -30,6 +30,7 @@ from streams.cli import (
 )
 from streams.cli import commands as admin_commands
 from streams.cli.messages import print_error
+from streams.engine.cluster import told_soon
 
 _EXAMPLES = """examples:
   tes inspect message.eml
@@ -97,7 +98,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str] | None) -> int:
     try:
         arguments = build_parser()[0].parse_args(argv)
-        exit_code: int = arguments.run(arguments) or 0
+        with nullcontext() if arguments.command == "worker" else told_soon():
+            exit_code: int = arguments.run(arguments) or 0
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OutputError:

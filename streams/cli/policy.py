@@ -183,9 +183,10 @@ def find_policy(reference: str, settings: Settings) -> Policy:
     if reference in shipped_policies() or Path(reference).is_file() or reference.endswith((".yaml", ".yml")):
         return read_policy(reference)
     policy_id, _, version = reference.partition("/")
+    # The list shows those of the settings too.
     found = [
         policy
-        for policy in published_policies(settings)
+        for policy in [*configured_policies(settings), *published_policies(settings)]
         if policy.policy_id == policy_id and version in ("", str(policy.version))
     ]
     if not found:

@@ -52,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.policy:
                 settings = replace(settings, policies=tuple(arguments.policy))
             rulebook_of(settings)
-            if arguments.kafka:
+            if arguments.kafka is not None:
+                settings = replace(settings, bootstrap=arguments.kafka)
                 cluster_of(settings)
             until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
             lines = feed_lines(Path(arguments.feed))
@@ -62,9 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             print_error("tes replay", error)
             return 2
         try:
-            if arguments.kafka is not None:
-                settings = replace(settings, bootstrap=arguments.kafka)
-            else:
+            if arguments.kafka is None:
                 kafka = EmbeddedKafka(scratch / "kafka", jars_dir=ensure_jars())
                 settings = replace(settings, **without_security(stack.enter_context(kafka).bootstrap))
             with (out / "worker.log").open("wb") as logs:

@@ -14,7 +14,7 @@ from streams.adapters.terminal import visible
 from streams.adapters.topics import TopicError, create_topics
 from streams.app import rulebook_of, run_worker
 from streams.cli.messages import print_error
-from streams.settings import Settings, SettingsError, read_settings
+from streams.settings import Settings, read_settings
 
 
 def add_parser(commands: Any) -> None:
@@ -68,7 +68,7 @@ def _config(arguments: argparse.Namespace) -> int:
         if arguments.action == "check":
             rulebook_of(settings)
             cluster_of(settings)
-    except (SettingsError, ValueError) as error:
+    except ValueError as error:
         print_error(f"tes config {arguments.action}", error)
         return 2
     shown = settings.shown()
