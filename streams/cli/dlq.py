@@ -110,7 +110,11 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
 
 async def _list(arguments: argparse.Namespace, settings: Settings, wanted: Wanted) -> int:
     rows = [("LETTER", "WRITTEN", "KEY", "BYTES", "HANDLED", "ERROR")]
-    async for letter in read_letters(settings, wanted):
+    # Partitions are read side by side, and the order of the list must not depend on which answers first.
+    rank = {name: number for number, name in enumerate(INPUTS)}
+    letters = [letter async for letter in read_letters(settings, wanted)]
+    letters.sort(key=lambda letter: (rank[letter.input], letter.partition, letter.offset))
+    for letter in letters:
         if arguments.json:
             print(json.dumps(_summary(letter)))
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,8 +23,9 @@ from streams.adapters.records import (
 )
 from streams.cli.messages import print_error, print_message
 from streams.domain.commands import AdminCommand, check_command
-from streams.domain.connection import InboundConnection, MalformedError, check_connection
+from streams.domain.connection import MAX_AHEAD_MS, InboundConnection, MalformedError, check_connection
 from streams.domain.rules import Rulebook
+from streams.domain.verdict import iso
 from streams.engine.config import kafka_partition
 from streams.settings import read_settings
 from streams.simulation import simulate
@@ -120,6 +122,27 @@ def write_results(
     )
 
 
+class _Future:
+    """Events that a live service would refuse since they are ahead of its clock, and the last event of all."""
+
+    def __init__(self) -> None:
+        self.count = self.latest = 0
+        self.latest_id = self._first = ""
+
+    def note(self, connection: InboundConnection, now: int) -> None:
+        """Look at an event; moments in UTC milliseconds."""
+        at = connection.observed_at
+        if at > self.latest:
+            self.latest, self.latest_id = at, connection.event_id
+        if at > now + MAX_AHEAD_MS:
+            self._first = self._first or f"event_id {connection.event_id!r}, observed_at {iso(at)}"
+            self.count += 1
+
+    def __str__(self) -> str:
+        said = "events are more than five minutes in the future: a live service makes dead letters of them"
+        return f"{self.count} {said}; the first: {self._first}"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Simulate; exit code 2 for input that cannot be read."""
     out = Path(arguments.out)
@@ -146,12 +169,28 @@ def run(arguments: argparse.Namespace) -> int:
     def on_malformed(error: MalformedError) -> None:
         refused.append({"error": str(error), "value": current.decode("utf-8", "replace")})
 
-    feed = map(reader, feed_lines(Path(arguments.feed)))
+    now, future = time.time_ns() // 1_000_000, _Future()
+
+    def watched(read: Callable[[], InboundConnection]) -> Callable[[], InboundConnection]:
+        def checked() -> InboundConnection:
+            connection = read()
+            future.note(connection, now)
+            return connection
+
+        return checked
+
+    feed = map(watched, map(reader, feed_lines(Path(arguments.feed))))
 
     def partition_of(tenant_id: str) -> int:
         return kafka_partition(tenant_id.encode(), partitions)
 
     results = simulate(feed, rulebook, until, on_malformed, commands, partition_of)
+    if future.count:
+        print_message(f"tes simulate: {future}")
+    if until is not None and until < future.latest:
+        said = f"must not be before the last event ({future.latest_id!r} at {iso(future.latest)})"
+        print_message(f"tes simulate: --until: {iso(until)}: {said}")
+        return 2
     audit = [to_record(record) for record in results.audit]
     servers = [to_record(results.servers[key]) for key in sorted(results.servers)]
     verdicts = [to_record(verdict) for verdict in results.verdicts]
