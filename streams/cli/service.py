@@ -13,7 +13,7 @@ from streams.adapters.kafka_security import cluster_of
 from streams.adapters.terminal import visible
 from streams.adapters.topics import TopicError, create_topics
 from streams.app import rulebook_of, run_worker
-from streams.cli.messages import print_error
+from streams.cli.messages import print_error, print_message
 from streams.settings import Settings, read_settings
 
 
@@ -62,6 +62,17 @@ def _create(_: argparse.Namespace) -> int:
     return 0
 
 
+async def _ask(settings: Settings) -> None:
+    """Be let in by the brokers.
+
+    Raises:
+        KafkaError: they do not answer, or let nobody in with these settings.
+    """
+    admin = cluster_of(settings).admin()
+    await admin.start()
+    await admin.close()
+
+
 def _config(arguments: argparse.Namespace) -> int:
     try:
         settings = read_settings()
@@ -71,10 +82,19 @@ def _config(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         print_error(f"tes config {arguments.action}", error)
         return 2
+    code = 0
+    if arguments.action == "check":
+        try:
+            asyncio.run(_ask(settings))
+        except (KafkaError, OSError) as error:
+            print_error("tes config check: TES_KAFKA_BOOTSTRAP", error)
+            code = 1
+        else:
+            print_message(f"tes config check: TES_KAFKA_BOOTSTRAP: {settings.bootstrap}: answers")
     shown = settings.shown()
     if arguments.json:
         print(json.dumps(shown))
     else:
         for variable, value in shown.items():
             print(f"{variable:30} {visible(','.join(value) if isinstance(value, tuple) else str(value))}")
-    return 0
+    return code
