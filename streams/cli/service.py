@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from streams.adapters.kafka_security import cluster_of
+from streams.adapters.terminal import visible
 from streams.adapters.topics import Difference, TopicError, compare_topics, create_topics
 from streams.app import rulebook_of, run_worker
 from streams.cli.commands import EXIT_REFUSED
-from streams.settings import Settings, SettingsError, read_settings
+from streams.cli.messages import print_error, print_message
+from streams.settings import Settings, read_settings
 
 
 def add_parser(commands: Any) -> None:
@@ -45,7 +46,7 @@ def _checked() -> Settings | None:
         rulebook_of(settings)
         cluster_of(settings)
     except ValueError as error:
-        print(f"tes: {error}", file=sys.stderr)
+        print_error("tes", error)
         return None
     return settings
 
@@ -67,13 +68,24 @@ def _create(_: argparse.Namespace) -> int:
     try:
         created, differences = asyncio.run(create())
     except (TopicError, KafkaError) as error:
-        print(f"tes topics create: {settings.bootstrap}: {error}", file=sys.stderr)
+        print_error(f"tes topics create: {settings.bootstrap}", error)
         return 1
     for name in created:
         print(name)
     for difference in differences:
-        print(f"tes topics create: {difference}", file=sys.stderr)
+        print_message(f"tes topics create: {difference}")
     return EXIT_REFUSED if any(difference.is_serious for difference in differences) else 0
+
+
+async def _ask(settings: Settings) -> None:
+    """Be let in by the brokers.
+
+    Raises:
+        KafkaError: they do not answer, or let nobody in with these settings.
+    """
+    admin = cluster_of(settings).admin()
+    await admin.start()
+    await admin.close()
 
 
 def _config(arguments: argparse.Namespace) -> int:
@@ -82,13 +94,22 @@ def _config(arguments: argparse.Namespace) -> int:
         if arguments.action == "check":
             rulebook_of(settings)
             cluster_of(settings)
-    except (SettingsError, ValueError) as error:
-        print(f"tes config {arguments.action}: {error}", file=sys.stderr)
+    except ValueError as error:
+        print_error(f"tes config {arguments.action}", error)
         return 2
+    code = 0
+    if arguments.action == "check":
+        try:
+            asyncio.run(_ask(settings))
+        except (KafkaError, OSError) as error:
+            print_error("tes config check: TES_KAFKA_BOOTSTRAP", error)
+            code = 1
+        else:
+            print_message(f"tes config check: TES_KAFKA_BOOTSTRAP: {settings.bootstrap}: answers")
     shown = settings.shown()
     if arguments.json:
         print(json.dumps(shown))
     else:
         for variable, value in shown.items():
-            print(f"{variable:30} {','.join(value) if isinstance(value, tuple) else value}")
-    return 0
+            print(f"{variable:30} {visible(','.join(value) if isinstance(value, tuple) else str(value))}")
+    return code
