@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from streams.adapters.policy_files import DEFAULT_POLICY
-from streams.domain.rules import Service, service_faults
+from streams.domain.rules import Service
+from streams.domain.verdict import service_faults
 from streams.kafka_settings import REDACTED, KafkaSettings, SettingsError, address_faults, fault
 from streams.kafka_settings import setting as _setting
 

@@ -127,7 +127,7 @@ def _show(arguments: argparse.Namespace) -> int:
     if isinstance(rows, int):
         return rows
     server = canonical_server(arguments.server)
-    found = [row for row in rows if row["server"] == server]
+    found = [row for row in rows if row["server"] in (server, arguments.server)]
     if len(found) != 1:
         tenants = ", ".join(row["tenant_id"] for row in found)
         said = f"several tenants have it: {visible(tenants)} (give --tenant)" if found else "is not known"

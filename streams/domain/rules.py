@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
-from typing import Final
 
 from streams.domain.build import Build
 from streams.domain.catalogue import Catalogue
@@ -23,28 +21,6 @@ class Service:
 
     name: str = "Exchange Online"
     link: str = "https://aka.ms/BlockUnsafeExchange"
-
-
-MAX_NAME_CHARS: Final = 64
-_LONGEST_REPLY: Final = (
-    "450 4.7.230 Connecting Exchange server version is out-of-date; connection to  throttled for 60 mins/hr. "
-    f"{'x' * 16}... runs 15.2.99999.9999, 15.2.99999.9999 or newer is required. "
-    "Next stage 2026-09-01T00:00:00.000Z. "
-)
-"""A reply line without name and link, with as few facts as are of use."""
-MAX_LINK_CHARS: Final = 510 - len(_LONGEST_REPLY) - MAX_NAME_CHARS
-"""So that every reply, with a name as long as it may be, stays within SMTP's 510 bytes with the link whole."""
-_TEXT = re.compile(r"[!-z|~](?:[ -z|~]*[!-z|~])?")
-_LINK = re.compile(r"(?:https?://|mailto:)[!-z|~]+")
-
-
-def service_faults(service: Service) -> Iterator[tuple[str, str]]:
-    """What is wrong with a service's texts: field and rule. They are part of one line of SMTP and of templates."""
-    if not _TEXT.fullmatch(service.name) or len(service.name) > MAX_NAME_CHARS:
-        yield "name", f"must be 1 to {MAX_NAME_CHARS} printable ASCII characters in one line, without braces"
-    if not _LINK.fullmatch(service.link) or len(service.link) > MAX_LINK_CHARS:
-        rule = "must be an http, https or mailto address of printable ASCII characters, without blanks and braces"
-        yield "link", f"{rule}, at most {MAX_LINK_CHARS} long"
 
 
 def _moment_ms(moment: datetime) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from streams.domain.connection import LATEST_MS
 from streams.domain.ladder import Action
-from streams.domain.rules import MAX_LINK_CHARS, MAX_NAME_CHARS, Service
-from streams.domain.verdict import MAX_REPLY_BYTES, smtp_reply
+from streams.domain.rules import Service
+from streams.domain.verdict import MAX_LINK_CHARS, MAX_NAME_CHARS, MAX_REPLY_BYTES, fill_reply, reply_template
 from streams.settings import SettingsError, read_settings
 
 SECRET = "s3cret"
@@ -28,8 +29,7 @@ def test_a_reply_with_the_longest_texts_has_the_link_whole_and_room_for_facts(ac
     link = "https://" + "x" * (MAX_LINK_CHARS - 8)
     settings = read_settings({"TES_SERVICE_NAME": "n" * MAX_NAME_CHARS, "TES_SERVICE_LINK": link})
     service = Service(settings.service_name, settings.service_link)
-    reply = smtp_reply(action, 60, service, "mx1.contoso.com", None, None, None)
-    assert reply is not None
+    reply = fill_reply(reply_template(action, service, "mx1.contoso.com", None, None), 60, LATEST_MS)
     assert len(reply) <= MAX_REPLY_BYTES
     assert reply.endswith(f" {link}")
     assert "mx1.contoso.com runs" in reply
