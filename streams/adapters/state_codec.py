@@ -22,16 +22,15 @@ from streams.domain.pauses import ExceptionGrant, Pause, TenantEnforcement
 from streams.domain.policy import CONNECTORS, ConnectorType
 from streams.domain.stamps import Stamp
 from streams.domain.state import Announced, Evidence, Override, ServerEnforcement, with_mark
-from streams.domain.timers import VERDICT_REST_MS
 from streams.engine.ports import StoreError
 
 FORMAT: Final = 4
 
 
 _PLAIN = (
-    *("tenant_id", "server", "first_seen_at", "policy_id", "policy_version", "stage", "reached_stage"),
+    *("tenant_id", "server", "first_seen_at", "policy_id", "policy_version", "stage", "reached_stage", "told_stage"),
     *("throttled_at", "blocked_at", "detected_at", "resolved_at", "revision"),
-    *("refused_at", "accepted_at", "mixed_told_at"),
+    *("refused_at", "accepted_at", "mixed_told_at", "changed_at"),
 )
 """Fields that stand in the second part as they are, in this order; the others follow."""
 
@@ -162,7 +161,7 @@ class ServerRow:
             end_of_day = (self.judged_at // DAY_MS + 1) * DAY_MS
             self.quiet_until = min(self.indexed, end_of_day, self.reported_at + HOUR_MS)
             if flags & _VERDICT_DUE:
-                self.quiet_until = min(self.quiet_until, self.verdict_issued_at + VERDICT_REST_MS)
+                self.quiet_until = min(self.quiet_until, self.verdict_issued_at + DAY_MS)
 
     def stamp_of(
         self, build: Build, by_address: bytes, source_ip: bytes, observed_at: int, holds_ms: int

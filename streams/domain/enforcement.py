@@ -24,7 +24,7 @@ from streams.domain.stamps import Stamp, highest_held, with_stamp
 from streams.domain.standing import Standing, stages_of, standing_of, standstills_of
 from streams.domain.state import Announced, Evidence, Override, ServerEnforcement, has_mark, mark_of, with_mark
 from streams.domain.telling import announcement_of, notification_of, report_of, verdict_of
-from streams.domain.timers import VERDICT_REST_MS, Timer, TimerKind, timers_of
+from streams.domain.timers import Timer, TimerKind, timers_of
 from streams.domain.verdict import Verdict
 
 
@@ -185,7 +185,7 @@ class _Step:
                 if state.finding in (Finding.COMPLIANT, Finding.OUT_OF_DATE, Finding.UNSUPPORTED):
                     self._told.append((NotificationKind.SERVER_VANISHED, None, 0))
             case TimerKind.REPORT:
-                self._has_news |= state.is_verdict_due and due >= state.verdict_issued_at + VERDICT_REST_MS
+                self._has_news |= state.is_verdict_due and due >= state.verdict_due_at
                 self._has_row = True
             case TimerKind.ANNOUNCE:
                 self._announce(state, due, timer.detail)
@@ -194,12 +194,15 @@ class _Step:
         """Enter the last stage that has begun, if it is above the present one."""
         begun = [stage for stage in stages_of(state, self.rulebook, self.cover, at) if stage.starts_at <= at]
         if begun and begun[-1].stage > state.stage:
-            is_entered = begun[-1].stage > state.reached_stage
             _set_stage(state, begun[-1].stage)
             self._has_news = True
-            # Where a slower ladder catches up with the stage that was reached, only the rates change.
-            if is_entered:
-                self._told.append((NotificationKind.STAGE_ENTERED, None, 0))
+            self._tell_stage(state, at)
+
+    def _tell_stage(self, state: ServerEnforcement, at: int) -> None:
+        """Tell of the present stage, once: where a slower ladder catches up, only the rates change."""
+        if state.stage > state.told_stage and self.rulebook.policy_at(at).mode is Mode.ENFORCE:
+            state.told_stage = state.stage
+            self._told.append((NotificationKind.STAGE_ENTERED, None, 0))
 
     def _switch_policy(self, state: ServerEnforcement, due: int) -> None:
         build = state.judged_build
@@ -215,6 +218,7 @@ class _Step:
         begun = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, due) if stage.starts_at <= due]
         state.stage = max(1, min([state.stage, *begun[-1:]]))
         self._has_news |= has_changed or before != self.standing(state, due)
+        self._tell_stage(state, due)
 
     def _announce(self, state: ServerEnforcement, due: int, switch_at: int) -> None:
         """Look ahead at a policy: tell when this server, accepted now, will fall below."""
@@ -393,9 +397,9 @@ class _Step:
         else:
             if state.is_mixed:
                 state.refused_at = at
-            # Several machines may answer to one name with builds of their own: no verdict for every turn they take.
-            state.is_verdict_due |= has_changed
-            self._has_news |= state.is_verdict_due and at >= state.verdict_issued_at + VERDICT_REST_MS
+            if has_changed:
+                state.is_verdict_due, state.changed_at = True, at
+            self._has_news |= state.is_verdict_due and at >= state.verdict_due_at
 
     def _believed_build(self, state: ServerEnforcement, event: InboundConnection, found: Detection) -> Build | None:
         """The build to take the server for: what the connection shows, or a higher stamp that still holds."""
@@ -438,7 +442,8 @@ class _Step:
         within = policy.resume_within_days * DAY_MS
         is_regression = state.resolved_at is not None and was_accepted and at - state.resolved_at <= within
         if not is_regression:
-            state.clock, state.detected_at, state.reached_stage = Clock(0, at), at, 0
+            state.clock, state.detected_at = Clock(0, at), at
+            state.reached_stage = state.told_stage = 0
             state.throttled_at = state.blocked_at = None
         self._go_on(state, at)
         kind = NotificationKind.SERVER_REGRESSED if is_regression else NotificationKind.SERVER_DETECTED
@@ -452,6 +457,7 @@ class _Step:
         state.resolved_at = None
         begun = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, at) if stage.starts_at <= at]
         _set_stage(state, max([1, *begun[-1:]]))
+        state.told_stage = max(state.told_stage, state.stage)
         self._has_news = True
 
     def _end(self, state: ServerEnforcement, at: int) -> None:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from streams.domain.build import Build
+from streams.domain.connection import DAY_MS
 from streams.domain.headers import Identity, is_exchange_online
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Clock
@@ -77,10 +78,12 @@ class ServerEnforcement:
 
     `stage` is the stage whose rates apply, 0 outside of an episode. `clock` holds the enforcement time of the present
     or the last episode and `reached_stage` how far that one came, so that a regression goes on where it stopped; the
-    two differ only where another ladder brings later dates. `judged_at` is the moment of whatever decided `build`,
-    `judgement` or the episode last; `clock_at` the moment up to which timers have fired. `without_override` is the
-    judgement that an override stands in for. `is_verdict_due` says that the last verdict does not show the present
-    build or reason.
+    two differ only where another ladder brings later dates. `told_stage` is the highest stage of the episode that the
+    administrators were told of: a policy that does not enforce enters stages without a word.
+
+    `judged_at` is the moment of whatever decided `build`, `judgement` or the episode last; `clock_at` the moment up to
+    which timers have fired. `without_override` is the judgement that an override stands in for. `is_verdict_due` says
+    that the last verdict does not show the present build or reason, which came at `changed_at`.
 
     `stamps` are the builds that its machines showed lately, `exchange_seen_at` is the last connection that was not a
     gateway's. `refused_at` is None unless the server is mixed; then it is the last moment of a build that is not
@@ -111,6 +114,7 @@ class ServerEnforcement:
     recent_events: bytes = b""
     stage: int = 0
     reached_stage: int = 0
+    told_stage: int = 0
     throttled_at: int | None = None
     blocked_at: int | None = None
     detected_at: int | None = None
@@ -122,6 +126,7 @@ class ServerEnforcement:
     reported_at: int = 0
     is_report_due: bool = False
     is_verdict_due: bool = False
+    changed_at: int = 0
     override: Override | None = None
     without_override: Judgement | None = None
     announced: tuple[Announced, ...] = ()
@@ -146,6 +151,11 @@ class ServerEnforcement:
     def is_in_episode(self) -> bool:
         """Whether the ladder applies now."""
         return self.stage > 0
+
+    @property
+    def verdict_due_at(self) -> int:
+        """When a verdict may say that the server shows another build: not for every turn that builds take."""
+        return max(self.verdict_issued_at, self.changed_at) + DAY_MS
 
     @property
     def is_mixed(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
 
 from streams.domain.connection import DAY_MS, HOUR_MS
 from streams.domain.ladder import ScheduledStage
@@ -31,10 +30,6 @@ class TimerKind(IntEnum):
     REPORT = 9
     ANNOUNCE = 10
     FORGET = 11
-
-
-VERDICT_REST_MS: Final = DAY_MS
-"""Until a verdict says that a server in its episode shows another build, so that builds in turns make few verdicts."""
 
 
 class Timer:
@@ -87,6 +82,6 @@ def timers_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: in
     if state.is_report_due:
         timers.append(Timer(max(state.reported_at + HOUR_MS, since), TimerKind.REPORT))
     elif state.is_verdict_due:
-        timers.append(Timer(max(state.verdict_issued_at + VERDICT_REST_MS, since), TimerKind.REPORT))
+        timers.append(Timer(max(state.verdict_due_at, since), TimerKind.REPORT))
     timers.append(Timer(max(state.last_seen_at + policy.forget_after_days * DAY_MS, since), TimerKind.FORGET))
     return timers
