@@ -39,7 +39,10 @@ _BUILD = struct.Struct(">4i")
 _BUILD_AT: Final = struct.calcsize(_BEFORE_BUILD)
 _NONE: Final = -1
 _VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD = (1 << bit for bit in range(6))
-
+_ROW_MEMORY: Final = 700
+"""Of a row as an object: its slots, its numbers, and the heads of its texts."""
+_STATE_MEMORY: Final = 1_200
+"""Of a decoded state, its texts aside."""
 
 _FINDINGS: Final = {finding: number for number, finding in enumerate(Finding)}
 """Their order is part of the format."""
@@ -52,6 +55,7 @@ class ServerRow:
     connection with the same build, over the same connector, later than all seen, is such a one; 0 where any may decide.
     `indexed` is the moment under which the due index holds the server, -1 for none, `finding` the number of the finding
     that decided last, in their order, `is_changed` whether it differs from what the store or the unit's view holds.
+    `cached_bytes` and `unit_bytes` are what it was counted with in the cache that holds it, and in the unit.
     """
 
     __slots__ = (
@@ -59,6 +63,7 @@ class ServerRow:
         "_state",
         "accepted",
         "build",
+        "cached_bytes",
         "clock_at",
         "connections",
         "connector",
@@ -76,6 +81,7 @@ class ServerRow:
         "rejected",
         "reported_at",
         "source_ip",
+        "unit_bytes",
         "verdict_issued_at",
     )
 
@@ -88,6 +94,7 @@ class ServerRow:
         self._state: ServerEnforcement | None = None
         self._cold: bytes | None = None
         self.is_changed = False
+        self.cached_bytes = self.unit_bytes = 0
         if value is None:
             return
         _check_format(value)
@@ -179,11 +186,32 @@ class ServerRow:
         )
         self._settle()
 
+    @property
+    def size(self) -> int:
+        """The bytes of the row's value."""
+        return _HOT.size + len(self.connector_id) + len(self.source_ip) + len(self.marks) + len(self._encoded_cold())
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the row takes in memory at most, its key aside."""
+        cold = self._encoded_cold()
+        size = _ROW_MEMORY + len(cold) + len(self.connector_id) + len(self.source_ip) + len(self.marks)
+        if self._state is not None:
+            # A text that has one character beyond the first 65,536 takes four bytes for each of its characters, and
+            # keeps its UTF-8 once it was asked for it.
+            size += _STATE_MEMORY + (len(cold) if cold.isascii() else 5 * len(cold))
+        return size
+
+    def _encoded_cold(self) -> bytes:
+        cold = self._cold
+        if cold is None:
+            assert self._state is not None
+            cold = self._cold = _encode_cold(self._state)
+        return cold
+
     def to_bytes(self) -> bytes:
         """The row's value."""
-        if self._cold is None:
-            assert self._state is not None
-            self._cold = _encode_cold(self._state)
+        cold = self._encoded_cold()
         build = self.build
         major = minor = line = update = 0
         if build is not None:
@@ -213,7 +241,7 @@ class ServerRow:
             len(self.source_ip),
             len(self.marks),
         )
-        return head + self.connector_id + self.source_ip + self.marks + self._cold
+        return head + self.connector_id + self.source_ip + self.marks + cold
 
 
 @lru_cache(1024)  # many servers have the same
@@ -241,7 +269,7 @@ def encode_state(state: ServerEnforcement, indexed_due_at: int | None) -> bytes:
 
 def _encode_cold(state: ServerEnforcement) -> bytes:
     override = state.override
-    return orjson.dumps(
+    written = orjson.dumps(
         [
             *_plain_of(state),
             state.identity,
@@ -254,6 +282,8 @@ def _encode_cold(state: ServerEnforcement) -> bytes:
         ],
         _list_of_tuple,
     )
+    # What it gives keeps the memory that it was written into, four times what it needs.
+    return bytes(memoryview(written))
 
 
 _plain_of = attrgetter(*_PLAIN)

@@ -10,14 +10,16 @@ how far a new set has been taken over.
 from __future__ import annotations
 
 import heapq
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from streams.adapters.projection import project
 from streams.adapters.records import command_of, connection_of
-from streams.agents.rows import Rows, Wires, due_before, due_row, read_due_row
+from streams.agents.rows import SERVER_BYTES, Rows, Wires, due_before, due_row, read_due_row
 from streams.agents.top_lines import TopLines
+from streams.domain.bounds import MAX_TEXT_CHARS
 from streams.domain.commands import AdminCommand, check_command
 from streams.domain.connection import (
     EARLIEST_MS,
@@ -32,14 +34,17 @@ from streams.domain.connection import (
 from streams.domain.enforcer import Enforcer
 from streams.domain.rules import Rulebook
 from streams.domain.state import has_mark, mark_of
+from streams.engine.events import event
 from streams.engine.observer import Tracer
-from streams.engine.ports import DependencyError, Record
+from streams.engine.ports import DependencyError, Record, is_records_fault
 from streams.engine.view import View
+
+log = logging.getLogger(__name__)
 
 LATENESS_MS = 5 * MINUTE_MS
 """While a partition has a backlog, its clock stays this far behind its stream time."""
 CACHED_SERVERS: Final = 50_000
-"""Servers that a partition keeps in memory unless it is told: their rows, and as many topmost lines."""
+"""Servers that a partition keeps in memory unless it is told: the bytes of their rows and of as many topmost lines."""
 POLICIES_ROW, _PROGRESS = b"p/policies", b"p/progress"
 
 
@@ -76,10 +81,15 @@ class InputProcessor:
         self._stream_time = 0
         self._taken_over: bytes | None = None
         self._top_lines = TopLines(cached_servers)
-        self._rows = Rows(wires, cached_servers)
+        self._rows = Rows(wires, cached_servers * SERVER_BYTES)
         self._quiet = self._rows.tally.quiet
         self._timers_counted, self._tracer = timers_counted, tracer
         self._decoded: tuple[Record, InboundConnection | AdminCommand | Exception] | None = None
+
+    @property
+    def cached_bytes(self) -> int:
+        """What is kept in memory of servers and their topmost lines, as it is counted: no less than it takes."""
+        return self._rows.servers_bytes + self._top_lines.counted_bytes
 
     def moment_of(self, record: Record) -> int:
         """When the record happened; 0 for one that will be a dead letter."""
@@ -170,6 +180,7 @@ class InputProcessor:
             or build != row.build
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
             or not 1 <= len(found.source_ip) <= MAX_SOURCE_IP_CHARS
+            or len(found.connector_id) > MAX_TEXT_CHARS
         ):
             return None
         mark = mark_of(found.observed_at, found.event_id)
@@ -197,6 +208,7 @@ class InputProcessor:
             view.notes.traces.append(trace)
         try:
             self._process(record)
+            self._rows.prepare()
         except Exception as error:
             self._rows.drop()
             if trace is not None:
@@ -245,12 +257,40 @@ class InputProcessor:
             rows.timers.changed(row, -1)
             rows.fired = row
             rows.fire_at(due)
-            enforcer.tick(tenant_id, server, due)
+            self._advance(view, enforcer, tenant_id, server, due)
             rows.fired = None
             if rows.indexed is not None and rows.indexed <= last_due:
                 heapq.heappush(queue, due_row(rows.indexed, tenant_id, server))
-            rows.accept()
         return has_more
+
+    def _advance(self, view: View, enforcer: Enforcer, tenant_id: str, server: str, due: int) -> None:
+        """Fire what is due of a server or a tenant, whatever of it can be written.
+
+        A timer comes from no record that could be a dead letter instead, and would fail again at every start.
+        """
+        rows = self._rows
+        for leaves_out in (False, True):
+            view.savepoint()
+            rows.leaves_out = leaves_out
+            try:
+                enforcer.tick(tenant_id, server, due)
+                rows.prepare()
+            except Exception as error:
+                rows.drop()
+                rows.indexed = None
+                view.rollback()
+                if not is_records_fault(error):
+                    raise
+                if leaves_out:
+                    log.critical(
+                        "partition %d: a timer of %r of tenant %s failed: %s: %s",
+                        *(view.partition, server, tenant_id, type(error).__name__, str(error)[:1000]),
+                        extra=event("timer_failed", partition=view.partition, reason=type(error).__name__),
+                    )
+            else:
+                rows.accept()
+                break
+        rows.leaves_out = False
 
     def _knows_policies(self, view: View) -> bool:
         """Whether the due index knows of every policy in force or to come."""
@@ -273,8 +313,7 @@ class InputProcessor:
         for key in keys:
             tenant_id, _, server = key[2:].decode().partition("/")
             self._rows.now = 0
-            enforcer.tick(tenant_id, server, 0)
-            self._rows.accept()
+            self._advance(view, enforcer, tenant_id, server, 0)
         if len(keys) == limit:
             view.put(_PROGRESS, wanted + b"\n" + keys[-1])
             return True

@@ -103,6 +103,8 @@ class Enforcer:
                 self._keep_tenant(decision.tenant)
             return
         state, revision = self._state(tenant_id, server)
+        if state is None:
+            return
         cover = tenant.cover_of(server) if tenant else NO_COVER
         self._take(tenant_id, server, decide(state, None, self._rulebook, due, revision, cover))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from streams.engine.ports import size_of
 from streams.engine.side_input import SideInput
 
 MAX_BATCHES = 16
@@ -88,4 +89,7 @@ class Inputs:
 
 
 def _size(records: list[Any]) -> int:
-    return sum([len(record.value or b"") for record in records])
+    """What the records hold: keys and headers have no bound of their own."""
+    return sum(
+        [size_of(record) if record.headers else len(record.key or b"") + len(record.value or b"") for record in records]
+    )

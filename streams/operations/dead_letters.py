@@ -138,7 +138,7 @@ def letter_of(name: str, record: Any, handled: dict[bytes, Handled] | None = Non
     if not is_known:
         flaw = "its headers do not tell where it comes from"
     elif size is not None:
-        flaw = f"its value is cut to {len(record.value)} of {size} bytes"
+        flaw = f"it is cut to {len(record.key or b'') + len(record.value or b'')} of {size} bytes"
     where = f"{record.topic}/{record.partition}/{record.offset}@{record.timestamp}"
     row = "/".join((texts[TOPIC], texts[PARTITION], f"{texts[OFFSET]}@{texts[TIMESTAMP]}")) if is_known else where
     return DeadLetter(

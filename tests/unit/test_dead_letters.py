@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from streams.engine.dead_letters import MAX_VALUE_BYTES, dead_letter
-from streams.engine.ports import Headers, Output
+from streams.engine.dead_letters import MAX_LETTER_BYTES, MAX_RECORD_BYTES, dead_letter
+from streams.engine.ports import Headers, Output, size_of
 from streams.operations.dead_letters import Action, DeadLetter, Handled, LetterError, Wanted, letter_of, parse_place
 from tests.given import Given
 
@@ -36,9 +36,22 @@ def test_the_records_own_headers_come_back_whatever_they_are_called(headers: Hea
 
 def test_a_letter_without_a_value_is_whole_and_one_that_was_cut_is_not() -> None:
     assert letter(value=None).flaw is None
-    cut = letter(value=b"x" * (MAX_VALUE_BYTES + 1))
-    assert cut.flaw == f"its value is cut to {MAX_VALUE_BYTES} of {MAX_VALUE_BYTES + 1} bytes"
+    cut = letter(value=b"x" * (MAX_RECORD_BYTES + 1))
+    assert cut.flaw == f"it is cut to {MAX_RECORD_BYTES} of {MAX_RECORD_BYTES + 1 + len(b'tenant-1')} bytes"
     assert (cut.headers, cut.row) == ((), b"in/2/7@5")
+
+
+@pytest.mark.parametrize("value", [0, 1, MAX_RECORD_BYTES - 10_000])
+@pytest.mark.parametrize("key", [0, 8, MAX_RECORD_BYTES - 100])
+@pytest.mark.parametrize("header", [None, 0, 100, MAX_RECORD_BYTES])
+def test_a_letter_is_whole_or_cut_but_never_more_than_its_topic_takes(value: int, key: int, header: int | None) -> None:
+    headers = (("h", b"x" * header),) if header is not None else ()
+    record = Given("in", 7, 5, b"k" * key, b"v" * value, headers)
+    found = dead_letter(record, ValueError("\U0001f600" * 5_000), 2)
+    assert size_of(found) <= MAX_LETTER_BYTES
+    is_whole = (found.key, found.value, found.headers[: len(headers)]) == (record.key, record.value, headers)
+    assert is_whole == (size_of(record) <= MAX_RECORD_BYTES)
+    assert (dict(found.headers).get("source.size") is None) == is_whole
 
 
 def test_what_does_not_tell_its_origin_is_shown_and_cannot_be_replayed() -> None:
