@@ -18,6 +18,7 @@ from typing import Final
 from streams.adapters.projection import project
 from streams.adapters.records import command_of, connection_of
 from streams.agents.rows import SERVER_BYTES, Rows, Wires, due_before, due_row, read_due_row
+from streams.agents.sweeps import MAX_PUT_OFF
 from streams.agents.top_lines import TopLines
 from streams.domain.bounds import MAX_TEXT_CHARS
 from streams.domain.commands import AdminCommand, check_command
@@ -41,6 +42,8 @@ from streams.engine.view import View
 
 log = logging.getLogger(__name__)
 
+WAITING_SERVERS: Final = 500
+"""Servers that are caught up in a unit of work while a command has to wait for them."""
 LATENESS_MS = 5 * MINUTE_MS
 """While a partition has a backlog, its clock stays this far behind its stream time."""
 CACHED_SERVERS: Final = 50_000
@@ -146,7 +149,7 @@ class InputProcessor:
         if not (is_source and self._knows_policies(view)):
             latest = 0  # no connection is early enough to be only counted
         for index, record in enumerate(records):
-            if view.is_full:
+            if view.is_full or (not is_source and self._has_to_wait(view, record)):
                 return index
             moment = self._count(record, latest, before)
             if moment is None:
@@ -171,6 +174,8 @@ class InputProcessor:
         seen = self._top_lines.find(value, found)
         if seen is None:
             return None
+        if self._rows.sweeps.of and found.tenant_id.decode() in self._rows.sweeps.of:
+            return None  # its server may have to be caught up first
         key, build = seen
         row = self._rows.servers.get(key) or self._rows.row(key)
         if (
@@ -196,6 +201,17 @@ class InputProcessor:
             self._rows.change(key, row)
             self._stream_time = max(self._stream_time, found.observed_at)
         return found.observed_at
+
+    def _has_to_wait(self, view: View, record: Record) -> bool:
+        """Whether too much of the tenant's earlier commands is put off; does a part of it then, and ends the unit."""
+        found, sweeps = self._read(record), self._rows.sweeps
+        if not isinstance(found, AdminCommand) or found.tenant_id not in sweeps.of:
+            return False
+        if len(sweeps.of[found.tenant_id].changes) < MAX_PUT_OFF:
+            return False
+        self._sweep(view, found.tenant_id, WAITING_SERVERS)
+        view.close()
+        return True
 
     def _decide(self, view: View, record: Record) -> None:
         if record.topic != self._wires.connections_topic:
@@ -235,22 +251,30 @@ class InputProcessor:
 
     def tick_moment(self, is_caught_up: bool) -> int | None:
         """The wall clock when nothing is left to read, the stream's time less some lateness during a backlog."""
-        if self._replay_until is not None:
-            return max(self._replay_until, self._stream_time) if is_caught_up else None
         if is_caught_up:
-            return self._now()
-        return self._stream_time - LATENESS_MS if self._stream_time else None
+            return self._now() if self._replay_until is None else max(self._replay_until, self._stream_time)
+        # At 0 no timer is due, but what was put off goes on.
+        return self._stream_time - LATENESS_MS if self._replay_until is None and self._stream_time else 0
 
     def on_tick(self, view: View, moment: int, limit: int) -> bool:
-        """Fire timers due at or before `moment`, in due order; True when some are left."""
-        if self._take_over_policies(view, limit):
-            return True
-        self._rows.timers.advance(view)
+        """Fire timers due at or before `moment`, in due order, and go on with what was put off; True when some is left.
+
+        Each kind gets its turn, whatever the others still have to do.
+        """
+        has_more = self._take_over_policies(view, limit)
+        if sweeps := self._rows.sweeps.of:
+            self._sweep(view, next(iter(sweeps)), limit)
+            has_more = has_more or bool(sweeps)
+        return self._fire(view, moment, limit) or has_more
+
+    def _fire(self, view: View, moment: int, limit: int) -> bool:
+        rows = self._rows
+        rows.timers.advance(view)
         queue = [key for key, _ in view.scan(*due_before(moment), limit)]
         has_more = len(queue) == limit
         last_due = read_due_row(queue[-1])[0] if has_more else moment
-        enforcer, rows = Enforcer(self._rows, self._rulebook()), self._rows
-        while queue:
+        enforcer = Enforcer(rows, self._rulebook())
+        while queue and not view.is_full:
             row = heapq.heappop(queue)
             due, tenant_id, server = read_due_row(row)
             view.put(row, None)
@@ -261,10 +285,27 @@ class InputProcessor:
             rows.fired = None
             if rows.indexed is not None and rows.indexed <= last_due:
                 heapq.heappush(queue, due_row(rows.indexed, tenant_id, server))
-        return has_more
+        return has_more or bool(queue)
 
-    def _advance(self, view: View, enforcer: Enforcer, tenant_id: str, server: str, due: int) -> None:
-        """Fire what is due of a server or a tenant, whatever of it can be written.
+    def _sweep(self, view: View, tenant_id: str, limit: int) -> None:
+        """Bring the next servers of a tenant up to its commands."""
+        rows, sweeps = self._rows, self._rows.sweeps
+        rows.flush()
+        servers = sweeps.next_servers(tenant_id, limit)
+        enforcer = Enforcer(rows, self._rulebook())
+        done = 0
+        for server in servers:
+            if view.is_full:
+                break
+            sweeps.begin_passing(tenant_id, server)
+            rows.now = self._stream_time
+            self._advance(view, enforcer, tenant_id, server, None)
+            sweeps.end_passing(tenant_id, server)
+            done += 1
+        sweeps.end_slice(tenant_id, done == len(servers) < limit)
+
+    def _advance(self, view: View, enforcer: Enforcer, tenant_id: str, server: str, due: int | None) -> None:
+        """Fire what is due of a server or a tenant, whatever of it can be written; without `due` only catch it up.
 
         A timer comes from no record that could be a dead letter instead, and would fail again at every start.
         """
@@ -273,7 +314,10 @@ class InputProcessor:
             view.savepoint()
             rows.leaves_out = leaves_out
             try:
-                enforcer.tick(tenant_id, server, due)
+                if due is None:
+                    enforcer.catch_up(tenant_id, server)
+                else:
+                    enforcer.tick(tenant_id, server, due)
                 rows.prepare()
             except Exception as error:
                 rows.drop()
@@ -310,12 +354,17 @@ class InputProcessor:
         start = last + b"\0" if about == wanted else b"s/"
         keys = [key for key, _ in view.scan(start, b"s0", limit)]
         enforcer = Enforcer(self._rows, rulebook)
+        done = 0
         for key in keys:
+            if view.is_full:
+                break
             tenant_id, _, server = key[2:].decode().partition("/")
             self._rows.now = 0
             self._advance(view, enforcer, tenant_id, server, 0)
-        if len(keys) == limit:
-            view.put(_PROGRESS, wanted + b"\n" + keys[-1])
+            done += 1
+        if done < len(keys) or len(keys) == limit:
+            if done:
+                view.put(_PROGRESS, wanted + b"\n" + keys[done - 1])
             return True
         view.put(_PROGRESS, None)
         view.put(POLICIES_ROW, wanted)

@@ -3,23 +3,25 @@
 `s/<tenant>/<server>` holds a server, `t/<tenant>` what covers a tenant, `f/<tenant>/<server>` the last revision of a
 forgotten server, `d/<due, 8 bytes big-endian>/<tenant>/<server>` the due index. The index may hold an earlier moment
 than the state needs (moving it with every connection would cost more); such a row finds nothing due and is put right.
+For `v/`, `w/` and `x/` see `sweeps`.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from streams.adapters.records import to_record
 from streams.adapters.state_codec import ServerRow, decode_tenant, encode_tenant
 from streams.agents.due_timers import DueTimers
+from streams.agents.sweeps import Sweeps
 from streams.agents.tally import Tally
 from streams.domain.commands import AuditRecord
 from streams.domain.enforcement import Forgotten
-from streams.domain.enforcer import TENANT
+from streams.domain.enforcer import TENANT, TenantChange
 from streams.domain.judgement import Finding
 from streams.domain.notification import AdminNotification
 from streams.domain.pauses import TenantEnforcement
@@ -37,6 +39,8 @@ SERVER_BYTES: Final = 3_800
 """What a cached server is taken to have in memory: a row with the marks of 32 connections, decided about lately."""
 _ENTRY_MEMORY: Final = 200
 """Of a key and its entry in a table, the key's text aside."""
+SERVERS_AT_ONCE: Final = 100
+"""Rows that are read at once where somebody goes over a tenant's servers."""
 SLACK_BYTES: Final = 16 << 20
 """How far beyond its bound the cache may go within one unit of work, which then ends."""
 
@@ -123,6 +127,7 @@ class Rows:
         self.leaves_out = False
         self.tally = Tally()
         self.timers = DueTimers(b"d/", b"d0")
+        self.sweeps = Sweeps()
         self._wires, self._most_bytes = wires, most_bytes
         self._view: View
         self._kept: dict[bytes, tuple[ServerEnforcement | None, int | None]] = {}
@@ -140,6 +145,7 @@ class Rows:
         """Work on the view of a new unit."""
         self._view = view
         self.tally.begin(view.notes)
+        self.sweeps.begin(view)
 
     def flush(self) -> None:
         """Put the changed servers into the view."""
@@ -204,6 +210,7 @@ class Rows:
             self.change(key, row)
             self._add_cached(key, row)
         self._ready.clear()
+        self.sweeps.accept()
         self.tally.accept()
         for index_row, by in self._moves:
             self.timers.changed(index_row, by)
@@ -217,6 +224,7 @@ class Rows:
             self._indexed_of = {}
         if self._moves:
             self._moves = []
+        self.sweeps.drop()
         self.tally.drop()
 
     def row(self, key: bytes) -> ServerRow | None:
@@ -263,15 +271,32 @@ class Rows:
         """See `Repository`."""
         self._index(tenant_id, server, due_at)
         self._kept[server_row(tenant_id, server)] = (state, self.indexed)
+        if self.sweeps.of:
+            self.sweeps.mark(tenant_id, server, state is not None)
 
     def forgotten_revision(self, tenant_id: str, server: str) -> int:
         """See `Repository`."""
         return int(self._view.get(forgotten_row(tenant_id, server)) or 0)
 
-    def servers_of(self, tenant_id: str) -> Iterable[str]:
-        """See `Repository`."""
+    def servers_of(self, tenant_id: str) -> Iterator[str]:
+        """See `Repository`; read as far as they are asked for."""
         prefix = f"s/{tenant_id}/".encode()
-        return [key[len(prefix) :].decode() for key in self._view.keys(prefix)]
+        start, end = prefix, prefix[:-1] + b"0"
+        while True:
+            rows = self._view.scan(start, end, SERVERS_AT_ONCE)
+            for key, _ in rows:
+                yield key[len(prefix) :].decode()
+            if len(rows) < SERVERS_AT_ONCE:
+                return
+            start = rows[-1][0] + b"\0"
+
+    def put_off(self, tenant_id: str, change: TenantChange) -> None:
+        """See `Repository`."""
+        self.sweeps.put_off(tenant_id, change)
+
+    def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
+        """See `Repository`."""
+        return self.sweeps.put_off_of(tenant_id, server) if self.sweeps.of else ()
 
     def tenant(self, tenant_id: str) -> TenantEnforcement | None:
         """See `Repository`."""

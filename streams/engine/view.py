@@ -131,10 +131,6 @@ class View:
         rows += reversed(added)  # type: ignore[arg-type]
         return rows[:limit]
 
-    def keys(self, prefix: bytes) -> list[bytes]:
-        """The keys that begin with `prefix`, in order."""
-        return [key for key, _ in self.scan(prefix, prefix + b"\xff" * 8)]
-
     def savepoint(self) -> None:
         """Keep what was done so far, whatever the next record does."""
         if self._undo:

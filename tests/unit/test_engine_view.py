@@ -47,7 +47,6 @@ def test_a_view_reads_its_changes_over_the_uncommitted_over_the_store(
     rows = sorted((key, value) for key, value in merged.items() if value is not None and start <= key < end)
     assert view.scan(start, end) == rows
     assert view.scan(start, end, limit) == rows[:limit]
-    assert view.keys(b"") == sorted(key for key, value in merged.items() if value is not None)
 
 
 @given(CHANGES, st.lists(st.tuples(KEYS, st.one_of(st.none(), st.binary(max_size=3))), max_size=8))
