@@ -39,6 +39,8 @@ _BUILD = struct.Struct(">4i")
 _BUILD_AT: Final = struct.calcsize(_BEFORE_BUILD)
 _NONE: Final = -1
 _VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD = (1 << bit for bit in range(6))
+_MOST_COUNTED: Final = 2**31 - 1
+"""A server that has more connections keeps this count: what cannot be stored would end the worker."""
 _ROW_MEMORY: Final = 700
 """Of a row as an object: its slots, its numbers, and the heads of its texts."""
 _STATE_MEMORY: Final = 1_200
@@ -225,10 +227,10 @@ class ServerRow:
             self.clock_at,
             self.reported_at,
             self.verdict_issued_at,
-            self.connections,
-            self.accepted,
-            self.deferred,
-            self.rejected,
+            min(self.connections, _MOST_COUNTED),
+            min(self.accepted, _MOST_COUNTED),
+            min(self.deferred, _MOST_COUNTED),
+            min(self.rejected, _MOST_COUNTED),
             self.flags,
             self.connector,
             self.judged_over,
