@@ -150,11 +150,14 @@ class Rows:
     def flush(self) -> None:
         """Put the changed servers into the view."""
         for key, row in self.changed.items():
+            value = row.to_bytes()
+            grown = len(key) + len(value) - row.unit_bytes
+            row.cached_bytes += grown
+            self.servers_bytes += grown
             self._view.size_bytes -= row.unit_bytes
             row.unit_bytes = 0
             row.is_changed = False
-            self._view.put(key, row.to_bytes())
-            self._count_cached(key, row)
+            self._view.put(key, value)
         self.changed.clear()
 
     def change(self, key: bytes, row: ServerRow) -> None:
