@@ -42,8 +42,8 @@ from streams.engine.view import View
 
 log = logging.getLogger(__name__)
 
-WAITING_SERVERS: Final = 500
-"""Servers that are caught up in a unit of work while a command has to wait for them."""
+SERVERS_AT_ONCE: Final = 200
+"""Servers that a tenant-wide command changes in its own unit of work; and in each unit that a later one has to wait."""
 LATENESS_MS = 5 * MINUTE_MS
 """While a partition has a backlog, its clock stays this far behind its stream time."""
 CACHED_SERVERS: Final = 50_000
@@ -66,6 +66,7 @@ class InputProcessor:
     `header` begins the values that may be read in part. `replay_until` (UTC milliseconds) takes the place of the wall
     clock: time moves with the records, and to that moment when the partition is at its end. `timers_counted` is told
     with every unit how many timers wait. `tracer` follows records that are decided, never those that are only counted.
+    `servers_at_once` bounds what a tenant-wide command changes with its own record.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class InputProcessor:
         cached_servers: int = CACHED_SERVERS,
         timers_counted: Callable[[int], None] = ignore,
         tracer: Tracer | None = None,
+        servers_at_once: int = SERVERS_AT_ONCE,
     ) -> None:
         self._rulebook, self._wires, self._header = rulebook, wires, header
         self._replay_until, self._now = replay_until, now
@@ -87,6 +89,7 @@ class InputProcessor:
         self._rows = Rows(wires, cached_servers * SERVER_BYTES)
         self._quiet = self._rows.tally.quiet
         self._timers_counted, self._tracer = timers_counted, tracer
+        self._servers_at_once = servers_at_once
         self._decoded: tuple[Record, InboundConnection | AdminCommand | Exception] | None = None
 
     @property
@@ -209,7 +212,7 @@ class InputProcessor:
             return False
         if len(sweeps.of[found.tenant_id].changes) < MAX_PUT_OFF:
             return False
-        self._sweep(view, found.tenant_id, WAITING_SERVERS)
+        self._sweep(view, found.tenant_id, self._servers_at_once)
         view.close()
         return True
 
@@ -231,7 +234,10 @@ class InputProcessor:
                 trace.failed(error)
             view.reject(record, error)
         else:
+            begun = self._rows.sweeps.begun
             self._rows.accept()
+            if begun is not None:
+                self._sweep(view, begun, self._servers_at_once)
         view.headers = ()
 
     def _process(self, record: Record) -> None:

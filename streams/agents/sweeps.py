@@ -80,6 +80,11 @@ class Sweeps:
         self._view.put(_change_row(tenant_id, number), _change_bytes(change))
         self._begun = (tenant_id, change)
 
+    @property
+    def begun(self) -> str | None:
+        """The tenant whose servers the record changes, if it changes all of one."""
+        return self._begun[0] if self._begun is not None else None
+
     def accept(self) -> None:
         """Keep what the record put off."""
         if self._begun is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -119,7 +120,10 @@ class View:
             for key, value in changes.items()
             if start <= key < end
         }
-        added = sorted((item for item in changed.items() if item[1] is not None), reverse=True)
+        added = [item for item in changed.items() if item[1] is not None]
+        if limit is not None and len(added) > limit:
+            added = heapq.nsmallest(limit, added)  # a slice of a large unit needs no order of all of it
+        added.sort(reverse=True)
         rows: list[tuple[bytes, bytes]] = []
         for row in self.store.scan(start, end):
             while added and added[-1][0] < row[0]:

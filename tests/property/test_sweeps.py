@@ -90,7 +90,7 @@ class Worker:
         self.most_put_off = 0
 
     def _new(self) -> InputProcessor:
-        return InputProcessor(lambda: RULEBOOK, WIRES, HEADER, self.until, cached_servers=3)
+        return InputProcessor(lambda: RULEBOOK, WIRES, HEADER, self.until, cached_servers=3, servers_at_once=1)
 
     def unit(self, records: list[Given], ticks: int, moment: int = 0) -> tuple[int, bool]:
         """One unit; gives how many records it has done, and whether timers are left."""
