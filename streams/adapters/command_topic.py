@@ -9,6 +9,7 @@ from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS, SchemaRegistry
 from streams.adapters.topic_reader import partitions_of
+from streams.engine.unread import UnreadBatch
 from streams.settings import Settings
 
 
@@ -46,6 +47,8 @@ async def give(
             while True:
                 for records in (await reader.getmany(timeout_ms=200)).values():
                     for record in records:
+                        if isinstance(record, UnreadBatch):
+                            continue  # no worker wrote it
                         found = audit.decode(record.value)
                         mine = (command["command_id"], command["tenant_id"])
                         if (found["command_id"], found["tenant_id"]) == mine:

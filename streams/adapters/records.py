@@ -12,9 +12,11 @@ from typing import Any
 
 import orjson
 
+from streams.adapters.terminal import visible_json
 from streams.domain.build import Build
 from streams.domain.commands import AdminCommand, CommandKind, Role
 from streams.domain.connection import InboundConnection, MalformedError, Outcome
+from streams.domain.names import canonical_address
 from streams.domain.policy import ConnectorType
 from streams.domain.verdict import iso
 
@@ -85,8 +87,8 @@ def to_json(record: Any) -> Any:
 
 
 def to_json_line(record: Any) -> bytes:
-    """One line of a result file."""
-    return orjson.dumps(to_json(record)) + b"\n"
+    """One line of a result file, with nothing in it that a terminal would obey."""
+    return visible_json(to_json(record)) + b"\n"
 
 
 def parse_moment(name: str, text: Any) -> int:
@@ -271,7 +273,7 @@ def connection_of(record: dict[str, Any]) -> InboundConnection:
         tenant_id=record["tenant_id"],
         connector_id=record["connector_id"],
         connector_type=ConnectorType(record["connector_type"]),
-        source_ip=record["source_ip"],
+        source_ip=canonical_address(record["source_ip"]) or record["source_ip"],
         helo=record["helo"],
         received=tuple(record["received"]),
         tls_subject=record["tls_subject"],

@@ -12,6 +12,7 @@ from streams.domain.bounds import MAX_SERVER_CHARS, MAX_TEXT_CHARS, cut
 from streams.domain.build import Build, parse_build
 from streams.domain.connection import MalformedError, check_moment, check_tenant
 from streams.domain.cover_notices import tenant_timers, title_of, told_of_time
+from streams.domain.names import canonical_server
 from streams.domain.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.pauses import (
     ExceptionGrant,
@@ -146,7 +147,7 @@ def subject_of(command: AdminCommand) -> str | None:
     """
     if command.server is None or command.kind is CommandKind.PAUSE_CREATE:
         return None
-    return command.server.lower()
+    return canonical_server(command.server)
 
 
 def obey(

@@ -5,30 +5,40 @@ from __future__ import annotations
 import logging
 
 from streams.engine.events import event
-from streams.engine.ports import Headers, Output, Record, size_of
+from streams.engine.ports import Headers, Output, Record
+from streams.engine.unread import UnreadBatch
 
 log = logging.getLogger(__name__)
 
 MAX_RECORD_BYTES = 16 << 20
-"""What an input topic takes; what the client inflates may be larger."""
+"""What an input topic takes: a record of as much is kept whole. What the client inflates may be larger."""
 MAX_LETTER_BYTES = MAX_RECORD_BYTES + (64 << 10)
-"""What a dead letter has at most: the largest record, and the headers that say what is wrong with it."""
+"""Of a dead letter: the largest record, and the headers that say what is wrong with it."""
 MAX_LETTER_BATCH_BYTES = MAX_LETTER_BYTES + (64 << 10)
 """What the topic of dead letters has to take: a letter, the lengths of its parts, and the head of its batch."""
+MAX_VALUE_BYTES = MAX_RECORD_BYTES - (256 << 10)
+"""Of the value of a record that is larger, less key and headers."""
+_SMALL_BYTES = 128 << 10
+"""Of key and own headers, that a value of the full size leaves room for."""
+MAX_KEY_BYTES = MAX_HEADERS_BYTES = 1 << 20
+"""Of a dead letter that would be too large: a longer key, or more headers, are left out."""
 SUFFIX = ".dlq"
 """Of the topic that holds the dead letters of another."""
 ERROR, TOPIC, PARTITION = "error", "source.topic", "source.partition"
 OFFSET, TIMESTAMP = "source.offset", "source.timestamp"
 """With those above the headers behind the record's own, in this order."""
+BATCH = "source.batch"
+"""Behind those, only where the letter holds a whole batch that could not be read: its offsets and codec."""
+LEFT_OUT = "source.left-out"
+"""Behind those, only where the record's key or headers are too large for the topic: what the letter lacks."""
 SIZE = "source.size"
-"""The last header, only where the letter does not hold the whole record: the bytes of its key, value and headers."""
+"""The last header, only where the value is cut."""
 
 
 def dead_letter(record: Record, error: Exception, partition: int) -> Output:
-    """The record with its bytes, key and headers.
+    """The record with its bytes, key and headers; of one too large for the topic, what is left out or cut is told.
 
-    Of one that is larger than an input topic takes, the value is cut, or what else is too long left out, and its size
-    told.
+    An unread batch is kept as the broker stored it.
     """
     reason = f"{type(error).__name__}: {error}"[:1000]
     log.warning(
@@ -45,22 +55,37 @@ def dead_letter(record: Record, error: Exception, partition: int) -> Output:
         OFFSET: str(record.offset),
         TIMESTAMP: str(record.timestamp),
     }
-    key, value, kept = record.key, record.value, tuple(record.headers)
-    size = size_of(record)
-    if size > MAX_RECORD_BYTES:
-        about[SIZE] = str(size)
-        key, value, kept = _shortened(key, value, kept, size - MAX_RECORD_BYTES)
+    if isinstance(record, UnreadBatch):
+        about[BATCH] = f"{record.first}..{record.offset} {record.codec}"
+        value: bytes | None = record.batch
+    else:
+        value = record.value
+    key, own = record.key, tuple(record.headers)
+    key_bytes, own_bytes = len(key or b""), _size(own)
+    room = MAX_VALUE_BYTES - max(0, key_bytes + own_bytes - _SMALL_BYTES)
+    is_whole = len(value or b"") + key_bytes + own_bytes <= MAX_RECORD_BYTES
+    if not is_whole and len(value or b"") > room:
+        left_out = []
+        if key_bytes > MAX_KEY_BYTES:
+            left_out.append(f"key of {key_bytes} bytes")
+            key, room = None, room + key_bytes
+        if own_bytes > MAX_HEADERS_BYTES:
+            left_out.append(f"{len(own)} headers of {own_bytes} bytes")
+            own, room = (), room + own_bytes
+        if left_out:
+            about[LEFT_OUT] = ", ".join(left_out)
+    if not is_whole and value is not None and len(value) > (room := min(room, MAX_VALUE_BYTES)):
+        about[SIZE] = str(len(value))
+        value = value[:room]
     headers = tuple((name, text.encode("utf-8", "replace")) for name, text in about.items())
-    return Output(record.topic + SUFFIX, key, value, (*kept, *headers))
+    return Output(record.topic + SUFFIX, key, value, (*own, *headers))
 
 
-def _shortened(
-    key: bytes | None, value: bytes | None, headers: Headers, surplus: int
-) -> tuple[bytes | None, bytes | None, Headers]:
-    """Key, value and headers less so many bytes: first of the value, then the headers, then the key."""
-    left = max(0, surplus - len(value or b""))
-    value = value and value[: max(0, len(value) - surplus)]
-    if left:
-        left -= size_of(Output("", None, None, headers))
-        headers = ()
-    return (key[: len(key) - left] if key and left > 0 else key), value, headers
+def _size(headers: Headers) -> int:
+    # Each has two lengths, of one byte below 64, as they stand in the record.
+    sizes = ((len(name.encode("utf-8", "replace")), len(text or b"")) for name, text in headers)
+    return sum(name + text + _length_bytes(name) + _length_bytes(text) for name, text in sizes)
+
+
+def _length_bytes(length: int) -> int:
+    return 1 + max(0, length.bit_length()) // 7

@@ -62,7 +62,8 @@ def size_of(record: Record | Output) -> int:
     """The bytes of a record's key, value and headers."""
     size = len(record.key or b"") + len(record.value or b"")
     for name, content in record.headers:
-        size += 2 + len(name.encode()) + len(content or b"")  # and two lengths, of which there may be very many
+        # And two lengths, of which there may be very many.
+        size += 2 + len(name.encode("utf-8", "replace")) + len(content or b"")
     return size
 
 

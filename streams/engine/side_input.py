@@ -15,7 +15,8 @@ from aiokafka.errors import OffsetOutOfRangeError
 from streams.engine.cluster import Cluster, Consumer
 from streams.engine.ending import cancelled, closed_quietly
 from streams.engine.offsets import check_start
-from streams.engine.ports import Record, size_of
+from streams.engine.ports import Record
+from streams.engine.unread import size_of
 
 READ_AHEAD_RECORDS = 1_000
 """Waiting records above which reading pauses."""
