@@ -45,7 +45,7 @@ class Settings(KafkaSettings):
     cached_servers: int = _setting(
         "TES_CACHED_SERVERS",
         200_000,
-        "servers kept in memory over all TES_PARTITIONS, an equal part for each; up to 4.5 KB a server",
+        "servers kept in memory over all TES_PARTITIONS, an equal part for each: 4.5 KB a server, in bytes",
     )
     policies: tuple[str, ...] = _setting(
         "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from streams.domain.commands import AdminCommand, AuditRecord
 from streams.domain.connection import InboundConnection, MalformedError
 from streams.domain.enforcement import Forgotten
-from streams.domain.enforcer import TENANT, Enforcer
+from streams.domain.enforcer import TENANT, Enforcer, TenantChange
 from streams.domain.notification import AdminNotification
 from streams.domain.pauses import TenantEnforcement
 from streams.domain.report import ServerReport
@@ -40,6 +40,7 @@ class Simulation:
         self._enforcer = Enforcer(self, rulebook)
         self._revisions: dict[tuple[str, str], int] = {}
         self._servers: dict[str, set[str]] = {}
+        self._put_off: TenantChange | None = None
         self._due: list[tuple[int, tuple[str, str]]] = []
         self._due_of: dict[tuple[str, str], int] = {}
 
@@ -52,6 +53,10 @@ class Simulation:
         """Process one valid command."""
         self.stream_time = max(self.stream_time, command.issued_at)
         self._enforcer.command(command)
+        if self._put_off is not None:
+            for server in self.servers_of(command.tenant_id):
+                self._enforcer.catch_up(command.tenant_id, server)
+            self._put_off = None
 
     def advance(self, until: int) -> None:
         """Move every clock to `until` (UTC milliseconds); timers fire in due order."""
@@ -84,6 +89,14 @@ class Simulation:
     def servers_of(self, tenant_id: str) -> Iterable[str]:
         """See `Repository`."""
         return sorted(self._servers.get(tenant_id, ()))
+
+    def put_off(self, tenant_id: str, change: TenantChange) -> None:
+        """See `Repository`."""
+        self._put_off = change
+
+    def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
+        """See `Repository`."""
+        return () if self._put_off is None else (self._put_off,)
 
     def tenant(self, tenant_id: str) -> TenantEnforcement | None:
         """See `Repository`."""

@@ -44,7 +44,14 @@ _BUILD = struct.Struct(">4i")
 _BUILD_AT: Final = struct.calcsize(_BEFORE_BUILD)
 _NONE: Final = -1
 _VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD, _MIXED = (1 << bit for bit in range(7))
-
+_MOST_COUNTED: Final = 2**31 - 1
+"""A server that has more connections keeps this count: what cannot be stored would end the worker."""
+_ROW_MEMORY: Final = 700
+"""Of a row as an object: its slots, its numbers, and the heads of its texts."""
+_STAMP_MEMORY: Final = 450
+"""Of a stamp, as a part of the row and of its state."""
+_STATE_MEMORY: Final = 1_200
+"""Of a decoded state, its texts aside."""
 
 _FINDINGS: Final = {finding: number for number, finding in enumerate(Finding)}
 """Their order is part of the format."""
@@ -89,6 +96,7 @@ class ServerRow:
     is such a one; 0 where any may decide.
     `indexed` is the moment under which the due index holds the server, -1 for none, `finding` the number of the finding
     that decided last, in their order, `is_changed` whether it differs from what the store or the unit's view holds.
+    `cached_bytes` and `unit_bytes` are what it was counted with in the cache that holds it, and in the unit.
     """
 
     __slots__ = (
@@ -96,6 +104,7 @@ class ServerRow:
         "_state",
         "accepted",
         "build",
+        "cached_bytes",
         "clock_at",
         "connections",
         "connector",
@@ -115,6 +124,7 @@ class ServerRow:
         "reported_at",
         "source_ip",
         "stamps",
+        "unit_bytes",
         "verdict_issued_at",
     )
 
@@ -127,6 +137,7 @@ class ServerRow:
         self._state: ServerEnforcement | None = None
         self._cold: bytes | None = None
         self.is_changed = False
+        self.cached_bytes = self.unit_bytes = 0
         self.stamps: list[StampRow] = []
         if value is None:
             return
@@ -272,11 +283,36 @@ class ServerRow:
         )
         self._settle()
 
+    @property
+    def size(self) -> int:
+        """The bytes of the row's value."""
+        size = _HOT.size + len(self.connector_id) + len(self.source_ip) + len(self.marks) + len(self._encoded_cold())
+        for stamp in self.stamps:
+            size += _STAMP.size + len(stamp.by_address) + len(stamp.source_ip)
+        return size
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the row takes in memory at most, its key aside."""
+        cold = self._encoded_cold()
+        size = _ROW_MEMORY + len(cold) + len(self.connector_id) + len(self.source_ip) + len(self.marks)
+        size += _STAMP_MEMORY * len(self.stamps)
+        if self._state is not None:
+            # A text that has one character beyond the first 65,536 takes four bytes for each of its characters, and
+            # keeps its UTF-8 once it was asked for it.
+            size += _STATE_MEMORY + (len(cold) if cold.isascii() else 5 * len(cold))
+        return size
+
+    def _encoded_cold(self) -> bytes:
+        cold = self._cold
+        if cold is None:
+            assert self._state is not None
+            cold = self._cold = _encode_cold(self._state)
+        return cold
+
     def to_bytes(self) -> bytes:
         """The row's value."""
-        if self._cold is None:
-            assert self._state is not None
-            self._cold = _encode_cold(self._state)
+        cold = self._encoded_cold()
         major, minor, line, update = (0, 0, 0, 0) if self.build is None else _numbers_of(self.build)
         head = _HOT.pack(
             FORMAT,
@@ -287,10 +323,10 @@ class ServerRow:
             self.reported_at,
             self.verdict_issued_at,
             self.exchange_seen_at,
-            self.connections,
-            self.accepted,
-            self.deferred,
-            self.rejected,
+            min(self.connections, _MOST_COUNTED),
+            min(self.accepted, _MOST_COUNTED),
+            min(self.deferred, _MOST_COUNTED),
+            min(self.rejected, _MOST_COUNTED),
             self.flags,
             self.connector,
             self.judged_over,
@@ -305,7 +341,7 @@ class ServerRow:
             len(self.stamps),
         )
         stamps = b"".join([stamp.to_bytes() for stamp in self.stamps])
-        return head + self.connector_id + self.source_ip + self.marks + stamps + self._cold
+        return head + self.connector_id + self.source_ip + self.marks + stamps + cold
 
 
 def _numbers_of(build: Build) -> tuple[int, int, int, int]:
@@ -337,7 +373,7 @@ def encode_state(state: ServerEnforcement, indexed_due_at: int | None) -> bytes:
 
 def _encode_cold(state: ServerEnforcement) -> bytes:
     override = state.override
-    return orjson.dumps(
+    written = orjson.dumps(
         [
             *_plain_of(state),
             state.identity,
@@ -352,6 +388,8 @@ def _encode_cold(state: ServerEnforcement) -> bytes:
         ],
         _list_of_tuple,
     )
+    # What it gives keeps the memory that it was written into, four times what it needs.
+    return bytes(memoryview(written))
 
 
 _plain_of = attrgetter(*_PLAIN)

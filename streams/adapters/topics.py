@@ -11,10 +11,11 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS
+from streams.engine.dead_letters import MAX_LETTER_BATCH_BYTES, MAX_RECORD_BYTES, SUFFIX
 from streams.settings import Settings
 
-MAX_INPUT_BYTES = 16 << 20
-"""What the input topics take and their dead letters must hold, so that no record is refused for its size."""
+MAX_INPUT_BYTES = MAX_RECORD_BYTES
+"""What the input topics take; their dead letters must hold it, so that no record is refused for its size."""
 HISTORY_MS = 400 * 24 * 3_600_000
 """How long commands, their audit and notifications are kept: more than a year of what was decided."""
 DELETIONS_MS = 24 * 3_600_000
@@ -65,7 +66,7 @@ def topics_of(settings: Settings) -> list[NewTopic]:
     configs[settings.topic(HANDLED_LETTERS)] = compact
     for name in _INPUTS:
         configs[settings.topic(TOPICS[name])] = {**large, "compression.type": "uncompressed"}
-        configs[f"{settings.topic(TOPICS[name])}.dlq"] = large
+        configs[f"{settings.topic(TOPICS[name])}{SUFFIX}"] = {"max.message.bytes": str(MAX_LETTER_BATCH_BYTES)}
     for name in ("admin_command", "admin_notification", "audit_record"):
         configs[settings.topic(TOPICS[name])] = {
             **configs[settings.topic(TOPICS[name])],

@@ -10,6 +10,7 @@ how far a new set has been taken over.
 from __future__ import annotations
 
 import heapq
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -17,8 +18,10 @@ from typing import Final
 from streams.adapters.projection import project
 from streams.adapters.records import command_of, connection_of
 from streams.adapters.state_codec import StampRow
-from streams.agents.rows import Rows, Wires, due_before, due_row, read_due_row
+from streams.agents.rows import SERVER_BYTES, Rows, Wires, due_before, due_row, read_due_row
+from streams.agents.sweeps import MAX_PUT_OFF
 from streams.agents.top_lines import TopLines
+from streams.domain.bounds import MAX_TEXT_CHARS
 from streams.domain.commands import AdminCommand, check_command
 from streams.domain.connection import (
     DAY_MS,
@@ -34,15 +37,20 @@ from streams.domain.names import canonical_address
 from streams.domain.rules import Rulebook
 from streams.domain.sighting import check_sighting
 from streams.domain.state import has_mark, mark_of
+from streams.engine.events import event
 from streams.engine.observer import Tracer
 from streams.engine.placement import Placement
-from streams.engine.ports import DependencyError, Record
+from streams.engine.ports import DependencyError, Record, is_records_fault
 from streams.engine.view import View
 
+log = logging.getLogger(__name__)
+
+SERVERS_AT_ONCE: Final = 200
+"""Servers that a tenant-wide command changes in its own unit of work; and in each unit that a later one has to wait."""
 LATENESS_MS = 5 * MINUTE_MS
 """While a partition has a backlog, its clock stays this far behind its stream time."""
 CACHED_SERVERS: Final = 50_000
-"""Servers that a partition keeps in memory unless it is told: their rows, and as many topmost lines."""
+"""Servers that a partition keeps in memory unless it is told: the bytes of their rows and of as many topmost lines."""
 POLICIES_ROW, _PROGRESS = b"p/policies", b"p/progress"
 
 
@@ -62,7 +70,8 @@ class InputProcessor:
     clock: time moves with the records, and to that moment when the partition is at its end. `timers_counted` is told
     with every unit how many timers wait. `decided` counts the records that were not only counted. `tracer` follows
     records that are decided, never those that are only counted. `placement` tells records that belong into another
-    partition, which a processor without partitions does not ask for.
+    partition, which a processor without partitions does not ask for. `servers_at_once` bounds what a tenant-wide
+    command changes with its own record.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class InputProcessor:
         timers_counted: Callable[[int], None] = ignore,
         tracer: Tracer | None = None,
         placement: Placement | None = None,
+        servers_at_once: int = SERVERS_AT_ONCE,
     ) -> None:
         self._rulebook, self._wires, self._header = rulebook, wires, header
         self._replay_until, self._now = replay_until, now
@@ -83,11 +93,17 @@ class InputProcessor:
         self._stream_time = 0
         self._taken_over: bytes | None = None
         self._top_lines = TopLines(cached_servers)
-        self._rows = Rows(wires, cached_servers)
+        self._rows = Rows(wires, cached_servers * SERVER_BYTES)
         self._quiet = self._rows.tally.quiet
         self._timers_counted, self._tracer = timers_counted, tracer
+        self._servers_at_once = servers_at_once
         self._placement = placement
         self._decoded: tuple[Record, InboundConnection | AdminCommand | Exception] | None = None
+
+    @property
+    def cached_bytes(self) -> int:
+        """What is kept in memory of servers and their topmost lines, as it is counted: no less than it takes."""
+        return self._rows.servers_bytes + self._top_lines.counted_bytes
 
     def moment_of(self, record: Record) -> int:
         """When the record happened; 0 for one that will be a dead letter."""
@@ -150,7 +166,7 @@ class InputProcessor:
         if not (is_source and self._knows_policies(view)):
             latest = 0  # no connection is early enough to be only counted
         for index, record in enumerate(records):
-            if view.is_full:
+            if view.is_full or (not is_source and self._has_to_wait(view, record)):
                 return index
             moment = self._count(record, latest, before)
             if moment is None:
@@ -175,6 +191,8 @@ class InputProcessor:
         seen = self._top_lines.find(value, found)
         if seen is None:
             return None
+        if self._rows.sweeps.of and found.tenant_id.decode() in self._rows.sweeps.of:
+            return None  # its server may have to be caught up first
         key, build, by_address = seen
         row = self._rows.servers.get(key)
         # State of a misplaced tenant, from before such records were refused, counts no more.
@@ -186,6 +204,7 @@ class InputProcessor:
             or found.connector != row.judged_over
             or (build != row.build and (build is None or row.build is None))
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
+            or len(found.connector_id) > MAX_TEXT_CHARS
         ):
             return None
         source_ip = found.source_ip
@@ -218,6 +237,17 @@ class InputProcessor:
             self._stream_time = max(self._stream_time, found.observed_at)
         return found.observed_at
 
+    def _has_to_wait(self, view: View, record: Record) -> bool:
+        """Whether too much of the tenant's earlier commands is put off; does a part of it then, and ends the unit."""
+        found, sweeps = self._read(record), self._rows.sweeps
+        if not isinstance(found, AdminCommand) or found.tenant_id not in sweeps.of:
+            return False
+        if len(sweeps.of[found.tenant_id].changes) < MAX_PUT_OFF:
+            return False
+        self._sweep(view, found.tenant_id, self._servers_at_once)
+        view.close()
+        return True
+
     def _decide(self, view: View, record: Record) -> None:
         if record.topic != self._wires.connections_topic:
             self._rows.flush()  # a command may look for all servers of its tenant
@@ -230,13 +260,17 @@ class InputProcessor:
             view.notes.traces.append(trace)
         try:
             self._process(record)
+            self._rows.prepare()
         except Exception as error:
             self._rows.drop()
             if trace is not None:
                 trace.failed(error)
             view.reject(record, error)
         else:
+            begun = self._rows.sweeps.begun
             self._rows.accept()
+            if begun is not None:
+                self._sweep(view, begun, self._servers_at_once)
         view.headers = ()
 
     def _process(self, record: Record) -> None:
@@ -256,34 +290,90 @@ class InputProcessor:
 
     def tick_moment(self, is_caught_up: bool) -> int | None:
         """The wall clock when nothing is left to read, the stream's time less some lateness during a backlog."""
-        if self._replay_until is not None:
-            return max(self._replay_until, self._stream_time) if is_caught_up else None
         if is_caught_up:
-            return self._now()
-        return self._stream_time - LATENESS_MS if self._stream_time else None
+            return self._now() if self._replay_until is None else max(self._replay_until, self._stream_time)
+        # At 0 no timer is due, but what was put off goes on.
+        return self._stream_time - LATENESS_MS if self._replay_until is None and self._stream_time else 0
 
     def on_tick(self, view: View, moment: int, limit: int) -> bool:
-        """Fire timers due at or before `moment`, in due order; True when some are left."""
-        if self._take_over_policies(view, limit):
-            return True
-        self._rows.timers.advance(view)
+        """Fire timers due at or before `moment`, in due order, and go on with what was put off; True when some is left.
+
+        Each kind gets its turn, whatever the others still have to do.
+        """
+        has_more = self._take_over_policies(view, limit)
+        if sweeps := self._rows.sweeps.of:
+            self._sweep(view, next(iter(sweeps)), limit)
+            has_more = has_more or bool(sweeps)
+        return self._fire(view, moment, limit) or has_more
+
+    def _fire(self, view: View, moment: int, limit: int) -> bool:
+        rows = self._rows
+        rows.timers.advance(view)
         queue = [key for key, _ in view.scan(*due_before(moment), limit)]
         has_more = len(queue) == limit
         last_due = read_due_row(queue[-1])[0] if has_more else moment
-        enforcer, rows = Enforcer(self._rows, self._rulebook()), self._rows
-        while queue:
+        enforcer = Enforcer(rows, self._rulebook())
+        while queue and not view.is_full:
             row = heapq.heappop(queue)
             due, tenant_id, server = read_due_row(row)
             view.put(row, None)
             rows.timers.changed(row, -1)
             rows.fired = row
             rows.fire_at(due)
-            enforcer.tick(tenant_id, server, due)
+            self._advance(view, enforcer, tenant_id, server, due)
             rows.fired = None
             if rows.indexed is not None and rows.indexed <= last_due:
                 heapq.heappush(queue, due_row(rows.indexed, tenant_id, server))
-            rows.accept()
-        return has_more
+        return has_more or bool(queue)
+
+    def _sweep(self, view: View, tenant_id: str, limit: int) -> None:
+        """Bring the next servers of a tenant up to its commands."""
+        rows, sweeps = self._rows, self._rows.sweeps
+        rows.flush()
+        servers = sweeps.next_servers(tenant_id, limit)
+        enforcer = Enforcer(rows, self._rulebook())
+        done = 0
+        for server in servers:
+            if view.is_full:
+                break
+            sweeps.begin_passing(tenant_id, server)
+            rows.now = self._stream_time
+            self._advance(view, enforcer, tenant_id, server, None)
+            sweeps.end_passing(tenant_id, server)
+            done += 1
+        sweeps.end_slice(tenant_id, done == len(servers) < limit)
+
+    def _advance(self, view: View, enforcer: Enforcer, tenant_id: str, server: str, due: int | None) -> None:
+        """Fire what is due of a server or a tenant, whatever of it can be written; without `due` only catch it up.
+
+        A timer comes from no record that could be a dead letter instead, and would fail again at every start.
+        """
+        rows = self._rows
+        for leaves_out in (False, True):
+            view.savepoint()
+            rows.leaves_out = leaves_out
+            try:
+                if due is None:
+                    enforcer.catch_up(tenant_id, server)
+                else:
+                    enforcer.tick(tenant_id, server, due)
+                rows.prepare()
+            except Exception as error:
+                rows.drop()
+                rows.indexed = None
+                view.rollback()
+                if not is_records_fault(error):
+                    raise
+                if leaves_out:
+                    log.critical(
+                        "partition %d: a timer of %r of tenant %s failed: %s: %s",
+                        *(view.partition, server, tenant_id, type(error).__name__, str(error)[:1000]),
+                        extra=event("timer_failed", partition=view.partition, reason=type(error).__name__),
+                    )
+            else:
+                rows.accept()
+                break
+        rows.leaves_out = False
 
     def _knows_policies(self, view: View) -> bool:
         """Whether the due index knows of every policy in force or to come."""
@@ -303,13 +393,17 @@ class InputProcessor:
         start = last + b"\0" if about == wanted else b"s/"
         keys = [key for key, _ in view.scan(start, b"s0", limit)]
         enforcer = Enforcer(self._rows, rulebook)
+        done = 0
         for key in keys:
+            if view.is_full:
+                break
             tenant_id, _, server = key[2:].decode().partition("/")
             self._rows.now = 0
-            enforcer.tick(tenant_id, server, 0)
-            self._rows.accept()
-        if len(keys) == limit:
-            view.put(_PROGRESS, wanted + b"\n" + keys[-1])
+            self._advance(view, enforcer, tenant_id, server, 0)
+            done += 1
+        if done < len(keys) or len(keys) == limit:
+            if done:
+                view.put(_PROGRESS, wanted + b"\n" + keys[done - 1])
             return True
         view.put(_PROGRESS, None)
         view.put(POLICIES_ROW, wanted)

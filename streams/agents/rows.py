@@ -3,34 +3,46 @@
 `s/<tenant>/<server>` holds a server, `t/<tenant>` what covers a tenant, `f/<tenant>/<server>` the last revision of a
 forgotten server, `d/<due, 8 bytes big-endian>/<tenant>/<server>` the due index. The index may hold an earlier moment
 than the state needs (moving it with every connection would cost more); such a row finds nothing due and is put right.
+For `v/`, `w/` and `x/` see `sweeps`.
 """
 
 from __future__ import annotations
 
+import logging
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from streams.adapters.records import to_record
 from streams.adapters.state_codec import ServerRow, decode_tenant, encode_tenant
 from streams.agents.due_timers import DueTimers
+from streams.agents.sweeps import Sweeps
 from streams.agents.tally import Tally
 from streams.domain.commands import AuditRecord
 from streams.domain.enforcement import Forgotten
-from streams.domain.enforcer import TENANT
+from streams.domain.enforcer import TENANT, TenantChange
 from streams.domain.judgement import Finding
 from streams.domain.notification import AdminNotification
 from streams.domain.pauses import TenantEnforcement
 from streams.domain.report import ServerReport
 from streams.domain.state import ServerEnforcement
 from streams.domain.verdict import Verdict
-from streams.engine.ports import Output
-from streams.engine.view import View
+from streams.engine.events import event
+from streams.engine.ports import Output, is_records_fault
+from streams.engine.view import View, check_row
+
+log = logging.getLogger(__name__)
 
 _DUE = struct.Struct(">q")
-CHANGED_ROW_BYTES: Final = 1_000
-"""What a changed server counts in its unit until its row is encoded, about what the row will have."""
+SERVER_BYTES: Final = 3_800
+"""What a cached server is taken to have in memory: a row with the marks of 32 connections, decided about lately."""
+_ENTRY_MEMORY: Final = 200
+"""Of a key and its entry in a table, the key's text aside."""
+SERVERS_AT_ONCE: Final = 100
+"""Rows that are read at once where somebody goes over a tenant's servers."""
+SLACK_BYTES: Final = 16 << 20
+"""How far beyond its bound the cache may go within one unit of work, which then ends."""
 
 
 class Codec(Protocol):
@@ -97,23 +109,29 @@ def read_due_row(row: bytes) -> tuple[int, str, str]:
 
 
 class Rows:
-    """The repository of one partition. What a record changes is kept back until `accept`.
+    """The repository of one partition. What a record changes is kept back until `prepare` and `accept`.
 
+    Rows that take more than `most_bytes` in memory go from it at the end of a unit, those first that came first.
     `now` is the moment whose timers fire, `indexed` the due moment that was kept last, `fired` the row of the due index
-    that is gone because its timer fires.
+    that is gone because its timer fires. While it `leaves_out`, an output that cannot be written is told of and left
+    out.
     """
 
-    def __init__(self, wires: Wires, most: int) -> None:
+    def __init__(self, wires: Wires, most_bytes: int) -> None:
         self.servers: dict[bytes, ServerRow] = {}
+        self.servers_bytes = 0
         self.changed: dict[bytes, ServerRow] = {}
         self.now = 0
         self.indexed: int | None = None
         self.fired: bytes | None = None
+        self.leaves_out = False
         self.tally = Tally()
         self.timers = DueTimers(b"d/", b"d0")
-        self._wires, self._most = wires, most
+        self.sweeps = Sweeps()
+        self._wires, self._most_bytes = wires, most_bytes
         self._view: View
         self._kept: dict[bytes, tuple[ServerEnforcement | None, int | None]] = {}
+        self._ready: list[tuple[bytes, ServerRow | None]] = []
         self._indexed_of: dict[tuple[str, str], int | None] = {}
         self._moves: list[tuple[bytes, int]] = []
 
@@ -127,13 +145,19 @@ class Rows:
         """Work on the view of a new unit."""
         self._view = view
         self.tally.begin(view.notes)
+        self.sweeps.begin(view)
 
     def flush(self) -> None:
         """Put the changed servers into the view."""
-        self._view.size_bytes -= CHANGED_ROW_BYTES * len(self.changed)
         for key, row in self.changed.items():
+            value = row.to_bytes()
+            grown = len(key) + len(value) - row.unit_bytes
+            row.cached_bytes += grown
+            self.servers_bytes += grown
+            self._view.size_bytes -= row.unit_bytes
+            row.unit_bytes = 0
             row.is_changed = False
-            self._view.put(key, row.to_bytes())
+            self._view.put(key, value)
         self.changed.clear()
 
     def change(self, key: bytes, row: ServerRow) -> None:
@@ -141,30 +165,55 @@ class Rows:
         if not row.is_changed:
             row.is_changed = True
             self.changed[key] = row
-            self._view.size_bytes += CHANGED_ROW_BYTES
+            row.unit_bytes = len(key) + row.size
+            self._view.size_bytes += row.unit_bytes
 
     def finish(self) -> None:
         """End the unit: everything is in its view, and no more is kept in memory than the limit allows."""
         self.flush()
         self.tally.finish()
-        if len(self.servers) > self._most:
-            for key in list(self.servers)[: len(self.servers) - self._most]:
+        if self.servers_bytes > self._most_bytes:
+            gone = []
+            for key, row in self.servers.items():
+                if self.servers_bytes <= self._most_bytes:
+                    break
+                self.servers_bytes -= row.cached_bytes
+                gone.append(key)
+            for key in gone:
                 del self.servers[key]
 
-    def accept(self) -> None:
-        """Keep what the record changed."""
+    def prepare(self) -> None:
+        """Encode what the record changed.
+
+        Raises:
+            ValueError: a row is larger than the changelog takes.
+        """
+        self._ready.clear()
         for key, (state, indexed) in self._kept.items():
-            if state is None:
-                self.servers.pop(key, None)
-                if self.changed.pop(key, None) is not None:
-                    self._view.size_bytes -= CHANGED_ROW_BYTES
+            row: ServerRow | None = None
+            if state is not None:
+                row = ServerRow()
+                row.take(state, indexed)
+            check_row(key, row.to_bytes() if row is not None else None)
+            self._ready.append((key, row))
+
+    def accept(self) -> None:
+        """Keep what the record changed, once it is prepared."""
+        for key, row in self._ready:
+            old = self.servers.pop(key, None) if row is None else self.servers.get(key)
+            if old is not None:
+                self.servers_bytes -= old.cached_bytes
+                if old.is_changed:
+                    self._view.size_bytes -= old.unit_bytes
+                    del self.changed[key]
+            if row is None:
                 self._view.put(key, None)
                 continue
-            row = self.servers.get(key)
-            if row is None:
-                row = self.servers[key] = ServerRow()
-            row.take(state, indexed)
+            self.servers[key] = row
             self.change(key, row)
+            self._add_cached(key, row)
+        self._ready.clear()
+        self.sweeps.accept()
         self.tally.accept()
         for index_row, by in self._moves:
             self.timers.changed(index_row, by)
@@ -178,6 +227,7 @@ class Rows:
             self._indexed_of = {}
         if self._moves:
             self._moves = []
+        self.sweeps.drop()
         self.tally.drop()
 
     def row(self, key: bytes) -> ServerRow | None:
@@ -188,7 +238,20 @@ class Rows:
             if value is None:
                 return None
             row = self.servers[key] = ServerRow(value)
+            self._add_cached(key, row)
         return row
+
+    def _add_cached(self, key: bytes, row: ServerRow) -> None:
+        row.cached_bytes = 0
+        self._count_cached(key, row)
+
+    def _count_cached(self, key: bytes, row: ServerRow) -> None:
+        """Count the row of `servers` as it is by now; the unit ends where a few more would be too many."""
+        size = _ENTRY_MEMORY + len(key) + row.memory_bytes
+        self.servers_bytes += size - row.cached_bytes
+        row.cached_bytes = size
+        if self.servers_bytes > self._most_bytes + SLACK_BYTES:
+            self._view.close()
 
     # --- repository ---
 
@@ -203,21 +266,40 @@ class Rows:
             self._indexed_of[tenant_id, server] = None
             return None
         self._indexed_of[tenant_id, server] = row.indexed if row.indexed >= 0 else None
-        return row.state()
+        state = row.state()
+        self._count_cached(key, row)
+        return state
 
     def keep_server(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
         """See `Repository`."""
         self._index(tenant_id, server, due_at)
         self._kept[server_row(tenant_id, server)] = (state, self.indexed)
+        if self.sweeps.of:
+            self.sweeps.mark(tenant_id, server, state is not None)
 
     def forgotten_revision(self, tenant_id: str, server: str) -> int:
         """See `Repository`."""
         return int(self._view.get(forgotten_row(tenant_id, server)) or 0)
 
-    def servers_of(self, tenant_id: str) -> Iterable[str]:
-        """See `Repository`."""
+    def servers_of(self, tenant_id: str) -> Iterator[str]:
+        """See `Repository`; read as far as they are asked for."""
         prefix = f"s/{tenant_id}/".encode()
-        return [key[len(prefix) :].decode() for key in self._view.keys(prefix)]
+        start, end = prefix, prefix[:-1] + b"0"
+        while True:
+            rows = self._view.scan(start, end, SERVERS_AT_ONCE)
+            for key, _ in rows:
+                yield key[len(prefix) :].decode()
+            if len(rows) < SERVERS_AT_ONCE:
+                return
+            start = rows[-1][0] + b"\0"
+
+    def put_off(self, tenant_id: str, change: TenantChange) -> None:
+        """See `Repository`."""
+        self.sweeps.put_off(tenant_id, change)
+
+    def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
+        """See `Repository`."""
+        return self.sweeps.put_off_of(tenant_id, server) if self.sweeps.of else ()
 
     def tenant(self, tenant_id: str) -> TenantEnforcement | None:
         """See `Repository`."""
@@ -257,23 +339,39 @@ class Rows:
 
     def emit(self, emitted: Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord) -> None:
         """See `Repository`."""
-        wires, view = self._wires, self._view
-        self.tally.emitted(emitted)
+        is_whole = True
+        for topic, key, codec in self._places_of(emitted):
+            try:
+                value = codec.encode(to_record(emitted)) if codec is not None else None
+                self._view.emit(Output(topic, key, value))
+            except Exception as error:
+                if not self.leaves_out or not is_records_fault(error):
+                    raise
+                is_whole = False
+                log.critical(
+                    "a timer's output to %s is left out: %s: %s",
+                    *(topic, type(error).__name__, str(error)[:1000]),
+                    extra=event("output_left_out", topic=topic, reason=type(error).__name__),
+                )
+        if is_whole:
+            self.tally.emitted(emitted)
+        if isinstance(emitted, Forgotten):
+            self._view.put(forgotten_row(emitted.tenant_id, emitted.server), b"%d" % emitted.revision)
+
+    def _places_of(
+        self, emitted: Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord
+    ) -> list[tuple[str, bytes, Codec | None]]:
+        """Topic, key and codec of what is emitted, None for a tombstone."""
+        wires = self._wires
         match emitted:
             case Verdict():
-                key = f"{emitted.tenant_id}/{emitted.server}".encode()
-                view.emit(Output(wires.verdicts_topic, key, wires.verdicts.encode(to_record(emitted))))
+                return [(wires.verdicts_topic, f"{emitted.tenant_id}/{emitted.server}".encode(), wires.verdicts)]
             case AdminNotification():
-                value = wires.notifications.encode(to_record(emitted))
-                view.emit(Output(wires.notifications_topic, emitted.tenant_id.encode(), value))
+                return [(wires.notifications_topic, emitted.tenant_id.encode(), wires.notifications)]
             case ServerReport():
-                key = f"{emitted.tenant_id}/{emitted.server}".encode()
-                view.emit(Output(wires.servers_topic, key, wires.servers.encode(to_record(emitted))))
+                return [(wires.servers_topic, f"{emitted.tenant_id}/{emitted.server}".encode(), wires.servers)]
             case AuditRecord():
-                value = wires.audit.encode(to_record(emitted))
-                view.emit(Output(wires.audit_topic, emitted.tenant_id.encode(), value))
+                return [(wires.audit_topic, emitted.tenant_id.encode(), wires.audit)]
             case Forgotten():
                 key = f"{emitted.tenant_id}/{emitted.server}".encode()
-                view.emit(Output(wires.verdicts_topic, key, None))
-                view.emit(Output(wires.servers_topic, key, None))
-                view.put(forgotten_row(emitted.tenant_id, emitted.server), b"%d" % emitted.revision)
+                return [(wires.verdicts_topic, key, None), (wires.servers_topic, key, None)]

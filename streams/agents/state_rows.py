@@ -9,7 +9,9 @@ from streams.adapters.state_codec import FORMAT, decode_state, decode_tenant
 from streams.agents.rows import read_due_row
 from streams.engine.ports import StateStore, StoreError
 
-_OF_TENANTS = (b"s/", b"t/", b"f/")
+_OF_TENANTS = (b"s/", b"t/", b"f/", b"v/", b"w/", b"x/")
+
+_SWEEPS = {b"v/": "put-off change", b"w/": "sweep", b"x/": "swept server"}
 
 
 def tenant_of(key: bytes) -> str | None:
@@ -59,4 +61,7 @@ def shown_row(key: bytes, value: bytes) -> dict[str, Any] | None:
     if key.startswith(b"f/"):
         server = key[2:].decode().partition("/")[2]
         return {**about, "row": "forgotten", "server": server, "revision": int(value)}
+    if key.startswith((b"v/", b"w/", b"x/")):
+        rest = key[2:].decode().partition("/")[2]
+        return {**about, "row": _SWEEPS[key[:2]], "name": rest or None, "value": value.decode("utf-8", "replace")}
     return None

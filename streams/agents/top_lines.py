@@ -17,6 +17,10 @@ from streams.domain.names import MAX_SERVER_CHARS
 MAX_CACHED_CHARS: Final = 1024
 """Of a line's text in front of its date; real ones have a few hundred, and others must not fill the memory."""
 MAX_DATES: Final = 1024
+LINE_BYTES: Final = 700
+"""What a line is taken to have in memory."""
+_ENTRY_MEMORY: Final = 300
+"""Of an entry as objects, its texts aside."""
 MAX_LINES_BELOW: Final = 4096
 """Lines below a topmost one that are remembered; each host has a few."""
 _MAX_DATE_CHARS: Final = 64
@@ -59,6 +63,11 @@ class TopLine:
         # other line can be compared by it.
         self._claim: bytes = b"" if line.build is None or line.build.update is None else _claim_in(text, line.build)
 
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes in memory at most, the text that it is found by aside."""
+        return _ENTRY_MEMORY + len(self.host) + len(self._claim) + len(self.key or b"")
+
     def can_be_raised_by(self, line: bytes, date_at: int) -> bool:
         """Whether a line below, whose plain date begins at `date_at`, may name the host with a higher build.
 
@@ -89,15 +98,26 @@ def _claim_in(line: bytes, build: Build) -> bytes:
 
 
 class TopLines:
-    """Topmost lines by tenant and text in front of the date; of more than `most` those go that were not seen lately."""
+    """Topmost lines by tenant and text in front of the date.
+
+    Where they take more than the bytes of `most` lines, those go that were not seen lately.
+    """
 
     def __init__(self, most: int) -> None:
-        self._half = max(1, most // 2)
+        self._half_bytes = most * LINE_BYTES * 3 // 8
+        self._bytes = self._older_bytes = 0
         self._lines: dict[bytes, TopLine] = {}
         self._older: dict[bytes, TopLine] = {}
         self._runs: dict[bytes, ReceivedLine] = {}
+        self._most_runs_bytes = most * LINE_BYTES // 4
+        self._runs_bytes = 0
         self._dates: set[bytes] = set()
         self._date_chars = 0
+
+    @property
+    def counted_bytes(self) -> int:
+        """What the lines take in memory, as it is counted."""
+        return self._bytes + self._older_bytes + self._runs_bytes
 
     def find(self, value: bytes, found: Projected) -> tuple[bytes, Build | None, bytes] | None:
         """The row of the connecting server, its build, None for a gateway's, and the address that the line gives it.
@@ -139,9 +159,11 @@ class TopLines:
             line = parse_received(raw.decode("ascii"))
             # A line without a build has the id of its message, which no other one has.
             if line.build is not None and at < len(raw) and at <= MAX_CACHED_CHARS:
-                if len(self._runs) >= MAX_LINES_BELOW:
+                if len(self._runs) >= MAX_LINES_BELOW or self._runs_bytes >= self._most_runs_bytes:
                     self._runs.clear()
+                    self._runs_bytes = 0
                 self._runs[text] = line
+                self._runs_bytes += _ENTRY_MEMORY + 2 * len(text)
         return line
 
     def _top(self, value: bytes, found: Projected, line: bytes) -> TopLine:
@@ -153,9 +175,11 @@ class TopLines:
         if top is None:
             top = self._older.get(text) or TopLine(found.tenant_id, line)
             if top.repeats:
-                if len(self._lines) >= self._half:
-                    self._older, self._lines = self._lines, {}
+                if self._bytes >= self._half_bytes:
+                    self._older, self._older_bytes = self._lines, self._bytes
+                    self._lines, self._bytes = {}, 0
                 self._lines[text] = top
+                self._bytes += len(text) + top.memory_bytes
         return top
 
     def _date_at(self, line: bytes) -> int:

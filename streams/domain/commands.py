@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from streams.domain.bounds import MAX_SERVER_CHARS, MAX_TEXT_CHARS, cut
 from streams.domain.build import Build, parse_build
 from streams.domain.connection import MalformedError, check_moment, check_tenant
 from streams.domain.cover_notices import tenant_timers, title_of, told_of_time
@@ -60,6 +61,13 @@ class CommandOutcome(StrEnum):
     REFUSED = "REFUSED"
 
 
+_MOST_CHARS = {
+    "issued_by": MAX_TEXT_CHARS,
+    "server": MAX_SERVER_CHARS,
+    "owner": MAX_TEXT_CHARS,
+    "reason": MAX_TEXT_CHARS,
+    "build": MAX_TEXT_CHARS,
+}
 _OPERATOR_ONLY = (CommandKind.EXCEPTION_GRANT, CommandKind.EXCEPTION_REVOKE, CommandKind.OVERRIDE_BUILD)
 
 
@@ -166,7 +174,7 @@ def obey(
     before = replace(decision.tenant, seen_commands=(*tenant.seen_commands[-SEEN_COMMANDS + 1 :], mark))
     decision.tenant = before
     kind, reason = NotificationKind.COMMAND_REFUSED, None
-    command = replace(command, server=subject_of(command))
+    command = _bounded(replace(command, server=subject_of(command)))
     try:
         _check(command, is_known_server, rulebook)
         kind = _apply(decision, command, rulebook)
@@ -195,6 +203,17 @@ def obey(
     known = set(tenant_timers(before, at))
     decision.notifications += [told_of_time(decision.tenant, *timer) for timer in sorted(ended - known)]
     return decision
+
+
+def _bounded(command: AdminCommand) -> AdminCommand:
+    """The command with texts that its records can hold; one that had longer ones is malformed."""
+    wrong, shorter = [command.malformed] if command.malformed else [], dict[str, str]()
+    for name, most in _MOST_CHARS.items():
+        text: str = getattr(command, name) or ""
+        if len(text) > most:
+            wrong.append(f"{name}: {text[:80]!r}: must be at most {most} characters")
+            shorter[name] = cut(text, most)
+    return replace(command, malformed=cut("; ".join(wrong)) or None, **shorter)  # type: ignore[arg-type]
 
 
 def _check(command: AdminCommand, is_known_server: bool, rulebook: Rulebook) -> None:

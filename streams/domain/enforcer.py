@@ -1,19 +1,24 @@
 """Connections, commands and clock ticks on many servers, whatever keeps their states.
 
 Before a command of time `t` every timer of the servers that it touches, due at or before `t`, fires.
+
+What a tenant-wide command changes for its servers may be put off: the tenant's own state changes at once, and each
+server is caught up before anything else happens to it. So it has the same history whenever its turn comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from streams.domain.commands import AdminCommand, AuditRecord, advance_tenant, obey, subject_of
 from streams.domain.connection import InboundConnection
 from streams.domain.cover_notices import tenant_timers
 from streams.domain.enforcement import Change, Decision, Emitted, Forgotten, decide
+from streams.domain.ladder import Standstill
 from streams.domain.notification import AdminNotification
-from streams.domain.pauses import NO_COVER, TenantEnforcement
+from streams.domain.pauses import NO_COVER, Cover, TenantEnforcement
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
 from streams.domain.sighting import sight
@@ -22,6 +27,33 @@ from streams.domain.verdict import Verdict
 
 TENANT = ""
 """Stands for the tenant itself where a due moment names a server."""
+
+
+class TenantChange(NamedTuple):
+    """What a tenant-wide command changes at `at` (UTC milliseconds) for each server that the tenant has by then.
+
+    `before` and `after` are the spans of the tenant's pauses. `own` has what covers a server beside them, before and
+    after, of those servers where the command changes that too.
+    """
+
+    at: int
+    before: tuple[Standstill, ...]
+    after: tuple[Standstill, ...]
+    own: Mapping[str, tuple[Cover, Cover]]
+
+
+def change_of(before: TenantEnforcement, after: TenantEnforcement, at: int) -> TenantChange:
+    """What is different for servers when a command at `at` made one tenant's state the other."""
+    mine, others = replace(before, pauses=()), replace(after, pauses=())
+    servers = {*before.server_pauses, *after.server_pauses, *before.exceptions, *after.exceptions}
+    covers = {server: (mine.cover_of(server), others.cover_of(server)) for server in sorted(servers)}
+    own = {server: pair for server, pair in covers.items() if pair[0] != pair[1]}
+    spans = [tuple(pause.span for pause in tenant.pauses) for tenant in (before, after)]
+    return TenantChange(at, spans[0], spans[1], own)
+
+
+def _cover(spans: Sequence[Standstill], own: Cover) -> Cover:
+    return Cover((*spans, *own.pauses), own.exceptions)
 
 
 class Repository(Protocol):
@@ -38,6 +70,12 @@ class Repository(Protocol):
 
     def servers_of(self, tenant_id: str) -> Iterable[str]:
         """The servers of a tenant, in order of their names."""
+
+    def put_off(self, tenant_id: str, change: TenantChange) -> None:
+        """Let every server of the tenant that is known now be caught up with a change some time."""
+
+    def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
+        """The changes that a server has not had yet, the oldest first; keeping its state says that it has had them."""
 
     def tenant(self, tenant_id: str) -> TenantEnforcement | None:
         """The state of a tenant, None without any command."""
@@ -59,6 +97,7 @@ class Enforcer:
     def connection(self, connection: InboundConnection) -> None:
         """Take a connection into account."""
         event, tenant_id = sight(connection), connection.tenant_id
+        self.catch_up(tenant_id, event.server)
         state, revision = self._state(tenant_id, event.server)
         tenant = self._repository.tenant(tenant_id)
         cover = tenant.cover_of(event.server) if tenant else NO_COVER
@@ -83,17 +122,39 @@ class Enforcer:
         self._keep_tenant(decision.tenant)
         if not decision.touches:
             return
-        servers = [decision.server] if decision.server is not None else list(repository.servers_of(tenant_id))
-        for server in servers:
+        at, server = command.issued_at, decision.server
+        if server is None:
+            repository.put_off(tenant_id, change_of(before, decision.tenant, at))
+            return
+        state, revision = self._state(tenant_id, server)
+        override = Override(*decision.override) if decision.override else None
+        change = Change(decision.tenant.cover_of(server), override)
+        cover = before.cover_of(server)
+        self._take(tenant_id, server, decide(state, None, self._rulebook, at, revision, cover, change))
+
+    def catch_up(self, tenant_id: str, server: str) -> None:
+        """Let a server have the changes that were put off."""
+        changes = self._repository.put_off_of(tenant_id, server)
+        if not changes:
+            return
+        tenant = self._repository.tenant(tenant_id) or TenantEnforcement(tenant_id)
+        # Nothing but what was put off has changed what covers the server beside the tenant's pauses since.
+        own = replace(tenant, pauses=()).cover_of(server)
+        steps: list[tuple[int, Cover, Cover]] = []
+        for change in reversed(changes):
+            was, becomes = change.own.get(server, (own, own))
+            steps.append((change.at, _cover(change.before, was), _cover(change.after, becomes)))
+            own = was
+        for at, before, after in reversed(steps):
             state, revision = self._state(tenant_id, server)
-            override = Override(*decision.override) if decision.override else None
-            change = Change(decision.tenant.cover_of(server), override)
-            cover = before.cover_of(server)
-            at = command.issued_at
-            self._take(tenant_id, server, decide(state, None, self._rulebook, at, revision, cover, change))
+            if state is None:
+                return
+            self._take(tenant_id, server, decide(state, None, self._rulebook, at, revision, before, Change(after)))
 
     def tick(self, tenant_id: str, server: str, due: int) -> None:
         """Fire the timers of a server, or of the tenant itself, that are due at or before `due`."""
+        if server != TENANT:
+            self.catch_up(tenant_id, server)
         tenant = self._repository.tenant(tenant_id)
         if server == TENANT:
             if tenant is not None:
@@ -103,6 +164,8 @@ class Enforcer:
                 self._keep_tenant(decision.tenant)
             return
         state, revision = self._state(tenant_id, server)
+        if state is None:
+            return
         cover = tenant.cover_of(server) if tenant else NO_COVER
         self._take(tenant_id, server, decide(state, None, self._rulebook, due, revision, cover))
 

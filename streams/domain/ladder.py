@@ -75,7 +75,10 @@ def moment_of(clock: Clock, elapsed_ms: int, standstills: Sequence[Standstill] =
     return moment
 
 
-@lru_cache(maxsize=10_000)
+MAX_CACHED_SPANS = 16
+"""Standstills of a schedule that is kept: many of them would make its key large."""
+
+
 def schedule(
     ladder: tuple[Stage, ...], clock: Clock, standstills: tuple[Standstill, ...] = ()
 ) -> tuple[ScheduledStage, ...]:
@@ -83,6 +86,21 @@ def schedule(
 
     This is the only source of dates: verdicts, notifications, reports and timers all take theirs from here.
     """
+    if len(standstills) > MAX_CACHED_SPANS:
+        return _scheduled(ladder, clock, standstills)
+    return _cached_schedule(ladder, clock, standstills)
+
+
+@lru_cache(maxsize=4_000)  # of 5 KB at most
+def _cached_schedule(
+    ladder: tuple[Stage, ...], clock: Clock, standstills: tuple[Standstill, ...]
+) -> tuple[ScheduledStage, ...]:
+    return _scheduled(ladder, clock, standstills)
+
+
+def _scheduled(
+    ladder: tuple[Stage, ...], clock: Clock, standstills: tuple[Standstill, ...]
+) -> tuple[ScheduledStage, ...]:
     return tuple(
         ScheduledStage(
             number,

@@ -14,6 +14,9 @@ from streams.domain.judgement import Judgement, judge
 from streams.domain.ladder import Standstill
 from streams.domain.policy import ConnectorType, Mode, Policy
 
+MAX_JUDGEMENTS = 5_000
+"""Kept at most: 2.5 KB each. Senders may claim any build, and then each is another one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -113,7 +116,7 @@ class Rulebook:
         if found is None:
             at = datetime.fromtimestamp(moment / 1000, UTC)
             found = judge(build, policy, self.catalogue, at, connector_type, None if is_covered else tenant_id)
-            if len(self._judged) >= 100_000:
+            if len(self._judged) >= MAX_JUDGEMENTS:
                 self._judged.clear()
             self._judged[key] = found
         return found

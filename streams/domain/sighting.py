@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from streams.domain.bounds import MAX_EVIDENCE_CHARS, MAX_TEXT_CHARS, cut
 from streams.domain.build import Build, Product
 from streams.domain.catalogue import Catalogue
 from streams.domain.connection import InboundConnection, check_connection
@@ -24,7 +25,7 @@ TAKEN_OVER = Judgement(
 
 
 class Sighting(NamedTuple):
-    """A connection and what its header shows of the server."""
+    """A connection and what its header shows of the server; the connection's texts are bounded."""
 
     connection: InboundConnection
     found: Detection
@@ -47,7 +48,25 @@ def check_sighting(connection: InboundConnection, key: bytes | None = None, now_
 
 def sight(connection: InboundConnection) -> Sighting:
     """Find out which server connects."""
-    return Sighting(connection, detect(connection.received, connection.helo, connection.source_ip))
+    return Sighting(bounded(connection), detect(connection.received, connection.helo, connection.source_ip))
+
+
+def bounded(connection: InboundConnection) -> InboundConnection:
+    """The connection with its senders' texts cut to what is kept; its lines are left as they are."""
+    message_id, tls_subject = connection.message_id, connection.tls_subject
+    if (
+        len(connection.connector_id) <= MAX_TEXT_CHARS
+        and len(connection.helo) <= MAX_TEXT_CHARS
+        and (message_id is None or len(message_id) <= MAX_TEXT_CHARS)
+        and (tls_subject is None or len(tls_subject) <= MAX_TEXT_CHARS)
+    ):
+        return connection
+    return connection._replace(
+        connector_id=cut(connection.connector_id),
+        helo=cut(connection.helo),
+        message_id=None if message_id is None else cut(message_id),
+        tls_subject=None if tls_subject is None else cut(tls_subject),
+    )
 
 
 def build_name(catalogue: Catalogue, server: str, build: Build | None) -> str | None:
@@ -73,9 +92,10 @@ def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook)
 
 
 def evidence_of(event: InboundConnection, found: Detection) -> Evidence:
-    """Which message showed what was found, and where in it."""
+    """Which message showed what was found, and where in it, as far as it is kept."""
+    event = bounded(event)
     return Evidence(
-        received=found.received,
+        received=None if found.received is None else cut(found.received, MAX_EVIDENCE_CHARS),
         position=found.position,
         protocol=found.protocol,
         event_id=event.event_id,

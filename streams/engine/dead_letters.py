@@ -10,8 +10,14 @@ from streams.engine.unread import UnreadBatch
 
 log = logging.getLogger(__name__)
 
-MAX_VALUE_BYTES = (16 << 20) - (256 << 10)
-"""Of a dead letter's value: what its topic takes, less key and headers."""
+MAX_RECORD_BYTES = 16 << 20
+"""What an input topic takes: a record of as much is kept whole. What the client inflates may be larger."""
+MAX_LETTER_BYTES = MAX_RECORD_BYTES + (64 << 10)
+"""Of a dead letter: the largest record, and the headers that say what is wrong with it."""
+MAX_LETTER_BATCH_BYTES = MAX_LETTER_BYTES + (64 << 10)
+"""What the topic of dead letters has to take: a letter, the lengths of its parts, and the head of its batch."""
+MAX_VALUE_BYTES = MAX_RECORD_BYTES - (256 << 10)
+"""Of the value of a record that is larger, less key and headers."""
 _SMALL_BYTES = 128 << 10
 """Of key and own headers, that a value of the full size leaves room for."""
 MAX_KEY_BYTES = MAX_HEADERS_BYTES = 1 << 20
@@ -57,7 +63,8 @@ def dead_letter(record: Record, error: Exception, partition: int) -> Output:
     key, own = record.key, tuple(record.headers)
     key_bytes, own_bytes = len(key or b""), _size(own)
     room = MAX_VALUE_BYTES - max(0, key_bytes + own_bytes - _SMALL_BYTES)
-    if len(value or b"") > room:
+    is_whole = len(value or b"") + key_bytes + own_bytes <= MAX_RECORD_BYTES
+    if not is_whole and len(value or b"") > room:
         left_out = []
         if key_bytes > MAX_KEY_BYTES:
             left_out.append(f"key of {key_bytes} bytes")
@@ -67,7 +74,7 @@ def dead_letter(record: Record, error: Exception, partition: int) -> Output:
             own, room = (), room + own_bytes
         if left_out:
             about[LEFT_OUT] = ", ".join(left_out)
-    if value is not None and len(value) > (room := min(room, MAX_VALUE_BYTES)):
+    if not is_whole and value is not None and len(value) > (room := min(room, MAX_VALUE_BYTES)):
         about[SIZE] = str(len(value))
         value = value[:room]
     headers = tuple((name, text.encode("utf-8", "replace")) for name, text in about.items())
@@ -75,5 +82,10 @@ def dead_letter(record: Record, error: Exception, partition: int) -> Output:
 
 
 def _size(headers: Headers) -> int:
-    # Each has two lengths of up to five bytes.
-    return sum(len(name.encode("utf-8", "replace")) + len(text or b"") + 10 for name, text in headers)
+    # Each has two lengths, of one byte below 64, as they stand in the record.
+    sizes = ((len(name.encode("utf-8", "replace")), len(text or b"")) for name, text in headers)
+    return sum(name + text + _length_bytes(name) + _length_bytes(text) for name, text in sizes)
+
+
+def _length_bytes(length: int) -> int:
+    return 1 + max(0, length.bit_length()) // 7

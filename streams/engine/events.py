@@ -24,6 +24,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "state_rebuilt": "The state is older than the group's offset, and is built again from the input.",
     "gap_accepted": "Records that were never read are gone, and the settings say to go on.",
     "dead_letter": "A record could not be processed; it is kept whole with the reason.",
+    "output_left_out": "What a timer tells is more than Kafka takes, or cannot be encoded; the rest of it is written.",
+    "timer_failed": "A timer could not fire; its server is looked at again with its next connection.",
     "policies_loaded": "This set of policies governs now or will.",
     "policy_switched": "Another policy governs from now on.",
     "policy_refused": "A published policy cannot stand; those in force stay.",

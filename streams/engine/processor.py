@@ -39,7 +39,10 @@ class Processor(Protocol):
         """Up to which moment (UTC milliseconds) timers may fire now, None for not at all."""
 
     def on_tick(self, view: View, moment: int, limit: int) -> bool:
-        """Fire at most about `limit` timers due at or before `moment`; True when some are left."""
+        """Fire at most about `limit` timers due at or before `moment`, and as much of what was put off.
+
+        True when some of either is left: it is called again after the records that wait have had a turn.
+        """
 
 
 class RecordProcessor:

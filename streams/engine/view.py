@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from typing import Any, cast
 
 from streams.engine.dead_letters import dead_letter
 from streams.engine.observer import DEAD_LETTERS, Notes
-from streams.engine.ports import Headers, Output, Record, StateStore, is_records_fault
+from streams.engine.ports import Headers, Output, Record, StateStore, is_records_fault, size_of
 
 UNIT_BYTES = 8 << 20
 """A unit of work is cut, between two records, when its changes and outputs exceed this."""
 MAX_ROW_BYTES = 900_000
-"""Of one state row or output: below the broker's default `message.max.bytes` of 1 MiB."""
+"""Of one state row or output, its headers included: below the broker's default `message.max.bytes` of 1 MiB."""
 
 _ABSENT: Any = object()
 _NOTHING: Mapping[bytes, bytes | None] = {}
+
+
+def check_row(key: bytes, value: bytes | None) -> int:
+    """The bytes of a state row.
+
+    Raises:
+        ValueError: the row is larger than the changelog takes.
+    """
+    size = len(key) + len(value or b"")
+    if size > MAX_ROW_BYTES:
+        raise ValueError(f"state row {key[:100]!r}: {size} bytes, more than {MAX_ROW_BYTES}")
+    return size
 
 
 class View:
@@ -79,9 +92,7 @@ class View:
         Raises:
             ValueError: the row is larger than the changelog takes.
         """
-        size = len(key) + len(value or b"")
-        if size > MAX_ROW_BYTES:
-            raise ValueError(f"state row {key[:100]!r}: {size} bytes, more than {MAX_ROW_BYTES}")
+        size = check_row(key, value)
         old = self.changes.get(key, _ABSENT)
         self._undo.append((key, old))
         self.size_bytes += size if old is _ABSENT else len(value or b"") - len(old or b"")
@@ -93,11 +104,13 @@ class View:
         Raises:
             ValueError: the record is larger than its topic takes.
         """
-        size = len(output.key or b"") + len(output.value or b"")
+        if self.headers:
+            output = output._replace(headers=self.headers)
+        size = size_of(output)
         if size > MAX_ROW_BYTES:
             raise ValueError(f"output to {output.topic}: {size} bytes, more than {MAX_ROW_BYTES}")
         self.size_bytes += size
-        self.outputs.append(output._replace(headers=self.headers) if self.headers else output)
+        self.outputs.append(output)
 
     def scan(self, start: bytes, end: bytes, limit: int | None = None) -> list[tuple[bytes, bytes]]:
         """The first `limit` rows with start <= key < end, in order of their keys."""
@@ -107,7 +120,10 @@ class View:
             for key, value in changes.items()
             if start <= key < end
         }
-        added = sorted((item for item in changed.items() if item[1] is not None), reverse=True)
+        added = [item for item in changed.items() if item[1] is not None]
+        if limit is not None and len(added) > limit:
+            added = heapq.nsmallest(limit, added)  # a slice of a large unit needs no order of all of it
+        added.sort(reverse=True)
         rows: list[tuple[bytes, bytes]] = []
         for row in self.store.scan(start, end):
             while added and added[-1][0] < row[0]:
@@ -118,10 +134,6 @@ class View:
                 return rows[:limit]
         rows += reversed(added)  # type: ignore[arg-type]
         return rows[:limit]
-
-    def keys(self, prefix: bytes) -> list[bytes]:
-        """The keys that begin with `prefix`, in order."""
-        return [key for key, _ in self.scan(prefix, prefix + b"\xff" * 8)]
 
     def savepoint(self) -> None:
         """Keep what was done so far, whatever the next record does."""
@@ -151,7 +163,7 @@ class View:
         self.rollback()
         letter = dead_letter(record, error, self.partition)
         self.outputs.append(letter)
-        self.size_bytes += len(letter.value or b"")
+        self.size_bytes += size_of(letter)
         self.rejected += 1
         self.notes.counts[DEAD_LETTERS, record.topic, type(error).__name__] += 1
         self.savepoint()

@@ -20,8 +20,10 @@ from streams.engine.unread import UnreadBatch
 
 SLICE_RECORDS = 500
 """Records that are processed before commits and other partitions get their turn: some milliseconds."""
-UNIT_TIMERS = 1_000
-"""Timers that fire in one unit of work."""
+SLICE_TIMERS = 1_000
+"""Timers that fire before commits and other partitions get their turn."""
+WAITED_TIMERS = 200
+"""The same while records wait, whose turn it is then: timers of one tenant, or what was put off, hold nobody up."""
 
 
 class Work:
@@ -82,18 +84,25 @@ class Work:
         queue, side = self._inputs.queue, self._inputs.side
         self._unit = unit = Unit(self._config, self._partition, self._store, self._uncommitted)
         self._processor.begin(unit.view)
-        has_ticked, began = False, 0.0
+        has_ticked, is_records_turn, began = False, False, 0.0
         now = asyncio.get_running_loop().time
         while not (unit.is_full or self._is_closing):
             side.check()
             if self._commit is not None and self._commit.done():
                 await self._settle()
-            if self._tick(unit):
-                has_ticked = True
-            elif side.is_known and not queue.is_empty:
+            has_source = side.is_known and not queue.is_empty
+            has_side = bool(side.waiting) and self._inputs.is_source_at_end
+            has_records = has_source or has_side
+            if not (is_records_turn and has_records) and self._tick(
+                unit, WAITED_TIMERS if has_records else SLICE_TIMERS
+            ):
+                has_ticked = is_records_turn = True
+            elif has_source:
                 self._take_source(unit)
-            elif side.waiting and self._inputs.is_source_at_end:
+                is_records_turn = False
+            elif has_side:
                 self._take_side(unit)
+                is_records_turn = False
             elif not (unit.has_work or has_ticked) or self._commit is not None:
                 await queue.wait(self._next_tick - now())
             elif self._inputs.is_fetched_up() or now() >= (began := began or now()) + self._config.gather_seconds:
@@ -145,7 +154,7 @@ class Work:
             return 1
         return self._processor.on_records(unit.view, records, before)
 
-    def _tick(self, unit: Unit) -> bool:
+    def _tick(self, unit: Unit, most: int) -> bool:
         """Fire due timers when it is time to look, or nothing is left to read for the first time."""
         now = asyncio.get_running_loop().time()
         is_caught_up = self._inputs.are_at_end
@@ -157,10 +166,9 @@ class Work:
         if moment is None:
             return False
         with unit.deciding:
-            has_more = self._processor.on_tick(unit.view, moment, UNIT_TIMERS)
+            has_more = self._processor.on_tick(unit.view, moment, most)
         if has_more:
             self._next_tick, self._was_caught_up = now, False
-            unit.view.close()
         elif is_caught_up:
             unit.ticked_to = moment
         return True

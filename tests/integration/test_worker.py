@@ -13,11 +13,14 @@ from typing import Any
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
 
 from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.kafka_security import cluster_of
 from streams.adapters.policy_files import read_policy
 from streams.adapters.records import command_of, command_record, parse_moment, to_record
 from streams.adapters.schemas import TOPICS
+from streams.adapters.topic_reader import read_settled
 from streams.adapters.topics import create_topics
 from streams.cli.simulate import read_connection
 from streams.domain.commands import CommandKind
@@ -239,3 +242,87 @@ def test_poison_goes_whole_to_the_dead_letters_and_the_worker_goes_on(settings: 
     assert len(found.dead_letters) == refused + len(poison)
     assert max(len(letter["value"]) for letter in found.dead_letters) == 10_000_005
     assert all(letter["error"] for letter in found.dead_letters)
+
+
+def with_messages(*messages: dict[str, Any]) -> list[bytes]:
+    """Connections of one server each, a minute apart, that differ in `fields` from an ordinary one."""
+    return [
+        orjson.dumps(
+            {
+                "event_id": f"m{number}",
+                "observed_at": iso(START + number * 60_000),
+                "tenant_id": "tenant-1",
+                "connector_id": "inbound",
+                "connector_type": "ON_PREMISES",
+                "source_ip": "192.0.2.7",
+                "helo": "h",
+                "received": [],
+                "outcome": None,
+                "recipients": 1,
+                **fields,
+            }
+        )
+        for number, fields in enumerate(messages)
+    ]
+
+
+def stamped(host: str, build: str) -> list[str]:
+    return [f"from a.example by {host} with Microsoft SMTP Server id {build}; Mon, 1 Jun 2026 00:00:00 +0000"]
+
+
+@pytest.mark.timeout(120)
+def test_a_record_that_has_a_text_of_950_000_characters_stops_no_partition(settings: Settings) -> None:
+    settings = replace(settings, partitions=1)
+    lines = with_messages(
+        {"received": stamped("mx.example.com", "15.1.2106.2")},
+        {"received": stamped("mx.example.com", "15.1.2106.13"), "message_id": "x" * 950_000},
+        {"received": stamped("mx2.example.com", "15.1.2106.2"), "connector_id": "c" * 950_000},
+        {"received": stamped("good.example", "15.1.2106.2"), "tenant_id": "tenant-2"},
+    )
+    command = {
+        "command_id": "c1",
+        "tenant_id": "tenant-1",
+        "issued_at": iso(START + 90_000),
+        "issued_by": "admin",
+        "role": "OPERATOR",
+        "kind": "EXCEPTION_REVOKE",
+        "server": "s" * 950_000,
+    }
+    found = asyncio.run(replay(settings, lines, UNTIL, commands=[orjson.dumps(command)]))
+    assert found.dead_letters == []
+    assert {row["server"] for row in found.verdicts if row["stage"] == 8} == {
+        *("mx.example.com", "mx2.example.com", "good.example"),
+    }
+    assert [(row["outcome"], row["reason"][:8]) for row in found.audit] == [("REFUSED", "server: ")]
+
+
+@pytest.mark.timeout(120)
+def test_a_record_that_is_as_large_as_the_broker_takes_is_a_whole_dead_letter(settings: Settings) -> None:
+    settings = replace(settings, partitions=1)
+    lines = with_messages({"received": stamped("good.example", "15.1.2106.2")})
+    topic, headers = settings.topic(TOPICS["inbound_connection"]), [("h", b"x" * 1_000_000)]
+
+    async def scenario() -> tuple[int, list[Any], Collected]:
+        await create_topics(settings)
+        size, step = 0, 8 << 20
+        async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap, max_request_size=20 << 20) as producer:
+            # The largest value that it takes behind these headers, to the byte.
+            while step:
+                try:
+                    await producer.send_and_wait(topic, b"\x00" * (size + step), key=b"tenant-1", headers=headers)
+                    size += step
+                except MessageSizeTooLargeError:
+                    pass
+                step //= 2
+        await produce_feed(settings, lines)
+        await run_workers(settings, UNTIL, 1)
+        letters = [record async for record in read_settled(cluster_of(settings), f"{topic}.dlq")]
+        return size, letters, await collect(settings)
+
+    size, letters, found = asyncio.run(scenario())
+    assert size > 15_000_000
+    assert max(len(letter.value) for letter in letters) == size
+    for letter in letters:
+        assert (letter.key, letter.headers[0]) == (b"tenant-1", headers[0])
+        assert "source.size" not in dict(letter.headers)
+    assert found.verdicts

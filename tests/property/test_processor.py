@@ -168,7 +168,8 @@ def test_a_command_that_fails_takes_back_nothing_that_was_counted_before_it() ->
     command = {
         "command_id": "c1",
         "tenant_id": row["tenant_id"],
-        "kind": "PAUSE_CREATE",
+        "kind": "PAUSE_SERVER",
+        "server": "mx.example.com",
         "issued_at": START + 10,
         "issued_by": "admin",
         "role": "TENANT_ADMIN",

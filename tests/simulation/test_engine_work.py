@@ -20,7 +20,7 @@ from streams.engine.restore import POSITION
 from streams.engine.unit import MARKER, SIDE_MARKER, Unit
 from streams.engine.unread import UnreadBatch
 from streams.engine.view import View
-from streams.engine.work import Work
+from streams.engine.work import SLICE_RECORDS, Work
 from tests.given import Given
 
 BATCH = b"\0" * 16 + b"\2" + b"\0" * 44
@@ -280,6 +280,47 @@ def test_what_waits_while_a_unit_commits_becomes_one_unit() -> None:
     asyncio.run(scenario())
     assert sum(log.units) == 100
     assert len(log.units) <= 3
+
+
+def test_what_is_put_off_and_records_take_turns() -> None:
+    class PuttingOff(Counting):
+        """Has `left` things to do that were put off, one at each tick."""
+
+        left = 40
+
+        def on_tick(self, view: View, moment: int, limit: int) -> bool:
+            if self.left:
+                self.left -= 1
+                view.emit(Output("out", b"put off", b"%d" % self.left))
+            return self.left > 0
+
+        def tick_moment(self, is_caught_up: bool) -> int | None:
+            return 0
+
+    records = [Given("in", offset, offset, b"k", b"v", ()) for offset in range(20 * SLICE_RECORDS)]
+    log = Log()
+
+    async def scenario() -> None:
+        config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog", tick_seconds=3600)
+        transactions: Any = FakeTransactions(log, "never", 0)
+        queue = RecordQueue(100_000, 1 << 30)
+        queue.put(records)
+        side: Any = FakeSide([])
+        processor = PuttingOff()
+        work = Work(config, 0, Inputs(queue, side, lambda: True), transactions, MemoryStore(), processor, _nothing)
+        task = asyncio.create_task(work.run())
+        while log.marker(MARKER) < len(records) - 1 or processor.left or work.is_busy:
+            await asyncio.sleep(0)
+        work.close()
+        await task
+
+    asyncio.run(scenario())
+    kinds = [row.key for row in log.outputs]
+    places = [at for at, key in enumerate(kinds) if key == b"put off"]
+    assert len(places) == 40
+    # Never more than a slice of the one between two of the other, as long as both wait.
+    assert places[:20] == [turn * (SLICE_RECORDS + 1) for turn in range(20)]
+    assert len(kinds) == len(records) + 40
 
 
 def test_closing_commits_what_is_in_work() -> None:

@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
-from streams.engine.dead_letters import MAX_HEADERS_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, dead_letter
-from streams.engine.ports import Headers, Output
+from streams.engine.dead_letters import (
+    MAX_HEADERS_BYTES,
+    MAX_KEY_BYTES,
+    MAX_LETTER_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_VALUE_BYTES,
+    dead_letter,
+)
+from streams.engine.ports import Headers, Output, size_of
 from streams.operations.dead_letters import Action, DeadLetter, Handled, LetterError, Wanted, letter_of, parse_place
 from tests.given import Given
 
@@ -36,8 +43,8 @@ def test_the_records_own_headers_come_back_whatever_they_are_called(headers: Hea
 
 def test_a_letter_without_a_value_is_whole_and_one_that_was_cut_is_not() -> None:
     assert letter(value=None).flaw is None
-    cut = letter(value=b"x" * (MAX_VALUE_BYTES + 1))
-    assert cut.flaw == f"its value is cut to {MAX_VALUE_BYTES} of {MAX_VALUE_BYTES + 1} bytes"
+    cut = letter(value=b"x" * (MAX_RECORD_BYTES + 1))
+    assert cut.flaw == f"its value is cut to {MAX_VALUE_BYTES} of {MAX_RECORD_BYTES + 1} bytes"
     assert (cut.headers, cut.row) == ((), b"in/2/7@5")
 
 
@@ -50,18 +57,15 @@ def test_whatever_is_large_in_a_record_its_letter_fits_its_topic(
     headers: Headers = (("h", b"h" * own_bytes),) if own_bytes else ()
     record = Given("in", 7, 5, b"k" * key_bytes, value, headers)
     output = dead_letter(record, ValueError("x" * 3_000), 2)
-    size = (
-        len(output.key or b"") + len(output.value or b"") + sum(len(name) + len(text) for name, text in output.headers)
-    )
-    assert size <= 16 << 20
+    assert size_of(output) <= MAX_LETTER_BYTES
     found = letter_of("connections", written(output))
-    assert found.flaw is None or key_bytes + own_bytes + len(value or b"") > MAX_VALUE_BYTES
+    assert found.flaw is None or size_of(record) > MAX_RECORD_BYTES
     if found.flaw is None:
         assert (found.key, found.value, found.headers) == (record.key, value, headers)
     assert (found.row, found.origin["source.topic"]) == (b"in/2/7@5", "in")
     if key_bytes + own_bytes > 20 << 20:
         assert (
-            found.flaw == f"it lacks what was too large: key of {key_bytes} bytes, 1 headers of {own_bytes + 11} bytes"
+            found.flaw == f"it lacks what was too large: key of {key_bytes} bytes, 1 headers of {own_bytes + 6} bytes"
         )
 
 
@@ -69,6 +73,24 @@ def test_a_header_without_a_value_is_none_of_a_letters_own() -> None:
     found = letter((("h", None), ("error", None)))  # type: ignore[arg-type]
     assert found.headers == (("h", None), ("error", None))
     assert found.error == "ValueError: Bad build"
+
+
+@pytest.mark.parametrize("key", [0, 8, 1 << 20, (1 << 20) + 1, 15 << 20])
+@pytest.mark.parametrize("header", [None, 0, 100, 1 << 20, 1_000_000])
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_record_of_the_size_that_its_topic_takes_is_whole_in_its_letter(
+    key: int, header: int | None, more: int
+) -> None:
+    headers = (("h", b"x" * header),) if header is not None else ()
+    rest = Given("in", 7, 5, b"k" * key, None, headers)
+    record = rest._replace(value=b"v" * (MAX_RECORD_BYTES - 8 - size_of(rest) + 16 * more))
+    if size_of(rest) > MAX_RECORD_BYTES - 8:
+        return
+    found = dead_letter(record, ValueError("\U0001f600" * 5_000), 2)
+    assert size_of(found) <= MAX_LETTER_BYTES
+    is_whole = (found.key, found.value, found.headers[: len(headers)]) == (record.key, record.value, headers)
+    assert is_whole == (not more)
+    assert (letter_of("connections", written(found)).flaw is None) == is_whole
 
 
 def test_what_does_not_tell_its_origin_is_shown_and_cannot_be_replayed() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.adapters.schemas import RegistryError
 from streams.adapters.stores import MemoryStore
-from streams.engine.dead_letters import MAX_VALUE_BYTES
+from streams.engine.dead_letters import MAX_RECORD_BYTES, MAX_VALUE_BYTES
 from streams.engine.ports import Output, Record, StoreError
 from streams.engine.processor import RecordProcessor
 from streams.engine.view import MAX_ROW_BYTES, UNIT_BYTES, View
@@ -47,7 +47,6 @@ def test_a_view_reads_its_changes_over_the_uncommitted_over_the_store(
     rows = sorted((key, value) for key, value in merged.items() if value is not None and start <= key < end)
     assert view.scan(start, end) == rows
     assert view.scan(start, end, limit) == rows[:limit]
-    assert view.keys(b"") == sorted(key for key, value in merged.items() if value is not None)
 
 
 @given(CHANGES, st.lists(st.tuples(KEYS, st.one_of(st.none(), st.binary(max_size=3))), max_size=8))
@@ -86,9 +85,16 @@ def test_a_rejected_record_becomes_a_dead_letter_with_its_bytes_and_the_reason()
 
 def test_a_dead_letter_larger_than_its_topic_takes_is_cut_and_says_so() -> None:
     view = View(MemoryStore())
-    view.reject(record(value=b"x" * (MAX_VALUE_BYTES + 1)), ValueError("large"))
+    view.reject(record(value=b"x" * (MAX_RECORD_BYTES + 1)), ValueError("large"))
     assert len(view.outputs[0].value or b"") == MAX_VALUE_BYTES
-    assert dict(view.outputs[0].headers)["source.size"] == b"%d" % (MAX_VALUE_BYTES + 1)
+    assert dict(view.outputs[0].headers)["source.size"] == b"%d" % (MAX_RECORD_BYTES + 1)
+
+
+def test_headers_count_where_the_size_of_an_output_is_bounded() -> None:
+    view = View(MemoryStore())
+    view.headers = (("tracestate", b"x" * MAX_ROW_BYTES),)
+    with pytest.raises(ValueError, match="output to out: "):
+        view.emit(Output("out", b"k", b"v"))
 
 
 @pytest.mark.parametrize("error", [StoreError("disk"), RegistryError("down"), OSError(28, "full"), MemoryError()])
