@@ -9,14 +9,16 @@ from streams.adapters.state_codec import encode_tenant
 from streams.adapters.stores import MemoryStore
 from streams.agents.state_rows import format_of, shown_row, tenant_of
 from streams.domain.pauses import ExceptionGrant, Pause, TenantEnforcement
+from streams.domain.quota import PaidDays, YearUse
 from streams.engine.ports import StoreError
 from streams.engine.restore import NAME
 from streams.engine.state_format import FORMAT, check_format, first_rows
 
 TENANT = TenantEnforcement(
     "tenant-1",
-    pauses=(Pause(0, 86_400_000, (0,)),),
+    pauses=(Pause(0, 86_400_000, (PaidDays(0, 1),)),),
     exceptions={"mx1": (ExceptionGrant(0, 86_400_000, "mail", "moves"),)},
+    used={2026: YearUse(3, 250_000_000)},
 )
 
 
