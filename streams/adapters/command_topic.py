@@ -51,7 +51,10 @@ async def give(
                         if (found["command_id"], found["tenant_id"]) == mine:
                             return found
     except TimeoutError:
-        said = f"no outcome of command {command['command_id']} within {seconds:g} s: does a worker run?"
+        said = (
+            f"no outcome of command {command['command_id']} within {seconds:g} s: does a worker run? "
+            f"The command is still pending: ask again with --command-id {command['command_id']}, it counts once"
+        )
         raise NoOutcomeError(said) from None
     finally:
         await producer.stop()

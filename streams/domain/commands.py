@@ -223,7 +223,7 @@ def obey(
         told_of_time(decision.tenant, *timer) for timer in _ended_by(kind, before, decision.tenant, command)
     ]
     if reason is None:
-        decision.tenant = settle_subject(settle(decision.tenant), command.server, at)
+        decision.tenant = settle_subject(settle(decision.tenant), command.server)
     return decision
 
 

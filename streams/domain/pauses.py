@@ -326,14 +326,14 @@ def _without(tenant: TenantEnforcement, earliest: int) -> TenantEnforcement:
     )
 
 
-def settle_subject(tenant: TenantEnforcement, server: str | None, at: int) -> TenantEnforcement:
-    """Bound what is remembered of the tenant, or of one server, whose timers have fired until `at`.
+def settle_subject(tenant: TenantEnforcement, server: str | None) -> TenantEnforcement:
+    """Bound what is remembered of the tenant, or of one server.
 
     A server's pause that is over goes where a pause of the tenant covers it. Of more than are kept the oldest two
     become one as long as both, which ends with the second: the clock of every server that was there before the first
     has stood still as long.
     """
-    over = min(at, tenant.clock_at)
+    over = tenant.clock_at
     if server is None:
         return replace(tenant, pauses=_bounded(tenant.pauses, over, KEPT_PAUSES))
     spans = union_of(pause.span for pause in tenant.pauses)

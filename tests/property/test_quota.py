@@ -145,8 +145,28 @@ def cycle(days: int, times: int) -> list[Step]:
     ]
 
 
+OVER_NEW_YEAR = [
+    Step(72.5 * 24, CommandKind.PAUSE_CREATE, 1, None, 0.0),
+    Step(24.0, CommandKind.PAUSE_CREATE, 90, None, 0.0),
+    Step(24.0, CommandKind.PAUSE_CREATE, 89, None, 0.0),
+]
+"""Half a day of the leap year 2028 belongs to 2027; with 90 more the year would hold half a day too much."""
+LATE_CANCELS = [
+    step
+    for _ in range(12)
+    for step in (
+        Step(1.0, CommandKind.PAUSE_CREATE, 10, None, 0.0),
+        Step(24.0 * 9, CommandKind.PAUSE_CANCEL, 1, SERVERS[0], 0.0),
+        Step(0.0, CommandKind.PAUSE_CANCEL, 1, None, 24.0 * 9 - 1),
+    )
+]
+"""Each gives back what the edge has honoured, where it is believed."""
+
+
 @settings(max_examples=300, deadline=None)
 @example(cycle(2, 90), [])
+@example(OVER_NEW_YEAR, [])
+@example(LATE_CANCELS, [])
 @example(cycle(5, 60), [(20, 30)])
 @given(STEPS, SWITCHES)
 def test_invariant_7_no_year_holds_more_paused_time_than_the_quota(
