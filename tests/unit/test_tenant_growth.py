@@ -110,7 +110,7 @@ CYCLES = [server_pauses, tenant_pauses, exceptions, exceptions_again, late_pause
 
 @pytest.mark.parametrize("is_under_a_pause", [False, True])
 @pytest.mark.parametrize("cycle", CYCLES)
-def test_eleven_thousand_pairs_a_millisecond_apart_leave_row_and_work_flat(
+def test_pairs_of_commands_a_millisecond_apart_leave_row_and_work_flat(
     cycle: Callable[[Lives], None], is_under_a_pause: bool
 ) -> None:
     lives = Lives()
