@@ -153,7 +153,7 @@ OVER_NEW_YEAR = [
 """Half a day of the leap year 2028 belongs to 2027; with 90 more the year would hold half a day too much."""
 LATE_CANCELS = [
     step
-    for _ in range(12)
+    for _ in range(40)
     for step in (
         Step(1.0, CommandKind.PAUSE_CREATE, 10, None, 0.0),
         Step(24.0 * 9, CommandKind.PAUSE_CANCEL, 1, SERVERS[0], 0.0),
