@@ -85,6 +85,10 @@ class Simulation:
         """See `Repository`."""
         return sorted(self._servers.get(tenant_id, ()))
 
+    def has_servers(self, tenant_id: str) -> bool:
+        """See `Repository`."""
+        return bool(self._servers.get(tenant_id))
+
     def tenant(self, tenant_id: str) -> TenantEnforcement | None:
         """See `Repository`."""
         return self.tenants.get(tenant_id)

@@ -13,7 +13,7 @@ from streams.domain.build import Build
 _CODEC, _HEADER = AvroCodec("inbound_connection", LocalRegistry()), header_of(LocalRegistry())
 
 
-def found_in(cache: TopLines, lines: Sequence[str]) -> tuple[str, Build | None] | None:
+def found_in(cache: TopLines | None = None, lines: Sequence[str] = ()) -> tuple[str, Build | None] | None:
     """The server and its build, None for a gateway's; None where the long way is needed."""
     record = {
         "observed_at": 1_790_000_000_000,
@@ -31,7 +31,7 @@ def found_in(cache: TopLines, lines: Sequence[str]) -> tuple[str, Build | None] 
     }
     value = _CODEC.encode(record)
     projected = project(value, _HEADER)
-    seen = cache.find(value, projected) if projected is not None else None
+    seen = (cache or TopLines(50)).find(value, projected) if projected is not None else None
     if seen is None:
         return None
     assert seen[0].startswith(b"s/contoso/")

@@ -57,6 +57,13 @@ class _Whole(Encoder):
         parts.append(_varint(number << 1 if number >= 0 else ~(number << 1)))
 
 
+class _Flag(Encoder):
+    def write(self, parts: list[bytes], value: object) -> None:
+        if not isinstance(value, bool):
+            raise TypeError(f"{value!r}: must be true or false")
+        parts.append(_SMALL[int(value)])
+
+
 class _Text(Encoder):
     def write(self, parts: list[bytes], value: object) -> None:
         if not isinstance(value, str):
@@ -130,6 +137,8 @@ def encoder_of(schema: Any, names: Mapping[str, Any]) -> Encoder:
             return _Whole(_INT_BITS)
         case "long":
             return _Whole(_LONG_BITS)
+        case "boolean":
+            return _Flag()
         case "string":
             return _Text()
         case "enum":

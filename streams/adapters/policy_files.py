@@ -12,7 +12,7 @@ import yaml
 
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.strict_yaml import MAX_KEY_CHARS, load_strictly
-from streams.domain.build import Build, Product, parse_build
+from streams.domain.build import JUDGED_PRODUCTS, Build, Product, parse_build
 from streams.domain.catalogue import Catalogue
 from streams.domain.policy import (
     DEFAULT_LADDER,
@@ -32,6 +32,8 @@ MAX_ERRORS = 100
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _SHORT_NAMES = {product.value.removeprefix("Exchange Server ").removesuffix(" Server"): product for product in Product}
 _ABSENT = object()
+_UNNAMED = dict.fromkeys(JUDGED_PRODUCTS, ProductRule(Accept.NONE))
+"""Only completes a policy that is refused, so that its other fields are checked too."""
 _POLICY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -169,7 +171,7 @@ class _Reader:
     def product(self, path: str, value: Any) -> Product | None:
         found = _SHORT_NAMES.get(str(value)) or next((item for item in Product if item.value == value), None)
         if found is None or found is Product.EXCHANGE_ONLINE:
-            self.error(path, value, f"unknown product; known are {', '.join(p.value for p in Product)[:-17]}")
+            self.error(path, value, f"unknown product; known are {', '.join(JUDGED_PRODUCTS)}")
             return None
         return found
 
@@ -178,7 +180,8 @@ class _Reader:
             "",
             content,
             {"policy_id", "version", "effective_at", "mode", "scope", "products", "critical_patches", "ladder"}
-            | {"pause_days_per_year", "regression", "stale_after_days", "forget_after_days", "notify_before_days"}
+            | {"pause_days_per_year", "regression", "settle_hours", "stamp_holds_days"}
+            | {"stale_after_days", "forget_after_days", "notify_before_days"}
             | {"description", "sources"},
         )
         for name in ("policy_id", "version", "effective_at", "products"):
@@ -201,7 +204,7 @@ class _Reader:
             policy_id=str(policy_id),
             version=self.integer("version", top.get("version", _ABSENT), 1, 1_000_000, 1),
             effective_at=self.moment("effective_at", top.get("effective_at", date(2000, 1, 1))),
-            products=self.products(top["products"]) if "products" in top else {},
+            products=_UNNAMED | (self.products(top["products"]) if "products" in top else {}),
             mode=Mode(self.choice("mode", top.get("mode", "enforce"), [item.value for item in Mode][::-1])),
             connector_types=frozenset(
                 ConnectorType(self.choice(f"scope.connector_types[{index}]", name, kinds))
@@ -215,6 +218,8 @@ class _Reader:
                 "pause_days_per_year", top.get("pause_days_per_year", _ABSENT), 0, 366, 90
             ),
             resume_within_days=self.integer("regression.resume_within_days", resume, 0, 3650, 30),
+            settle_hours=self.integer("settle_hours", top.get("settle_hours", _ABSENT), 1, 720, 24),
+            stamp_holds_days=self.integer("stamp_holds_days", top.get("stamp_holds_days", _ABSENT), 0, 365, 7),
             stale_after_days=stale,
             forget_after_days=forget,
             notify_before_days=tuple(
@@ -259,6 +264,11 @@ class _Reader:
                 self.error(f"{path}.floors", listed, "names one CU line twice")
             if product is not None:
                 found[product] = ProductRule(accept, builds)
+        for product in JUDGED_PRODUCTS:
+            if product not in found:
+                self.error(
+                    f"products.{product.value}", "", "is missing; every known product needs accept: none, all or floor"
+                )
         return found
 
     def floor(self, path: str, value: Any, product: Product | None) -> Build | None:

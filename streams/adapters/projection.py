@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from streams.adapters.schemas import SUBJECTS, SchemaRegistry, load_schema, without
 from streams.domain.connection import InboundConnection, Outcome
+from streams.domain.names import canonical_address
 from streams.domain.policy import CONNECTORS
 
 _ONE_BYTE: Final = 0x80
@@ -87,14 +88,14 @@ class Projected:
 
     def connection(self) -> InboundConnection:
         """The whole connection."""
-        tls_subject, message_id = self.tls_subject, self.message_id
+        tls_subject, message_id, source_ip = self.tls_subject, self.message_id, self.source_ip.decode()
         return InboundConnection(
             event_id=self.event_id.decode(),
             observed_at=self.observed_at,
             tenant_id=self.tenant_id.decode(),
             connector_id=self.connector_id.decode(),
             connector_type=CONNECTORS[self.connector],
-            source_ip=self.source_ip.decode(),
+            source_ip=canonical_address(source_ip) or source_ip,
             helo=self.helo.decode(),
             received=tuple([line.decode() for line in self.received]),
             tls_subject=None if tls_subject is None else tls_subject.decode(),

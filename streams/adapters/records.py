@@ -15,6 +15,7 @@ import orjson
 from streams.domain.build import Build
 from streams.domain.commands import AdminCommand, CommandKind, Role
 from streams.domain.connection import InboundConnection, MalformedError, Outcome
+from streams.domain.names import canonical_address
 from streams.domain.policy import ConnectorType
 from streams.domain.verdict import iso
 
@@ -271,7 +272,7 @@ def connection_of(record: dict[str, Any]) -> InboundConnection:
         tenant_id=record["tenant_id"],
         connector_id=record["connector_id"],
         connector_type=ConnectorType(record["connector_type"]),
-        source_ip=record["source_ip"],
+        source_ip=canonical_address(record["source_ip"]) or record["source_ip"],
         helo=record["helo"],
         received=tuple(record["received"]),
         tls_subject=record["tls_subject"],

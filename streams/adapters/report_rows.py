@@ -43,6 +43,7 @@ COLUMNS = {
     "NextStageBlockRate": "next_stage_block_rate",
     "NextStageStartDate": "next_stage_start_date",
     "ResolvedDate": "resolved_at",
+    "AcceptedBuild": "accepted_build",
     "PausedUntil": "paused_until",
     "ExemptUntil": "exempt_until",
     "OverrideBuild": "override_build",
@@ -94,6 +95,8 @@ def report_of_record(record: dict[str, Any]) -> ServerReport:
         "judged_at": lambda value: record["last_seen_at"] if value is None else value,
         "evidence": lambda value: value and Evidence(**value),
         "override_build": _build,
+        "accepted_build": _build,
+        "accepted_evidence": lambda value: value and Evidence(**value),
         "schedule": lambda value: tuple(ScheduledStage(**stage) for stage in value),
         "standstills": lambda value: tuple(Standstill(**span) for span in value),
     }

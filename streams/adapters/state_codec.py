@@ -21,36 +21,74 @@ from streams.domain.ladder import Clock
 from streams.domain.pauses import ExceptionGrant, Pause, TenantEnforcement
 from streams.domain.policy import CONNECTORS, ConnectorType
 from streams.domain.quota import PaidDays, YearUse
+from streams.domain.stamps import Stamp
 from streams.domain.state import Announced, Evidence, Override, ServerEnforcement, with_mark
+from streams.domain.timers import VERDICT_REST_MS
 from streams.engine.ports import StoreError
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 
 _PLAIN = (
     *("tenant_id", "server", "first_seen_at", "policy_id", "policy_version", "stage", "reached_stage"),
     *("throttled_at", "blocked_at", "detected_at", "resolved_at", "revision"),
+    *("refused_at", "accepted_at", "mixed_told_at"),
 )
 """Fields that stand in the second part as they are, in this order; the others follow."""
 
-_BEFORE_BUILD: Final = ">B10qBBBB"
-_HOT = struct.Struct(_BEFORE_BUILD + "4iHHH")
-"""Format, moments and counts, flags, the two connector types, finding, build, lengths of connector id, IP and marks."""
+_BEFORE_BUILD: Final = ">B11qBBBB"
+_HOT = struct.Struct(_BEFORE_BUILD + "4iHHHB")
+"""Format, moments and counts, flags, the two connector types, finding, build, lengths of connector id, IP and marks,
+and how many stamps there are."""
+_STAMP = struct.Struct(">q4iBB")
+"""Moment, build, and the lengths of both addresses, which follow."""
 _BUILD = struct.Struct(">4i")
 _BUILD_AT: Final = struct.calcsize(_BEFORE_BUILD)
 _NONE: Final = -1
-_VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD = (1 << bit for bit in range(6))
+_VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD, _MIXED = (1 << bit for bit in range(7))
 
 
 _FINDINGS: Final = {finding: number for number, finding in enumerate(Finding)}
 """Their order is part of the format."""
 
 
+class StampRow:
+    """A stamp as a row of the store holds it; only its moment changes."""
+
+    __slots__ = ("build", "by_address", "seen_at", "source_ip")
+
+    def __init__(self, build: Build, seen_at: int, by_address: bytes, source_ip: bytes) -> None:
+        self.build, self.seen_at, self.by_address, self.source_ip = build, seen_at, by_address, source_ip
+
+    def stamp(self) -> Stamp:
+        """The stamp."""
+        return Stamp(self.build, self.seen_at, self.by_address.decode(), self.source_ip.decode())
+
+    def to_bytes(self) -> bytes:
+        """The stamp's part of a row."""
+        lengths = len(self.by_address), len(self.source_ip)
+        return _STAMP.pack(self.seen_at, *_numbers_of(self.build), *lengths) + self.by_address + self.source_ip
+
+
+def _stamps_in(value: bytes, at: int, count: int) -> tuple[list[StampRow], int]:
+    """The stamps that begin at `at`, and where they end."""
+    rows = []
+    for _ in range(count):
+        found = _STAMP.unpack_from(value, at)
+        build = _build_in(value[at + 8 : at + 8 + _BUILD.size])
+        by_at = at + _STAMP.size
+        ip_at = by_at + found[5]
+        at = ip_at + found[6]
+        rows.append(StampRow(build, found[0], value[by_at:ip_at], value[ip_at:at]))
+    return rows, at
+
+
 class ServerRow:
     """A server's state as a row of the store holds it; decoded only as far as it is needed.
 
     Most connections change nothing but what is counted. `quiet_until` (UTC milliseconds) is the moment before which a
-    connection with the same build, over the same connector, later than all seen, is such a one; 0 where any may decide.
+    connection with the same build, over the same connector, later than all seen, of a machine that has shown it before,
+    is such a one; 0 where any may decide.
     `indexed` is the moment under which the due index holds the server, -1 for none, `finding` the number of the finding
     that decided last, in their order, `is_changed` whether it differs from what the store or the unit's view holds.
     """
@@ -65,6 +103,7 @@ class ServerRow:
         "connector",
         "connector_id",
         "deferred",
+        "exchange_seen_at",
         "finding",
         "flags",
         "indexed",
@@ -77,6 +116,7 @@ class ServerRow:
         "rejected",
         "reported_at",
         "source_ip",
+        "stamps",
         "verdict_issued_at",
     )
 
@@ -89,6 +129,7 @@ class ServerRow:
         self._state: ServerEnforcement | None = None
         self._cold: bytes | None = None
         self.is_changed = False
+        self.stamps: list[StampRow] = []
         if value is None:
             return
         _check_format(value)
@@ -98,13 +139,15 @@ class ServerRow:
         # By index: taking a tuple apart in slices costs three times as much.
         self.indexed, self.last_seen_at, self.judged_at, self.clock_at = hot[1], hot[2], hot[3], hot[4]
         self.reported_at, self.verdict_issued_at = hot[5], hot[6]
-        self.connections, self.accepted, self.deferred, self.rejected = hot[7], hot[8], hot[9], hot[10]
-        self.flags, self.connector, self.judged_over, self.finding = hot[11], hot[12], hot[13], hot[14]
+        self.exchange_seen_at = hot[7]
+        self.connections, self.accepted, self.deferred, self.rejected = hot[8], hot[9], hot[10], hot[11]
+        self.flags, self.connector, self.judged_over, self.finding = hot[12], hot[13], hot[14], hot[15]
         self.build = _build_in(value[_BUILD_AT : _BUILD_AT + _BUILD.size]) if self.flags & _HAS_BUILD else None
         at = _HOT.size
-        self.connector_id = value[at : (at := at + hot[19])]
-        self.source_ip = value[at : (at := at + hot[20])]
-        self.marks = value[at : (at := at + hot[21])]
+        self.connector_id = value[at : (at := at + hot[20])]
+        self.source_ip = value[at : (at := at + hot[21])]
+        self.marks = value[at : (at := at + hot[22])]
+        self.stamps, at = _stamps_in(value, at, hot[23])
         self._cold = value[at:]
         self._settle()
 
@@ -112,17 +155,60 @@ class ServerRow:
         """Work out until when connections are quiet."""
         self.quiet_until = 0
         flags = self.flags
-        # Only after the first one since the last row is a connection counted without anything becoming due.
-        if flags & (_HAS_BUILD | _GATEWAY) and flags & (_VANISHED | _REPORT_DUE | _OVERRIDDEN) == _REPORT_DUE:
+        # Only after the first one since the last row is a connection counted without anything becoming due. With each
+        # one that is not accepted a mixed server stays mixed for longer.
+        loud = _VANISHED | _REPORT_DUE | _OVERRIDDEN | _MIXED
+        if flags & (_HAS_BUILD | _GATEWAY) and flags & loud == _REPORT_DUE:
             # A judgement may differ from day to day.
             end_of_day = (self.judged_at // DAY_MS + 1) * DAY_MS
-            # No verdict is later than the row that was written with it.
-            told_at = self.verdict_issued_at if flags & _VERDICT_DUE else self.reported_at
-            self.quiet_until = min(self.indexed, end_of_day, told_at + HOUR_MS)
+            self.quiet_until = min(self.indexed, end_of_day, self.reported_at + HOUR_MS)
+            if flags & _VERDICT_DUE:
+                self.quiet_until = min(self.quiet_until, self.verdict_issued_at + VERDICT_REST_MS)
 
-    def count(self, observed_at: int, outcome: int, mark: bytes, connector_id: bytes, source_ip: bytes) -> None:
-        """Take a quiet connection into account; `outcome` is its symbol's number, -1 for none."""
+    def stamp_of(
+        self, build: Build, by_address: bytes, source_ip: bytes, observed_at: int, holds_ms: int
+    ) -> StampRow | None:
+        """The stamp that a connection repeats, where the row's build is the one to believe; None where any may be.
+
+        The same as `highest_held` gives, for a machine that has shown this very build before.
+        """
+        stamps = self.stamps
+        if len(stamps) == 1:
+            only = stamps[0]
+            repeats = only.source_ip == source_ip and only.by_address == by_address and only.build == build
+            return only if repeats and build == self.build else None
+        repeated: StampRow | None = None
+        highest = build
+        for stamp in stamps:
+            if stamp.source_ip == source_ip and stamp.by_address == by_address and stamp.build == build:
+                repeated = stamp
+            elif (
+                (stamp.build.update or 0) > (highest.update or 0)
+                and stamp.build.cu_line == build.cu_line
+                and observed_at - stamp.seen_at < holds_ms
+                and (
+                    stamp.source_ip == source_ip
+                    or not by_address
+                    or not stamp.by_address
+                    or stamp.by_address == by_address
+                )
+            ):
+                highest = stamp.build
+        return repeated if highest == self.build else None
+
+    def count(
+        self,
+        observed_at: int,
+        outcome: int,
+        mark: bytes,
+        connector_id: bytes,
+        source_ip: bytes,
+        stamp: StampRow | None,
+    ) -> None:
+        """Take a quiet connection into account, of this `stamp`; `outcome` is its symbol's number, -1 for none."""
         self.count_late(outcome, mark)
+        if stamp is not None:
+            stamp.seen_at = self.exchange_seen_at = observed_at
         self.last_seen_at = self.judged_at = observed_at
         if observed_at > self.clock_at:
             self.clock_at = observed_at
@@ -148,7 +234,9 @@ class ServerRow:
             state = self._state = _decode_cold(self._cold or b"")
         state.last_seen_at, state.judged_at, state.clock_at = self.last_seen_at, self.judged_at, self.clock_at
         state.reported_at, state.verdict_issued_at = self.reported_at, self.verdict_issued_at
+        state.exchange_seen_at = self.exchange_seen_at
         state.build, state.recent_events = self.build, self.marks
+        state.stamps = tuple([stamp.stamp() for stamp in self.stamps])
         state.connections, state.accepted = self.connections, self.accepted
         state.deferred, state.rejected = self.deferred, self.rejected
         state.connector_id, state.source_ip = self.connector_id.decode(), self.source_ip.decode()
@@ -165,7 +253,12 @@ class ServerRow:
         self.indexed = _NONE if indexed is None else indexed
         self.last_seen_at, self.judged_at, self.clock_at = state.last_seen_at, state.judged_at, state.clock_at
         self.reported_at, self.verdict_issued_at = state.reported_at, state.verdict_issued_at
+        self.exchange_seen_at = state.exchange_seen_at
         self.build, self.marks = state.build, state.recent_events
+        self.stamps = [
+            StampRow(stamp.build, stamp.seen_at, stamp.by_address.encode(), stamp.source_ip.encode())
+            for stamp in state.stamps
+        ]
         self.connections, self.accepted = state.connections, state.accepted
         self.deferred, self.rejected = state.deferred, state.rejected
         self.connector_id, self.source_ip = state.connector_id.encode(), state.source_ip.encode()
@@ -177,6 +270,7 @@ class ServerRow:
             | _OVERRIDDEN * (state.override is not None)
             | _GATEWAY * (state.build is None and state.finding is Finding.NOT_EXCHANGE)
             | _HAS_BUILD * (state.build is not None)
+            | _MIXED * state.is_mixed
         )
         self._settle()
 
@@ -185,11 +279,7 @@ class ServerRow:
         if self._cold is None:
             assert self._state is not None
             self._cold = _encode_cold(self._state)
-        build = self.build
-        major = minor = line = update = 0
-        if build is not None:
-            major, minor, line = build.major, build.minor, build.line
-            update = _NONE if build.update is None else build.update
+        major, minor, line, update = (0, 0, 0, 0) if self.build is None else _numbers_of(self.build)
         head = _HOT.pack(
             FORMAT,
             self.indexed,
@@ -198,6 +288,7 @@ class ServerRow:
             self.clock_at,
             self.reported_at,
             self.verdict_issued_at,
+            self.exchange_seen_at,
             self.connections,
             self.accepted,
             self.deferred,
@@ -213,8 +304,14 @@ class ServerRow:
             len(self.connector_id),
             len(self.source_ip),
             len(self.marks),
+            len(self.stamps),
         )
-        return head + self.connector_id + self.source_ip + self.marks + self._cold
+        stamps = b"".join([stamp.to_bytes() for stamp in self.stamps])
+        return head + self.connector_id + self.source_ip + self.marks + stamps + self._cold
+
+
+def _numbers_of(build: Build) -> tuple[int, int, int, int]:
+    return build.major, build.minor, build.line, _NONE if build.update is None else build.update
 
 
 @lru_cache(1024)  # many servers have the same
@@ -252,6 +349,8 @@ def _encode_cold(state: ServerEnforcement) -> bytes:
             None if override is None else [str(override.build), override.ends_at],
             None if state.without_override is None else _judgement_list(state.without_override),
             state.announced,
+            None if state.accepted_build is None else str(state.accepted_build),
+            state.accepted_evidence,
         ],
         _list_of_tuple,
     )
@@ -269,7 +368,7 @@ def _list_of_tuple(value: Any) -> Any:
 def _decode_cold(value: bytes) -> ServerEnforcement:
     content: list[Any] = _read(value)
     plain, rest = content[: len(_PLAIN)], content[len(_PLAIN) :]
-    identity, judged, evidence, clock, override, without_override, announced = rest
+    identity, judged, evidence, clock, override, without_override, announced, accepted_build, accepted_evidence = rest
     return ServerEnforcement(
         **dict(zip(_PLAIN, plain, strict=True)),
         identity=Identity(identity),
@@ -279,6 +378,8 @@ def _decode_cold(value: bytes) -> ServerEnforcement:
         override=None if override is None else Override(parse_build(override[0]), override[1]),
         without_override=None if without_override is None else _judgement(without_override),
         announced=tuple(Announced(*known) for known in announced),
+        accepted_build=None if accepted_build is None else parse_build(accepted_build),
+        accepted_evidence=None if accepted_evidence is None else Evidence(*accepted_evidence),
         # The rest stands in the first part of the row.
         last_seen_at=0,
         clock_at=0,

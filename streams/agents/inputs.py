@@ -16,21 +16,23 @@ from typing import Final
 
 from streams.adapters.projection import project
 from streams.adapters.records import command_of, connection_of
+from streams.adapters.state_codec import StampRow
 from streams.agents.rows import Rows, Wires, due_before, due_row, read_due_row
 from streams.agents.top_lines import TopLines
 from streams.domain.commands import AdminCommand, check_command
 from streams.domain.connection import (
+    DAY_MS,
     EARLIEST_MS,
     LATEST_MS,
     MAX_AHEAD_MS,
     MAX_EVENT_ID_CHARS,
-    MAX_SOURCE_IP_CHARS,
     MINUTE_MS,
     InboundConnection,
-    check_connection,
 )
 from streams.domain.enforcer import Enforcer
+from streams.domain.names import canonical_address
 from streams.domain.rules import Rulebook
+from streams.domain.sighting import check_sighting
 from streams.domain.state import has_mark, mark_of
 from streams.engine.observer import Tracer
 from streams.engine.ports import DependencyError, Record
@@ -57,7 +59,8 @@ class InputProcessor:
 
     `header` begins the values that may be read in part. `replay_until` (UTC milliseconds) takes the place of the wall
     clock: time moves with the records, and to that moment when the partition is at its end. `timers_counted` is told
-    with every unit how many timers wait. `tracer` follows records that are decided, never those that are only counted.
+    with every unit how many timers wait. `decided` counts the records that were not only counted. `tracer` follows
+    records that are decided, never those that are only counted.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class InputProcessor:
     ) -> None:
         self._rulebook, self._wires, self._header = rulebook, wires, header
         self._replay_until, self._now = replay_until, now
+        self.decided = 0
         self._stream_time = 0
         self._taken_over: bytes | None = None
         self._top_lines = TopLines(cached_servers)
@@ -111,7 +115,7 @@ class InputProcessor:
                 connection = connection_of(self._wires.connections.decode(record.value))
             else:
                 connection = found.connection()
-            check_connection(connection, record.key or b"", now)
+            check_sighting(connection, record.key or b"", now)
             return connection
         command = command_of(self._wires.commands.decode(record.value))
         check_command(command, record.key or b"", now)
@@ -161,27 +165,42 @@ class InputProcessor:
         seen = self._top_lines.find(value, found)
         if seen is None:
             return None
-        key, build = seen
+        key, build, by_address = seen
         row = self._rows.servers.get(key) or self._rows.row(key)
         if (
             row is None
             or not row.reported_at < found.observed_at < row.quiet_until
             or found.connector != row.judged_over
-            or build != row.build
+            or (build != row.build and (build is None or row.build is None))
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
-            or not 1 <= len(found.source_ip) <= MAX_SOURCE_IP_CHARS
         ):
             return None
+        source_ip = found.source_ip
+        if source_ip != row.source_ip:
+            address = canonical_address(source_ip.decode("ascii"))
+            if address is None:
+                return None
+            source_ip = address.encode("ascii")
         mark = mark_of(found.observed_at, found.event_id)
         is_late = found.observed_at <= row.last_seen_at
-        if is_late and (found.observed_at >= row.judged_at or has_mark(row.marks, mark)):
+        if is_late == (found.observed_at >= row.judged_at) or (is_late and has_mark(row.marks, mark)):
             return None
+        stamp: StampRow | None = None
+        if is_late and build != row.build:
+            return None
+        if build is not None and not is_late:
+            holds_ms = self._rulebook().policy_at(found.observed_at).stamp_holds_days * DAY_MS
+            stamp = row.stamp_of(build, by_address, source_ip, found.observed_at, holds_ms)
+            if stamp is None:
+                return None
         if before is None or found.observed_at < before:
             self._quiet[row.finding][found.outcome] += 1
             if is_late:
                 row.count_late(found.outcome, mark)
+                if build is not None and found.observed_at > row.exchange_seen_at:
+                    row.exchange_seen_at = found.observed_at
             else:
-                row.count(found.observed_at, found.outcome, mark, found.connector_id, found.source_ip)
+                row.count(found.observed_at, found.outcome, mark, found.connector_id, source_ip, stamp)
             self._rows.change(key, row)
             self._stream_time = max(self._stream_time, found.observed_at)
         return found.observed_at
@@ -189,6 +208,7 @@ class InputProcessor:
     def _decide(self, view: View, record: Record) -> None:
         if record.topic != self._wires.connections_topic:
             self._rows.flush()  # a command may look for all servers of its tenant
+        self.decided += 1
         view.savepoint()
         self._rows.now = self._stream_time
         trace = self._tracer.begin(record) if self._tracer is not None else None

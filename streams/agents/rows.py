@@ -219,6 +219,10 @@ class Rows:
         prefix = f"s/{tenant_id}/".encode()
         return [key[len(prefix) :].decode() for key in self._view.keys(prefix)]
 
+    def has_servers(self, tenant_id: str) -> bool:
+        """See `Repository`."""
+        return self._view.has_keys(f"s/{tenant_id}/".encode())
+
     def tenant(self, tenant_id: str) -> TenantEnforcement | None:
         """See `Repository`."""
         stored = self._view.get(tenant_row(tenant_id))

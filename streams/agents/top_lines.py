@@ -1,7 +1,7 @@
 """Topmost header lines repeat but for their date: what stands in front of it tells the server and its build once.
 
-Of the lines below the topmost one only those matter that name the same host with a higher build. Most cannot, which is
-seen without parsing them.
+The lines below matter only as far as the unbroken run of the host goes, and only where they name that host with another
+build. Most cannot, which is seen without parsing them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Final
 from streams.adapters.projection import TENANT_AT, Projected
 from streams.agents.rows import server_key
 from streams.domain.build import Build, parse_build
-from streams.domain.headers import MAX_LINES, Origin, is_higher, origin_of, parse_received
+from streams.domain.headers import MAX_LINES, Origin, ReceivedLine, is_higher, origin_of, parse_received
+from streams.domain.names import MAX_SERVER_CHARS
 
 MAX_CACHED_CHARS: Final = 1024
 """Of a line's text in front of its date; real ones have a few hundred, and others must not fill the memory."""
-MAX_HOST_CHARS: Final = 255
 MAX_DATES: Final = 1024
+MAX_LINES_BELOW: Final = 4096
+"""Lines below a topmost one that are remembered; each host has a few."""
 _MAX_DATE_CHARS: Final = 64
 _MAX_BUILD_CHARS: Final = 39
 """Four numbers of nine digits, which `parse_build` takes at most, and three dots."""
@@ -24,29 +26,33 @@ _SHAPE: Final[bytes] = bytes(48 if 48 <= code <= 57 else 46 if code == 46 else 3
 """Turns every digit into 0, and all but dots into blanks."""
 _NUMBER: Final = b"0.0"
 """A number with a dot, in that shape."""
-_FOREIGN: Final[bytes] = bytes(33 if chr(code) in "()." else 32 for code in range(256))
+_FOREIGN: Final[bytes] = bytes(33 if chr(code) in '()<>"\\.' else 32 for code in range(256))
 """Turns what no date has, and what could matter if one had it, into exclamation marks."""
 
 
 class TopLine:
     """What a topmost line tells of the server that connects for a tenant.
 
-    `key` is the server's row, None where the line alone cannot name it, `host` its name. `build` is None for a
-    gateway's. `repeats` is whether other connections have the same text in front of the date.
+    `key` is the server's row, None where the line alone cannot name it, `name` and `host` its name. `build` is None for
+    a gateway's. `by_address` is the address that the line gives the host, empty where it gives none. `repeats` is
+    whether other connections have the same text in front of the date.
     """
 
-    __slots__ = ("_claim", "build", "host", "key", "repeats")
+    __slots__ = ("_claim", "build", "by_address", "host", "is_from_itself", "key", "name", "repeats")
 
     def __init__(self, tenant_id: bytes, text: bytes) -> None:
         line = parse_received(text.decode("ascii"))
-        origin, name = origin_of(line), line.by_host
+        origin = origin_of(line)
         self.build: Build | None = line.build
+        self.by_address: bytes = line.by_address.encode() if line.by_address is not None else b""
         # A line without a build has the id of its message, which no other one has.
         self.repeats: bool = line.build is not None
+        self.is_from_itself: bool = line.is_from_itself
         self.key: bytes | None = None
-        self.host = b""
-        if name is not None and len(name) <= MAX_HOST_CHARS:
-            self.host = name.encode()
+        self.name: str | None = line.by_host
+        self.host: bytes = b""
+        if self.name is not None and len(self.name) <= MAX_SERVER_CHARS:
+            self.host = self.name.encode()
             if origin is Origin.GATEWAY or (origin is Origin.EXCHANGE and line.build is not None):
                 self.key = server_key(tenant_id, self.host)
         # Its build of four parts as it stands there, with the ` id ` in front of it; empty where there is none, and no
@@ -89,11 +95,14 @@ class TopLines:
         self._half = max(1, most // 2)
         self._lines: dict[bytes, TopLine] = {}
         self._older: dict[bytes, TopLine] = {}
+        self._runs: dict[bytes, ReceivedLine] = {}
         self._dates: set[bytes] = set()
         self._date_chars = 0
 
-    def find(self, value: bytes, found: Projected) -> tuple[bytes, Build | None] | None:
-        """The row of the connecting server, and its build, None for a gateway's; None where the long way is needed.
+    def find(self, value: bytes, found: Projected) -> tuple[bytes, Build | None, bytes] | None:
+        """The row of the connecting server, its build, None for a gateway's, and the address that the line gives it.
+
+        None where the long way is needed.
 
         `found` is what `value` projects to. Gives what `detect` does, for lines that name their host and are a
         gateway's, or Exchange's with a build.
@@ -105,14 +114,35 @@ class TopLines:
         key, best = top.key, top.build
         if key is None:
             return None
-        if best is not None:
+        if best is not None and top.is_from_itself:
             for raw in received[1:MAX_LINES]:
                 if top.can_be_raised_by(raw, self._date_at(raw)):
-                    line = parse_received(raw.decode("ascii"))
-                    is_same = line.by_host is not None and line.by_host.encode() == top.host
-                    if is_same and line.build is not None and is_higher(line.build, best):
-                        best = line.build
-        return key, best
+                    return key, self._highest_of_run(received, top, best), top.by_address
+        return key, best, top.by_address
+
+    def _highest_of_run(self, received: list[bytes], top: TopLine, best: Build) -> Build:
+        for raw in received[1:MAX_LINES]:
+            line = self._below(raw)
+            if line.by_host != top.name:
+                break
+            if line.build is not None and is_higher(line.build, best):
+                best = line.build
+            if not line.is_from_itself:
+                break
+        return best
+
+    def _below(self, raw: bytes) -> ReceivedLine:
+        at = self._date_at(raw)
+        text = raw[:at]
+        line = self._runs.get(text)
+        if line is None:
+            line = parse_received(raw.decode("ascii"))
+            # A line without a build has the id of its message, which no other one has.
+            if line.build is not None and at < len(raw) and at <= MAX_CACHED_CHARS:
+                if len(self._runs) >= MAX_LINES_BELOW:
+                    self._runs.clear()
+                self._runs[text] = line
+        return line
 
     def _top(self, value: bytes, found: Projected, line: bytes) -> TopLine:
         at = self._date_at(line)

@@ -14,18 +14,24 @@ from typing import Any
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_policy
 from streams.adapters.records import parse_day_or_moment
-from streams.cli.received_text import decoded, received_values
+from streams.cli.received_text import UnreadableError, read_received
+from streams.domain.build import Product
 from streams.domain.connection import InboundConnection, MalformedError
-from streams.domain.headers import NAMELESS, Detection, detect, unfold
+from streams.domain.headers import NAMELESS, Detection, detect, product_of, unfold
 from streams.domain.policy import ConnectorType
 from streams.domain.rules import Rulebook
-from streams.domain.sighting import judgement_of
+from streams.domain.sighting import build_name, judgement_of
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to `tes`."""
     parser = commands.add_parser("inspect", help="say which Exchange server and build a message came from")
-    parser.add_argument("file", nargs="?", default="-", help="message, header or Received lines; - is stdin")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        default="-",
+        help="message (.eml, .msg), header, Received lines, or a JSON header list; - is stdin",
+    )
     parser.add_argument("--policy", default=DEFAULT_POLICY, help="shipped policy or YAML file (%(default)s)")
     parser.add_argument("--at", help="judge as of this day or moment, UTC (now)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -42,12 +48,16 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, PolicyError, MalformedError) as error:
         print(f"tes inspect: {error}", file=sys.stderr)
         return 2
-    lines = received_values(decoded(raw))
-    if not lines:
-        named = "standard input" if source == "-" else source
-        print(f"tes inspect: {named}: no Received line found in its {len(raw)} bytes", file=sys.stderr)
+    try:
+        found = read_received(raw)
+    except UnreadableError as error:
+        print(f"tes inspect: {'standard input' if source == '-' else source}: {error}", file=sys.stderr)
         return 2
-    row = inspect(lines, Rulebook((policy,), shipped_catalogue()), at)
+    try:
+        row = {"read": found.read} | inspect(found.values, Rulebook((policy,), shipped_catalogue()), at)
+    except MalformedError as error:
+        print(f"tes inspect: {error}", file=sys.stderr)
+        return 2
     if arguments.json:
         print(json.dumps(row))
         return 0
@@ -84,6 +94,7 @@ def inspect(lines: list[str], rulebook: Rulebook, at: int) -> dict[str, Any]:
     event = InboundConnection("inspect", at, "inspect", "", connector, "", "", tuple(lines))
     judged = judgement_of(event, found, rulebook)
     is_named = found.server != NAMELESS
+    is_own = product_of(found.server, found.build) is not Product.EXCHANGE_ONLINE
     return {
         "server": found.server if is_named else None,
         "identity": found.identity.value if is_named else None,
@@ -93,7 +104,7 @@ def inspect(lines: list[str], rulebook: Rulebook, at: int) -> dict[str, Any]:
         "reason": judged.reason,
         "required_build": str(judged.required_build) if judged.required_build else None,
         "remedy": judged.remedy._asdict() if judged.remedy else None,
-        "cves": sorted({fix.cve for fix in catalogue.missing_fixes(found.build)}) if found.build else [],
+        "cves": list(catalogue.missing_cves(found.build)) if is_own and found.build else [],
         **_support(found, rulebook),
         "policy": rulebook.policies[0].policy_id,
         "evidence": {"received": found.received, "position": found.position, "protocol": found.protocol},
@@ -103,17 +114,17 @@ def inspect(lines: list[str], rulebook: Rulebook, at: int) -> dict[str, Any]:
 def _of_build(found: Detection, rulebook: Rulebook) -> dict[str, Any]:
     if found.build is None:
         return {"product": None, "build": None, "build_name": None}
-    product = found.build.product
+    product = product_of(found.server, found.build)
     return {
         "product": product.value if product else None,
         # The stamped number as such; `build_name` says what it stands for. Three parts name a CU and no build.
         "build": str(found.build) if found.build.update is not None else None,
-        "build_name": rulebook.catalogue.name(found.build),
+        "build_name": build_name(rulebook.catalogue, found.server, found.build),
     }
 
 
 def _support(found: Detection, rulebook: Rulebook) -> dict[str, Any]:
-    product = found.build.product if found.build else None
+    product = product_of(found.server, found.build)
     ends = rulebook.catalogue.support_ends_on(product) if product else None
     esu = rulebook.catalogue.esu_ends_on(product) if product else None
     return {

@@ -22,6 +22,7 @@ from streams.adapters.topics import TopicError
 from streams.app import registry_of
 from streams.cli.columns import print_columns
 from streams.domain.headers import unfold
+from streams.domain.names import canonical_server
 from streams.domain.report import ServerStatus
 from streams.settings import Settings, read_settings
 
@@ -119,7 +120,8 @@ def _show(arguments: argparse.Namespace) -> int:
     rows = _read(arguments)
     if isinstance(rows, int):
         return rows
-    found = [row for row in rows if row["server"] == arguments.server]
+    server = canonical_server(arguments.server)
+    found = [row for row in rows if row["server"] == server]
     if len(found) != 1:
         tenants = ", ".join(row["tenant_id"] for row in found)
         said = f"several tenants have it: {tenants} (give --tenant)" if found else "is not known"

@@ -22,8 +22,9 @@ from streams.adapters.records import (
     to_record,
 )
 from streams.domain.commands import AdminCommand, check_command
-from streams.domain.connection import InboundConnection, MalformedError, check_connection
+from streams.domain.connection import InboundConnection, MalformedError
 from streams.domain.rules import Rulebook
+from streams.domain.sighting import check_sighting
 from streams.engine.config import kafka_partition
 from streams.settings import read_settings
 from streams.simulation import simulate
@@ -69,7 +70,7 @@ def read_connection(line: bytes) -> InboundConnection:
         MalformedError: names the field, the value and the rule.
     """
     connection = connection_of(connection_record(line))
-    check_connection(connection)
+    check_sighting(connection)
     return connection
 
 

@@ -16,6 +16,7 @@ from streams.adapters.topics import TopicError
 from streams.app import registry_of
 from streams.domain.connection import check_tenant
 from streams.domain.headers import unfold
+from streams.domain.names import canonical_server
 from streams.engine.ports import DependencyError
 from streams.operations.states import Found, export, find
 from streams.settings import Settings, read_settings
@@ -54,7 +55,7 @@ async def _export(_: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _get(arguments: argparse.Namespace, settings: Settings) -> int:
-    tenant_id, server = arguments.tenant, arguments.server.lower()
+    tenant_id, server = arguments.tenant, canonical_server(arguments.server)
     check_tenant(tenant_id)
     found = await find(settings, registry_of(settings), tenant_id, server)
     if not found.is_known:

@@ -24,6 +24,9 @@ class Product(StrEnum):
     EXCHANGE_ONLINE = "Exchange Online"
 
 
+JUDGED_PRODUCTS = tuple(product for product in Product if product is not Product.EXCHANGE_ONLINE)
+"""Products that a policy decides about, oldest first: every policy names each of them."""
+
 FIRST_SE_LINE = 2562
 """The first CU line of Exchange Server SE; 15.2 lines below it are Exchange Server 2019."""
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from streams.domain.build import Build, Product
 
 FIRST_CU_MAJOR = 15
 """From 15 (Exchange 2013) on the third part of a number names the CU; before, the first two name the service pack."""
+
+MAX_CVES: Final = 256
+"""Vulnerabilities named for one build, in every record and by `tes inspect`: about 4 KB of text."""
+_MAX_REMEMBERED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Fix:
 
 
 class Catalogue:
-    """Look-ups over the published builds; immutable after construction."""
+    """Look-ups over the published builds; immutable after construction, but for what it remembers of answers."""
 
     def __init__(
         self,
@@ -69,16 +73,21 @@ class Catalogue:
                 by_pack.setdefault(release.build[:2], []).append(release)
         self._by_line = by_line
         self._by_pack = by_pack
-        self._newest_line = {rows[0].product: line for line, rows in sorted(by_line.items())}
+        self._lines: dict[Product | None, list[tuple[int, int, int]]] = {}
+        for line, rows in sorted(by_line.items()):
+            self._lines.setdefault(rows[0].product, []).append(line)
         self._aliases = dict(aliases)
         self._previews = frozenset(previews)
         self._support_ends = dict(support_ends or {})
         self._esu_ends = dict(esu_ends or {})
-        self._fixes: dict[tuple[Product, str], list[Fix]] = {}
-        for fix in fixes:
-            product = fix.fixed_build.product
-            if product is not None:
-                self._fixes.setdefault((product, fix.cve), []).append(fix)
+        self._missing_cves: dict[Build, tuple[str, ...]] = {}
+        self._fixes: dict[Product | None, dict[str, list[Fix]]] = {}
+        for fix in sorted(fixes, key=lambda fix: fix.fixed_build.cu_line):
+            self._fixes.setdefault(fix.fixed_build.product, {}).setdefault(fix.cve, []).append(fix)
+        fixed = [fix.fixed_build for by_name in self._fixes.values() for rows in by_name.values() for fix in rows]
+        self._fixed_builds = sorted({_order(build) for build in fixed})
+        self._fixed_lines = frozenset(build.cu_line for build in fixed)
+        self._missing: dict[tuple[Product | None, int, tuple[int, int, int] | None], tuple[Fix, ...]] = {}
 
     def support_ends_on(self, product: Product) -> date | None:
         """The end of extended support, None where none is known."""
@@ -117,12 +126,25 @@ class Catalogue:
         at = bisect_right(updates, wanted)
         return rows[at - 1] if at else None
 
-    def remedy(self, required: Build) -> Remedy | None:
-        """The oldest published update of the same CU line that has at least `required`; None where there is none."""
-        for release in self._by_line.get(required.cu_line, ()):
-            if release.build.reaches(required):
-                return Remedy(release.name, release.kb)
-        return None
+    def released_on(self, build: Build) -> date | None:
+        """The day of the newest published build of the same CU line that is not above `build`.
+
+        In a CU line that is not in the catalogue it is the day of the CU before it, for `build` is not older. None
+        where the product has no older build.
+        """
+        number = self.counted_as(build)
+        release = self.at_least(number)
+        if release is not None:
+            return release.released_on
+        older = [line for line in self._lines.get(number.product, ()) if line < number.cu_line]
+        return self._by_line[older[-1]][0].released_on if older else None
+
+    def updates_from(self, required: Build) -> Iterator[Release]:
+        """The published builds that have `required`, oldest first, then those of newer CU lines, line by line."""
+        yield from (row for row in self._by_line.get(required.cu_line, ()) if row.build.reaches(required))
+        for line in self._lines.get(required.product, ()):
+            if line > required.cu_line:
+                yield from self._by_line[line]
 
     def name(self, build: Build) -> str:
         """What to call `build`: exact name, `at least X`, `newer than X` above the table, or the product."""
@@ -141,29 +163,48 @@ class Catalogue:
         pack = self._by_pack.get(number[:2])
         if pack:
             return _name_among(pack, number)
-        newest = self._newest_line.get(product)
-        if newest is not None and number.cu_line > newest:
+        lines = self._lines.get(product)
+        if lines and number.cu_line > lines[-1]:
             return f"{product.value}, newer than every CU of the catalogue (build {number})"
         return f"{product.value} {unlisted}"
 
-    def missing_fixes(self, build: Build) -> list[Fix]:
+    def missing_fixes(self, build: Build) -> tuple[Fix, ...]:
         """The fixes of this product that this build does not have, oldest first.
 
         A CU line that never got a fix of its own misses it when a newer line got one (the newest such line is named);
         a line newer than every fixed one came with it.
         """
         number = self.counted_as(build)
-        missing = []
-        for (product, _), fixes in self._fixes.items():
-            if product is not number.product:
-                continue
+        line = number.cu_line if number.cu_line in self._fixed_lines else None
+        # Builds between the same two fixed ones miss the same fixes, so an endless variety of builds costs no more.
+        key = (number.product, bisect_right(self._fixed_builds, _order(number)), line)
+        missing = self._missing.get(key)
+        if missing is None:
+            missing = self._missing[key] = self._find_missing(number)
+        return missing
+
+    def _find_missing(self, number: Build) -> tuple[Fix, ...]:
+        missing: list[Fix] = []
+        for fixes in self._fixes.get(number.product, {}).values():
             own = [fix for fix in fixes if fix.fixed_build.cu_line == number.cu_line]
-            newest = max(fixes, key=lambda fix: fix.fixed_build.cu_line)
             if own:
                 missing += [fix for fix in own if not number.reaches(fix.fixed_build)]
-            elif number.cu_line < newest.fixed_build.cu_line:
-                missing.append(newest)
-        return sorted(missing, key=lambda fix: (fix.fixed_on, fix.cve))
+            elif number.cu_line < fixes[-1].fixed_build.cu_line:
+                missing.append(fixes[-1])
+        return tuple(sorted(missing, key=lambda fix: (fix.fixed_on, fix.cve)))
+
+    def missing_cves(self, build: Build) -> tuple[str, ...]:
+        """The CVE numbers of the missing fixes, sorted; at most `MAX_CVES`, the exploited and the newest ones kept."""
+        number = self.counted_as(build)
+        found = self._missing_cves.get(number)
+        if found is None:
+            fixes = sorted(self.missing_fixes(number), key=lambda fix: (fix.is_known_exploited, fix.fixed_on, fix.cve))
+            kept = list(dict.fromkeys(fix.cve for fix in reversed(fixes)))[:MAX_CVES]
+            # Senders claim any number, so what is remembered is bounded.
+            if len(self._missing_cves) >= _MAX_REMEMBERED:
+                self._missing_cves.clear()
+            found = self._missing_cves[number] = tuple(sorted(kept))
+        return found
 
 
 def _order(build: Build) -> tuple[tuple[int, int, int], int]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from streams.domain.build import Build, parse_build
 from streams.domain.connection import MalformedError, check_moment, check_tenant
 from streams.domain.cover_notices import tenant_timers, title_of, told_of_time
+from streams.domain.names import MAX_SERVER_CHARS, canonical_server
 from streams.domain.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.pauses import (
     MAX_KEPT_BYTES,
@@ -38,7 +39,6 @@ SEEN_COMMANDS = 4096
 """How many command ids are remembered per tenant; a command given again within so many changes nothing."""
 SHOWN_SPANS = 32
 """How many pauses, and how many exceptions, an audit record shows; of more, those that end last."""
-MAX_SERVER_CHARS = 255
 _MAX_CHARS = {"issued_by": 255, "server": MAX_SERVER_CHARS, "owner": 255, "reason": 1_000, "build": 64}
 _MAX_MALFORMED_CHARS = 2_000
 
@@ -145,11 +145,17 @@ def check_command(command: AdminCommand, key: bytes | None = None, now_ms: int |
 def subject_of(command: AdminCommand) -> str | None:
     """The server that a command is about, in the form of its records; None for the whole tenant.
 
-    A tenant-wide pause is one whatever server it names. This is the only place where a command's name is spelt.
+    A tenant-wide pause is one whatever server it names. A name that is too long for a server is cut: its command is
+    refused.
     """
+    name = _name_of(command)
+    return None if name is None else name[:MAX_SERVER_CHARS]
+
+
+def _name_of(command: AdminCommand) -> str | None:
     if command.server is None or command.kind is CommandKind.PAUSE_CREATE:
         return None
-    return command.server[:MAX_SERVER_CHARS].lower()
+    return canonical_server(command.server)
 
 
 def _shortened(command: AdminCommand) -> AdminCommand:
@@ -190,7 +196,7 @@ def obey(
     before = replace(decision.tenant, seen_commands=(*tenant.seen_commands[-SEEN_COMMANDS + 1 :], mark))
     decision.tenant = before
     kind, reason = NotificationKind.COMMAND_REFUSED, None
-    command = replace(_shortened(command), server=subject_of(command))
+    command = _shortened(replace(command, server=_name_of(command)))
     try:
         _check(command, is_known, rulebook)
         kind = _apply(decision, command, rulebook)

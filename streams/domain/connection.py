@@ -6,6 +6,7 @@ import re
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from streams.domain.names import canonical_address
 from streams.domain.policy import ConnectorType
 
 SECOND_MS: Final = 1_000
@@ -20,7 +21,6 @@ LATEST_MS: Final = 4_102_444_800_000
 MAX_AHEAD_MS: Final = 5 * MINUTE_MS
 """How far ahead of the wall clock a live event may be."""
 MAX_EVENT_ID_CHARS: Final = 255
-MAX_SOURCE_IP_CHARS: Final = 255
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -34,7 +34,10 @@ class Outcome(StrEnum):
 
 
 class InboundConnection(NamedTuple):
-    """A connection; `observed_at` in UTC milliseconds, `received` topmost first below the service's own line."""
+    """A connection; `observed_at` in UTC milliseconds, `received` topmost first below the service's own line.
+
+    `source_ip` is in its canonical spelling, whatever the record's was.
+    """
 
     event_id: str
     observed_at: int
@@ -88,8 +91,7 @@ def check_connection(connection: InboundConnection, key: bytes | None = None, no
     check_moment("observed_at", connection.observed_at, now_ms)
     if not 1 <= len(connection.event_id) <= MAX_EVENT_ID_CHARS:
         raise MalformedError(f"event_id: {connection.event_id[:80]!r}: must be 1 to {MAX_EVENT_ID_CHARS} characters")
-    if not 1 <= len(connection.source_ip) <= MAX_SOURCE_IP_CHARS:
-        shown = connection.source_ip[:80]
-        raise MalformedError(f"source_ip: {shown!r}: must be 1 to {MAX_SOURCE_IP_CHARS} characters")
+    if canonical_address(connection.source_ip) is None:
+        raise MalformedError(f"source_ip: {connection.source_ip[:80]!r}: must be an IPv4 or IPv6 address")
     if connection.recipients < 0:
         raise MalformedError(f"recipients: {connection.recipients}: must not be negative")

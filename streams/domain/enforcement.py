@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from streams.domain.build import Build
+from streams.domain.build import Build, Product
 from streams.domain.connection import DAY_MS, HOUR_MS, InboundConnection, Outcome
-from streams.domain.headers import Detection
+from streams.domain.headers import Detection, Origin
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Clock, ScheduledStage, elapsed_at
 from streams.domain.notification import AdminNotification, NotificationKind
@@ -19,11 +19,12 @@ from streams.domain.pauses import NO_COVER, Cover
 from streams.domain.policy import Mode
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
-from streams.domain.sighting import Sighting, evidence_of, judgement_of
+from streams.domain.sighting import TAKEN_OVER, Sighting, evidence_of, judgement_of
+from streams.domain.stamps import Stamp, highest_held, with_stamp
 from streams.domain.standing import Standing, stages_of, standing_of, standstills_of
-from streams.domain.state import Announced, Override, ServerEnforcement, has_mark, mark_of, with_mark
+from streams.domain.state import Announced, Evidence, Override, ServerEnforcement, has_mark, mark_of, with_mark
 from streams.domain.telling import announcement_of, notification_of, report_of, verdict_of
-from streams.domain.timers import Timer, TimerKind, timers_of
+from streams.domain.timers import VERDICT_REST_MS, Timer, TimerKind, timers_of
 from streams.domain.verdict import Verdict
 
 
@@ -94,6 +95,22 @@ def _is_above(build: Build, other: Build) -> bool:
     return (build.cu_line, build.update or 0) > (other.cu_line, other.update or 0)
 
 
+def _set_stage(state: ServerEnforcement, stage: int) -> None:
+    state.stage = stage
+    state.reached_stage = max(state.reached_stage, stage)
+
+
+def _note_accepted(state: ServerEnforcement, build: Build | None, event: InboundConnection, found: Detection) -> None:
+    """Remember an accepted build that is shown beside one that is not."""
+    if build != state.accepted_build or state.accepted_evidence is None:
+        state.accepted_evidence = evidence_of(event, found)
+    state.accepted_build, state.accepted_at, state.judged_at = build, event.observed_at, event.observed_at
+
+
+def _forget_mixed(state: ServerEnforcement) -> None:
+    state.refused_at = state.accepted_build = state.accepted_evidence = state.accepted_at = None
+
+
 class _Step:
     """One run of `decide`: changes go into the state at once, what is to be told waits until the moment is done."""
 
@@ -110,14 +127,15 @@ class _Step:
 
     # --- time ---
 
-    def timers(self, state: ServerEnforcement, at: int) -> list[Timer]:
-        """What is still to come, under the policy that governs at `at`."""
-        return timers_of(state, self.rulebook, self.cover, at)
+    def timers(self, state: ServerEnforcement, at: int, since: int) -> list[Timer]:
+        """What is still to come since `since`, under the policy that governs at `at`."""
+        return timers_of(state, self.rulebook, self.cover, at, since)
 
     def advance(self, until: int) -> None:
         """Fire what is due at or before `until`, in due order; `due_at` is when the next is."""
         while self.state is not None:
-            due = min([timer.due for timer in self.timers(self.state, self.state.clock_at)])
+            clock_at = self.state.clock_at
+            due = min([timer.due for timer in self.timers(self.state, clock_at, clock_at)])
             if due > until:
                 self.due_at = due
                 self.state.clock_at = max(self.state.clock_at, until)
@@ -126,13 +144,21 @@ class _Step:
 
     def _pass(self, state: ServerEnforcement, due: int) -> None:
         """Let one moment pass, with everything that is due then."""
-        kinds = {timer.kind for timer in self.timers(state, state.clock_at) if timer.due <= due}
+        kinds = {timer.kind for timer in self.timers(state, state.clock_at, state.clock_at) if timer.due <= due}
         if TimerKind.POLICY in kinds:
             self._switch_policy(state, due)
         if TimerKind.OVERRIDE in kinds:
             self._end_override(state, due)
-        # Only now is it known what else is due: under the new policy, for the build that is judged from here on.
-        timers = [timer for timer in self.timers(state, due) if timer.due <= due and timer.kind > TimerKind.OVERRIDE]
+        if TimerKind.TAKEN_OVER in kinds and state.is_in_episode:
+            self._end_taken_over(state, due)
+        if TimerKind.SETTLED in kinds and state.is_mixed:
+            _forget_mixed(state)
+            self._has_row = True
+        # Only now is it known what else is due: under the new policy, for the build that is judged from here on. What a
+        # new schedule would have told before this moment is not told now: it would name the wrong number of days.
+        timers = [
+            timer for timer in self.timers(state, due, due - 1) if timer.due <= due and timer.kind > TimerKind.SETTLED
+        ]
         state.clock_at = due
         for timer in sorted(timers, key=lambda timer: timer.kind):
             self._fire(state, timer, due)
@@ -144,6 +170,8 @@ class _Step:
 
     def _fire(self, state: ServerEnforcement, timer: Timer, due: int) -> None:
         match timer.kind:
+            case TimerKind.MIXED:
+                self._tell_mixed(state, due)
             case TimerKind.STAGE:
                 self._enter(state, due)
             case TimerKind.COVER:
@@ -157,7 +185,7 @@ class _Step:
                 if state.finding in (Finding.COMPLIANT, Finding.OUT_OF_DATE, Finding.UNSUPPORTED):
                     self._told.append((NotificationKind.SERVER_VANISHED, None, 0))
             case TimerKind.REPORT:
-                self._has_news |= state.is_verdict_due and due >= state.verdict_issued_at + HOUR_MS
+                self._has_news |= state.is_verdict_due and due >= state.verdict_issued_at + VERDICT_REST_MS
                 self._has_row = True
             case TimerKind.ANNOUNCE:
                 self._announce(state, due, timer.detail)
@@ -166,19 +194,12 @@ class _Step:
         """Enter the last stage that has begun, if it is above the present one."""
         begun = [stage for stage in stages_of(state, self.rulebook, self.cover, at) if stage.starts_at <= at]
         if begun and begun[-1].stage > state.stage:
-            self._set_stage(state, begun[-1].stage, at)
+            is_entered = begun[-1].stage > state.reached_stage
+            _set_stage(state, begun[-1].stage)
             self._has_news = True
-            self._told.append((NotificationKind.STAGE_ENTERED, None, 0))
-
-    def _set_stage(self, state: ServerEnforcement, stage: int, at: int) -> None:
-        state.stage = stage
-        state.reached_stage = max(state.reached_stage, stage)
-        ladder = self.rulebook.policy_at(at).ladder
-        rates = ladder[min(stage, len(ladder)) - 1]
-        if state.throttled_at is None and rates.throttle_minutes_per_hour:
-            state.throttled_at = at
-        if state.blocked_at is None and rates.block_minutes_per_hour:
-            state.blocked_at = at
+            # Where a slower ladder catches up with the stage that was reached, only the rates change.
+            if is_entered:
+                self._told.append((NotificationKind.STAGE_ENTERED, None, 0))
 
     def _switch_policy(self, state: ServerEnforcement, due: int) -> None:
         build = state.judged_build
@@ -186,7 +207,7 @@ class _Step:
             return
         judged = self.rulebook.judge(build, due, state.judged_over, state.tenant_id)
         before, has_changed = self.standing(state, due - 1), judged != state.judgement
-        state.judgement = judged
+        state.judgement, state.judged_at = judged, max(state.judged_at, due)
         if not judged.finding.is_enforced:
             self._resolve(state, due)
             return
@@ -204,7 +225,8 @@ class _Step:
             falls = judged.finding.is_enforced and self._can_begin(switch_at)
             if falls:
                 policy = self.rulebook.policy_at(switch_at)
-                told = announcement_of(state, judged, policy, switch_at, self.rulebook.service, due)
+                catalogue, service = self.rulebook.catalogue, self.rulebook.service
+                told = announcement_of(state, judged, policy, switch_at, catalogue, service, due)
                 self.decision.emitted.append(told)
         state.announced = (
             *(known for known in state.announced if known.switch_at > due),
@@ -244,7 +266,7 @@ class _Step:
         if build is not None:
             judged = self.rulebook.judge(build, at, state.judged_over, state.tenant_id)
         has_changed = judged != state.judgement
-        state.judgement = judged
+        state.judgement, state.judged_at = judged, max(state.judged_at, at)
         self._look_ahead_again(state)
         if not judged.finding.is_enforced:
             if state.is_in_episode:
@@ -268,7 +290,7 @@ class _Step:
         state = self.state or self._first_seen(event, found)
         self.state = state
         state.recent_events = with_mark(state.recent_events, mark)
-        self._count(state, event)
+        self._count(state, event, found)
         if is_new or event.observed_at >= state.judged_at:
             self._judge(state, event, found)
         self._has_row |= not state.reported_at or event.observed_at >= state.reported_at + HOUR_MS
@@ -306,7 +328,7 @@ class _Step:
         )
 
     @staticmethod
-    def _count(state: ServerEnforcement, event: InboundConnection) -> None:
+    def _count(state: ServerEnforcement, event: InboundConnection, found: Detection) -> None:
         state.connections += 1
         state.accepted += event.outcome is Outcome.ACCEPTED
         state.deferred += event.outcome is Outcome.DEFERRED
@@ -317,7 +339,11 @@ class _Step:
             state.connector_id = event.connector_id
             state.connector_type = event.connector_type
             state.source_ip = event.source_ip
-            state.has_vanished = False
+            # A server whose name a gateway took over is not back with the gateway's next message.
+            if found.origin is not Origin.GATEWAY or state.judgement != TAKEN_OVER:
+                state.has_vanished = False
+        if found.origin is not Origin.GATEWAY:
+            state.exchange_seen_at = max(state.exchange_seen_at, event.observed_at)
 
     def _judge(self, state: ServerEnforcement, event: InboundConnection, found: Detection) -> None:
         at = event.observed_at
@@ -325,39 +351,71 @@ class _Step:
         if state.build is not None:
             if found.build is None:
                 return  # A message without a build does not take back what an earlier one showed.
-            is_other = event.connector_type is not state.judged_over and state.finding is not Finding.OUT_OF_SCOPE
-            if is_other and event.connector_type not in policy.connector_types:
+            if state.judged_over in policy.connector_types and event.connector_type not in policy.connector_types:
                 return  # Nor does one over another connector, which is not judged.
-        build = found.build
+        build = self._believed_build(state, event, found)
+        judged = judgement_of(event, found._replace(build=build), self.rulebook)
+        if state.is_in_episode and judged.finding in (Finding.UNDETERMINED, Finding.NOT_EXCHANGE):
+            return  # Nor does a number that no build of an own server has.
         known = state.judged_build
-        was_accepted = known is None or not self._would_enforce(state, known, at)
-        judged = judgement_of(event, found, self.rulebook)
+        was_accepted = known is None or state.judgement == TAKEN_OVER or not self._would_enforce(state, known, at)
+        is_settling = was_accepted and self._is_settling(state, at)
         if state.override is not None:
-            if build is not None and _is_above(self.rulebook.catalogue.canonical(build), state.override.build):
+            if self._ends_override(state.override, found.build):
                 state.override = state.without_override = None
                 self._told.append((NotificationKind.OVERRIDE_ENDED, None, 0))
             else:
                 state.without_override = judged
                 judged = self.rulebook.judge(state.override.build, at, event.connector_type, event.tenant_id)
-        finding, has_changed = state.finding, judged != state.judgement or build != state.build
-        if has_changed or state.evidence is None:
-            state.evidence = evidence_of(event, found)
-        if build != state.build:
+        is_enforced = judged.finding.is_enforced
+        if is_settling and is_enforced and found.dated_at is not None and found.dated_at < (state.resolved_at or 0):
+            return  # It waited in a queue while the server was updated.
+        if state.is_mixed and not is_enforced:
+            _note_accepted(state, build, event, found)
+            return
+        if build != state.build or event.connector_type is not state.judged_over:
             self._look_ahead_again(state)
+        has_changed = judged != state.judgement or build != state.build
+        shown_before = state.build, state.evidence
+        if (has_changed and build == found.build) or state.evidence is None:
+            state.evidence = evidence_of(event, found)
         state.build, state.judgement, state.judged_at = build, judged, at
         state.judged_over = event.connector_type
         state.policy_id, state.policy_version = policy.policy_id, policy.version
-        if not judged.finding.is_enforced:
+        if not is_enforced:
             if state.is_in_episode:
                 self._resolve(state, at)
         elif not state.is_in_episode:
-            if self._can_begin(at):
+            if self._can_begin(at) and is_settling:
+                self._mix(state, at, *shown_before)
+            elif self._can_begin(at):
                 self._begin(state, at, was_accepted)
         else:
+            if state.is_mixed:
+                state.refused_at = at
             # Several machines may answer to one name with builds of their own: no verdict for every turn they take.
             state.is_verdict_due |= has_changed
-            is_time = finding is not judged.finding or at >= state.verdict_issued_at + HOUR_MS
-            self._has_news |= state.is_verdict_due and is_time
+            self._has_news |= state.is_verdict_due and at >= state.verdict_issued_at + VERDICT_REST_MS
+
+    def _believed_build(self, state: ServerEnforcement, event: InboundConnection, found: Detection) -> Build | None:
+        """The build to take the server for: what the connection shows, or a higher stamp that still holds."""
+        if found.build is None:
+            return None
+        policy = self.rulebook.policy_at(event.observed_at)
+        if state.judged_over not in policy.connector_types and event.connector_type in policy.connector_types:
+            state.stamps = ()  # What came over a connector that is not judged may be anybody's.
+        holds_ms = policy.stamp_holds_days * DAY_MS
+        shown = Stamp(found.build, event.observed_at, found.by_address or "", event.source_ip)
+        believed = highest_held(state.stamps, shown, holds_ms)
+        state.stamps = with_stamp(state.stamps, shown, holds_ms)
+        return believed
+
+    def _ends_override(self, override: Override, shown: Build | None) -> bool:
+        """Whether a stamp is that of an own server, and above the build of the override."""
+        if shown is None:
+            return False
+        build = self.rulebook.catalogue.canonical(shown)
+        return build.product not in (None, Product.EXCHANGE_ONLINE) and _is_above(build, override.build)
 
     @staticmethod
     def _look_ahead_again(state: ServerEnforcement) -> None:
@@ -375,28 +433,66 @@ class _Step:
     # --- episodes ---
 
     def _begin(self, state: ServerEnforcement, at: int, was_accepted: bool) -> None:
-        # Timers of the episode count from its own beginning, also when a tick has gone further meanwhile.
-        state.clock_at = at
-        within = self.rulebook.policy_at(at).resume_within_days * DAY_MS
+        """Begin an episode, or let the last one go on where it stopped."""
+        policy = self.rulebook.policy_at(at)
+        within = policy.resume_within_days * DAY_MS
         is_regression = state.resolved_at is not None and was_accepted and at - state.resolved_at <= within
-        if is_regression:
-            state.clock = Clock(state.clock.elapsed_ms, at)
-        else:
+        if not is_regression:
             state.clock, state.detected_at, state.reached_stage = Clock(0, at), at, 0
             state.throttled_at = state.blocked_at = None
-        state.resolved_at = None
-        begun = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, at) if stage.starts_at <= at]
-        self._set_stage(state, max([1, *begun[-1:]]), at)
-        self._has_news = True
+        self._go_on(state, at)
         kind = NotificationKind.SERVER_REGRESSED if is_regression else NotificationKind.SERVER_DETECTED
         self._told.append((kind, None, 0))
 
-    def _resolve(self, state: ServerEnforcement, at: int) -> None:
+    def _go_on(self, state: ServerEnforcement, at: int) -> None:
+        """Let the episode's clock run from `at` on."""
+        # Timers of the episode count from its own beginning, also when a tick has gone further meanwhile.
+        state.clock_at = at
+        state.clock = Clock(state.clock.elapsed_ms, at)
+        state.resolved_at = None
+        begun = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, at) if stage.starts_at <= at]
+        _set_stage(state, max([1, *begun[-1:]]))
+        self._has_news = True
+
+    def _end(self, state: ServerEnforcement, at: int) -> None:
+        """End the episode; its clock stands still."""
         state.clock = Clock(elapsed_at(state.clock, at, standstills_of(self.rulebook, self.cover)), at)
         state.stage, state.resolved_at = 0, at
+        state.judged_at = max(state.judged_at, at)
+        _forget_mixed(state)
         self._look_ahead_again(state)
         self._has_news = True
+
+    def _resolve(self, state: ServerEnforcement, at: int) -> None:
+        self._end(state, at)
         self._told.append((NotificationKind.SERVER_RESOLVED, None, 0))
+
+    def _end_taken_over(self, state: ServerEnforcement, at: int) -> None:
+        """End the episode of a server in whose name only a gateway has sent for long."""
+        state.judgement = TAKEN_OVER
+        self._end(state, at)
+        if not state.has_vanished:
+            self._told.append((NotificationKind.SERVER_VANISHED, None, 0))
+        state.has_vanished = True
+
+    # --- several machines behind one name ---
+
+    def _is_settling(self, state: ServerEnforcement, at: int) -> bool:
+        """Whether an episode has ended so shortly ago that another build cannot be a regression yet."""
+        settle_ms = self.rulebook.policy_at(at).settle_hours * HOUR_MS
+        return state.resolved_at is not None and at - state.resolved_at <= settle_ms
+
+    def _mix(self, state: ServerEnforcement, at: int, build: Build | None, evidence: Evidence | None) -> None:
+        """Let the episode that has just ended go on: the accepted `build` is not the only one behind the name."""
+        state.accepted_build, state.accepted_evidence, state.accepted_at = build, evidence, state.resolved_at
+        state.refused_at = at
+        self._go_on(state, at)
+        if state.mixed_told_at is None or at >= state.mixed_told_at + DAY_MS:
+            self._tell_mixed(state, at)
+
+    def _tell_mixed(self, state: ServerEnforcement, at: int) -> None:
+        state.mixed_told_at = at
+        self._told.append((NotificationKind.SERVER_MIXED, None, 0))
 
     def standing(self, state: ServerEnforcement, at: int) -> Standing:
         """Where the server stands at a moment."""
@@ -412,20 +508,25 @@ class _Step:
         is_row = self._has_news or self._has_row
         if is_row or self._told:
             policy, standing = self.rulebook.policy_at(at), self.standing(state, at)
-            service, emitted = self.rulebook.service, self.decision.emitted
+            catalogue, service = self.rulebook.catalogue, self.rulebook.service
+            emitted = self.decision.emitted
+            if state.throttled_at is None and standing.throttle_minutes_per_hour:
+                state.throttled_at = at
+            if state.blocked_at is None and standing.block_minutes_per_hour:
+                state.blocked_at = at
             if self._has_news:
                 state.policy_id, state.policy_version = policy.policy_id, policy.version
                 state.revision += 1
                 state.verdict_issued_at = max(at, state.verdict_issued_at)
                 state.is_verdict_due = False
-                emitted.append(verdict_of(state, standing, service, at))
+                emitted.append(verdict_of(state, standing, catalogue, service, at))
             if is_row:
                 state.is_report_due = False
                 state.reported_at = max(at, state.reported_at)
-                emitted.append(report_of(state, standing, self.rulebook.catalogue, self.cover.standstills()))
+                emitted.append(report_of(state, standing, catalogue, self.cover.standstills()))
             for kind, stage, days in self._told:
                 if policy.mode is not Mode.OBSERVE or kind is NotificationKind.SERVER_RESOLVED:
-                    emitted.append(notification_of(state, standing, service, kind, at, stage, days))
+                    emitted.append(notification_of(state, standing, catalogue, service, kind, at, stage, days))
         self._has_news = self._has_row = False
         self._told = []
         return is_row

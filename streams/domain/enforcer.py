@@ -39,6 +39,9 @@ class Repository(Protocol):
     def servers_of(self, tenant_id: str) -> Iterable[str]:
         """The servers of a tenant, in order of their names."""
 
+    def has_servers(self, tenant_id: str) -> bool:
+        """Whether any server of a tenant is known; takes no longer for many."""
+
     def tenant(self, tenant_id: str) -> TenantEnforcement | None:
         """The state of a tenant, None without any command."""
 
@@ -74,7 +77,7 @@ class Enforcer:
         before = repository.tenant(tenant_id) or TenantEnforcement(tenant_id)
         known = repository.server(tenant_id, subject) if subject is not None else None
         override = known.override if known is not None else None
-        is_known = known is not None if subject is not None else any(True for _ in repository.servers_of(tenant_id))
+        is_known = known is not None if subject is not None else repository.has_servers(tenant_id)
         decision = obey(before, command, is_known, self._rulebook, override)
         if decision.audit is None:
             return

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from streams.domain.build import Build, Product
+from streams.domain.build import JUDGED_PRODUCTS, Build, Product
 from streams.domain.catalogue import Catalogue, Fix, Remedy
-from streams.domain.policy import Accept, ConnectorType, Policy, ProductRule
+from streams.domain.policy import Accept, ConnectorType, Policy
+
+LISTED_CVES = 10
+"""As many does a reason name, so that it stays a sentence; all of them are in `cves`."""
+
+NEVER_JUDGED = "Exchange Online is never judged."
 
 
 class Finding(StrEnum):
@@ -31,8 +36,10 @@ class Finding(StrEnum):
 class Judgement:
     """A finding with its reason in one sentence.
 
-    `required_build` is the oldest build that would be accepted now, `remedy` the published update that has it; both
-    None where nothing is wrong or the product has no accepted build. `would_be` is the finding outside of scope.
+    `required_build` is the oldest build that would be accepted now. `remedy` is the oldest published update that has it
+    and did not come out before the build that was judged. Both are None where nothing is wrong or the product has no
+    accepted build. `cves` are the vulnerabilities whose fixes the policy insists on by now, not all that the build has.
+    `would_be` is the finding outside of scope.
     """
 
     finding: Finding
@@ -54,7 +61,7 @@ def judge(
     """Judge a build at a moment (aware UTC) under a policy; without a tenant the cohort does not count."""
     product = catalogue.canonical(build).product
     if product is Product.EXCHANGE_ONLINE:
-        return Judgement(Finding.NOT_EXCHANGE, "Exchange Online is never judged.")
+        return Judgement(Finding.NOT_EXCHANGE, NEVER_JUDGED)
     if product is None:
         return Judgement(Finding.UNDETERMINED, f"No Exchange product has build {build}.")
     verdict = _Judge(product, policy, catalogue, at).judgement(build)
@@ -64,6 +71,12 @@ def judge(
     return Judgement(
         Finding.OUT_OF_SCOPE, outside, verdict.required_build, verdict.remedy, verdict.cves, verdict.finding
     )
+
+
+def _listed(cves: tuple[str, ...]) -> str:
+    more = len(cves) - LISTED_CVES
+    others = f" and {more} {'other' if more == 1 else 'others'}" if more > 0 else ""
+    return ", ".join(cves[:LISTED_CVES]) + others
 
 
 def _out_of_scope(
@@ -84,7 +97,7 @@ class _Judge:
 
     def __init__(self, product: Product, policy: Policy, catalogue: Catalogue, at: datetime) -> None:
         self.product, self.policy, self.catalogue, self.at = product, policy, catalogue, at
-        self.rule = policy.products.get(product, ProductRule(Accept.NONE))
+        self.rule = policy.products[product]
 
     def judgement(self, build: Build) -> Judgement:
         """The finding, with what would cure it where the product has an accepted build."""
@@ -95,23 +108,36 @@ class _Judge:
         required = self._oldest_accepted_from(number)
         if required == number:
             return Judgement(Finding.COMPLIANT, f"{name} is accepted.")
-        remedy = self.catalogue.remedy(required)
+        remedy = self._remedy(number, required)
         needs = f"{required} or newer is required."
         if self._newest_floor_above(number) is not None:
             reason = f"The CU line of {name} is no longer accepted; {needs}"
             return Judgement(Finding.UNSUPPORTED, reason, required, remedy)
         cves = tuple(sorted({fix.cve for fix in self._overdue(number)}))
         why = ["is below the oldest accepted build"] if self._missed_floor(number) else []
-        why += [f"misses the {'fix' if len(cves) == 1 else 'fixes'} for {', '.join(cves)}"] if cves else []
+        why += [f"misses the {'fix' if len(cves) == 1 else 'fixes'} for {_listed(cves)}"] if cves else []
         reason = f"{name} {' and '.join(why)}; {needs}"
         return Judgement(Finding.OUT_OF_DATE, reason, required, remedy, cves)
 
     def _no_longer_accepted(self, name: str) -> str:
         ended = self.catalogue.support_ends_on(self.product)
         support = f" (support ended on {ended.isoformat()})" if ended and ended < self.at.date() else ""
-        accepted = [item for item in Product if self.policy.products.get(item, self.rule).accept is not Accept.NONE]
+        newer = JUDGED_PRODUCTS[JUDGED_PRODUCTS.index(self.product) + 1 :]
+        accepted = [item for item in newer if self.policy.products[item].accept is not Accept.NONE]
         way_out = f" Move to {accepted[-1].value}." if accepted else ""
         return f"{self.product.value} is no longer accepted{support}; this server runs {name}.{way_out}"
+
+    def _remedy(self, number: Build, required: Build) -> Remedy | None:
+        """The oldest accepted update that has `required` and did not come out before what the server has.
+
+        An update of an old CU may be younger than the oldest accepted update of a newer CU, which then cures nothing.
+        """
+        present = self.catalogue.released_on(number)
+        for release in self.catalogue.updates_from(required):
+            is_younger = present is None or release.released_on >= present
+            if is_younger and self._oldest_accepted_from(release.build) == release.build:
+                return Remedy(release.name, release.kb)
+        return None
 
     def _oldest_accepted_from(self, number: Build) -> Build:
         """`number` if it is accepted, else the oldest build above it that is.

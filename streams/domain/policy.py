@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from streams.domain.build import Build, Product
+from streams.domain.build import JUDGED_PRODUCTS, Build, Product
 
 ANNOUNCE_DAYS = 30
 """How far ahead a policy is announced that was not published but given as a file."""
@@ -90,7 +90,15 @@ DEFAULT_LADDER = (
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One version of a policy; governs events and clock ticks from `effective_at` (UTC) on."""
+    """One version of a policy; governs events and clock ticks from `effective_at` (UTC) on.
+
+    `products` has a rule for each of `JUDGED_PRODUCTS`: what a policy does not name must not be blocked by silence. A
+    build that is not accepted within `settle_hours` of an episode's end makes the server a mixed one. A lower stamp of
+    the same machine does not take a higher one back before `stamp_holds_days`.
+
+    Raises:
+        ValueError: `products` leaves one out.
+    """
 
     policy_id: str
     version: int
@@ -104,10 +112,17 @@ class Policy:
     ladder: tuple[Stage, ...] = DEFAULT_LADDER
     pause_days_per_year: int = 90
     resume_within_days: int = 30
+    settle_hours: int = 24
+    stamp_holds_days: int = 7
     stale_after_days: int = 30
     forget_after_days: int = 400
     notify_before_days: tuple[int, ...] = (7, 1)
     published_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        missing = [product.value for product in JUDGED_PRODUCTS if product not in self.products]
+        if missing:
+            raise ValueError(f"products: {', '.join(missing)}: missing; every known product needs a rule")
 
     @property
     def announced_at(self) -> datetime:

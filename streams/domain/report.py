@@ -29,6 +29,7 @@ class ServerStatus(StrEnum):
     VANISHED = "VANISHED"
     NOT_EXCHANGE = "NOT_EXCHANGE"
     OUT_OF_SCOPE = "OUT_OF_SCOPE"
+    MIXED = "MIXED"
 
 
 class ServerReport(NamedTuple):
@@ -85,3 +86,8 @@ class ServerReport(NamedTuple):
     rated_stage: int
     standstills: tuple[Standstill, ...]
     finding_without_override: Finding | None
+    exchange_seen_at: int | None = None
+    refused_at: int | None = None
+    accepted_build: Build | None = None
+    accepted_at: int | None = None
+    accepted_evidence: Evidence | None = None

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from streams.domain.connection import InboundConnection
-from streams.domain.headers import Detection, Origin, detect
-from streams.domain.judgement import Finding, Judgement
+from streams.domain.build import Build, Product
+from streams.domain.catalogue import Catalogue
+from streams.domain.connection import InboundConnection, check_connection
+from streams.domain.headers import Detection, Origin, check_server, detect, is_exchange_online
+from streams.domain.judgement import NEVER_JUDGED, Finding, Judgement
 from streams.domain.rules import Rulebook
 from streams.domain.state import Evidence
+
+_WITHOUT_BUILD = {
+    Origin.SMTPSVC: "Written by the SMTP service of Windows (Exchange 2000/2003 or IIS), whose number is not a build.",
+    Origin.HTTP_DAV: "Written by Outlook Web Access of Exchange 2000/2003, which stamps no build.",
+    Origin.IMS: "Written by the Internet Mail Service of Exchange 5.5 or older, whose number is not a build.",
+}
+TAKEN_OVER = Judgement(
+    Finding.NOT_EXCHANGE, "For long only a gateway has sent mail in the name of this Exchange server."
+)
+"""What a server is found to be when its episode ends because a gateway took its name over."""
 
 
 class Sighting(NamedTuple):
@@ -23,9 +35,26 @@ class Sighting(NamedTuple):
         return self.found.server
 
 
+def check_sighting(connection: InboundConnection, key: bytes | None = None, now_ms: int | None = None) -> None:
+    """Refuse a connection that cannot be judged honestly, as `check_connection`, or whose server has no fit name.
+
+    Raises:
+        MalformedError: names the first bad field, its value and the rule.
+    """
+    check_connection(connection, key, now_ms)
+    check_server(connection.received, connection.helo)
+
+
 def sight(connection: InboundConnection) -> Sighting:
     """Find out which server connects."""
     return Sighting(connection, detect(connection.received, connection.helo, connection.source_ip))
+
+
+def build_name(catalogue: Catalogue, server: str, build: Build | None) -> str | None:
+    """What to call the build of a server, None without one."""
+    if build is None:
+        return None
+    return Product.EXCHANGE_ONLINE.value if is_exchange_online(server, build) else catalogue.name(build)
 
 
 def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook) -> Judgement:
@@ -34,9 +63,10 @@ def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook)
         return Judgement(Finding.NOT_EXCHANGE, "Exchange did not write the topmost line: a gateway is between.")
     if found.origin is Origin.NOTHING:
         return Judgement(Finding.UNDETERMINED, "The message carries no Received line of the connecting server.")
-    if found.origin is Origin.SMTPSVC:
-        reason = "Written by the SMTP service of Windows (Exchange 2000/2003 or IIS), whose number is not a build."
+    if (reason := _WITHOUT_BUILD.get(found.origin)) is not None:
         return Judgement(Finding.UNDETERMINED, reason)
+    if is_exchange_online(found.server, found.build):
+        return Judgement(Finding.NOT_EXCHANGE, NEVER_JUDGED)
     if found.build is None:
         return Judgement(Finding.UNDETERMINED, "The topmost line carries no Exchange build.")
     return rulebook.judge(found.build, event.observed_at, event.connector_type, event.tenant_id)

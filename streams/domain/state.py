@@ -8,10 +8,11 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from streams.domain.build import Build
-from streams.domain.headers import Identity
+from streams.domain.headers import Identity, is_exchange_online
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Clock
 from streams.domain.policy import ConnectorType
+from streams.domain.stamps import Stamp
 
 NO_TIME = Clock(0, 0)
 
@@ -76,9 +77,15 @@ class ServerEnforcement:
 
     `stage` is the stage whose rates apply, 0 outside of an episode. `clock` holds the enforcement time of the present
     or the last episode and `reached_stage` how far that one came, so that a regression goes on where it stopped; the
-    two differ only where another ladder brings later dates. `judged_at` is the moment of the event that decided `build`
-    and `judgement`; `clock_at` the moment up to which timers have fired. `without_override` is the judgement that an
-    override stands in for. `is_verdict_due` says that the last verdict does not show the present build or reason.
+    two differ only where another ladder brings later dates. `judged_at` is the moment of whatever decided `build`,
+    `judgement` or the episode last; `clock_at` the moment up to which timers have fired. `without_override` is the
+    judgement that an override stands in for. `is_verdict_due` says that the last verdict does not show the present
+    build or reason.
+
+    `stamps` are the builds that its machines showed lately, `exchange_seen_at` is the last connection that was not a
+    gateway's. `refused_at` is None unless the server is mixed; then it is the last moment of a build that is not
+    accepted, and `accepted_build`, with its evidence and its last moment, what was shown beside it. `mixed_told_at` is
+    when its administrators were told last that it is mixed.
     """
 
     tenant_id: str
@@ -118,6 +125,13 @@ class ServerEnforcement:
     override: Override | None = None
     without_override: Judgement | None = None
     announced: tuple[Announced, ...] = ()
+    stamps: tuple[Stamp, ...] = ()
+    exchange_seen_at: int = 0
+    refused_at: int | None = None
+    accepted_build: Build | None = None
+    accepted_evidence: Evidence | None = None
+    accepted_at: int | None = None
+    mixed_told_at: int | None = None
 
     def copy(self) -> ServerEnforcement:
         """A state that may be changed without changing this one."""
@@ -134,14 +148,21 @@ class ServerEnforcement:
         return self.stage > 0
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether accepted builds and others are shown in turns."""
+        return self.refused_at is not None
+
+    @property
     def shown_stage(self) -> int:
         """The stage that is shown: never less than before in the same episode; 0 outside of one."""
         return self.reached_stage if self.stage else 0
 
     @property
     def judged_build(self) -> Build | None:
-        """The build that the server is judged as."""
-        return self.override.build if self.override is not None else self.build
+        """The build that the server is judged as; None where there is none, and of Exchange Online before 15.20."""
+        if self.override is not None:
+            return self.override.build
+        return None if is_exchange_online(self.server, self.build) else self.build
 
 
 _values = attrgetter(*(field.name for field in fields(ServerEnforcement)))

@@ -5,27 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.domain.catalogue import Catalogue
-from streams.domain.headers import Identity
+from streams.domain.headers import Identity, product_of
 from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Action, ScheduledStage, Standstill
 from streams.domain.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.policy import Policy
 from streams.domain.report import ServerReport, ServerStatus
 from streams.domain.rules import Service
+from streams.domain.sighting import build_name
 from streams.domain.standing import Standing
 from streams.domain.state import ServerEnforcement
-from streams.domain.verdict import Verdict, first_with, iso, smtp_reply, verdict_id
+from streams.domain.verdict import Verdict, first_with, iso, verdict_id, with_replies
 
 
-def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, at: int) -> Verdict:
+def verdict_of(
+    state: ServerEnforcement, standing: Standing, catalogue: Catalogue, service: Service, at: int
+) -> Verdict:
     """The verdict that follows from a state; `at` is the moment that caused it, UTC milliseconds."""
     judged = state.judgement
-    following = standing.next_above(state.stage)
-
-    def reply(action: Action, minutes: int) -> str | None:
-        return smtp_reply(action, minutes, service, state.server, state.build, judged.required_build, following)
-
-    return Verdict(
+    verdict = Verdict(
         verdict_id=verdict_id(state.tenant_id, state.server, state.revision),
         revision=state.revision,
         tenant_id=state.tenant_id,
@@ -40,19 +38,28 @@ def verdict_of(state: ServerEnforcement, standing: Standing, service: Service, a
         build=state.build,
         required_build=judged.required_build,
         remedy=judged.remedy,
-        cves=judged.cves,
+        cves=_cves(state, catalogue),
         detected_at=state.detected_at,
         effective_at=at,
         schedule=standing.upcoming,
         paused_until=standing.covered_until,
-        smtp_reply_throttle=reply(Action.THROTTLE, standing.throttle_minutes_per_hour),
-        smtp_reply_block=reply(Action.BLOCK, standing.block_minutes_per_hour),
+        smtp_reply_throttle=None,
+        smtp_reply_block=None,
+        smtp_template_throttle=None,
+        smtp_template_block=None,
         evidence=state.evidence,
         policy_id=state.policy_id,
         policy_version=state.policy_version,
         issued_at=state.verdict_issued_at,
         resolved_at=state.resolved_at,
+        is_mixed=state.is_mixed,
     )
+    return with_replies(verdict, service, state.judged_build)
+
+
+def _cves(state: ServerEnforcement, catalogue: Catalogue) -> tuple[str, ...]:
+    """The vulnerabilities of the build that the server is judged as, accepted or not."""
+    return catalogue.missing_cves(state.judged_build) if state.judged_build is not None else ()
 
 
 def _effect(throttle: int, block: int) -> str:
@@ -73,6 +80,12 @@ def _words(state: ServerEnforcement, standing: Standing, kind: NotificationKind)
             return (
                 f"Exchange server {state.server} is vulnerable again",
                 f"{state.judgement.reason} Enforcement goes on where it stopped: {effect}.",
+            )
+        case NotificationKind.SERVER_MIXED:
+            return (
+                f"Several machines answer to the name {state.server}, or its builds swing",
+                f"Build {state.build} is shown, which is not accepted, and so is {state.accepted_build}, which is. "
+                f"While both come, an accepted build ends nothing: {effect}. Update every machine behind this name.",
             )
         case NotificationKind.STAGE_ENTERED:
             title = f"Exchange server {state.server} entered stage {state.shown_stage}"
@@ -111,6 +124,7 @@ def _severity(kind: NotificationKind, action: Action, is_in_episode: bool) -> Se
 def notification_of(
     state: ServerEnforcement,
     standing: Standing,
+    catalogue: Catalogue,
     service: Service,
     kind: NotificationKind,
     at: int,
@@ -132,9 +146,10 @@ def notification_of(
         throttle, block = stage.throttle_minutes_per_hour, stage.block_minutes_per_hour
         number, begins = max(stage.stage, state.reached_stage), stage.starts_at
         action = Action.BLOCK if block else Action.THROTTLE if throttle else Action.ACCEPT
-        title = f"Exchange server {state.server} enters stage {number} in {days} day{'s' if days != 1 else ''}"
+        comes = f"enters stage {number}" if stage.stage > state.reached_stage else "is enforced more strictly"
+        title = f"Exchange server {state.server} {comes} in {days} day{'s' if days != 1 else ''}"
         text = f"{judged.reason} From {iso(begins)} on {_effect(throttle, block)}."
-        detail = f"{number}/{days}"
+        detail = f"{number}/{days}" if stage.stage > state.reached_stage else f"{number}/{stage.stage}/{days}"
     text += _cure(judged)
     return AdminNotification(
         notification_id=notification_id(kind, state.tenant_id, state.server, at, detail),
@@ -159,12 +174,18 @@ def notification_of(
         paused_until=standing.covered_until,
         policy_id=state.policy_id,
         policy_version=state.policy_version,
-        cves=judged.cves,
+        cves=_cves(state, catalogue),
     )
 
 
 def announcement_of(
-    state: ServerEnforcement, judged: Judgement, policy: Policy, switch_at: int, service: Service, at: int
+    state: ServerEnforcement,
+    judged: Judgement,
+    policy: Policy,
+    switch_at: int,
+    catalogue: Catalogue,
+    service: Service,
+    at: int,
 ) -> AdminNotification:
     """The notice that a server, accepted now, falls below a policy to come; `judged` is its judgement under that."""
     kind = NotificationKind.POLICY_ANNOUNCED
@@ -191,7 +212,7 @@ def announcement_of(
         block_minutes_per_hour=0,
         policy_id=policy.policy_id,
         policy_version=policy.version,
-        cves=judged.cves,
+        cves=_cves(state, catalogue),
     )
 
 
@@ -201,6 +222,8 @@ def status_of(state: ServerEnforcement, standing: Standing) -> ServerStatus:
         return ServerStatus.EXEMPT
     if state.is_in_episode and standing.paused_until is not None:
         return ServerStatus.PAUSED
+    if state.is_mixed:
+        return ServerStatus.MIXED
     if state.is_in_episode and standing.action is Action.BLOCK:
         return ServerStatus.BLOCKED
     if state.is_in_episode and standing.action is Action.THROTTLE:
@@ -224,16 +247,16 @@ def report_of(
     """The administrator's row that follows from a state and from what covers the server."""
     judged = state.judgement
     following = standing.next_above(state.stage)
-    throttled = first_with(standing.stages, Action.THROTTLE)
-    blocked = first_with(standing.stages, Action.BLOCK)
-    product = state.build.product if state.build else None
+    throttled = first_with(standing.upcoming, Action.THROTTLE)
+    blocked = first_with(standing.upcoming, Action.BLOCK)
+    product = product_of(state.server, state.build)
     return ServerReport(
         tenant_id=state.tenant_id,
         server=state.server,
         server_fqdn=state.server if state.identity is Identity.STAMP else None,
         identity=state.identity,
         build=state.build,
-        build_name=catalogue.name(state.build) if state.build else None,
+        build_name=build_name(catalogue, state.server, state.build),
         exchange_server=product.value if product else None,
         finding=judged.finding,
         would_be=judged.would_be,
@@ -251,7 +274,7 @@ def report_of(
         next_stage_block_rate=following.block_minutes_per_hour if following else None,
         recommended_build_versions=(judged.required_build,) if judged.required_build else (),
         remedy=judged.remedy,
-        cves=judged.cves,
+        cves=_cves(state, catalogue),
         support_ends_on=catalogue.support_ends_on(product) if product else None,
         resolved_at=state.resolved_at,
         connections=state.connections,
@@ -279,4 +302,9 @@ def report_of(
         rated_stage=state.stage,
         finding_without_override=state.without_override.finding if state.without_override else None,
         standstills=tuple(span for span in sorted(standstills) if span.ends_at > state.clock.as_of),
+        exchange_seen_at=state.exchange_seen_at or None,
+        refused_at=state.refused_at,
+        accepted_build=state.accepted_build,
+        accepted_at=state.accepted_at,
+        accepted_evidence=state.accepted_evidence,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 from streams.domain.connection import DAY_MS, HOUR_MS
 from streams.domain.ladder import ScheduledStage
@@ -15,18 +16,25 @@ from streams.domain.state import ServerEnforcement
 class TimerKind(IntEnum):
     """What can be due, in the order in which it fires when the moment is the same.
 
-    The first two change what the others are.
+    The first four change what the others are.
     """
 
     POLICY = 0
     OVERRIDE = 1
-    STAGE = 2
-    COVER = 3
-    NOTICE = 4
-    VANISH = 5
-    REPORT = 6
-    ANNOUNCE = 7
-    FORGET = 8
+    TAKEN_OVER = 2
+    SETTLED = 3
+    MIXED = 4
+    STAGE = 5
+    COVER = 6
+    NOTICE = 7
+    VANISH = 8
+    REPORT = 9
+    ANNOUNCE = 10
+    FORGET = 11
+
+
+VERDICT_REST_MS: Final = DAY_MS
+"""Until a verdict says that a server in its episode shows another build, so that builds in turns make few verdicts."""
 
 
 class Timer:
@@ -42,13 +50,12 @@ class Timer:
         self.due, self.kind, self.stage, self.detail = due, kind, stage, detail
 
 
-def timers_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: int) -> list[Timer]:
-    """Everything still to come since the server's clock, as the policy that governs at `at` has it.
+def timers_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: int, since: int) -> list[Timer]:
+    """Everything still to come since `since`, as the policy that governs at `at` has it.
 
-    What should have happened before is due at the clock.
+    What should have happened before is due at `since`; a notice that should have been given before is not given.
     """
     timers: list[Timer] = []
-    since = state.clock_at
     policy = rulebook.policy_at(at)
     switch = rulebook.next_switch_after(since)
     if switch is not None:
@@ -65,6 +72,13 @@ def timers_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: in
                 for days in policy.notify_before_days if stage.starts_at > at else ():
                     if stage.starts_at - days * DAY_MS > since:
                         timers.append(Timer(stage.starts_at - days * DAY_MS, TimerKind.NOTICE, stage, days))
+        if state.refused_at is not None:
+            settled_at = state.refused_at + policy.settle_hours * HOUR_MS
+            timers.append(Timer(max(settled_at, since), TimerKind.SETTLED))
+            timers.append(Timer(max((state.mixed_told_at or 0) + DAY_MS, since), TimerKind.MIXED))
+        if state.last_seen_at > state.exchange_seen_at and state.build is not None and state.override is None:
+            gone_at = state.exchange_seen_at + policy.stale_after_days * DAY_MS
+            timers.append(Timer(max(gone_at, since), TimerKind.TAKEN_OVER))
     for span in cover.standstills():
         if span.ends_at > since:
             timers.append(Timer(span.ends_at, TimerKind.COVER))
@@ -73,6 +87,6 @@ def timers_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: in
     if state.is_report_due:
         timers.append(Timer(max(state.reported_at + HOUR_MS, since), TimerKind.REPORT))
     elif state.is_verdict_due:
-        timers.append(Timer(max(state.verdict_issued_at + HOUR_MS, since), TimerKind.REPORT))
+        timers.append(Timer(max(state.verdict_issued_at + VERDICT_REST_MS, since), TimerKind.REPORT))
     timers.append(Timer(max(state.last_seen_at + policy.forget_after_days * DAY_MS, since), TimerKind.FORGET))
     return timers

@@ -68,9 +68,7 @@ def state_of(report: ServerReport) -> ServerEnforcement:
         last_seen_at=report.last_seen_at,
         clock_at=report.reported_at,
         judged_at=report.judged_at,
-        judgement=Judgement(
-            report.finding, report.reason, required, report.remedy, tuple(report.cves), report.would_be
-        ),
+        judgement=Judgement(report.finding, report.reason, required, report.remedy, would_be=report.would_be),
         judged_over=report.judged_connector_type,
         policy_id=report.policy_id,
         policy_version=report.policy_version,
@@ -89,6 +87,12 @@ def state_of(report: ServerReport) -> ServerEnforcement:
         reported_at=report.reported_at,
         override=override or None,
         without_override=None if shown is None else Judgement(shown, "What the server itself shows."),
+        exchange_seen_at=report.exchange_seen_at or 0,
+        refused_at=report.refused_at,
+        accepted_build=report.accepted_build,
+        accepted_evidence=report.accepted_evidence,
+        accepted_at=report.accepted_at,
+        mixed_told_at=report.refused_at,
     )
 
 
@@ -104,6 +108,8 @@ def _outlook(report: ServerReport, rulebook: Rulebook, at: int) -> tuple[Outlook
     # A silent server is not forgotten ahead: what matters is where it stands when it comes back.
     state: ServerEnforcement | None = state_of(report)
     assert state is not None
+    if state.exchange_seen_at >= state.last_seen_at:
+        state.exchange_seen_at = max(at, report.last_seen_at)
     state.last_seen_at = max(at, report.last_seen_at)
     # The row may show the very moment at which the other policy begins: that moment is still to come.
     state.clock_at = min(state.clock_at, at - 1)

@@ -123,6 +123,14 @@ class View:
         """The keys that begin with `prefix`, in order."""
         return [key for key, _ in self.scan(prefix, prefix + b"\xff" * 8)]
 
+    def has_keys(self, prefix: bytes) -> bool:
+        """Whether any key begins with `prefix`; reads no further than the first that is there."""
+        for key, _ in self.store.scan(prefix, prefix + b"\xff" * 8):
+            if self.get(key) is not None:
+                return True
+        changed = (key for changes in (self.changes, self.uncommitted) for key in changes if key.startswith(prefix))
+        return any(self.get(key) is not None for key in changed)
+
     def savepoint(self) -> None:
         """Keep what was done so far, whatever the next record does."""
         if self._undo:

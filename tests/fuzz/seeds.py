@@ -19,6 +19,7 @@ from streams.simulation import Simulation
 from tests.fuzz.targets.avro import SCHEMAS, sample
 from tests.fuzz.targets.headers import SEPARATOR
 from tests.fuzz.targets.service import LINE, SERVER, START, TENANT, codec, connection, pause, rulebook
+from tests.outlook import outlook_message
 
 CORPUS_DIR = Path(__file__).parent / "corpus"
 DATA_DIR = Path(__file__).parents[1] / "data"
@@ -35,7 +36,14 @@ policy_id: p
 version: 1
 effective_at: 2026-09-01
 products:
+  Exchange 2000 Server: {accept: none}
+  Exchange Server 2003: {accept: none}
+  Exchange Server 2007: {accept: none}
+  Exchange Server 2010: {accept: none}
+  Exchange Server 2013: {accept: none}
   Exchange Server 2016: {accept: floor, floors: ["15.1.2507.61"]}
+  Exchange Server 2019: {accept: floor, floors: ["15.2.1748.39"]}
+  Exchange Server SE: {accept: all}
 """
 
 
@@ -69,6 +77,12 @@ def _received_text() -> Iterator[bytes]:
     yield f"Received: {LINE}".encode("utf-16")
     yield b"\xef\xbb\xbfRECEIVED\t:\rby a;:"
     yield b"\n".join(LINE.encode().split(b" "))
+    yield f"> Received: {LINE}\n> Subject: x\n".encode()
+    yield f"Original message headers:\n\nReceived: {LINE}\n".encode()
+    yield json.dumps({"internetMessageHeaders": [{"name": "Received", "value": LINE}]}).encode()
+    yield json.dumps([["Received", LINE], ["Subject", "x"]]).encode()
+    yield json.dumps([f"Received: {LINE}"]).encode()
+    yield outlook_message(f"Received: {LINE}\r\n")
 
 
 def _policies() -> Iterator[bytes]:

@@ -16,11 +16,11 @@ from streams.adapters.policy_files import PolicyError, parse_policy
 from streams.adapters.records import command_record, connection_record
 from streams.adapters.report_rows import rows_of_file
 from streams.adapters.strict_yaml import MAX_TEXT_CHARS
-from streams.cli.received_text import decoded, received_values
 from streams.domain.connection import MalformedError
 from streams.domain.headers import MAX_LINE_CHARS, MAX_LINES, detect
 from tests.fuzz.growth import Call, excess
 from tests.fuzz.targets import avro
+from tests.fuzz.targets.received_text import read_or_refuse
 from tests.fuzz.targets.service import LINE, codec
 
 FACTOR = 16
@@ -70,11 +70,14 @@ _TEXT_UNITS = [
 ]
 
 
-@pytest.mark.parametrize("unit", [*_TEXT_UNITS, "Received: " + LINE + "\n", "by " + "a" * 70 + "\n", "\t", "a \t"])
+@pytest.mark.parametrize(
+    "unit",
+    [*_TEXT_UNITS, "Received: " + LINE + "\n", "by " + "a" * 70 + "\n", "\t", "a \t", ">", "> > a\n", "[", '["a",'],
+)
 def test_a_message_is_read_in_linear_time(unit: str) -> None:
     def prepare(size: int) -> Call:
         raw = (unit * (size // len(unit) + 1)).encode()
-        return lambda: received_values(decoded(raw))
+        return lambda: read_or_refuse(raw)
 
     assert_linear(prepare, 2048)
 

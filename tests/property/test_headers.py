@@ -116,4 +116,4 @@ def test_what_exchange_writes_has_the_common_form(protocol: str, monkeypatch: py
     line = LINE.format(protocol=protocol, build="15.01.2507.039")
     there = take_apart(line)
     monkeypatch.setattr("streams.domain.headers.take_apart", None)
-    assert parse_received(line) == there == ReceivedLine("mx.example.org", None, protocol, Build(15, 1, 2507, 39))
+    assert parse_received(line) == there == ReceivedLine("mx.example.org", "fe80::1", protocol, Build(15, 1, 2507, 39))

@@ -35,6 +35,7 @@ def test_inspect_names_everything(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert row["remedy"] == {"name": "Exchange Server 2016 CU23 Oct25SU", "kb": "KB5066369"}
     assert "CVE-2026-42897" in row["cves"]
     assert row["evidence"]["position"] == 0
+    assert row["read"] == "header of the message"
 
 
 def test_inspect_tells_a_person_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +44,7 @@ def test_inspect_tells_a_person_everything(tmp_path: Path, capsys: pytest.Captur
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines()[:-3])) <= 120
     for fact in (
+        "read            header of the message",
         "server          ex01.contoso.com",
         "build_name      Exchange Server 2016 CU23 Apr24HU",
         "finding         OUT_OF_DATE",
@@ -69,7 +71,7 @@ def test_inspect_names_no_server_where_the_line_names_none(tmp_path: Path, capsy
 def test_inspect_says_what_it_did_not_find(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m").write_text("hello\n")
     assert main(["inspect", str(tmp_path / "m")]) == 2
-    assert capsys.readouterr().err == f"tes inspect: {tmp_path / 'm'}: no Received line found in its 6 bytes\n"
+    assert capsys.readouterr().err == f"tes inspect: {tmp_path / 'm'}: no Received line found\n"
 
 
 def test_the_date_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -239,7 +239,9 @@ def test_an_override_judges_as_another_build_until_a_higher_stamp_is_seen() -> N
     assert (str(row(found).build), str(row(found).override_build)) == (OLD, GOOD)
     found.feed(connection(DETECTED + 3 * DAY_MS, "15.1.2507.63"))
     assert kinds(found)[-1] == "OVERRIDE_ENDED"
-    found.feed(connection(DETECTED + 4 * DAY_MS, OLD))
+    found.feed(connection(DETECTED + 9 * DAY_MS, OLD))
+    assert found.results.verdicts[-1].stage == 0  # the higher stamp still holds
+    found.feed(connection(DETECTED + 10 * DAY_MS, OLD))
     assert found.results.verdicts[-1].stage == 1
 
 

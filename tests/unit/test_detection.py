@@ -55,14 +55,15 @@ def test_a_fold_can_stand_anywhere() -> None:
     assert (found.server, str(found.build)) == ("mail.example.com", "15.1.2507.39")
 
 
-def test_the_highest_build_of_the_same_host_counts() -> None:
+def test_the_highest_build_of_the_unbroken_run_counts() -> None:
     lines = [
-        "from a by mx1.example with Microsoft SMTP Server id 15.1.2106.2; Mon, 7 Jun 2021 07:54:05 -0700",
-        "from b by other.example with Microsoft SMTP Server id 15.2.2562.29; Mon, 7 Jun 2021 07:54:05 -0700",
-        "from a by MX1.example with mapi id 15.01.2106.013; Mon, 7 Jun 2021 07:54:05 -0700",
+        "from mx1.example by mx1.example with Microsoft SMTP Server id 15.1.2106.2; Mon, 7 Jun 2021 07:54:05 -0700",
+        "from MX1.example (::1) by MX1.example with mapi id 15.01.2106.013; Mon, 7 Jun 2021 07:54:05 -0700",
+        "from b by other.example with Microsoft SMTP Server id 15.1.2106.29; Mon, 7 Jun 2021 07:54:05 -0700",
+        "from a by mx1.example with Microsoft SMTP Server id 15.1.2106.29; Mon, 7 Jun 2021 07:54:05 -0700",
     ]
     found = detect(lines, "", "192.0.2.1")
-    assert (str(found.build), found.position, found.protocol) == ("15.1.2106.13", 2, "mapi")
+    assert (str(found.build), found.position, found.protocol) == ("15.1.2106.13", 1, "mapi")
 
 
 def test_a_comment_names_no_host() -> None:

@@ -47,6 +47,9 @@ def test_a_view_reads_its_changes_over_the_uncommitted_over_the_store(
     rows = sorted((key, value) for key, value in merged.items() if value is not None and start <= key < end)
     assert view.scan(start, end) == rows
     assert view.scan(start, end, limit) == rows[:limit]
+    assert [view.has_keys(key) for key in (b"a", b"b")] == [
+        any(name.startswith(key) and value is not None for name, value in merged.items()) for key in (b"a", b"b")
+    ]
     assert view.keys(b"") == sorted(key for key, value in merged.items() if value is not None)
 
 

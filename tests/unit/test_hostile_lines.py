@@ -184,6 +184,9 @@ def test_a_line_does_not_pass_for_the_beginning_of_another_that_reads_otherwise(
         ("15.1.2507.39", "15.1.2507.6", "15.1.2507.39"),
         ("15.1.2507.39", "15.1.2507.39 (x id 15.2.2562.17)", "15.1.2507.39"),
         ("15.1.2507.39", "15.1.2507.39 ID 15.2.2562.17", "15.1.2507.39"),
+        ("15.1.2507.39", "15.2.2562.17", "15.1.2507.39"),
+        ("15.1.2507.39", "15.1.2508.1", "15.1.2507.39"),
+        ("15.1.2507.39", "99.99.9999.9", "15.1.2507.39"),
     ],
 )
 @pytest.mark.parametrize("host", ["ex01.example.com", "EX01.Example.com"])
@@ -191,7 +194,7 @@ def test_a_line_below_raises_the_build_where_it_claims_a_higher_one(
     top: str, below: str, build: str, host: str
 ) -> None:
     lines = [
-        f"from a by {host} (192.0.2.1) with Microsoft SMTP Server id {top}; Mon, 1 Dec 2025 10:00:00 +0000",
+        f"from {host} ({host} [192.0.2.1]) by {host} (192.0.2.1) with mapi id {top}; Mon, 1 Dec 2025 10:00:00 +0000",
         f"from a by {host} with mapi id {below}; Mon, 1 Dec 2025 10:00:00 +0000",
     ]
     cache = TopLines(50)

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from streams.adapters.catalogue_files import shipped_catalogue
-from streams.domain.build import Product, parse_build
+from streams.domain.build import JUDGED_PRODUCTS, Product, parse_build
 from streams.domain.judgement import Finding, Judgement, judge
 from streams.domain.policy import (
     DEFAULT_LADDER,
@@ -24,7 +24,8 @@ POLICY = Policy(
     policy_id="september",
     version=1,
     effective_at=datetime(2026, 9, 1, tzinfo=UTC),
-    products={
+    products=dict.fromkeys(JUDGED_PRODUCTS, ProductRule(Accept.NONE))
+    | {
         Product.EXCHANGE_2016: ProductRule(Accept.FLOOR, (parse_build("15.1.2507.61"),)),
         Product.EXCHANGE_2019: ProductRule(Accept.FLOOR, (parse_build("15.2.1748.39"),)),
         Product.EXCHANGE_SE: ProductRule(Accept.ALL),
@@ -63,6 +64,22 @@ def test_the_cure_is_named() -> None:
     assert str(found.required_build) == "15.1.2507.61"
     assert found.remedy is not None
     assert (found.remedy.name, found.remedy.kb) == ("Exchange Server 2016 CU23 Oct25SU", "KB5066369")
+
+
+def test_a_policy_that_leaves_a_product_out_cannot_be_made() -> None:
+    rest = {product: rule for product, rule in POLICY.products.items() if product is not Product.EXCHANGE_SE}
+    with pytest.raises(ValueError, match="products: Exchange Server SE: missing; every known product needs a rule"):
+        replace(POLICY, products=rest)
+
+
+def test_the_way_out_of_a_product_is_a_newer_one() -> None:
+    rules = POLICY.products | {Product.EXCHANGE_SE: ProductRule(Accept.NONE)}
+    found = judged("15.2.2562.53", replace(POLICY, products=rules))
+    assert found.finding is Finding.UNSUPPORTED
+    assert found.reason == (
+        "Exchange Server SE is no longer accepted; this server runs Exchange Server SE RTM Sep26SUv2."
+    )
+    assert judged("15.0.1497.48", replace(POLICY, products=rules)).reason.endswith("Move to Exchange Server 2019.")
 
 
 def test_rollout_keeps_what_the_finding_would_be() -> None:

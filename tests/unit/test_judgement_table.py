@@ -23,6 +23,7 @@ GOOD, OLD, GONE = Finding.COMPLIANT, Finding.OUT_OF_DATE, Finding.UNSUPPORTED
 UNKNOWN, OTHER = Finding.UNDETERMINED, Finding.NOT_EXCHANGE
 OUT_2016 = ("15.1.2507.61", "Exchange Server 2016 CU23 Oct25SU", "KB5066369")
 OUT_2019 = ("15.2.1748.39", "Exchange Server 2019 CU15 Oct25SU", "KB5066367")
+YOUNGEST_CU15 = ("15.2.1748.39", "Exchange Server 2019 CU15 Sep26SUv2", "KB5129956")
 JUNE_2016 = ("15.1.2507.69", "Exchange Server 2016 CU23 Jun26SU", "KB5094144")
 JUNE_2019 = ("15.2.1748.46", "Exchange Server 2019 CU15 Jun26SU", "KB5094140")
 JUNE_SE = ("15.2.2562.43", "Exchange Server SE RTM Jun26SU", "KB5094139")
@@ -70,7 +71,11 @@ def cure_of(found: Judgement) -> Cure:
         ("15.1.225.42", M26, OCTOBER, GONE, OUT_2016),
         ("15.1.225.16", M26, OCTOBER, GONE, OUT_2016),
         ("15.1.2375", M26, OCTOBER, GONE, OUT_2016),
-        ("15.2.1544.48", M26, OCTOBER, GONE, OUT_2019),
+        # Not the update of October 2025: this server's own is younger.
+        ("15.2.1544.48", M26, OCTOBER, GONE, YOUNGEST_CU15),
+        ("15.2.1544.49", M26, OCTOBER, GONE, YOUNGEST_CU15),
+        ("15.2.1544.36", M26, OCTOBER, GONE, OUT_2019),
+        ("15.2.1544.37", M26, OCTOBER, GONE, ("15.2.1748.39", "Exchange Server 2019 CU15 Dec25SU", "KB5071875")),
         ("15.2.1258.39", M26, OCTOBER, GONE, OUT_2019),
         ("15.2.1600.1", M26, OCTOBER, GONE, OUT_2019),
         ("15.2.196.0", M26, OCTOBER, GONE, OUT_2019),
@@ -121,7 +126,7 @@ def cure_of(found: Judgement) -> Cure:
         ("15.1.2375.37", STRICT, "2026-07-10", GONE, JUNE_2016),
         ("15.2.1748.45", STRICT, OCTOBER, OLD, JUNE_2019),
         ("15.2.1748.46", STRICT, OCTOBER, GOOD, None),
-        ("15.2.1544.48", STRICT, OCTOBER, GONE, JUNE_2019),
+        ("15.2.1544.48", STRICT, OCTOBER, GONE, ("15.2.1748.46", *YOUNGEST_CU15[1:])),
         ("15.2.2562.41", STRICT, "2026-07-09", GOOD, None),
         ("15.2.2562.41", STRICT, "2026-07-10", OLD, JUNE_SE),
         ("15.2.2562.42", STRICT, OCTOBER, OLD, JUNE_SE),
@@ -167,7 +172,7 @@ def test_enforcement_of_a_product_begins_on_its_day(
         ("8.3.517.0", GONE, None),
         ("15.1.2507.60", OLD, OUT_2016),
         ("15.1.2507.61", GOOD, None),
-        ("15.2.1544.48", GONE, OUT_2019),
+        ("15.2.1544.48", GONE, YOUNGEST_CU15),
     ],
 )
 def test_other_connectors_keep_what_it_would_be(
@@ -199,7 +204,7 @@ def patched(product: Product, *, known_only: bool = True, grace_days: int = 30) 
     """A policy that accepts a product whole and insists on its critical patches."""
     return replace(
         read_policy(M26),
-        products={product: ProductRule(Accept.ALL)},
+        products=read_policy(M26).products | {product: ProductRule(Accept.ALL)},
         critical_patches=CriticalPatches(grace_days, known_only),
     )
 
@@ -263,7 +268,7 @@ def test_critical_patches_without_a_floor(build: str, policy: Policy, moment: st
 
 def test_a_floor_that_was_never_published_is_cured_by_the_next_update() -> None:
     floor = ProductRule(Accept.FLOOR, (parse_build("15.1.2507.62"),))
-    policy = replace(read_policy(M26), products={Product.EXCHANGE_2016: floor})
+    policy = replace(read_policy(M26), products=read_policy(M26).products | {Product.EXCHANGE_2016: floor})
     found = judge(parse_build("15.1.2507.61"), policy, CATALOGUE, at(OCTOBER))
     assert cure_of(found) == ("15.1.2507.62", "Exchange Server 2016 CU23 Dec25SU", "KB5071873")
 
@@ -274,6 +279,21 @@ def test_the_reason_names_floor_and_fixes() -> None:
         "Exchange Server 2016 CU23 Apr24HU is below the oldest accepted build and misses the fix for CVE-2026-42897;"
         " 15.1.2507.69 or newer is required."
     )
+
+
+def test_a_reason_with_very_many_fixes_stays_a_sentence() -> None:
+    every = replace(read_policy(M26), critical_patches=CriticalPatches(30, known_exploited_only=False))
+    found = judge(parse_build("15.1.2507.63"), every, CATALOGUE, at(OCTOBER))
+    assert len(found.cves) == 20
+    assert found.reason == (
+        f"Exchange Server 2016 CU23 Dec25SU misses the fixes for {', '.join(found.cves[:10])} and 10 others;"
+        " 15.1.2507.72 or newer is required."
+    )
+    found = judge(parse_build("15.2.2562.46"), every, CATALOGUE, at("2026-11-03"))
+    assert found.reason.endswith(f"misses the fixes for {', '.join(found.cves)}; 15.2.2562.53 or newer is required.")
+    assert len(found.cves) == 10
+    before = judge(parse_build("15.2.2562.45"), every, CATALOGUE, at("2026-09-11"))
+    assert len(before.cves) == 7
 
 
 def test_a_product_without_an_accepted_build_is_shown_the_way_out() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -12,12 +15,13 @@ from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import PolicyError, parse_policy, read_policy, shipped_policies
 from streams.adapters.policy_records import policy_of, policy_record, policy_yaml
-from streams.adapters.policy_topic import conflict, same_moment
+from streams.adapters.policy_topic import PolicyReader, PolicyTopic, conflict, same_moment
 from streams.adapters.schemas import LocalRegistry
 from streams.app import rulebook_of
 from streams.cli.main import main
 from streams.domain.policy import Policy
 from streams.domain.rules import Rulebook
+from streams.engine.cluster import Cluster
 from streams.settings import Settings
 
 BAD = """\
@@ -62,12 +66,64 @@ def test_policy_check_names_every_error_with_its_line(tmp_path: Path, capsys: py
         ["1", " policy_id"],
         ["2", " version"],
         ["9", " products.Exchange Server 2016.floors[0]"],
+        ["9", " products.Exchange 2000 Server"],
+        ["9", " products.Exchange Server 2003"],
+        ["9", " products.Exchange Server 2007"],
+        ["9", " products.Exchange Server 2010"],
+        ["9", " products.Exchange Server 2013"],
+        ["9", " products.Exchange Server 2019"],
+        ["9", " products.Exchange Server SE"],
         ["3", " mode"],
         ["6", " ladder[1].throttle_minutes_per_hour"],
         ["6", " ladder[1]"],
         ["7", " ladder[2].from_day"],
         ["7", " ladder[2]"],
     ]
+
+
+def test_a_policy_that_leaves_a_product_out_is_refused_on_the_wire_and_in_yaml() -> None:
+    text = policy_yaml(read_policy("microsoft-2026-09"))
+    left_out = "  Exchange Server SE:\n    accept: all\n"
+    assert left_out in text
+    with pytest.raises(PolicyError) as refused:
+        parse_policy(text.replace(left_out, ""), "p.yaml", shipped_catalogue())
+    line = 2 + text[: text.index("products:")].count("\n")
+    rule = "is missing; every known product needs accept: none, all or floor"
+    assert refused.value.errors == [f"p.yaml:{line}: products.Exchange Server SE: '': {rule}"]
+    record = policy_record(read_policy("strict-critical"))
+    del record["products"]["Exchange Server SE"], record["products"]["Exchange 2000 Server"]
+    with pytest.raises(PolicyError) as refused:
+        policy_of(record, shipped_catalogue())
+    assert [error.split(": ")[1] for error in refused.value.errors] == [
+        "products.Exchange 2000 Server",
+        "products.Exchange Server SE",
+    ]
+
+
+class Rows:
+    """A consumer that gives the same rows at every poll."""
+
+    def __init__(self, values: list[bytes]) -> None:
+        self.rows = [SimpleNamespace(offset=offset, value=value) for offset, value in enumerate(values)]
+
+    async def getmany(self, partition: object, timeout_ms: int) -> dict[object, list[SimpleNamespace]]:
+        return {partition: self.rows}
+
+
+def test_a_record_that_leaves_a_product_out_leaves_the_other_versions_in_force(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    codec, sound = AvroCodec("policy", LocalRegistry()), read_policy("microsoft-2026-09")
+    records = [policy_record(later(sound, 10 * version, version)) for version in (1, 2, 3)]
+    del records[1]["products"]["Exchange Server SE"]
+    topic = PolicyTopic(Cluster("unused:9092"), "policies", codec, "audit", codec, shipped_catalogue())
+    reader = PolicyReader(topic)
+    cast(Any, reader)._consumer = Rows([codec.encode(record) for record in records])
+    assert asyncio.run(reader.poll())
+    assert [policy.version for policy in reader.policies] == [1, 3]
+    (refusal,) = [row.getMessage() for row in caplog.records if row.levelname == "ERROR"]
+    assert "policy at offset 1 of policies is refused" in refusal
+    assert "products.Exchange Server SE: '': is missing" in refusal
 
 
 def test_policies_that_cannot_stand_together_are_named() -> None:

@@ -236,7 +236,7 @@ def test_the_next_stage_of_a_paused_server_in_the_first_stage_is_the_second() ->
 def test_a_detection_during_a_pause_names_the_date_of_the_throttling() -> None:
     found = run(connection(DETECTED, GOOD))
     found.command(pause(day(5), 10))
-    found.feed(connection(day(6)))
+    found.feed(connection(day(8)))
     (detected,) = told(found, NotificationKind.SERVER_DETECTED)
     assert detected.next_stage_at == day(45)
     assert iso(day(45)) in detected.text

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from streams.adapters.records import connection_of, connection_record, to_json_line, to_record
-from streams.domain.connection import LATEST_MS, MalformedError, check_connection
+from streams.domain.connection import LATEST_MS, MalformedError
+from streams.domain.sighting import check_sighting
 from streams.simulation import Simulation
 from tests.fuzz.targets.service import check_reason, codec, rulebook
 
@@ -17,7 +18,7 @@ def check(data: bytes) -> None:
         try:
             record = connection_record(line)
             connection = connection_of(record)
-            check_connection(connection)
+            check_sighting(connection)
         except MalformedError as error:
             check_reason(error, 500)
             continue

@@ -4,20 +4,51 @@ from __future__ import annotations
 
 from streams.agents.top_lines import TopLines
 from streams.domain.build import parse_build
-from streams.domain.headers import MAX_LINE_CHARS, MAX_LINES, Identity, detect, parse_received
+from streams.domain.connection import MalformedError
+from streams.domain.headers import MAX_LINE_CHARS, MAX_LINES, Identity, check_server, detect, parse_received
+from streams.domain.names import canonical_address, canonical_server
+from tests.fuzz.targets.service import LINE, check_reason
 from tests.top_lines import found_in
 
 SEPARATOR = "\x1e"
 """Between greeting, address and each line; every other control character can stand inside of one."""
 
 
+def _is_refused(received: list[str], helo: str) -> bool:
+    try:
+        check_server(received, helo)
+    except MalformedError:
+        return True
+    return False
+
+
+def _check_cache(lines: list[str], helo: str, source_ip: str) -> None:
+    cache = TopLines(50)
+    try:
+        seen = detect(lines, helo, source_ip)
+    except MalformedError:
+        assert found_in(cache, lines) is None
+        return
+    for _ in range(2):
+        assert found_in(cache, lines) in (None, (seen.server, seen.build))
+
+
 def check(data: bytes) -> None:
     """Nothing raises; what is found is bounded, and its name is the one that a command may give."""
     helo, source_ip, *received = [*data.decode("utf-8", "replace").split(SEPARATOR), "", ""]
-    found = detect(received, helo, source_ip)
+    try:
+        found = detect(received, helo, source_ip)
+    except MalformedError as error:
+        check_reason(error, 200)
+        # Too long a name is seen before anything is decided; an address is one by then.
+        assert canonical_address(source_ip) is None or _is_refused(received, helo)
+        return
+    check_server(received, helo)
     assert found == detect(received, helo, source_ip)
     assert 0 < len(found.server) <= 255
-    assert found.server == found.server.lower()
+    if canonical_address(source_ip) is not None:
+        assert found.server == canonical_server(found.server)
+    assert found.by_address is None or found.by_address == canonical_address(found.by_address)
     if found.build is not None:
         assert parse_build(str(found.build)) == found.build
     if found.position is None:
@@ -27,9 +58,12 @@ def check(data: bytes) -> None:
         assert found.position < MAX_LINES
         assert found.received == received[found.position][:MAX_LINE_CHARS]
     for lines in (received, received[::-1]):
-        seen, cache = detect(lines, helo, source_ip), TopLines(50)
-        for _ in range(2):
-            assert found_in(cache, lines) in (None, (seen.server, seen.build))
+        _check_cache(lines, helo, source_ip)
+    # A run ends at the latest with the first line that did not come from its own host; what else stands below is free.
+    last = next((at for at, line in enumerate(received) if not parse_received(line).is_from_itself), None)
+    if last is not None:
+        for strange in ([], received[::-1], [LINE.replace("2507.39", "2507.9999")]):
+            assert detect([*received[: last + 1], *strange], helo, source_ip) == found
     for line in received[:8]:
         parts = parse_received(line)
         assert parts == parse_received(line[:MAX_LINE_CHARS])
