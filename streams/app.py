@@ -34,6 +34,7 @@ from streams.engine.config import PartitionConfig
 from streams.engine.events import event
 from streams.engine.faust_app import EXIT_FAILED, BatchApp, BatchSchema, BatchWorker
 from streams.engine.faust_credentials import credentials_of
+from streams.engine.placement import Placement
 from streams.engine.watch import watch
 from streams.observation import Observation
 from streams.settings import Settings
@@ -179,7 +180,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, o
             format_of=format_of,
         ),
         open_store=lambda partition: RocksDBStore(settings.state_path / f"{source}-{partition}", budget),
-        processor=lambda partition: InputProcessor(
+        processor=lambda partition, partitions: InputProcessor(
             lambda: rules.rulebook,
             wires,
             header,
@@ -187,6 +188,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, o
             cached_servers=settings.cached_servers_of_partition,
             timers_counted=observation.timers_counted(partition),
             tracer=observation.tracer,
+            placement=Placement(partition, partitions),
         ),
         reached=crash_point(settings.crash_at),
         broker_credentials=credentials_of(cluster),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,8 +14,15 @@ OAUTHBEARER = "OAUTHBEARER"
 REDACTED = "(redacted)"
 
 
+_BOOTSTRAP = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+
+
 class SettingsError(ValueError):
-    """A setting that is refused; the message names the variable, the value and the rule, but never a secret."""
+    """Settings that are refused; `errors` has a line for each: variable, value and rule, but never a secret."""
+
+    def __init__(self, *errors: str) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
 
 
 def setting(variable: str, default: Any, about: str, *, is_secret: bool = False) -> Any:
@@ -54,9 +62,15 @@ class KafkaSettings:
     )
 
     def __post_init__(self) -> None:
-        _check_protocol(self)
-        _check_scram(self)
-        _check_oauth(self)
+        if faults := list(self.faults()):
+            raise SettingsError(*faults)
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong with each setting."""
+        yield from _bootstrap_faults(self)
+        yield from _protocol_faults(self)
+        yield from _scram_faults(self)
+        yield from _oauth_faults(self)
 
     @property
     def has_tls(self) -> bool:
@@ -79,84 +93,104 @@ def without_security(bootstrap: str) -> dict[str, Any]:
     return {item.name: item.default for item in fields(KafkaSettings)} | {"bootstrap": bootstrap}
 
 
-def refuse(settings: KafkaSettings, name: str, rule: str) -> SettingsError:
+def fault(settings: KafkaSettings, name: str, rule: str, *, is_shown: bool = True) -> str:
     """The error for a field: variable, value (where it is no secret) and rule."""
     item = next(item for item in fields(settings) if item.name == name)
     value = getattr(settings, name)
-    shown = REDACTED if item.metadata["is_secret"] and value else repr(value)
-    return SettingsError(f"{item.metadata['variable']}: {shown}: {rule}")
+    shown = REDACTED if value and (item.metadata["is_secret"] or not is_shown) else repr(value)
+    return f"{item.metadata['variable']}: {shown}: {rule}"
 
 
-def check_address(settings: KafkaSettings, name: str, schemes: tuple[str, ...]) -> None:
-    """Refuse an address of another scheme, without a host, or with a user and a password in it."""
+def refuse(settings: KafkaSettings, name: str, rule: str) -> SettingsError:
+    """The error for a field."""
+    return SettingsError(fault(settings, name, rule))
+
+
+def address_faults(settings: KafkaSettings, name: str, schemes: tuple[str, ...]) -> Iterator[str]:
+    """What is wrong with an address: another scheme, no host, or a place in it where secrets are put."""
+    text, rule = getattr(settings, name), f"must be an address that begins with {' or '.join(schemes)}://"
+    # The text decides, not what a parser makes of it: what is no address can hold a secret as well.
+    if "@" in text:
+        yield fault(settings, name, "must not hold a user or a password, for it is shown", is_shown=False)
+        return
+    if "?" in text or "#" in text:
+        yield fault(settings, name, "must not hold a query or a fragment, for it is shown", is_shown=False)
+        return
     try:
-        parts = urlsplit(getattr(settings, name))
+        parts = urlsplit(text)
         is_address = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
-        raise refuse(settings, name, f"must be an address that begins with {' or '.join(schemes)}://") from None
-    if parts.username is not None or parts.password is not None:
-        variable = next(item.metadata["variable"] for item in fields(settings) if item.name == name)
-        raise SettingsError(f"{variable}: {REDACTED}: must not hold a user or a password, for it is shown")
-    if not is_address:
-        raise refuse(settings, name, f"must be an address that begins with {' or '.join(schemes)}://")
+        is_address = False
+    if not is_address or not text.isascii() or not text.isprintable() or " " in text:
+        yield fault(settings, name, rule)
 
 
-def _check_protocol(settings: KafkaSettings) -> None:
+def _bootstrap_faults(settings: KafkaSettings) -> Iterator[str]:
+    for host in settings.bootstrap.split(","):
+        found = _BOOTSTRAP.fullmatch(host.strip())
+        if found is None or not 0 < int(found[1] or 9092) < 65536:
+            rule = "must be host:port, several joined by commas, with no user or password"
+            yield fault(settings, "bootstrap", rule, is_shown=not set("@/?#") & set(settings.bootstrap))
+            return
+
+
+def _protocol_faults(settings: KafkaSettings) -> Iterator[str]:
     protocol, mechanism = settings.kafka_protocol, settings.kafka_mechanism
     if protocol not in PROTOCOLS:
-        raise refuse(settings, "kafka_protocol", f"must be one of {', '.join(PROTOCOLS)}")
+        yield fault(settings, "kafka_protocol", f"must be one of {', '.join(PROTOCOLS)}")
+        return  # what goes with it cannot be told
     has_sasl = protocol.startswith("SASL")
     if has_sasl and mechanism not in (*SCRAM, OAUTHBEARER):
         rule = f"must be one of {', '.join((*SCRAM, OAUTHBEARER))} with TES_KAFKA_SECURITY_PROTOCOL {protocol}"
-        raise refuse(settings, "kafka_mechanism", rule)
+        yield fault(settings, "kafka_mechanism", rule)
     if not has_sasl:
-        _must_be_empty(settings, ["kafka_mechanism"], f"TES_KAFKA_SECURITY_PROTOCOL is {protocol}")
+        yield from _must_be_empty(settings, ["kafka_mechanism"], f"TES_KAFKA_SECURITY_PROTOCOL is {protocol}")
     tls = ("kafka_ca_file", "kafka_certificate_file", "kafka_key_file")
     if not settings.has_tls:
-        _must_be_empty(settings, tls, f"TES_KAFKA_SECURITY_PROTOCOL is {protocol}")
+        yield from _must_be_empty(settings, tls, f"TES_KAFKA_SECURITY_PROTOCOL is {protocol}")
     for name, other in (tls[1:], reversed(tls[1:])):
         if getattr(settings, name) and not getattr(settings, other):
-            raise refuse(settings, other, "must be set, for a certificate and its key go together")
+            yield fault(settings, other, "must be set, for a certificate and its key go together")
 
 
-def _check_scram(settings: KafkaSettings) -> None:
+def _scram_faults(settings: KafkaSettings) -> Iterator[str]:
     if not settings.has_scram:
         names = ("kafka_user", "kafka_password", "kafka_password_file")
-        _must_be_empty(settings, names, f"TES_KAFKA_SASL_MECHANISM is {settings.kafka_mechanism or 'empty'}")
+        yield from _must_be_empty(settings, names, f"TES_KAFKA_SASL_MECHANISM is {settings.kafka_mechanism or 'empty'}")
         return
     if not settings.kafka_user:
-        raise refuse(settings, "kafka_user", f"must be set with {settings.kafka_mechanism}")
-    _must_be_one(settings, "kafka_password", "kafka_password_file")
+        yield fault(settings, "kafka_user", f"must be set with {settings.kafka_mechanism}")
+    yield from _must_be_one(settings, "kafka_password", "kafka_password_file")
 
 
-def _check_oauth(settings: KafkaSettings) -> None:
+def _oauth_faults(settings: KafkaSettings) -> Iterator[str]:
     secret = ("kafka_client_secret", "kafka_client_secret_file")
     endpoint = ("kafka_client_id", *secret, "kafka_token_scope", "kafka_token_ca_file")
     if not settings.has_oauth:
         names = ("kafka_token_file", "kafka_token_url", *endpoint)
-        _must_be_empty(settings, names, f"TES_KAFKA_SASL_MECHANISM is {settings.kafka_mechanism or 'empty'}")
+        yield from _must_be_empty(settings, names, f"TES_KAFKA_SASL_MECHANISM is {settings.kafka_mechanism or 'empty'}")
         return
     if not settings.has_tls:
-        raise refuse(settings, "kafka_protocol", "must be SASL_SSL with OAUTHBEARER, for who reads a token can use it")
-    _must_be_one(settings, "kafka_token_file", "kafka_token_url")
+        yield fault(settings, "kafka_protocol", "must be SASL_SSL with OAUTHBEARER, for who reads a token can use it")
+    yield from _must_be_one(settings, "kafka_token_file", "kafka_token_url")
     if not settings.kafka_token_url:
-        _must_be_empty(settings, endpoint, "TES_KAFKA_TOKEN_URL is empty")
+        yield from _must_be_empty(settings, endpoint, "TES_KAFKA_TOKEN_URL is empty")
         return
-    check_address(settings, "kafka_token_url", ("https",))
+    yield from address_faults(settings, "kafka_token_url", ("https",))
     if not settings.kafka_client_id:
-        raise refuse(settings, "kafka_client_id", "must be set with TES_KAFKA_TOKEN_URL")
-    _must_be_one(settings, *secret)
+        yield fault(settings, "kafka_client_id", "must be set with TES_KAFKA_TOKEN_URL")
+    yield from _must_be_one(settings, *secret)
 
 
-def _must_be_empty(settings: KafkaSettings, names: Iterable[str], why: str) -> None:
+def _must_be_empty(settings: KafkaSettings, names: Iterable[str], why: str) -> Iterator[str]:
     for name in names:
         if getattr(settings, name):
-            raise refuse(settings, name, f"must be empty, for {why}")
+            yield fault(settings, name, f"must be empty, for {why}")
 
 
-def _must_be_one(settings: KafkaSettings, name: str, other: str) -> None:
+def _must_be_one(settings: KafkaSettings, name: str, other: str) -> Iterator[str]:
     """Exactly one of two is set."""
     if bool(getattr(settings, name)) == bool(getattr(settings, other)):
         variable = next(item.metadata["variable"] for item in fields(settings) if item.name == other)
         both = "one of both must be empty" if getattr(settings, name) else "one of both must be set"
-        raise refuse(settings, name, f"{both}, it or {variable}")
+        yield fault(settings, name, f"{both}, it or {variable}")

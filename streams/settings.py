@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from streams.adapters.policy_files import DEFAULT_POLICY
-from streams.kafka_settings import REDACTED, KafkaSettings, SettingsError, check_address
+from streams.domain.rules import Service
+from streams.domain.verdict import service_faults
+from streams.kafka_settings import REDACTED, KafkaSettings, SettingsError, address_faults, fault
 from streams.kafka_settings import setting as _setting
 
 __all__ = ["Settings", "SettingsError", "read_settings"]
@@ -81,24 +83,28 @@ class Settings(KafkaSettings):
         "TES_CRASH_AT", "", "tests: kill the worker at this point, as `committed:3` the third time"
     )
 
-    def __post_init__(self) -> None:
-        KafkaSettings.__post_init__(self)
+    def faults(self) -> Iterator[str]:
+        """What is wrong with each setting."""
+        yield from KafkaSettings.faults(self)
         if self.schema_registry_url:
-            check_address(self, "schema_registry_url", ("http", "https"))
+            yield from address_faults(self, "schema_registry_url", ("http", "https"))
+        if self.traces_endpoint:
+            yield from address_faults(self, "traces_endpoint", ("http", "https"))
         for name, low in _LEAST.items():
             if getattr(self, name) < low:
-                raise SettingsError(f"{_variable(name)}: {getattr(self, name)}: must be at least {low}")
+                yield fault(self, name, f"must be at least {low}")
+        if self.web_port > 65535:
+            yield fault(self, "web_port", "must be at most 65535")
         if self.cached_servers < self.partitions:
-            raise SettingsError(
-                f"TES_CACHED_SERVERS: {self.cached_servers}: must be at least TES_PARTITIONS, {self.partitions}"
-            )
+            yield fault(self, "cached_servers", f"must be at least TES_PARTITIONS, {self.partitions}")
         if self.log_format not in ("text", "json"):
-            raise SettingsError(f"TES_LOG_FORMAT: {self.log_format!r}: must be text or json")
-        if self.tick_seconds <= 0 or self.session_timeout_seconds < 6:
-            raise SettingsError(
-                f"TES_TICK_SECONDS: {self.tick_seconds}, TES_SESSION_TIMEOUT_SECONDS: {self.session_timeout_seconds}: "
-                "must be above 0 and at least 6"
-            )
+            yield fault(self, "log_format", "must be text or json")
+        if self.tick_seconds <= 0:
+            yield fault(self, "tick_seconds", "must be above 0")
+        if self.session_timeout_seconds < 6:
+            yield fault(self, "session_timeout_seconds", "must be at least 6")
+        for field, rule in service_faults(Service(self.service_name, self.service_link)):
+            yield fault(self, f"service_{field}", rule)
 
     @property
     def cached_servers_of_partition(self) -> int:
@@ -143,36 +149,50 @@ class Settings(KafkaSettings):
         }
 
 
-def _variable(name: str) -> str:
-    return next(str(item.metadata["variable"]) for item in fields(Settings) if item.name == name)
-
-
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of the environment.
 
     Raises:
-        SettingsError: a TES_ variable is unknown, or its value is not of its kind.
+        SettingsError: TES_ variables are unknown, or their values are not of their kind; names all of them.
     """
     known = {item.metadata["variable"]: item for item in fields(Settings)}
     values: dict[str, Any] = {}
+    errors: dict[str, str] = {}
     for variable, text in environment.items():
         if not variable.startswith("TES_"):
             continue
         if variable not in known:
             # The value may be a secret whose variable was misspelt.
-            raise SettingsError(f"{variable}: unknown setting; known are {', '.join(sorted(known))}")
+            errors[variable] = f"{variable}: unknown setting; known are {', '.join(sorted(known))}"
+            continue
         item = known[variable]
         try:
-            if isinstance(item.default, tuple):
-                values[item.name] = tuple(part.strip() for part in text.split(",") if part.strip())
-            elif isinstance(item.default, bool):
-                values[item.name] = {"1": True, "true": True, "0": False, "false": False}[text.lower()]
-            else:
-                kind: Any = type(item.default)
-                values[item.name] = kind(text)
-                if kind is float and not math.isfinite(values[item.name]):
-                    raise ValueError  # no time can be compared with it, or waited for
+            values[item.name] = _value(item.default, text)
         except (ValueError, KeyError):
-            name = type(item.default).__name__
-            raise SettingsError(f"{variable}: {text!r}: must be a value of type {name}") from None
-    return Settings(**values)
+            errors[variable] = f"{variable}: {text!r}: must be a value of type {type(item.default).__name__}"
+    try:
+        settings = Settings(**values)
+    except SettingsError as error:
+        # What is said of a setting whose own value could not be read would be said of its default.
+        others = [line for line in error.errors if line.partition(":")[0] not in errors]
+        raise SettingsError(*errors.values(), *others) from None
+    if errors:
+        raise SettingsError(*errors.values())
+    return settings
+
+
+def _value(default: Any, text: str) -> Any:
+    """The value that a text is, of the default's type.
+
+    Raises:
+        ValueError, KeyError: it is none.
+    """
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(default, bool):
+        return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
+    kind: Any = type(default)
+    value = kind(text)
+    if kind is float and not math.isfinite(value):
+        raise ValueError  # no time can be compared with it, or waited for
+    return value

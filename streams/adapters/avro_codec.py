@@ -17,12 +17,14 @@ from fastavro.validation import ValidationError, validate
 
 from streams.adapters.avro_encoder import encoder_of
 from streams.adapters.schemas import SUBJECTS, Schema, SchemaRegistry, UnknownSchemaIdError, load_schema, without
+from streams.engine.ports import is_records_fault
 
 MAX_VALUE_BYTES: Final = 1_048_576
 """Longest value that is taken or made, header included, unless the codec is told otherwise."""
 
 _HEADER = struct.Struct(">bI")
 _SHOWN_CHARS = 120
+_REFUSED_CHARS = 500
 _INT_MIN, _INT_MAX = -(2**31), 2**31 - 1
 _LONG_MIN, _LONG_MAX = -(2**63), 2**63 - 1
 
@@ -65,6 +67,7 @@ class AvroCodec:
         self._encoder = None if is_checked else encoder_of(self._parsed, names)
         self._schema_id: int | None = None
         self._readers: dict[int, tuple[_Walk, Any, Any]] = {}
+        self._refused: dict[int, str] = {}
 
     def encode(self, record: dict[str, Any]) -> bytes:
         """The record's value; a missing field takes its default.
@@ -137,19 +140,23 @@ class AvroCodec:
         return record if reader is None else copy.deepcopy(record)
 
     def _learn(self, schema_id: int) -> tuple[_Walk, Any, Any]:
-        try:
-            schema = self._registry.schema_of(schema_id)
-        except UnknownSchemaIdError as error:
-            raise MalformedRecordError(str(error)) from error
+        if schema_id in self._refused:
+            raise MalformedRecordError(self._refused[schema_id])
         try:
             names: dict[str, Any] = {}
-            plain = _plain(schema)
+            plain = _plain(self._registry.schema_of(schema_id))
             parsed: Any = parse_schema(plain, names)
             if parsed.get("name") != f"{self._plain['namespace']}.{self._plain['name']}":
                 raise ValueError(f"is of {parsed.get('name')}, not of {self._plain['name']}")
             walk, _ = _walker(parsed, names, ())
+        except UnknownSchemaIdError as error:  # tomorrow it may be known
+            raise MalformedRecordError(str(error)) from error
         except Exception as error:  # a foreign schema can be wrong in any way
-            raise MalformedRecordError(f"schema id {schema_id}: {error}") from error
+            if not is_records_fault(error):
+                raise
+            # What an id stands for never changes, and the registry has not so many.
+            self._refused[schema_id] = f"schema id {schema_id}: {error}"[:_REFUSED_CHARS]
+            raise MalformedRecordError(self._refused[schema_id]) from error
         self._readers[schema_id] = walk, parsed, None if plain == self._plain else self._parsed
         return self._readers[schema_id]
 

@@ -15,6 +15,7 @@ from streams.adapters.topic_reader import partitions_of
 from streams.domain.commands import SEEN_COMMANDS
 from streams.engine.cluster import Consumer
 from streams.engine.config import kafka_partition
+from streams.engine.unread import UnreadBatch
 from streams.settings import Settings
 
 WINDOW: Final = 10_000
@@ -116,5 +117,7 @@ class _Outcomes:
         reader.seek(partition, start)
         while end is None or await reader.position(partition) < end:
             for record in (await reader.getmany(partition, timeout_ms=200)).get(partition, ()):
+                if isinstance(record, UnreadBatch):
+                    continue  # no worker wrote it
                 if record.key == self._key and (end is None or record.offset < end):
                     yield self._codec.decode(record.value)

@@ -7,8 +7,10 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from textwrap import indent
 from typing import IO, Final
 
+from streams.adapters.terminal import visible, visible_lines
 from streams.engine.events import OTHER
 
 FORMATS: Final = ("text", "json")
@@ -34,13 +36,13 @@ class _Redacting(logging.Formatter):
 
 
 class TextFormatter(_Redacting):
-    """Moment, level, logger, sentence; a traceback below."""
+    """Moment, level, logger, sentence; a traceback below, indented: what begins at the margin is a line of the log."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
-        text = f"{moment_of(record)} {record.levelname} {record.name}: {record.getMessage().rstrip()}"
+        text = f"{moment_of(record)} {record.levelname} {record.name}: {visible(record.getMessage().rstrip())}"
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+            text += "\n" + indent(visible_lines(self.formatException(record.exc_info)), "  ")
         return self.redacted(text)
 
 

@@ -22,6 +22,7 @@ from streams.domain.policy import Policy
 from streams.domain.verdict import NAMESPACE
 from streams.engine.cluster import Cluster, Consumer
 from streams.engine.events import event
+from streams.engine.unread import UnreadBatch
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,9 @@ class PolicyReader:
         fetched = await self._consumer.getmany(self._partition, timeout_ms=200)
         before = len(self.policies)
         for row in fetched.get(self._partition, ()):
-            if row.value is not None:
+            if isinstance(row, UnreadBatch):
+                self._refuse(row.offset, row.error)
+            elif row.value is not None:
                 self._take(row.offset, row.value)
         return len(self.policies) > before
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from streams.adapters.terminal import visible_json
 from streams.domain.build import Build
 from streams.domain.commands import AdminCommand, CommandKind, Role
 from streams.domain.connection import InboundConnection, MalformedError, Outcome
@@ -86,8 +87,8 @@ def to_json(record: Any) -> Any:
 
 
 def to_json_line(record: Any) -> bytes:
-    """One line of a result file."""
-    return orjson.dumps(to_json(record)) + b"\n"
+    """One line of a result file, with nothing in it that a terminal would obey."""
+    return visible_json(to_json(record)) + b"\n"
 
 
 def parse_moment(name: str, text: Any) -> int:

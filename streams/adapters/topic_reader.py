@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 
 from streams.adapters.topics import TopicError
 from streams.engine.cluster import Cluster, Consumer
+from streams.engine.unread import UnreadBatch
+
+log = logging.getLogger(__name__)
 
 
 async def partitions_of(cluster: Cluster, *topics: str) -> dict[str, list[TopicPartition]]:
@@ -67,10 +71,16 @@ async def read_partitions(
     cluster: Cluster,
     starts: Mapping[TopicPartition, int | None],
     ends: Mapping[TopicPartition, int] | None = None,
+    *,
+    needs_all: bool = False,
 ) -> AsyncIterator[Any]:
     """Every committed record of partitions in front of `ends`, else of the end as it is now.
 
-    Each is read from its start on, which is the beginning where it is None or no longer held.
+    Each is read from its start on, which is the beginning where it is None or no longer held. A batch that cannot be
+    read is told on stderr and left out, unless the reader `needs_all`.
+
+    Raises:
+        TopicError: a batch cannot be read, and the reader needs all.
     """
     consumer = _consumer(cluster)
     try:
@@ -83,10 +93,19 @@ async def read_partitions(
         while left := [one for one in partitions if await consumer.position(one) < ends[one]]:
             for partition, records in (await consumer.getmany(*left, timeout_ms=200)).items():
                 for record in records:
-                    if record.offset < ends[partition]:
+                    if isinstance(record, UnreadBatch):
+                        _report(record, needs_all)
+                    elif record.offset < ends[partition]:
                         yield record
     finally:
         await consumer.stop()
+
+
+def _report(unread: UnreadBatch, needs_all: bool) -> None:
+    name = f"{unread.topic}-{unread.partition}: {unread.error}"
+    if needs_all:
+        raise TopicError(f"{name}: let a worker read it first, which makes it a dead letter where it is input")
+    log.warning("%s: left out", name)
 
 
 async def extents_of(

@@ -99,7 +99,11 @@ class WorkerSite:
         site.router.add_get("/metrics", self._page)
         self._runner = web.AppRunner(site, access_log=None, handle_signals=False, shutdown_timeout=0.5)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            why = f"TES_WEB_PORT: {port}: TES_WEB_HOST {host}: {error.strerror or error}"
+            raise OSError(error.errno, why) from None
 
     async def stop(self) -> None:
         """Answer no more."""

@@ -35,6 +35,7 @@ from streams.domain.rules import Rulebook
 from streams.domain.sighting import check_sighting
 from streams.domain.state import has_mark, mark_of
 from streams.engine.observer import Tracer
+from streams.engine.placement import Placement
 from streams.engine.ports import DependencyError, Record
 from streams.engine.view import View
 
@@ -60,7 +61,8 @@ class InputProcessor:
     `header` begins the values that may be read in part. `replay_until` (UTC milliseconds) takes the place of the wall
     clock: time moves with the records, and to that moment when the partition is at its end. `timers_counted` is told
     with every unit how many timers wait. `decided` counts the records that were not only counted. `tracer` follows
-    records that are decided, never those that are only counted.
+    records that are decided, never those that are only counted. `placement` tells records that belong into another
+    partition, which a processor without partitions does not ask for.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class InputProcessor:
         cached_servers: int = CACHED_SERVERS,
         timers_counted: Callable[[int], None] = ignore,
         tracer: Tracer | None = None,
+        placement: Placement | None = None,
     ) -> None:
         self._rulebook, self._wires, self._header = rulebook, wires, header
         self._replay_until, self._now = replay_until, now
@@ -83,6 +86,7 @@ class InputProcessor:
         self._rows = Rows(wires, cached_servers)
         self._quiet = self._rows.tally.quiet
         self._timers_counted, self._tracer = timers_counted, tracer
+        self._placement = placement
         self._decoded: tuple[Record, InboundConnection | AdminCommand | Exception] | None = None
 
     def moment_of(self, record: Record) -> int:
@@ -116,10 +120,16 @@ class InputProcessor:
             else:
                 connection = found.connection()
             check_sighting(connection, record.key or b"", now)
+            self._check_place(record)
             return connection
         command = command_of(self._wires.commands.decode(record.value))
         check_command(command, record.key or b"", now)
+        self._check_place(record)
         return command
+
+    def _check_place(self, record: Record) -> None:
+        if self._placement is not None:
+            self._placement.check(record.key or b"")
 
     # --- units of work ---
 
@@ -166,7 +176,10 @@ class InputProcessor:
         if seen is None:
             return None
         key, build, by_address = seen
-        row = self._rows.servers.get(key) or self._rows.row(key)
+        row = self._rows.servers.get(key)
+        # State of a misplaced tenant, from before such records were refused, counts no more.
+        if row is None and (self._placement is None or self._placement.holds(found.tenant_id)):
+            row = self._rows.row(key)
         if (
             row is None
             or not row.reported_at < found.observed_at < row.quiet_until

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.adapters.record_files import FileError
+from streams.adapters.terminal import visible
 from streams.adapters.topics import TopicError
+from streams.cli.messages import print_error, print_message
 from streams.engine.ports import DependencyError
 from streams.operations.backup import BackupError, check_backup, create_backup, lost_records
 from streams.operations.restoring import restore_backup
@@ -47,21 +48,21 @@ def _run(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], d
     try:
         told = action(arguments)
     except (*failures, ValueError) as error:
-        print(f"tes backup {arguments.action}: {error}", file=sys.stderr)
+        print_error(f"tes backup {arguments.action}", error)
         return 1 if isinstance(error, failures) else 2
     if arguments.json:
         print(json.dumps(told))
     else:
         for name, value in told.items():
             for key, item in value.items() if isinstance(value, dict) else [(name, value)]:
-                print(f"{key:36} {item}")
+                print(f"{visible(str(key)):36} {visible(str(item))}")
     return 0
 
 
 def _create(arguments: argparse.Namespace) -> dict[str, Any]:
     manifest = asyncio.run(create_backup(read_settings(), arguments.folder, arguments.live))
     for lost in lost_records(manifest):
-        print(f"tes backup create: {lost}", file=sys.stderr)
+        print_message(f"tes backup create: {lost}")
     return _shown(manifest)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streams.adapters.terminal import visible
+
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows, the heading first, each column as wide as its widest cell."""
+    """Print rows, the heading first, each column as wide as its widest cell; cells may hold any text."""
+    rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 import time
 import uuid
 from typing import Any
@@ -14,8 +13,10 @@ from aiokafka.errors import KafkaError
 
 from streams.adapters.command_topic import NoOutcomeError, give
 from streams.adapters.records import parse_day_or_moment, to_json
+from streams.adapters.terminal import visible
 from streams.adapters.topics import TopicError
 from streams.app import registry_of
+from streams.cli.messages import print_error
 from streams.cli.operator import operator
 from streams.domain.commands import CommandKind, CommandOutcome, Role
 from streams.settings import read_settings
@@ -96,12 +97,12 @@ def run(arguments: argparse.Namespace) -> int:
         is_new = arguments.command_id is None
         audit = asyncio.run(give(settings, registry_of(settings), command, is_new, arguments.timeout))
     except (ValueError, KafkaError, TopicError, NoOutcomeError, OSError) as error:
-        print(f"tes {arguments.command} {arguments.action}: {error}", file=sys.stderr)
+        print_error(f"tes {arguments.command} {arguments.action}", error)
         return 2 if isinstance(error, ValueError) else 1
     if arguments.json:
         print(json.dumps(to_json(audit)))
     else:
         why = f": {audit['reason']}" if audit["reason"] else ""
-        print(f"{audit['kind']} {audit['outcome']}{why}")
+        print(visible(f"{audit['kind']} {audit['outcome']}{why}"))
         print(f"days of pause left this year: {audit['quota_left_days']}")
     return 0 if audit["outcome"] == CommandOutcome.ACCEPTED else EXIT_REFUSED

@@ -15,12 +15,13 @@ from aiokafka.errors import KafkaError
 from streams.adapters.avro_codec import AvroCodec, MalformedRecordError
 from streams.adapters.records import parse_day_or_moment, to_json
 from streams.adapters.schemas import RegistryError
+from streams.adapters.terminal import visible, write_bytes
 from streams.adapters.topics import TopicError
 from streams.app import registry_of
 from streams.cli.columns import print_columns
 from streams.cli.commands import EXIT_REFUSED
+from streams.cli.messages import print_error, print_message
 from streams.cli.operator import operator
-from streams.domain.headers import unfold
 from streams.domain.verdict import iso
 from streams.engine.ports import Headers
 from streams.operations.dead_letters import (
@@ -85,7 +86,7 @@ def _run(
     try:
         return asyncio.run(action(arguments, read_settings(), _wanted(arguments)))
     except (ValueError, KafkaError, TopicError, RegistryError, OSError) as error:
-        print(f"tes dlq {arguments.action}: {error}", file=sys.stderr)
+        print_error(f"tes dlq {arguments.action}", error)
         return 2 if isinstance(error, ValueError) else 1
 
 
@@ -109,7 +110,11 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
 
 async def _list(arguments: argparse.Namespace, settings: Settings, wanted: Wanted) -> int:
     rows = [("LETTER", "WRITTEN", "KEY", "BYTES", "HANDLED", "ERROR")]
-    async for letter in read_letters(settings, wanted):
+    # Partitions are read side by side, and the order of the list must not depend on which answers first.
+    rank = {name: number for number, name in enumerate(INPUTS)}
+    letters = [letter async for letter in read_letters(settings, wanted)]
+    letters.sort(key=lambda letter: (rank[letter.input], letter.partition, letter.offset))
+    for letter in letters:
         if arguments.json:
             print(json.dumps(_summary(letter)))
             continue
@@ -120,7 +125,7 @@ async def _list(arguments: argparse.Namespace, settings: Settings, wanted: Wante
                 _text(letter.key)[:40],
                 str(len(letter.value or b"")),
                 letter.handled.action if letter.handled else "-",
-                unfold(letter.error)[:100],
+                visible(letter.error)[:100],
             )
         )
     if not arguments.json:
@@ -134,10 +139,14 @@ async def _show(arguments: argparse.Namespace, settings: Settings, wanted: Wante
         raise LetterError(f"letter: {arguments.letter!r}: does not exist")
     letter = letters[0]
     if arguments.raw:
-        sys.stdout.buffer.write(letter.value or b"")
+        if sys.stdout.isatty():
+            raise LetterError("--raw: standard output is a terminal, which obeys control characters: write to a file")
+        write_bytes(letter.value or b"")
         return 0
     codec = AvroCodec(INPUTS[letter.input], registry_of(settings))
     try:
+        if letter.is_batch:
+            raise MalformedRecordError("a whole batch of records")
         record, why = to_json(codec.decode(letter.value)), None
     except MalformedRecordError as error:
         record, why = None, str(error)
@@ -155,7 +164,11 @@ async def _show(arguments: argparse.Namespace, settings: Settings, wanted: Wante
 
 def _print_facts(facts: dict[str, Any]) -> None:
     for name, shown in facts.items():
-        items = [f"{key}: {_cell(item)}" for key, item in shown.items()] if isinstance(shown, dict) else [_cell(shown)]
+        items = (
+            [f"{visible(key)}: {_cell(item)}" for key, item in shown.items()]
+            if isinstance(shown, dict)
+            else [_cell(shown)]
+        )
         for number, item in enumerate(items or ["-"]):
             print(f"{'' if number else name:12} {item}")
 
@@ -173,13 +186,13 @@ def _print_outcome(arguments: argparse.Namespace, action: Action, outcome: Outco
         if arguments.json:
             print(json.dumps({"letter": letter.place, "outcome": said, "why": None}))
         else:
-            print(f"{letter.place}  {said}  {_text(letter.key)[:40]}  {unfold(letter.error)[:80]}")
+            print(f"{letter.place}  {said}  {_text(letter.key)[:40]}  {visible(letter.error)[:80]}")
     for letter, why in outcome.refused:
         if arguments.json:
             print(json.dumps({"letter": letter.place, "outcome": "REFUSED", "why": why}))
         else:
-            print(f"{letter.place}  REFUSED  {why}")
-    print(f"{len(outcome.done)} {said}, {len(outcome.refused)} refused", file=sys.stderr)
+            print(f"{letter.place}  REFUSED  {visible(why)}")
+    print_message(f"{len(outcome.done)} {said}, {len(outcome.refused)} refused")
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:
@@ -199,12 +212,12 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _headers(headers: Headers) -> dict[str, str]:
-    return {name: text.decode("utf-8", "replace") for name, text in headers}
+    return {name: (text or b"").decode("utf-8", "replace") for name, text in headers}
 
 
 def _text(value: bytes | None) -> str:
-    return "-" if value is None else unfold(value.decode("utf-8", "replace"))
+    return "-" if value is None else visible(value.decode("utf-8", "replace"))
 
 
 def _cell(value: Any) -> str:
-    return "-" if value is None else unfold(str(value))
+    return "-" if value is None else visible(str(value))

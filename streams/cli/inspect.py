@@ -14,10 +14,12 @@ from typing import Any
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_policy
 from streams.adapters.records import parse_day_or_moment
+from streams.adapters.terminal import visible
+from streams.cli.messages import print_error
 from streams.cli.received_text import UnreadableError, read_received
 from streams.domain.build import Product
 from streams.domain.connection import InboundConnection, MalformedError
-from streams.domain.headers import NAMELESS, Detection, detect, product_of, unfold
+from streams.domain.headers import NAMELESS, Detection, detect, product_of
 from streams.domain.policy import ConnectorType
 from streams.domain.rules import Rulebook
 from streams.domain.sighting import build_name, judgement_of
@@ -46,17 +48,17 @@ def run(arguments: argparse.Namespace) -> int:
         policy = read_policy(arguments.policy)
         at = parse_day_or_moment("--at", arguments.at) if arguments.at else _now()
     except (OSError, PolicyError, MalformedError) as error:
-        print(f"tes inspect: {error}", file=sys.stderr)
+        print_error("tes inspect", error)
         return 2
     try:
         found = read_received(raw)
     except UnreadableError as error:
-        print(f"tes inspect: {'standard input' if source == '-' else source}: {error}", file=sys.stderr)
+        print_error(f"tes inspect: {'standard input' if source == '-' else source}", error)
         return 2
     try:
         row = {"read": found.read} | inspect(found.values, Rulebook((policy,), shipped_catalogue()), at)
     except MalformedError as error:
-        print(f"tes inspect: {error}", file=sys.stderr)
+        print_error("tes inspect", error)
         return 2
     if arguments.json:
         print(json.dumps(row))
@@ -79,7 +81,7 @@ def _shown(row: dict[str, Any]) -> Iterator[str]:
 
 
 def _plain(value: Any) -> str:
-    return "-" if value is None else unfold(str(value))
+    return "-" if value is None else visible(str(value))
 
 
 def _now() -> int:

@@ -22,6 +22,7 @@ from streams.adapters.embedded_kafka import (
     MissingToolError,
     ensure_jars,
 )
+from streams.cli.messages import print_message
 
 DEFAULT_DATA_DIR = REPOSITORY / ".cache" / "kafka-data"
 
@@ -160,4 +161,4 @@ def _process_started(pid: int) -> str | None:
 
 
 def _say(text: str) -> None:
-    print(f"tes kafka: {text}", file=sys.stderr, flush=True)
+    print_message(f"tes kafka: {text}")

@@ -5,8 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
+from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout, suppress
 from importlib import metadata
+from pathlib import Path
+from textwrap import indent
+from typing import NoReturn
 
+from streams.adapters.terminal import ClosedOutput, OutputError, VisibleStream, discard, visible
 from streams.cli import (
     backup,
     dlq,
@@ -23,6 +29,8 @@ from streams.cli import (
     whatif,
 )
 from streams.cli import commands as admin_commands
+from streams.cli.messages import print_error
+from streams.engine.cluster import told_soon
 
 _EXAMPLES = """examples:
   tes inspect message.eml
@@ -47,11 +55,26 @@ EXIT_PIPE = 141
 """Exit code when the output's reader went away, as a shell gives it for SIGPIPE."""
 
 
+EXIT_FAILED = 1
+"""Exit code when output cannot be written, or the product itself is at fault."""
+EXIT_INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Quotes wrong arguments visibly; its actions do so too."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser`."""
+        super().error(visible(message))
+
+
 def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     """The parser, and the names of all commands."""
-    parser = argparse.ArgumentParser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"tes {metadata.version('tes')}")
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser.set_defaults(run=lambda _: parser.print_help())
+    commands = parser.add_subparsers(dest="command")
     deciding = (inspect, simulate, replay, table, servers, policy, whatif, admin_commands)
     operating = (dlq, state, backup, repartition, service, kafka)
     for module in (*deciding, *operating):
@@ -61,17 +84,44 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    arguments = build_parser()[0].parse_args(argv)
+    output = VisibleStream(sys.stdout or ClosedOutput(), is_output=True)
+    with ExitStack() as stack:
+        messages = sys.stderr or stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+        stack.enter_context(redirect_stdout(output))
+        stack.enter_context(redirect_stderr(VisibleStream(messages, is_output=False)))
+        try:
+            return _run(argv)
+        except OutputError as error:
+            return _end_output(output, error)
+
+
+def _run(argv: list[str] | None) -> int:
     try:
-        exit_code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        arguments = build_parser()[0].parse_args(argv)
+        with nullcontext() if arguments.command == "worker" else told_soon():
+            exit_code: int = arguments.run(arguments) or 0
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; nothing may be written to it any more, not even at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
+        return EXIT_INTERRUPTED
+    except OutputError:
+        raise
+    except Exception:
+        # The error may quote anything: what begins at the margin is the product's own.
+        print("tes: an error of the product itself", file=sys.stderr)
+        print(indent(traceback.format_exc(), "  "), end="", file=sys.stderr)
+        return EXIT_FAILED
+    finally:
+        sys.stdout.flush()
     return exit_code
+
+
+def _end_output(output: VisibleStream, error: OutputError) -> int:
+    """The exit code when output could not be written, so that the end of the process does not try again."""
+    with suppress(OSError, ValueError):  # a stream of a test has no number
+        discard(output)
+    if isinstance(error.cause, BrokenPipeError):
+        return EXIT_PIPE  # whoever read the output has seen enough
+    print_error("tes", error)
+    return EXIT_FAILED
 
 
 if __name__ == "__main__":

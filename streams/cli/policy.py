@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import difflib
 import json
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,9 +17,11 @@ from streams.adapters.policy_files import PolicyError, read_policy, shipped_poli
 from streams.adapters.policy_records import content_of, milliseconds, moment_of, policy_yaml
 from streams.adapters.policy_topic import PublicationError, publish, read_policies
 from streams.adapters.records import parse_day_or_moment, to_json
+from streams.adapters.terminal import visible
 from streams.adapters.topics import TopicError
 from streams.app import configured_policies, policy_topic_of
 from streams.cli.columns import print_columns
+from streams.cli.messages import print_error, print_message
 from streams.cli.operator import operator
 from streams.domain.policy import Mode, Policy
 from streams.domain.verdict import iso
@@ -62,8 +63,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _refused(action: str, error: Exception) -> int:
-    for line in str(error).splitlines():
-        print(f"tes policy {action}: {line}", file=sys.stderr)
+    print_error(f"tes policy {action}", error)
     return 1 if isinstance(error, (KafkaError, TopicError)) else 2
 
 
@@ -74,9 +74,10 @@ def _check(arguments: argparse.Namespace) -> int:
             policy = read_policy(file)
         except PolicyError as error:
             code = 2
-            print("\n".join(error.errors), file=sys.stderr)
+            for line in error.errors:
+                print_message(line)
         else:
-            print(f"{file}: {policy.policy_id} version {policy.version} is sound")
+            print(f"{visible(file)}: {visible(policy.policy_id)} version {policy.version} is sound")
     return code
 
 
@@ -110,7 +111,7 @@ def _published(settings: Settings, policy: Policy, by: str, source: str) -> int:
     topic = policy_topic_of(settings)
     done = asyncio.run(publish(topic, settings.app_id, policy, configured_policies(settings), by, source))
     at = iso(milliseconds(done.effective_at))
-    print(f"{done.policy_id} version {done.version} ({done.mode.value}) governs from {at} on")
+    print(f"{visible(done.policy_id)} version {done.version} ({done.mode.value}) governs from {at} on")
     return 0
 
 
@@ -131,7 +132,7 @@ def _mode(arguments: argparse.Namespace) -> int:
             if policy.effective_at > changed.effective_at and policy.mode is not changed.mode:
                 at = iso(milliseconds(policy.effective_at))
                 said = f"{policy.policy_id} version {policy.version} begins at {at} with mode {policy.mode.value}"
-                print(f"tes policy mode: {said}", file=sys.stderr)
+                print_message(f"tes policy mode: {said}")
         return _published(settings, changed, arguments.by, policy_yaml(changed))
     except (ValueError, OSError, KafkaError, TopicError) as error:
         return _refused("mode", error)
@@ -168,7 +169,7 @@ def _list(arguments: argparse.Namespace) -> int:
         print(json.dumps(rows))
         return 0
     print_columns([[name.upper() for name in rows[0]], *([str(cell) for cell in row.values()] for row in rows)])
-    print(f"shipped with the product: {', '.join(shipped_policies())}", file=sys.stderr)
+    print_message(f"shipped with the product: {', '.join(shipped_policies())}")
     return 0
 
 
@@ -182,9 +183,10 @@ def find_policy(reference: str, settings: Settings) -> Policy:
     if reference in shipped_policies() or Path(reference).is_file() or reference.endswith((".yaml", ".yml")):
         return read_policy(reference)
     policy_id, _, version = reference.partition("/")
+    # The list shows those of the settings too.
     found = [
         policy
-        for policy in published_policies(settings)
+        for policy in [*configured_policies(settings), *published_policies(settings)]
         if policy.policy_id == policy_id and version in ("", str(policy.version))
     ]
     if not found:
@@ -214,5 +216,5 @@ def _diff(arguments: argparse.Namespace) -> int:
     before, after = (text.splitlines() for text in texts)
     lines = list(difflib.unified_diff(before, after, arguments.before, arguments.after, n=2, lineterm=""))
     for line in lines:
-        print(line)
+        print(visible(line))
     return 1 if lines else 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from streams.adapters.schemas import TOPICS
 from streams.adapters.topics import TopicError
 from streams.agents.inputs import InputProcessor
 from streams.app import crash_point, registry_of, replay_end, rulebook_of, wires_of
+from streams.cli.messages import print_error
 from streams.engine.ports import DependencyError
 from streams.operations.repartition import Repartitioned, ledger_of, repartition
 from streams.operations.topics import ContentError, RunningError
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         moved = asyncio.run(repartition(source, target, _processor(source).moment_of, crash_point(source.crash_at)))
     except (*failures, ValueError) as error:
-        print(f"tes repartition: {error}", file=sys.stderr)
+        print_error("tes repartition", error)
         return 1 if isinstance(error, failures) else 2
     _print(arguments, moved)
     return 0

@@ -19,6 +19,7 @@ from streams.adapters.kafka_security import cluster_of
 from streams.adapters.records import in_order_of_issue, parse_day_or_moment
 from streams.adapters.topics import TopicError
 from streams.app import rulebook_of
+from streams.cli.messages import print_error, print_message
 from streams.cli.simulate import add_options, feed_lines, write_results
 from streams.kafka_settings import without_security
 from streams.replay import ReplayError, replay
@@ -51,33 +52,33 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.policy:
                 settings = replace(settings, policies=tuple(arguments.policy))
             rulebook_of(settings)
-            if arguments.kafka:
+            if arguments.kafka is not None:
+                settings = replace(settings, bootstrap=arguments.kafka)
                 cluster_of(settings)
             until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
             lines = feed_lines(Path(arguments.feed))
             commands = in_order_of_issue(feed_lines(Path(arguments.commands))) if arguments.commands else []
             out.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
-            print(f"tes replay: {error}", file=sys.stderr)
+            print_error("tes replay", error)
             return 2
         try:
-            if arguments.kafka is not None:
-                settings = replace(settings, bootstrap=arguments.kafka)
-            else:
+            if arguments.kafka is None:
                 kafka = EmbeddedKafka(scratch / "kafka", jars_dir=ensure_jars())
                 settings = replace(settings, **without_security(stack.enter_context(kafka).bootstrap))
             with (out / "worker.log").open("wb") as logs:
                 found = asyncio.run(replay(settings, lines, until, arguments.workers, _progress, logs, commands))
-            print(file=sys.stderr)
+            if sys.stderr.isatty():
+                print(file=sys.stderr)
         except (EmbeddedKafkaError, KafkaError, TopicError, ReplayError, OSError) as error:
-            print(f"\ntes replay: {type(error).__name__}: {error}; see {out / 'worker.log'}", file=sys.stderr)
+            print_message(f"tes replay: {type(error).__name__}: {error}; see {out / 'worker.log'}")
             return 1
     rows = [found.servers[key] for key in sorted(found.servers, key=lambda key: key.decode().split("/", 1))]
-    print(
-        write_results(out, found.verdicts, found.notifications, rows, found.dead_letters, found.audit), file=sys.stderr
-    )
+    print_message(write_results(out, found.verdicts, found.notifications, rows, found.dead_letters, found.audit))
     return 0
 
 
 def _progress(records: int) -> None:
-    print(f"\r{records} connections processed", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():  # a carriage return must not be made visible there
+        sys.stderr.buffer.write(b"\r%d connections processed" % records)
+        sys.stderr.buffer.flush()

@@ -17,11 +17,12 @@ from streams.adapters.kafka_security import cluster_of
 from streams.adapters.records import to_json
 from streams.adapters.report_rows import named, rows_of_file, rows_of_topic
 from streams.adapters.schemas import TOPICS
+from streams.adapters.terminal import csv_cell, visible
 from streams.adapters.topic_reader import read_all
 from streams.adapters.topics import TopicError
 from streams.app import registry_of
 from streams.cli.columns import print_columns
-from streams.domain.headers import unfold
+from streams.cli.messages import print_error, print_message
 from streams.domain.names import canonical_server
 from streams.domain.report import ServerStatus
 from streams.settings import Settings, read_settings
@@ -78,7 +79,7 @@ def _read(arguments: argparse.Namespace) -> list[dict[str, Any]] | int:
     try:
         rows = read_rows(arguments.servers, read_settings())
     except (ValueError, OSError, KafkaError, TopicError) as error:
-        print(f"tes servers {arguments.action}: {error}", file=sys.stderr)
+        print_error(f"tes servers {arguments.action}", error)
         return 1 if isinstance(error, (KafkaError, TopicError)) else 2
     return [row for row in rows if arguments.tenant in (None, row["tenant_id"])]
 
@@ -91,7 +92,7 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(shown))
     elif arguments.csv:
-        print_csv([{name: _cell(value) for name, value in row.items()} for row in shown])
+        print_csv([{name: _csv_value(value) for name, value in row.items()} for row in shown])
     else:
         print_columns([_SHORT, *([_cell(row[name])[:44] or "-" for name in _SHORT] for row in shown)])
     return 0
@@ -100,20 +101,25 @@ def _list(arguments: argparse.Namespace) -> int:
 def print_csv(rows: list[dict[str, Any]]) -> None:
     """Rows as CSV on stdout, the heading first; nothing for none."""
     if rows:
-        writer = csv.DictWriter(sys.stdout, list(rows[0]))
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
+def _csv_value(value: Any) -> Any:
+    return value if value is None or isinstance(value, int | float) else _joined(value)
+
+
+def _joined(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
     if isinstance(value, dict):
         return "; ".join(f"{name}={item}" for name, item in value.items() if item is not None)
-    # Names and lines are claims of the sender: nothing in them may reach the terminal as a control character.
-    return unfold(str(value))
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else visible(_joined(value))
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -121,11 +127,11 @@ def _show(arguments: argparse.Namespace) -> int:
     if isinstance(rows, int):
         return rows
     server = canonical_server(arguments.server)
-    found = [row for row in rows if row["server"] == server]
+    found = [row for row in rows if row["server"] in (server, arguments.server)]
     if len(found) != 1:
         tenants = ", ".join(row["tenant_id"] for row in found)
-        said = f"several tenants have it: {tenants} (give --tenant)" if found else "is not known"
-        print(f"tes servers show: server: {arguments.server!r}: {said}", file=sys.stderr)
+        said = f"several tenants have it: {visible(tenants)} (give --tenant)" if found else "is not known"
+        print_message(f"tes servers show: server: {arguments.server!r}: {said}")
         return 2
     row = named(found[0]) | {"Schedule": _schedule(found[0])}
     if arguments.json:
@@ -137,7 +143,7 @@ def _show(arguments: argparse.Namespace) -> int:
         for place, cell in enumerate(cells):
             if isinstance(cell, dict):
                 for number, (key, item) in enumerate(cell.items()):
-                    print(f"{name if not number else '':26} {key}: {'-' if item is None else unfold(str(item))}")
+                    print(f"{name if not number else '':26} {key}: {'-' if item is None else visible(str(item))}")
             else:
                 print(f"{name if not place else '':26} {cell or '-'}")
     return 0

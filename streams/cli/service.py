@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from streams.adapters.kafka_security import cluster_of
-from streams.adapters.topics import TopicError, create_topics
+from streams.adapters.terminal import visible
+from streams.adapters.topics import Difference, TopicError, compare_topics, create_topics
 from streams.app import rulebook_of, run_worker
-from streams.settings import Settings, SettingsError, read_settings
+from streams.cli.commands import EXIT_REFUSED
+from streams.cli.messages import print_error, print_message
+from streams.settings import Settings, read_settings
 
 
 def add_parser(commands: Any) -> None:
@@ -21,7 +23,14 @@ def add_parser(commands: Any) -> None:
     worker = commands.add_parser("worker", help="run a worker; settings come from the environment")
     worker.set_defaults(run=_worker)
     topics = commands.add_parser("topics", help="the Kafka topics of the product")
-    create = topics.add_subparsers(dest="action", required=True).add_parser("create", help="create what is missing")
+    create = topics.add_subparsers(dest="action", required=True).add_parser(
+        "create",
+        help="create what is missing, and say how topics that exist differ",
+        description="Create the topics that are missing, and name them on stdout. Topics that exist are never changed: "
+        "how they differ from those that would be created goes to stderr.",
+        epilog="exit codes: 0 every topic is there; 1 Kafka failed; 2 wrong settings; 3 a topic has another number of "
+        "partitions or another cleanup.policy, and no worker should start on it",
+    )
     create.set_defaults(run=_create)
     config = commands.add_parser("config", help="the settings in force")
     actions = config.add_subparsers(dest="action", required=True)
@@ -37,7 +46,7 @@ def _checked() -> Settings | None:
         rulebook_of(settings)
         cluster_of(settings)
     except ValueError as error:
-        print(f"tes: {error}", file=sys.stderr)
+        print_error("tes", error)
         return None
     return settings
 
@@ -51,14 +60,32 @@ def _create(_: argparse.Namespace) -> int:
     settings = _checked()
     if settings is None:
         return 2
+
+    async def create() -> tuple[list[str], list[Difference]]:
+        created = await create_topics(settings)
+        return created, await compare_topics(settings, frozenset(created))
+
     try:
-        created = asyncio.run(create_topics(settings))
+        created, differences = asyncio.run(create())
     except (TopicError, KafkaError) as error:
-        print(f"tes topics create: {settings.bootstrap}: {error}", file=sys.stderr)
+        print_error(f"tes topics create: {settings.bootstrap}", error)
         return 1
     for name in created:
         print(name)
-    return 0
+    for difference in differences:
+        print_message(f"tes topics create: {difference}")
+    return EXIT_REFUSED if any(difference.is_serious for difference in differences) else 0
+
+
+async def _ask(settings: Settings) -> None:
+    """Be let in by the brokers.
+
+    Raises:
+        KafkaError: they do not answer, or let nobody in with these settings.
+    """
+    admin = cluster_of(settings).admin()
+    await admin.start()
+    await admin.close()
 
 
 def _config(arguments: argparse.Namespace) -> int:
@@ -67,13 +94,22 @@ def _config(arguments: argparse.Namespace) -> int:
         if arguments.action == "check":
             rulebook_of(settings)
             cluster_of(settings)
-    except (SettingsError, ValueError) as error:
-        print(f"tes config {arguments.action}: {error}", file=sys.stderr)
+    except ValueError as error:
+        print_error(f"tes config {arguments.action}", error)
         return 2
+    code = 0
+    if arguments.action == "check":
+        try:
+            asyncio.run(_ask(settings))
+        except (KafkaError, OSError) as error:
+            print_error("tes config check: TES_KAFKA_BOOTSTRAP", error)
+            code = 1
+        else:
+            print_message(f"tes config check: TES_KAFKA_BOOTSTRAP: {settings.bootstrap}: answers")
     shown = settings.shown()
     if arguments.json:
         print(json.dumps(shown))
     else:
         for variable, value in shown.items():
-            print(f"{variable:30} {','.join(value) if isinstance(value, tuple) else value}")
-    return 0
+            print(f"{variable:30} {visible(','.join(value) if isinstance(value, tuple) else str(value))}")
+    return code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,10 +21,12 @@ from streams.adapters.records import (
     to_json_line,
     to_record,
 )
+from streams.cli.messages import print_error, print_message
 from streams.domain.commands import AdminCommand, check_command
-from streams.domain.connection import InboundConnection, MalformedError
+from streams.domain.connection import MAX_AHEAD_MS, InboundConnection, MalformedError
 from streams.domain.rules import Rulebook
 from streams.domain.sighting import check_sighting
+from streams.domain.verdict import iso
 from streams.engine.config import kafka_partition
 from streams.settings import read_settings
 from streams.simulation import simulate
@@ -121,6 +123,27 @@ def write_results(
     )
 
 
+class _Future:
+    """Events that a live service would refuse since they are ahead of its clock, and the last event of all."""
+
+    def __init__(self) -> None:
+        self.count = self.latest = 0
+        self.latest_id = self._first = ""
+
+    def note(self, connection: InboundConnection, now: int) -> None:
+        """Look at an event; moments in UTC milliseconds."""
+        at = connection.observed_at
+        if at > self.latest:
+            self.latest, self.latest_id = at, connection.event_id
+        if at > now + MAX_AHEAD_MS:
+            self._first = self._first or f"event_id {connection.event_id!r}, observed_at {iso(at)}"
+            self.count += 1
+
+    def __str__(self) -> str:
+        said = "events are more than five minutes in the future: a live service makes dead letters of them"
+        return f"{self.count} {said}; the first: {self._first}"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Simulate; exit code 2 for input that cannot be read."""
     out = Path(arguments.out)
@@ -132,7 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
         Path(arguments.feed).open("rb").close()
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, PolicyError, ValueError) as error:
-        print(f"tes simulate: {error}", file=sys.stderr)
+        print_error("tes simulate", error)
         return 2
     current = b""
 
@@ -147,15 +170,31 @@ def run(arguments: argparse.Namespace) -> int:
     def on_malformed(error: MalformedError) -> None:
         refused.append({"error": str(error), "value": current.decode("utf-8", "replace")})
 
-    feed = map(reader, feed_lines(Path(arguments.feed)))
+    now, future = time.time_ns() // 1_000_000, _Future()
+
+    def watched(read: Callable[[], InboundConnection]) -> Callable[[], InboundConnection]:
+        def checked() -> InboundConnection:
+            connection = read()
+            future.note(connection, now)
+            return connection
+
+        return checked
+
+    feed = map(watched, map(reader, feed_lines(Path(arguments.feed))))
 
     def partition_of(tenant_id: str) -> int:
         return kafka_partition(tenant_id.encode(), partitions)
 
     results = simulate(feed, rulebook, until, on_malformed, commands, partition_of)
+    if future.count:
+        print_message(f"tes simulate: {future}")
+    if until is not None and until < future.latest:
+        said = f"must not be before the last event ({future.latest_id!r} at {iso(future.latest)})"
+        print_message(f"tes simulate: --until: {iso(until)}: {said}")
+        return 2
     audit = [to_record(record) for record in results.audit]
     servers = [to_record(results.servers[key]) for key in sorted(results.servers)]
     verdicts = [to_record(verdict) for verdict in results.verdicts]
     notifications = [to_record(notification) for notification in results.notifications]
-    print(write_results(out, verdicts, notifications, servers, refused, audit), file=sys.stderr)
+    print_message(write_results(out, verdicts, notifications, servers, refused, audit))
     return 0

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import orjson
 from aiokafka.errors import KafkaError
 
+from streams.adapters.terminal import visible, visible_json, write_bytes
 from streams.adapters.topics import TopicError
 from streams.app import registry_of
+from streams.cli.messages import print_error, print_message
 from streams.domain.connection import check_tenant
-from streams.domain.headers import unfold
 from streams.domain.names import canonical_server
 from streams.engine.ports import DependencyError
 from streams.operations.states import Found, export, find
@@ -43,14 +42,13 @@ def _run(
     try:
         return asyncio.run(action(arguments, read_settings()))
     except (ValueError, KafkaError, TopicError, DependencyError, OSError) as error:
-        print(f"tes state {arguments.action}: {error}", file=sys.stderr)
+        print_error(f"tes state {arguments.action}", error)
         return 2 if isinstance(error, ValueError) else 1
 
 
 async def _export(_: argparse.Namespace, settings: Settings) -> int:
     async for row in export(settings):
-        sys.stdout.buffer.write(orjson.dumps(row) + b"\n")
-    sys.stdout.buffer.flush()
+        write_bytes(visible_json(row) + b"\n")
     return 0
 
 
@@ -59,7 +57,7 @@ async def _get(arguments: argparse.Namespace, settings: Settings) -> int:
     check_tenant(tenant_id)
     found = await find(settings, registry_of(settings), tenant_id, server)
     if not found.is_known:
-        print(f"tes state get: server: {server!r} of {tenant_id}: is not known", file=sys.stderr)
+        print_message(f"tes state get: server: {server!r} of {tenant_id}: is not known")
         return 2
     if arguments.json:
         names = ("partition", "markers", "server", "tenant", "forgotten", "history")
@@ -90,8 +88,8 @@ def _facts(row: dict[str, Any] | None) -> dict[str, Any]:
 
 def _print_facts(title: str, facts: dict[str, Any]) -> None:
     for number, (name, item) in enumerate(facts.items()):
-        shown = json.dumps(item) if isinstance(item, dict | list) else "-" if item is None else str(item)
-        print(f"{'' if number else title:8}  {name:22}  {unfold(shown)}")
+        shown = json.dumps(item, ensure_ascii=False) if isinstance(item, dict | list) else str(item)
+        print(f"{'' if number else title:8}  {visible(name):22}  {'-' if item is None else visible(shown)}")
 
 
 def _said(row: dict[str, Any]) -> str:
@@ -105,4 +103,4 @@ def _said(row: dict[str, Any]) -> str:
         why = f": {record['reason']}" if record["reason"] else ""
         whom = "" if row["server"] else " (of the tenant)"
         said = f"{record['kind']} {record['outcome']} by {record['issued_by']}{whom}{why}"
-    return unfold(said)
+    return visible(said)

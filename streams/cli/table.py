@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from streams.cli.columns import print_columns
+from streams.cli.messages import print_error
 
 _COLUMNS = ("TENANT", "SERVER", "BUILD", "FINDING", "STAGE", "STATUS", "THE EDGE NOW", "NEXT DATE")
 
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         servers = [orjson.loads(line) for line in (arguments.dir / "servers.jsonl").read_bytes().splitlines()]
         verdicts = [orjson.loads(line) for line in (arguments.dir / "verdicts.jsonl").read_bytes().splitlines()]
     except (OSError, orjson.JSONDecodeError) as error:
-        print(f"tes table: {error}", file=sys.stderr)
+        print_error("tes table", error)
         return 2
     latest = {(row["tenant_id"], row["server"]): row for row in verdicts}
     chosen = [row for row in servers if arguments.tenant in (None, row["tenant_id"])]

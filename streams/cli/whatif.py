@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -16,9 +15,11 @@ from streams.adapters.policy_files import read_policy
 from streams.adapters.policy_records import milliseconds, moment_of
 from streams.adapters.records import parse_day_or_moment
 from streams.adapters.report_rows import report_of_record
+from streams.adapters.terminal import visible
 from streams.adapters.topics import TopicError
 from streams.app import configured_policies
 from streams.cli.columns import print_columns
+from streams.cli.messages import print_error
 from streams.cli.policy import find_policy, published_policies
 from streams.cli.servers import add_source, print_csv, read_rows
 from streams.domain.rules import Rulebook, in_force
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         current = Rulebook(policies, catalogue)
         changed = Rulebook(with_other(policies, other, moment_of(at)), catalogue)
     except (ValueError, OSError, KafkaError, TopicError) as error:
-        print(f"tes whatif: {error}", file=sys.stderr)
+        print_error("tes whatif", error)
         return 1 if isinstance(error, (KafkaError, TopicError)) else 2
     predictions = [foresee(report, current, changed, at) for report in reports]
     policy = f"{other.policy_id}/{other.version}"
@@ -119,4 +120,4 @@ def _print(arguments: argparse.Namespace, policy: str, at: int, predictions: lis
     heading = ("TENANT", "SERVERS", "CHANGED", "NEWLY ENFORCED", "RELEASED", "")
     every = [(name, *map(str, found.values()), "") for name, found in tenants.items() if found["changed"]]
     print_columns([heading, *every, ("all", *map(str, totals.values()), "")])
-    print(f"policy {policy} from {iso(at)} on, each server's next connection with the same build included")
+    print(f"policy {visible(policy)} from {iso(at)} on, each server's next connection with the same build included")

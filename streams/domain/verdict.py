@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -28,7 +28,7 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9._:-]")
 _CUT: Final = "..."
 _MIN_NAME_CHARS: Final = 16
 """A name cut to less than this names no server."""
-_MAX_NAME_CHARS: Final = 64
+MAX_NAME_CHARS: Final = 64
 """Of a service whose name would leave no room for the first sentence."""
 _MAX_MINUTES: Final = 60
 
@@ -182,7 +182,7 @@ def reply_template(action: Action, service: Service, server: str, build: Build |
     for shorter in (f"{first}{_NEXT} {link}", f"{first} {link}", first):
         if _longest(shorter) <= MAX_REPLY_BYTES:
             return shorter
-    return reply_template(action, replace(service, name=service.name[:_MAX_NAME_CHARS]), server, build, required)
+    return reply_template(action, replace(service, name=service.name[:MAX_NAME_CHARS]), server, build, required)
 
 
 def _longest(template: str) -> int:
@@ -202,6 +202,28 @@ def _shown_name(server: str) -> str:
     while server.startswith(("helo:", "ip:")):
         server = server.partition(":")[2]
     return _NO_NAME.sub("?", server) or "this server"
+
+
+def _longest_link() -> int:
+    """The characters that the longest reply leaves for the service's link, with as much of a server as is of use."""
+    build, server = Build(15, 2, 99_999, 9_999), "x" * _MIN_NAME_CHARS
+    replies = [reply_template(action, Service("x" * MAX_NAME_CHARS, ""), server, build, build) for action in Action]
+    return MAX_REPLY_BYTES - max(_longest(reply) for reply in replies)
+
+
+MAX_LINK_CHARS: Final = _longest_link()
+"""So that every reply, with a name as long as it may be, stays within SMTP's 510 bytes with the link whole."""
+_TEXT = re.compile(r"[!-z|~](?:[ -z|~]*[!-z|~])?")
+_LINK = re.compile(r"(?:https?://|mailto:)[!-z|~]+")
+
+
+def service_faults(service: Service) -> Iterator[tuple[str, str]]:
+    """What is wrong with a service's texts: field and rule. They are part of one line of SMTP and of templates."""
+    if not _TEXT.fullmatch(service.name) or len(service.name) > MAX_NAME_CHARS:
+        yield "name", f"must be 1 to {MAX_NAME_CHARS} printable ASCII characters in one line, without braces"
+    if not _LINK.fullmatch(service.link) or len(service.link) > MAX_LINK_CHARS:
+        rule = "must be an http, https or mailto address of printable ASCII characters, without blanks and braces"
+        yield "link", f"{rule}, at most {MAX_LINK_CHARS} long"
 
 
 def first_with(schedule: Sequence[ScheduledStage], action: Action) -> ScheduledStage | None:

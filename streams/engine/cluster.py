@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -13,10 +15,29 @@ from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import IllegalOperation, KafkaConnectionError, KafkaError
 
 import streams.engine.compacted  # corrects what every client reads by
-import streams.engine.connection  # noqa: F401 (corrects what every client connects by)
+import streams.engine.connection
+import streams.engine.unread  # noqa: F401 (bounds what every client takes into memory)
+from streams.engine.ending import cancelled
 
 REFUSAL_SECONDS = 10.0
 """How long an address may take to say why it lets no client in."""
+_SOON_SECONDS = 2.0
+_SOON_REFUSAL_SECONDS = 5.5
+"""A person is told of a wrong address within ten seconds, the start of a process included."""
+_is_told_soon = ContextVar("is_told_soon", default=False)
+
+
+@contextmanager
+def told_soon() -> Iterator[None]:
+    """Clients that start in here give up on addresses that take connections and do not answer.
+
+    A worker does not: it waits for a broker that is busy or restarts.
+    """
+    token = _is_told_soon.set(True)
+    try:
+        yield
+    finally:
+        _is_told_soon.reset(token)
 
 
 class ClusterError(KafkaConnectionError):  # type: ignore[misc]
@@ -41,11 +62,29 @@ class _Reasoned:
             ClusterError: no address lets it in.
             KafkaError: the cluster let it in, and then failed.
         """
+        start = super().start  # type: ignore[misc]
         try:
-            await super().start()  # type: ignore[misc]
+            await (self._start_soon(start) if _is_told_soon.get() else start())
         except KafkaConnectionError as error:
             await self.end()
-            raise await self.cluster.refusal() or error from None
+            if isinstance(error, ClusterError):
+                raise
+            seconds = _SOON_REFUSAL_SECONDS if _is_told_soon.get() else REFUSAL_SECONDS
+            raise await self.cluster.refusal(seconds) or error from None
+
+    async def _start_soon(self, start: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        starting = asyncio.create_task(start())
+        try:
+            await asyncio.wait({starting}, timeout=_SOON_SECONDS)
+            if not starting.done():
+                asking = asyncio.create_task(self.cluster.refusal(_SOON_REFUSAL_SECONDS))
+                await asyncio.wait({starting, asking}, return_when=asyncio.FIRST_COMPLETED)
+                if not starting.done() and (refusal := await asking) is not None:
+                    raise refusal
+                await cancelled(asking)
+            await starting
+        finally:
+            await cancelled(starting)
 
     async def end(self) -> None:
         """Close it; nobody else closes what did not start."""
@@ -119,20 +158,21 @@ class Cluster:
         client.cluster = self
         return client
 
-    async def refusal(self) -> ClusterError | None:
-        """Why no address lets a client in; None when one does."""
-        reasons = []
-        for host, port, _ in collect_hosts(self.bootstrap):
-            try:
-                timeout_ms = round(REFUSAL_SECONDS * 1000)
-                connection = await create_conn(host, port, request_timeout_ms=timeout_ms, **self.security)
-            except TimeoutError:
-                reasons.append(f"{host}:{port}: no answer within {REFUSAL_SECONDS:g} s")
-            except KafkaError as error:
-                reasons.append(f"{host}:{port}: {error}")
-            except OSError as error:
-                reasons.append(f"{host}:{port}: {type(error).__name__}: {error}")
-            else:
-                await connection.close()
-                return None
-        return ClusterError("; ".join(reasons))
+    async def refusal(self, seconds: float = REFUSAL_SECONDS) -> ClusterError | None:
+        """Why no address lets a client in, each asked for so long; None when one does."""
+        hosts = collect_hosts(self.bootstrap)
+        reasons = await asyncio.gather(*(self._reason(host, port, seconds) for host, port, _ in hosts))
+        return None if None in reasons else ClusterError("; ".join(filter(None, reasons)))
+
+    async def _reason(self, host: str, port: int, seconds: float) -> str | None:
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await create_conn(host, port, request_timeout_ms=round(seconds * 1000), **self.security)
+        except TimeoutError:
+            return f"{host}:{port}: no answer within {seconds:g} s"
+        except KafkaError as error:
+            return f"{host}:{port}: {error}"
+        except OSError as error:
+            return f"{host}:{port}: {type(error).__name__}: {error}"
+        await connection.close()
+        return None

@@ -5,23 +5,35 @@ from __future__ import annotations
 import logging
 
 from streams.engine.events import event
-from streams.engine.ports import Output, Record
+from streams.engine.ports import Headers, Output, Record
+from streams.engine.unread import UnreadBatch
 
 log = logging.getLogger(__name__)
 
 MAX_VALUE_BYTES = (16 << 20) - (256 << 10)
-"""Of a dead letter: what its topic takes, less the headers that say why."""
+"""Of a dead letter's value: what its topic takes, less key and headers."""
+_SMALL_BYTES = 128 << 10
+"""Of key and own headers, that a value of the full size leaves room for."""
+MAX_KEY_BYTES = MAX_HEADERS_BYTES = 1 << 20
+"""Of a dead letter that would be too large: a longer key, or more headers, are left out."""
 SUFFIX = ".dlq"
 """Of the topic that holds the dead letters of another."""
 ERROR, TOPIC, PARTITION = "error", "source.topic", "source.partition"
 OFFSET, TIMESTAMP = "source.offset", "source.timestamp"
 """With those above the headers behind the record's own, in this order."""
+BATCH = "source.batch"
+"""Behind those, only where the letter holds a whole batch that could not be read: its offsets and codec."""
+LEFT_OUT = "source.left-out"
+"""Behind those, only where the record's key or headers are too large for the topic: what the letter lacks."""
 SIZE = "source.size"
 """The last header, only where the value is cut."""
 
 
 def dead_letter(record: Record, error: Exception, partition: int) -> Output:
-    """The record with its bytes, key and headers; a value too large for the topic is cut, and its size told."""
+    """The record with its bytes, key and headers; of one too large for the topic, what is left out or cut is told.
+
+    An unread batch is kept as the broker stored it.
+    """
     reason = f"{type(error).__name__}: {error}"[:1000]
     log.warning(
         "dead letter %s-%d@%d: %s",
@@ -37,9 +49,31 @@ def dead_letter(record: Record, error: Exception, partition: int) -> Output:
         OFFSET: str(record.offset),
         TIMESTAMP: str(record.timestamp),
     }
-    value = record.value
-    if value is not None and len(value) > MAX_VALUE_BYTES:
+    if isinstance(record, UnreadBatch):
+        about[BATCH] = f"{record.first}..{record.offset} {record.codec}"
+        value: bytes | None = record.batch
+    else:
+        value = record.value
+    key, own = record.key, tuple(record.headers)
+    key_bytes, own_bytes = len(key or b""), _size(own)
+    room = MAX_VALUE_BYTES - max(0, key_bytes + own_bytes - _SMALL_BYTES)
+    if len(value or b"") > room:
+        left_out = []
+        if key_bytes > MAX_KEY_BYTES:
+            left_out.append(f"key of {key_bytes} bytes")
+            key, room = None, room + key_bytes
+        if own_bytes > MAX_HEADERS_BYTES:
+            left_out.append(f"{len(own)} headers of {own_bytes} bytes")
+            own, room = (), room + own_bytes
+        if left_out:
+            about[LEFT_OUT] = ", ".join(left_out)
+    if value is not None and len(value) > (room := min(room, MAX_VALUE_BYTES)):
         about[SIZE] = str(len(value))
-        value = value[:MAX_VALUE_BYTES]
+        value = value[:room]
     headers = tuple((name, text.encode("utf-8", "replace")) for name, text in about.items())
-    return Output(record.topic + SUFFIX, record.key, value, (*record.headers, *headers))
+    return Output(record.topic + SUFFIX, key, value, (*own, *headers))
+
+
+def _size(headers: Headers) -> int:
+    # Each has two lengths of up to five bytes.
+    return sum(len(name.encode("utf-8", "replace")) + len(text or b"") + 10 for name, text in headers)

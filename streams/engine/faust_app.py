@@ -113,7 +113,10 @@ class _Tables(TableManager):
 
 
 class BatchApp(faust.App):
-    """A Faust app whose source topic is processed by one `PartitionWriter` per assigned partition."""
+    """A Faust app whose source topic is processed by one `PartitionWriter` per assigned partition.
+
+    `processor` makes that of a partition, among so many.
+    """
 
     def __init__(
         self,
@@ -121,7 +124,7 @@ class BatchApp(faust.App):
         source: str,
         partition_config: PartitionConfig,
         open_store: Callable[[int], StateStore],
-        processor: Callable[[int], Processor],
+        processor: Callable[[int, int], Processor],
         reached: Callable[[str], None],
         observer: Observer = SILENT,
         **kwargs: Any,
@@ -183,7 +186,7 @@ class BatchApp(faust.App):
                 self.partition_config,
                 partition,
                 lambda partition=partition: self._open_store(partition),  # type: ignore[misc]
-                lambda partition=partition: self._processor(partition),  # type: ignore[misc]
+                lambda partitions, partition=partition: self._processor(partition, partitions),  # type: ignore[misc]
                 self._is_fetched_up,
                 self._reached,
                 self._observer,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.engine.side_input import SideInput
+from streams.engine.unread import UnreadBatch, size_of
 
 MAX_BATCHES = 16
 """Fetched batches that wait at most, however small."""
@@ -34,14 +35,21 @@ class RecordQueue:
         return len(self._batches) < MAX_BATCHES and self._records < self._max_records and self._bytes < self._max_bytes
 
     def put(self, records: list[Any]) -> None:
-        """Add a batch."""
+        """Add a batch; only its last record may be an unread batch."""
+        if len(records) > 1 and isinstance(records[-1], UnreadBatch):
+            self._add(records[:-1])
+            self._add(records[-1:])
+        else:
+            self._add(records)
+        self.wake()
+
+    def _add(self, records: list[Any]) -> None:
         self._batches.append(records)
         self._records += len(records)
         self._bytes += _size(records)
-        self.wake()
 
     def first(self, most: int) -> list[Any]:
-        """The first records of the batch that waits longest."""
+        """The first records of the batch that waits longest; an unread batch stands alone."""
         return self._batches[0][:most]
 
     def drop(self, count: int) -> None:
@@ -88,4 +96,4 @@ class Inputs:
 
 
 def _size(records: list[Any]) -> int:
-    return sum([len(record.value or b"") for record in records])
+    return sum([size_of(record) for record in records])

@@ -31,7 +31,7 @@ from streams.engine.events import event
 from streams.engine.inputs import Inputs, RecordQueue
 from streams.engine.observer import SILENT, Observer
 from streams.engine.offsets import check_start
-from streams.engine.ports import StateStore
+from streams.engine.ports import DependencyError, StateStore
 from streams.engine.processor import Processor
 from streams.engine.restore import filled, restore
 from streams.engine.side_input import SideInput
@@ -45,14 +45,14 @@ log = logging.getLogger(__name__)
 
 
 class PartitionWriter:
-    """Owns one partition from its assignment to its revocation."""
+    """Owns one partition from its assignment to its revocation; `processor` is given the number of partitions."""
 
     def __init__(
         self,
         config: PartitionConfig,
         partition: int,
         open_store: Callable[[], StateStore],
-        processor: Callable[[], Processor],
+        processor: Callable[[int], Processor],
         is_fetched_up: Callable[[int], bool],
         reached: Callable[[str], None],
         observer: Observer = SILENT,
@@ -70,6 +70,7 @@ class PartitionWriter:
         self.next_offset: int | None = None
         self.restored = self._to_restore = 0
         self._start: int | None = None
+        self._partitions = 0
 
     @property
     def is_ready(self) -> bool:
@@ -181,7 +182,7 @@ class PartitionWriter:
             Inputs(self._queue, self._side, lambda: self._is_fetched_up(self.partition)),
             self._transactions,
             store,
-            self._new_processor(),
+            self._new_processor(self._partitions),
             self._reached,
             self._observer,
         )
@@ -195,6 +196,12 @@ class PartitionWriter:
             consumer.assign([source])
             start = await check_start(consumer, source, marker, self.config.accepts_gaps)
             committed = await consumer.committed(source)
+            # As many as there are now: where some are added the group shares them out, and a new writer begins.
+            self._partitions = len(consumer.partitions_for_topic(source.topic) or ())
+            if self.partition >= self._partitions:
+                raise DependencyError(
+                    f"{source.topic}: {self._partitions} partitions are known, and not {self.partition}"
+                )
         finally:
             await closed_quietly(consumer.stop())
         if committed is not None and committed > start:

@@ -16,6 +16,7 @@ from streams.engine.cluster import Cluster, Consumer
 from streams.engine.ending import cancelled, closed_quietly
 from streams.engine.offsets import check_start
 from streams.engine.ports import Record
+from streams.engine.unread import size_of
 
 READ_AHEAD_RECORDS = 1_000
 """Waiting records above which reading pauses."""
@@ -82,7 +83,7 @@ class SideInput:
             rows = fetched.get(tp, ())
             self.waiting.extend(rows)
             self._next = await consumer.position(tp)
-            self._bytes += sum(len(row.value or b"") for row in rows)
+            self._bytes += sum(map(size_of, rows))
             # Behind it a transaction may be open. A broker that has just come back may tell of an earlier end.
             stable = consumer.last_stable_offset(tp)
             self._end = max(self._end, stable or 0)
@@ -93,7 +94,7 @@ class SideInput:
     def pop(self) -> Record:
         """Take the record that waits longest."""
         record = self.waiting.popleft()
-        self._bytes -= len(record.value or b"")
+        self._bytes -= size_of(record)
         self._room.set()
         return record
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 from streams.engine.config import PartitionConfig
 from streams.engine.ending import cancelled
 from streams.engine.inputs import Inputs
 from streams.engine.observer import SILENT, Observer, UnitReport
-from streams.engine.ports import DependencyError, StateStore
+from streams.engine.ports import DependencyError, Record, StateStore
 from streams.engine.processor import Processor
 from streams.engine.restore import POSITION, filled
 from streams.engine.transactions import Transactions
 from streams.engine.unit import Unit
+from streams.engine.unread import UnreadBatch
 
 SLICE_RECORDS = 500
 """Records that are processed before commits and other partitions get their turn: some milliseconds."""
@@ -106,10 +107,10 @@ class Work:
 
     def _take_source(self, unit: Unit) -> None:
         queue, side = self._inputs.queue, self._inputs.side
-        before = self._processor.moment_of(side.waiting[0]) if side.waiting else None
+        before = self._moment_of(side.waiting[0]) if side.waiting else None
         records = queue.first(SLICE_RECORDS)
         with unit.deciding:
-            count = self._processor.on_records(unit.view, records, before)
+            count = self._on_records(unit, records, before)
         if count:
             unit.done[self._config.source] = records[count - 1].offset
             unit.records += count
@@ -122,14 +123,27 @@ class Work:
     def _take_side(self, unit: Unit, most: int = SLICE_RECORDS) -> None:
         side = self._inputs.side
         records = list(islice(side.waiting, most))
+        # An unread batch stands alone, as it does in the queue of the source.
+        end = next((index for index, record in enumerate(records) if isinstance(record, UnreadBatch)), len(records))
+        records = records[: max(1, end)]
         with unit.deciding:
-            count = self._processor.on_records(unit.view, records, None)
+            count = self._on_records(unit, records, None)
         for record in records[:count]:
             side.pop()
             unit.done[self._config.side] = record.offset
         unit.records += count
         if count < len(records) and not unit.view.is_full:
             raise RuntimeError(f"the processor stopped at side offset {records[count].offset} without a reason")
+
+    def _moment_of(self, record: Record) -> int:
+        return 0 if isinstance(record, UnreadBatch) else self._processor.moment_of(record)
+
+    def _on_records(self, unit: Unit, records: Sequence[Record], before: int | None) -> int:
+        if isinstance(unread := records[0], UnreadBatch):
+            unit.view.savepoint()
+            unit.view.reject(unread, unread.error)
+            return 1
+        return self._processor.on_records(unit.view, records, before)
 
     def _tick(self, unit: Unit) -> bool:
         """Fire due timers when it is time to look, or nothing is left to read for the first time."""

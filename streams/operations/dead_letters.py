@@ -21,7 +21,7 @@ from streams.adapters.schemas import TOPICS
 from streams.adapters.topic_reader import partitions_of, read_all, read_partitions
 from streams.adapters.topics import HANDLED_LETTERS
 from streams.engine.config import kafka_partition
-from streams.engine.dead_letters import ERROR, OFFSET, PARTITION, SIZE, SUFFIX, TIMESTAMP, TOPIC
+from streams.engine.dead_letters import BATCH, ERROR, LEFT_OUT, OFFSET, PARTITION, SIZE, SUFFIX, TIMESTAMP, TOPIC
 from streams.engine.ports import Headers
 from streams.operations.producer import Batches, producer_of
 from streams.settings import Settings
@@ -58,7 +58,8 @@ class Handled:
 class DeadLetter:
     """A dead letter: where it lies, when it was written, and the record that it holds.
 
-    `flaw` says why the record cannot be written back; `row` names the letter among those handled.
+    `flaw` says why the record cannot be written back; `row` names the letter among those handled; `is_batch` is whether
+    the value is a whole batch of records as the broker stored it.
     """
 
     input: str
@@ -73,6 +74,7 @@ class DeadLetter:
     flaw: str | None
     row: bytes
     handled: Handled | None = None
+    is_batch: bool = False
 
     @property
     def place(self) -> str:
@@ -128,15 +130,23 @@ def parse_place(text: str) -> tuple[str, int, int]:
 def letter_of(name: str, record: Any, handled: dict[bytes, Handled] | None = None) -> DeadLetter:
     """The letter that a record of a dead-letter topic is."""
     headers = tuple(record.headers)
-    own, size = headers, None
+    own, size, batch, left_out = headers, None, None, None
     if own and own[-1][0] == SIZE:
         own, size = own[:-1], own[-1][1].decode("utf-8", "replace")
+    if own and own[-1][0] == LEFT_OUT:
+        own, left_out = own[:-1], own[-1][1].decode("utf-8", "replace")
+    if own and own[-1][0] == BATCH:
+        own, batch = own[:-1], own[-1][1].decode("utf-8", "replace")
     about = own[-len(_ORIGIN) :]
     is_known = tuple(header for header, _ in about) == _ORIGIN
     texts = {header: text.decode("utf-8", "replace") for header, text in about} if is_known else {}
     flaw = None
     if not is_known:
         flaw = "its headers do not tell where it comes from"
+    elif batch is not None:
+        flaw = f"it holds a batch of records that cannot be read: {batch}"
+    elif left_out is not None:
+        flaw = f"it lacks what was too large: {left_out}"
     elif size is not None:
         flaw = f"its value is cut to {len(record.value)} of {size} bytes"
     where = f"{record.topic}/{record.partition}/{record.offset}@{record.timestamp}"
@@ -154,6 +164,7 @@ def letter_of(name: str, record: Any, handled: dict[bytes, Handled] | None = Non
         flaw=flaw,
         row=row.encode(),
         handled=(handled or {}).get(row.encode()),
+        is_batch=batch is not None,
     )
 
 

@@ -49,7 +49,7 @@ def copy_of(
             start = place.get(str(where.partition), starts[where])
             if start >= ends[where]:
                 continue
-            async for record in read_partitions(cluster, {where: start}, {where: ends[where]}):
+            async for record in read_partitions(cluster, {where: start}, {where: ends[where]}, needs_all=True):
                 place[str(where.partition)] = record.offset + 1
                 yield place, moved(record, count)
 
@@ -72,7 +72,7 @@ def merge_of(
     async def move(place: Place) -> AsyncIterator[tuple[Place, Moved]]:
         place = dict(place or {})
         rows = {
-            where: read_partitions(cluster, {where: start}, {where: ends[where]})
+            where: read_partitions(cluster, {where: start}, {where: ends[where]}, needs_all=True)
             for where in sorted(starts)
             if (start := place.get(str(where.partition), starts[where])) < ends[where]
         }

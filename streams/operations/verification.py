@@ -56,7 +56,7 @@ async def digest_of_log(
 ) -> Digest:
     """Every record of a topic's partitions."""
     digest = Digest()
-    async for record in read_partitions(cluster, starts, ends):
+    async for record in read_partitions(cluster, starts, ends, needs_all=True):
         digest.add(record.key, record.value, tuple(record.headers), record.timestamp)
     return digest
 

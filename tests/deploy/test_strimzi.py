@@ -93,7 +93,7 @@ def test_the_bridge_only_writes_connections() -> None:
 
 
 def test_an_edge_only_reads_verdicts() -> None:
-    assert rights_of("tes-edge") == {("group", "edge", "literal"): {"Read"}, **topics([TOPICS["verdict"]], READ)}
+    assert rights_of("tes-edge") == topics([TOPICS["verdict"]], READ)
 
 
 def test_the_command_line_cannot_write_what_workers_decide() -> None:

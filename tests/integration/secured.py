@@ -75,7 +75,7 @@ def names_of(settings: Settings, target: Settings | None = None) -> dict[str, st
         source = target.topic(TOPICS["inbound_connection"])
         names |= {"g2.*": target.topic_prefix, "tes-g2": target.app_id, "g2.tes-g2-repartition": ledger_of(target)}
         names |= {f"tes-g2-g2.{TOPICS['inbound_connection']}-*": f"{target.app_id}-{source}-"}
-    return names | {"kafka-cluster": "kafka-cluster", "edge": f"{settings.app_id}-edge"}
+    return names | {"kafka-cluster": "kafka-cluster"}
 
 
 async def allow(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +54,8 @@ def test_only_committed_records_are_processed(settings: Settings) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("held", ["inbound_connection", "admin_command"])
 def test_an_open_transaction_holds_up_nothing_before_it(settings: Settings, held: str) -> None:
+    settings = replace(settings, partitions=1)
+
     async def scenario() -> Collected:
         await create_topics(settings)
         connections = AvroCodec("inbound_connection", LocalRegistry())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiokafka.conn import create_conn
-from aiokafka.errors import ClusterAuthorizationFailedError, KafkaConnectionError
+from aiokafka.errors import ClusterAuthorizationFailedError, GroupAuthorizationFailedError, KafkaConnectionError
 from aiokafka.protocol.fetch import FetchRequest
 
 from streams.adapters.access import check_access
@@ -77,14 +77,29 @@ def test_everybody_works_with_just_his_rights(
     assert tes(way("operator"), monkeypatch, *publish) == 0
     assert tes(way("operator"), monkeypatch, "servers", "list") == 0
 
-    async def edge() -> Any:
-        verdicts, group = open_settings.topic(TOPICS["verdict"]), f"{open_settings.app_id}-edge"
-        consumer = cluster_of(way("edge")).consumer(group_id=group, auto_offset_reset="earliest")
+    verdicts = open_settings.topic(TOPICS["verdict"])
+
+    async def edge() -> dict[bytes, bytes]:
+        """The table that every host has: all partitions from their beginning, without a group."""
+        table: dict[bytes, bytes] = {}
+        async for record in read_all(cluster_of(way("edge")), verdicts):
+            if record.value is None:
+                table.pop(record.key, None)
+            else:
+                table[record.key] = record.value
+        return table
+
+    async def edge_in_a_group() -> None:
+        consumer = cluster_of(way("edge")).consumer(group_id=f"{open_settings.app_id}-edge")
         consumer.subscribe([verdicts])
         async with consumer:
-            return await consumer.getone()
+            await consumer.getone()
 
-    assert asyncio.run(edge()).value
+    table = asyncio.run(edge())
+    rows = {f"{row['tenant_id']}/{row['server']}".encode() for row in asyncio.run(collect(open_settings)).verdicts}
+    assert set(table) == rows
+    with pytest.raises(GroupAuthorizationFailedError):
+        asyncio.run(edge_in_a_group())
     with pytest.raises(ClusterAuthorizationFailedError):
         asyncio.run(produce_feed(way("edge"), lines[:1]))
 

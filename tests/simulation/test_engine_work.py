@@ -18,10 +18,13 @@ from streams.engine.inputs import Inputs, RecordQueue
 from streams.engine.ports import DependencyError, Output, Record
 from streams.engine.restore import POSITION
 from streams.engine.unit import MARKER, SIDE_MARKER, Unit
+from streams.engine.unread import UnreadBatch
 from streams.engine.view import View
 from streams.engine.work import Work
 from tests.given import Given
 
+BATCH = b"\0" * 16 + b"\2" + b"\0" * 44
+"""As a broker stores one: base offset, length, epoch, format 2, then what a test does not look at."""
 STEPS = ("begun", "sent", "committed", "stored")
 
 
@@ -169,6 +172,8 @@ async def run_once(
     task = asyncio.create_task(work.run())
     while waiting and not task.done():
         size = chance.choice((1, 3, 30, 200))
+        unread = next((at for at, record in enumerate(waiting) if isinstance(record, UnreadBatch)), len(waiting))
+        size = min(size, unread + 1)  # one is the last of its list
         batch, waiting[:] = waiting[:size], waiting[size:]
         queue.put(batch)
         for _ in range(chance.randrange(4)):
@@ -202,6 +207,43 @@ def test_invariant_6_any_failure_leaves_every_record_applied_once_or_dead_letter
     assert (deaths > 0) == (fail_at != "never")
     assert [(row.key, b"bad" if row.topic.endswith(".dlq") else row.value) for row in log.outputs] == outputs
     assert {key: value for key, value in log.state.items() if not key.startswith(b"\0")} == state
+    assert (log.marker(MARKER), log.marker(SIDE_MARKER)) == (len(source) - 1, len(side) - 1)
+
+
+def with_unread(chance: random.Random, topic: str, records: list[Record]) -> list[Record]:
+    """The records with batches in between that cannot be read."""
+    mixed: list[Record] = []
+    for record in records:
+        while chance.random() < 0.1:
+            offset = len(mixed)
+            mixed.append(UnreadBatch(topic, 0, offset, offset, BATCH, ValueError("bomb")))
+        mixed.append(record._replace(offset=len(mixed)))  # type: ignore[attr-defined]
+    return mixed
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("fail_at", ["sent", "committed", "never"])
+def test_invariant_6_holds_for_batches_that_cannot_be_read(seed: int, fail_at: str) -> None:
+    chance = random.Random(seed)
+    plain = feed(chance, "in", 300), feed(chance, "side", 30)
+    source, side = (with_unread(chance, topic, records) for topic, records in zip(("in", "side"), plain, strict=True))
+    log = Log()
+
+    async def lives() -> None:
+        for count in range(1, 60):
+            try:
+                return await run_once(log, source, side, fail_at, 1 + count % 4, chance)
+            except BrokerGoneError:
+                continue
+        raise AssertionError("never came to the end")
+
+    asyncio.run(lives())
+    letters = [row for row in log.outputs if row.value == BATCH]
+    wanted = Counter(record.topic for record in (*source, *side) if isinstance(record, UnreadBatch))
+    assert Counter(row.topic.removesuffix(".dlq") for row in letters) == wanted
+    assert len({(row.topic, dict(row.headers)["source.offset"]) for row in letters}) == len(letters) > 10
+    others = [row for row in log.outputs if row.value != BATCH]
+    assert [(row.key, b"bad" if row.topic.endswith(".dlq") else row.value) for row in others] == fold(*plain)[1]
     assert (log.marker(MARKER), log.marker(SIDE_MARKER)) == (len(source) - 1, len(side) - 1)
 
 

@@ -140,7 +140,7 @@ def test_a_reason_stays_one_readable_sentence() -> None:
     found = judge(parse_build(GOOD), policy, catalogue, AT)
     assert (found.finding, len(found.cves)) == (Finding.OUT_OF_DATE, 60)
     assert "misses the fixes for CVE-2020-10000, " in found.reason
-    assert ", CVE-2020-10009 and 50 more; 15.1.2507.160 or newer is required." in found.reason
+    assert ", CVE-2020-10009 and 50 others; 15.1.2507.160 or newer is required." in found.reason
     few = judge(parse_build(GOOD), policy, with_fixes(10), AT).reason
     assert "CVE-2020-10009; 15.1.2507.110" in few
     assert "more" not in few

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.engine.dead_letters import MAX_VALUE_BYTES, dead_letter
+from streams.engine.dead_letters import MAX_HEADERS_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, dead_letter
 from streams.engine.ports import Headers, Output
 from streams.operations.dead_letters import Action, DeadLetter, Handled, LetterError, Wanted, letter_of, parse_place
 from tests.given import Given
@@ -39,6 +39,36 @@ def test_a_letter_without_a_value_is_whole_and_one_that_was_cut_is_not() -> None
     cut = letter(value=b"x" * (MAX_VALUE_BYTES + 1))
     assert cut.flaw == f"its value is cut to {MAX_VALUE_BYTES} of {MAX_VALUE_BYTES + 1} bytes"
     assert (cut.headers, cut.row) == ((), b"in/2/7@5")
+
+
+@pytest.mark.parametrize("value", [b"v", b"x" * MAX_VALUE_BYTES, None], ids=["small", "large", "none"])
+@pytest.mark.parametrize("key_bytes", [8, MAX_KEY_BYTES, 15 << 20])
+@pytest.mark.parametrize("own_bytes", [0, MAX_HEADERS_BYTES // 2, 16 << 20])
+def test_whatever_is_large_in_a_record_its_letter_fits_its_topic(
+    value: bytes | None, key_bytes: int, own_bytes: int
+) -> None:
+    headers: Headers = (("h", b"h" * own_bytes),) if own_bytes else ()
+    record = Given("in", 7, 5, b"k" * key_bytes, value, headers)
+    output = dead_letter(record, ValueError("x" * 3_000), 2)
+    size = (
+        len(output.key or b"") + len(output.value or b"") + sum(len(name) + len(text) for name, text in output.headers)
+    )
+    assert size <= 16 << 20
+    found = letter_of("connections", written(output))
+    assert found.flaw is None or key_bytes + own_bytes + len(value or b"") > MAX_VALUE_BYTES
+    if found.flaw is None:
+        assert (found.key, found.value, found.headers) == (record.key, value, headers)
+    assert (found.row, found.origin["source.topic"]) == (b"in/2/7@5", "in")
+    if key_bytes + own_bytes > 20 << 20:
+        assert (
+            found.flaw == f"it lacks what was too large: key of {key_bytes} bytes, 1 headers of {own_bytes + 11} bytes"
+        )
+
+
+def test_a_header_without_a_value_is_none_of_a_letters_own() -> None:
+    found = letter((("h", None), ("error", None)))  # type: ignore[arg-type]
+    assert found.headers == (("h", None), ("error", None))
+    assert found.error == "ValueError: Bad build"
 
 
 def test_what_does_not_tell_its_origin_is_shown_and_cannot_be_replayed() -> None:

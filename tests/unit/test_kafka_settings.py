@@ -131,7 +131,8 @@ def test_secrets_are_not_shown(
     secret = next(variable for variable, value in given.items() if value == SECRET)
     assert shown[secret] == "(redacted)"
     assert {name: shown[name] for name in without(given, secret)} == without(given, secret)
-    assert main(["config", "show"]) == main(["config", "check", "--json"]) == 0
+    assert main(["config", "show"]) == 0
+    assert main(["config", "check", "--json"]) == 1  # no broker answers
     told = capsys.readouterr()
     assert "(redacted)" in told.out
     assert SECRET not in f"{shown} {settings!r} {cluster_of(settings)!r} {told.out} {told.err}"
@@ -211,3 +212,11 @@ def test_every_secret_is_marked() -> None:
     named = {item.name for item in fields(Settings) if re.search(r"(password|secret)$", item.name)}
     assert named == {item.name for item in fields(Settings) if item.metadata["is_secret"]}
     assert named == {item.name for item in fields(Settings) if not item.repr}
+
+
+def test_a_check_says_that_no_broker_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TES_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    assert main(["config", "check"]) == 1
+    assert "TES_KAFKA_BOOTSTRAP: 127.0.0.1:1: ConnectionRefusedError" in capsys.readouterr().err

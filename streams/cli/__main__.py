@@ -1,0 +1,5 @@
+"""`python -m streams.cli`: the same as `tes`."""
+
+from streams.cli.start import run
+
+run()

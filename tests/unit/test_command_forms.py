@@ -1,0 +1,55 @@
+"""Small promises of single commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from streams.adapters.web import Pulse, WorkerSite
+from streams.cli import dlq, policy
+from streams.cli.main import main
+from streams.operations.dead_letters import DeadLetter
+
+
+def test_dead_letters_have_one_order(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    places = [("commands", 0, 1), ("connections", 2, 7), ("connections", 0, 9), ("connections", 0, 10)]
+
+    async def read(*_: Any) -> AsyncIterator[DeadLetter]:
+        for name, partition, offset in places:
+            yield DeadLetter(name, partition, offset, 0, None, None, (), "", {}, None, b"")
+
+    monkeypatch.setattr(dlq, "read_letters", read)
+    assert main(["dlq", "list", "--json"]) == 0
+    shown = [json.loads(line)["letter"] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["connections/0/9", "connections/0/10", "connections/2/7", "commands/0/1"]
+
+
+def test_a_policy_of_the_settings_is_found_as_the_list_shows_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(policy, "published_policies", lambda _: [])
+    assert main(["policy", "list", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    reference = f"{row['policy_id']}/{row['version']}"
+    assert main(["policy", "diff", reference, row["policy_id"]]) == 0
+    assert main(["policy", "diff", reference, "strict-critical"]) == 1
+    assert main(["policy", "show", f"{row['policy_id']}/99"]) == 2
+
+
+def test_a_web_port_that_is_taken_is_named() -> None:
+    async def start(port: int) -> None:
+        site = WorkerSite(lambda: None, Pulse(1.0), lambda: b"", "text/plain")  # type: ignore[arg-type, return-value]
+        try:
+            await site.start("127.0.0.1", port)
+        finally:
+            await site.stop()
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"TES_WEB_PORT: {port}: .*in use"):
+            asyncio.run(start(port))
