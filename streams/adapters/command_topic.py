@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from aiokafka import TopicPartition
 
 from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS, SchemaRegistry
 from streams.adapters.topic_reader import partitions_of
+from streams.domain.commands import SEEN_COMMANDS
+from streams.engine.cluster import Consumer
+from streams.engine.config import kafka_partition
 from streams.engine.unread import UnreadBatch
 from streams.settings import Settings
+
+WINDOW: Final = 10_000
+"""How many offsets of the audit topic are searched at a time, the newest first."""
+MAX_SEARCHED: Final = 500_000
+"""Of how many offsets an earlier outcome is searched; the worker itself lets an older command count once."""
 
 
 class NoOutcomeError(RuntimeError):
@@ -22,7 +33,7 @@ async def give(
 ) -> dict[str, Any]:
     """Write an Avro-shaped command and wait for its audit record.
 
-    A command that is not new may have had its outcome long ago: the audit topic is read from its beginning then.
+    A command that is not new may have had its outcome long ago, and is written only where that is not found.
 
     Raises:
         NoOutcomeError: no outcome within `seconds`.
@@ -30,32 +41,83 @@ async def give(
     """
     commands, audit = AvroCodec("admin_command", registry), AvroCodec("audit_record", registry)
     topic, audit_topic = settings.topic(TOPICS["admin_command"]), settings.topic(TOPICS["audit_record"])
-    value = commands.encode(command)
+    value, key, command_id = commands.encode(command), command["tenant_id"].encode(), command["command_id"]
     cluster = cluster_of(settings)
     producer = cluster.producer(acks="all", enable_idempotence=True)
-    reader = cluster.consumer(isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100)
+    reader = cluster.consumer(
+        group_id=None,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        fetch_max_wait_ms=100,
+    )
+    is_given = False
     try:
         await producer.start()
         await reader.start()
-        partitions = (await partitions_of(cluster, topic, audit_topic))[audit_topic]
-        reader.assign(partitions)
-        await (reader.seek_to_end(*partitions) if is_new else reader.seek_to_beginning(*partitions))
-        for partition in partitions:
-            await reader.position(partition)
-        await producer.send_and_wait(topic, value, key=command["tenant_id"].encode())
+        count = len((await partitions_of(cluster, topic, audit_topic))[audit_topic])
+        outcomes = _Outcomes(reader, TopicPartition(audit_topic, kafka_partition(key, count)), key, audit)
         async with asyncio.timeout(seconds):
-            while True:
-                for records in (await reader.getmany(timeout_ms=200)).values():
-                    for record in records:
-                        if isinstance(record, UnreadBatch):
-                            continue  # no worker wrote it
-                        found = audit.decode(record.value)
-                        mine = (command["command_id"], command["tenant_id"])
-                        if (found["command_id"], found["tenant_id"]) == mine:
-                            return found
+            end = await outcomes.end()
+            if not is_new and (known := await outcomes.earlier(command_id, end)) is not None:
+                return known
+            await producer.send_and_wait(topic, value, key=key)
+            is_given = True
+            return await outcomes.next(command_id, end)
     except TimeoutError:
-        said = f"no outcome of command {command['command_id']} within {seconds:g} s: does a worker run?"
+        if not is_given:
+            said = f"no answer of Kafka within {seconds:g} s: try again with --command-id {command_id}"
+            raise NoOutcomeError(f"{said}, it counts once; a longer --timeout may help") from None
+        said = (
+            f"no outcome of command {command_id} within {seconds:g} s: does a worker run? "
+            f"The command is still pending: ask again with --command-id {command_id}, it counts once"
+        )
         raise NoOutcomeError(said) from None
     finally:
         await producer.stop()
         await reader.stop()
+
+
+class _Outcomes:
+    """The audit records of one tenant, all in one partition; the key tells them apart without decoding."""
+
+    def __init__(self, reader: Consumer, partition: TopicPartition, key: bytes, codec: AvroCodec) -> None:
+        self._reader, self._partition, self._key, self._codec = reader, partition, key, codec
+        reader.assign([partition])
+
+    async def end(self) -> int:
+        """Where the committed records end now."""
+        return int((await self._reader.end_offsets([self._partition]))[self._partition])
+
+    async def earlier(self, command_id: str, end: int) -> dict[str, Any] | None:
+        """The outcome of a command in front of `end`, None where there is none.
+
+        It ends where the worker itself would have forgotten the command: nothing further back is its outcome.
+        """
+        begin = int((await self._reader.beginning_offsets([self._partition]))[self._partition])
+        oldest, others = max(begin, end - MAX_SEARCHED), 0
+        for window_end in range(end, oldest, -WINDOW):
+            async for outcome in self._between(max(oldest, window_end - WINDOW), window_end):
+                if outcome["command_id"] == command_id:
+                    return outcome
+                others += 1
+            if others >= SEEN_COMMANDS:
+                break
+        return None
+
+    async def next(self, command_id: str, start: int) -> dict[str, Any]:
+        """The outcome of a command at or behind `start`; waits for it."""
+        async for outcome in self._between(start, None):
+            if outcome["command_id"] == command_id:
+                return outcome
+        raise AssertionError("the outcomes of a topic have no end")
+
+    async def _between(self, start: int, end: int | None) -> AsyncIterator[dict[str, Any]]:
+        reader, partition = self._reader, self._partition
+        reader.seek(partition, start)
+        while end is None or await reader.position(partition) < end:
+            for record in (await reader.getmany(partition, timeout_ms=200)).get(partition, ()):
+                if isinstance(record, UnreadBatch):
+                    continue  # no worker wrote it
+                if record.key == self._key and (end is None or record.offset < end):
+                    yield self._codec.decode(record.value)

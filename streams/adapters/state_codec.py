@@ -20,6 +20,7 @@ from streams.domain.judgement import Finding, Judgement
 from streams.domain.ladder import Clock
 from streams.domain.pauses import ExceptionGrant, Pause, TenantEnforcement
 from streams.domain.policy import CONNECTORS, ConnectorType
+from streams.domain.quota import PaidDays, YearUse
 from streams.domain.stamps import Stamp
 from streams.domain.state import Announced, Evidence, Override, ServerEnforcement, with_mark
 from streams.engine.ports import StoreError
@@ -456,10 +457,11 @@ def encode_tenant(tenant: TenantEnforcement, indexed_due_at: int | None) -> byte
     content = {
         "tenant_id": tenant.tenant_id,
         "clock_at": tenant.clock_at,
-        "pauses": [list(pause) for pause in tenant.pauses],
-        "server_pauses": {server: [list(row) for row in rows] for server, rows in tenant.server_pauses.items()},
+        "pauses": _pause_rows(tenant.pauses),
+        "server_pauses": {server: _pause_rows(pauses) for server, pauses in tenant.server_pauses.items()},
         "exceptions": {server: [list(row) for row in rows] for server, rows in tenant.exceptions.items()},
         "seen_commands": tenant.seen_commands,
+        "used": [[year, *use] for year, use in tenant.used.items()],
         "indexed_due_at": indexed_due_at,
     }
     return bytes((FORMAT,)) + orjson.dumps(content)
@@ -483,11 +485,18 @@ def decode_tenant(value: bytes) -> tuple[TenantEnforcement, int | None]:
             server: tuple(ExceptionGrant(*row) for row in rows) for server, rows in content["exceptions"].items()
         },
         seen_commands=tuple(content["seen_commands"]),
+        used={year: YearUse(days, time_ms) for year, days, time_ms in content["used"]},
     ), indexed_due_at
 
 
+def _pause_rows(pauses: tuple[Pause, ...]) -> list[list[Any]]:
+    return [[pause.starts_at, pause.ends_at, [list(days) for days in pause.paid]] for pause in pauses]
+
+
 def _pauses(rows: list[Any]) -> tuple[Pause, ...]:
-    return tuple(Pause(starts_at, ends_at, tuple(charged)) for starts_at, ends_at, charged in rows)
+    return tuple(
+        Pause(starts_at, ends_at, tuple(PaidDays(*days) for days in paid)) for starts_at, ends_at, paid in rows
+    )
 
 
 def _read(value: bytes) -> Any:

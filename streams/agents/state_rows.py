@@ -57,6 +57,7 @@ def shown_row(key: bytes, value: bytes) -> dict[str, Any] | None:
         content = to_record(tenant)
         for name in ("server_pauses", "exceptions"):
             content[name] = {server: to_record(rows) for server, rows in content[name].items()}
+        content["used"] = {str(year): to_record(use) for year, use in content["used"].items()}
         return {**about, "row": "tenant", **to_json({"due_at": due_at, "state": content})}
     if key.startswith(b"f/"):
         server = key[2:].decode().partition("/")[2]

@@ -10,9 +10,9 @@ from typing import Final
 
 from streams.adapters.projection import TENANT_AT, Projected
 from streams.agents.rows import server_key
+from streams.domain.bounds import MAX_SERVER_CHARS
 from streams.domain.build import Build, parse_build
 from streams.domain.headers import MAX_LINES, Origin, ReceivedLine, is_higher, origin_of, parse_received
-from streams.domain.names import MAX_SERVER_CHARS
 
 MAX_CACHED_CHARS: Final = 1024
 """Of a line's text in front of its date; real ones have a few hundred, and others must not fill the memory."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from operator import attrgetter
+from typing import TypeVar
 
 from streams.domain.bounds import MAX_SERVER_CHARS, MAX_TEXT_CHARS, cut
 from streams.domain.build import Build, parse_build
@@ -15,8 +18,9 @@ from streams.domain.cover_notices import tenant_timers, title_of, told_of_time
 from streams.domain.names import canonical_server
 from streams.domain.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.pauses import (
+    MAX_KEPT_BYTES,
     ExceptionGrant,
-    QuotaError,
+    Pause,
     TenantEnforcement,
     cancel_pause,
     grant,
@@ -24,14 +28,18 @@ from streams.domain.pauses import (
     pause_tenant,
     revoke,
     running,
-    year_of,
+    settle,
+    settle_subject,
 )
+from streams.domain.quota import QuotaError, year_of
 from streams.domain.rules import Rulebook
 from streams.domain.state import Override
 from streams.domain.verdict import NAMESPACE, iso
 
 SEEN_COMMANDS = 4096
 """How many command ids are remembered per tenant; a command given again within so many changes nothing."""
+SHOWN_SPANS = 32
+"""How many pauses, and how many exceptions, an audit record shows; of more, those that end last."""
 
 
 class CommandKind(StrEnum):
@@ -143,8 +151,14 @@ def check_command(command: AdminCommand, key: bytes | None = None, now_ms: int |
 def subject_of(command: AdminCommand) -> str | None:
     """The server that a command is about, in the form of its records; None for the whole tenant.
 
-    A tenant-wide pause is one whatever server it names.
+    A tenant-wide pause is one whatever server it names. A name that is too long for a server is cut: its command is
+    refused.
     """
+    name = _name_of(command)
+    return None if name is None else name[:MAX_SERVER_CHARS]
+
+
+def _name_of(command: AdminCommand) -> str | None:
     if command.server is None or command.kind is CommandKind.PAUSE_CREATE:
         return None
     return canonical_server(command.server)
@@ -153,7 +167,7 @@ def subject_of(command: AdminCommand) -> str | None:
 def obey(
     tenant: TenantEnforcement,
     command: AdminCommand,
-    is_known_server: bool,
+    is_known: bool,
     rulebook: Rulebook,
     override: Override | None = None,
 ) -> CommandDecision:
@@ -162,7 +176,7 @@ def obey(
     Args:
         tenant: what is remembered of the tenant.
         command: a valid command.
-        is_known_server: whether its server is known.
+        is_known: whether its server is known, or any server of the tenant where it is about none.
         rulebook: the policies, of which the one in force says how large the quota is.
         override: the override of its server that holds now.
     """
@@ -174,15 +188,20 @@ def obey(
     before = replace(decision.tenant, seen_commands=(*tenant.seen_commands[-SEEN_COMMANDS + 1 :], mark))
     decision.tenant = before
     kind, reason = NotificationKind.COMMAND_REFUSED, None
-    command = _bounded(replace(command, server=subject_of(command)))
+    command = _bounded(replace(command, server=_name_of(command)))
     try:
-        _check(command, is_known_server, rulebook)
+        _check(command, is_known, rulebook)
         kind = _apply(decision, command, rulebook)
+        _check_size(before, decision.tenant, kind)
     except (RefusedError, QuotaError) as refused:
-        reason = str(refused)
-        decision.tenant = before
+        kind, reason = NotificationKind.COMMAND_REFUSED, str(refused)
+        decision = replace(decision, tenant=before, touches=False, server=None, override=None)
+    else:
+        if command.kind is CommandKind.PAUSE_CREATE and not is_known:
+            note = f"no server of tenant {command.tenant_id!r} is known yet: the pause holds for those to come"
+            command = replace(command, reason=f"{command.reason}; {note}" if command.reason else note)
     quota = rulebook.policy_at(at).pause_days_per_year
-    left = max(0, quota - decision.tenant.used_days(year_of(at)))
+    left = decision.tenant.left_days(year_of(at), quota)
     overridden = Override(*decision.override) if decision.override else override
     decision.audit = AuditRecord(
         audit_id=str(uuid.uuid5(NAMESPACE, f"audit/{command.tenant_id}/{command.command_id}")),
@@ -194,14 +213,15 @@ def obey(
         issued_by=command.issued_by,
         occurred_at=at,
         quota_left_days=left,
-        before=_shown(before, command.server, override),
-        after=_shown(decision.tenant, command.server, overridden),
+        before=_shown(before, command.server, override, at),
+        after=_shown(decision.tenant, command.server, overridden, at),
     )
     decision.notifications.append(_told(kind, decision.tenant, command, at, left, reason))
-    # A command that came late may be over already.
-    ended = {timer for timer in tenant_timers(decision.tenant, at) if timer[0] <= decision.tenant.clock_at}
-    known = set(tenant_timers(before, at))
-    decision.notifications += [told_of_time(decision.tenant, *timer) for timer in sorted(ended - known)]
+    decision.notifications += [
+        told_of_time(decision.tenant, *timer) for timer in _ended_by(kind, before, decision.tenant, command)
+    ]
+    if reason is None:
+        decision.tenant = settle_subject(settle(decision.tenant), command.server)
     return decision
 
 
@@ -216,7 +236,30 @@ def _bounded(command: AdminCommand) -> AdminCommand:
     return replace(command, malformed=cut("; ".join(wrong)) or None, **shorter)  # type: ignore[arg-type]
 
 
-def _check(command: AdminCommand, is_known_server: bool, rulebook: Rulebook) -> None:
+def _ended_by(
+    kind: NotificationKind, before: TenantEnforcement, after: TenantEnforcement, command: AdminCommand
+) -> list[tuple[int, NotificationKind, str, int]]:
+    """What a command that came late began when it was over already, and the servers' pauses that a cancel ends."""
+    at = command.issued_at
+    if kind is not NotificationKind.PAUSE_CANCELLED:
+        known = set(tenant_timers(before, at))
+        return sorted({timer for timer in tenant_timers(after, at) if timer[0] <= after.clock_at} - known)
+    known = set(tenant_timers(before, at - 1))
+    ended = {timer for timer in tenant_timers(after, at - 1) if timer[0] <= after.clock_at} - known
+    subject = command.server or ""
+    return sorted(timer for timer in ended if timer[1] is NotificationKind.PAUSE_ENDED and timer[2] != subject)
+
+
+def _check_size(before: TenantEnforcement, after: TenantEnforcement, kind: NotificationKind) -> None:
+    size = after.kept_bytes
+    if size > MAX_KEPT_BYTES and size > before.kept_bytes and kind is not NotificationKind.PAUSE_CANCELLED:
+        raise RefusedError(
+            f"server: the pauses and exceptions of this tenant would take {size} bytes: "
+            f"at most {MAX_KEPT_BYTES} are kept; pause the whole tenant instead"
+        )
+
+
+def _check(command: AdminCommand, is_known: bool, rulebook: Rulebook) -> None:
     kind, server = command.kind, command.server
     if command.malformed is not None:
         raise RefusedError(command.malformed)
@@ -226,12 +269,11 @@ def _check(command: AdminCommand, is_known_server: bool, rulebook: Rulebook) -> 
         raise RefusedError(f"role: {command.role.value}: {kind.value} is for operators only")
     if server is None and kind not in (CommandKind.PAUSE_CREATE, CommandKind.PAUSE_CANCEL):
         raise RefusedError(f"server: null: {kind.value} needs a server")
-    if server is not None and not is_known_server:
+    if server is not None and not is_known:
         raise RefusedError(f"server: {server!r:.120}: is not known")
-    if kind in (CommandKind.PAUSE_CREATE, CommandKind.PAUSE_SERVER):
-        quota = rulebook.policy_at(command.issued_at).pause_days_per_year
-        if command.days is None or not 1 <= command.days <= quota:
-            raise RefusedError(f"days: {command.days}: must be 1 to {quota}")
+    is_pause = kind in (CommandKind.PAUSE_CREATE, CommandKind.PAUSE_SERVER)
+    if is_pause and (command.days is None or command.days < 1):
+        raise RefusedError(f"days: {command.days}: must be 1 or more")
     if kind in (CommandKind.EXCEPTION_GRANT, CommandKind.OVERRIDE_BUILD):
         needed = ("owner", "reason") if kind is CommandKind.EXCEPTION_GRANT else ("reason",)
         for name in needed:
@@ -293,19 +335,27 @@ def _existing_build(text: str | None, rulebook: Rulebook) -> Build:
     return build
 
 
-def _shown(tenant: TenantEnforcement, server: str | None, override: Override | None) -> str:
-    """What holds for the subject of a command, as JSON."""
+def _shown(tenant: TenantEnforcement, server: str | None, override: Override | None, at: int) -> str:
+    """What holds for the subject of a command from its moment on, as JSON."""
     pauses = tenant.pauses if server is None else tenant.server_pauses.get(server, ())
     shown: dict[str, object] = {
-        "pauses": [{"starts_at": iso(pause.starts_at), "ends_at": iso(pause.ends_at)} for pause in pauses]
+        "pauses": [{"starts_at": iso(pause.starts_at), "ends_at": iso(pause.ends_at)} for pause in _last_of(pauses, at)]
     }
     if server is not None:
         shown["exceptions"] = [
             {"starts_at": iso(item.starts_at), "ends_at": iso(item.ends_at), "owner": item.owner}
-            for item in tenant.exceptions.get(server, ())
+            for item in _last_of(tenant.exceptions.get(server, ()), at)
         ]
         shown["override"] = override and {"build": str(override.build), "ends_at": iso(override.ends_at)}
     return json.dumps(shown, separators=(",", ":"))
+
+
+_Shown = TypeVar("_Shown", Pause, ExceptionGrant)
+
+
+def _last_of(spans: Iterable[_Shown], at: int) -> list[_Shown]:
+    """The spans that are not over before `at`, as many as an audit record shows."""
+    return sorted((span for span in spans if span.ends_at >= at), key=attrgetter("ends_at"))[-SHOWN_SPANS:]
 
 
 def advance_tenant(tenant: TenantEnforcement, until: int) -> CommandDecision:
@@ -314,7 +364,7 @@ def advance_tenant(tenant: TenantEnforcement, until: int) -> CommandDecision:
     for due, kind, server, ends_at in sorted(tenant_timers(tenant)):
         if due <= until:
             decision.notifications.append(told_of_time(tenant, due, kind, server, ends_at))
-    decision.tenant = replace(tenant, clock_at=max(tenant.clock_at, until))
+    decision.tenant = settle(replace(tenant, clock_at=max(tenant.clock_at, until)))
     return decision
 
 

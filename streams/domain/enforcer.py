@@ -18,7 +18,7 @@ from streams.domain.cover_notices import tenant_timers
 from streams.domain.enforcement import Change, Decision, Emitted, Forgotten, decide
 from streams.domain.ladder import Standstill
 from streams.domain.notification import AdminNotification
-from streams.domain.pauses import NO_COVER, Cover, TenantEnforcement
+from streams.domain.pauses import NO_COVER, Cover, TenantEnforcement, forget_server
 from streams.domain.report import ServerReport
 from streams.domain.rules import Rulebook
 from streams.domain.sighting import sight
@@ -113,7 +113,8 @@ class Enforcer:
         before = repository.tenant(tenant_id) or TenantEnforcement(tenant_id)
         known = repository.server(tenant_id, subject) if subject is not None else None
         override = known.override if known is not None else None
-        decision = obey(before, command, known is not None, self._rulebook, override)
+        is_known = known is not None if subject is not None else any(True for _ in repository.servers_of(tenant_id))
+        decision = obey(before, command, is_known, self._rulebook, override)
         if decision.audit is None:
             return
         for notification in decision.notifications:
@@ -178,6 +179,15 @@ class Enforcer:
         for record in emitted:
             self._repository.emit(record)
         self._repository.keep_server(tenant_id, server, decision.state, decision.due_at)
+        if decision.state is None:
+            self._forget(tenant_id, server)
+
+    def _forget(self, tenant_id: str, server: str) -> None:
+        """Drop what the tenant's state holds of a server that is gone."""
+        tenant = self._repository.tenant(tenant_id)
+        forgotten = forget_server(tenant, server) if tenant is not None else None
+        if forgotten is not None:
+            self._keep_tenant(forgotten)
 
     def _keep_tenant(self, tenant: TenantEnforcement) -> None:
         self._repository.keep_tenant(tenant, min((timer[0] for timer in tenant_timers(tenant)), default=None))

@@ -21,12 +21,12 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from streams.domain.bounds import MAX_SERVER_CHARS
 from streams.domain.build import Build, Product, parse_build
 from streams.domain.connection import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, MalformedError
 from streams.domain.names import (
     ADDRESS,
     HELO,
-    MAX_SERVER_CHARS,
     canonical_address,
     canonical_name,
     is_of_host,

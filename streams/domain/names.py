@@ -8,11 +8,12 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
+from streams.domain.bounds import MAX_SERVER_CHARS
+
 HELO: Final = "helo:"
 """Begins the name of a server that only its greeting names."""
 ADDRESS: Final = "ip:"
 """Begins the name of a server that only its address names."""
-MAX_SERVER_CHARS: Final = 255
 
 _MAX_MAPPED_CHARS: Final = 4 * MAX_SERVER_CHARS
 _NUMBERS = re.compile(r"[0-9.]+")

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from streams.adapters import command_topic
+from streams.adapters.kafka_security import cluster_of
+from streams.adapters.schemas import TOPICS
+from streams.adapters.topic_reader import read_settled
 from streams.adapters.topics import create_topics
 from streams.cli.main import main
 from streams.domain.connection import DAY_MS
@@ -57,9 +61,9 @@ def test_commands_take_effect_on_a_running_service_and_are_shown(settings: Setti
             again = tes("pause", "extend", "--tenant", "tenant-1", "--days", "2", "--command-id", "once", "--json")
             assert given(again) == given(extended)
             assert given(tes("pause", "cancel", "--tenant", "tenant-1", "--json")) == (0, "ACCEPTED", 89)
-            refused = tes("pause", "create", "--tenant", "tenant-1", "--days", "91")
+            refused = tes("pause", "create", "--tenant", "tenant-1", "--days", "400")
             assert refused[0] == 3
-            assert "days: 91: must be 1 to 90" in refused[1]
+            assert "days are left in that year" in refused[1]
             assert tes("exception", "grant", *OPERATOR, "--owner", "mail", "--expires-at", "2090-01-01")[0] == 0
             assert rows(tes, "--status", "EXEMPT") == [SERVER]
             assert tes("exception", "revoke", "--tenant", "tenant-1", "--server", SERVER)[0] == 0
@@ -104,6 +108,55 @@ def test_without_a_worker_a_command_says_that_nobody_answers(settings: Settings,
     code, out, err = tes("pause", "create", "--tenant", "t", "--days", "5", "--timeout", "1")
     assert (code, out) == (1, "")
     assert "does a worker run?" in err
+    assert "still pending: ask again with --command-id " in err
+
+
+@pytest.mark.timeout(150)
+def test_a_command_asked_for_again_counts_once_and_its_first_outcome_is_found(
+    settings: Settings, tes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_topic, "WINDOW", 5)
+    cluster = cluster_of(settings)
+    topics = {name: settings.topic(TOPICS[name]) for name in ("admin_command", "audit_record")}
+    words = ("pause", "create", "--tenant", "tenant-1", "--days", "5", "--command-id", "once", "--json")
+
+    async def count(name: str) -> int:
+        return len([record async for record in read_settled(cluster, topics[name]) if record.key == b"tenant-1"])
+
+    async def answered() -> asyncio.subprocess.Process:
+        worker = await start_worker(replace(settings, tick_seconds=0.2), None)
+        await until_found(settings, lambda found: len(found.audit) == 1)
+        return worker
+
+    async def add_others() -> None:
+        """Records of other tenants in every partition, which nobody can decode."""
+        producer = cluster.producer()
+        await producer.start()
+        try:
+            for partition in await producer.partitions_for(topics["audit_record"]):
+                for _ in range(23):
+                    await producer.send_and_wait(topics["audit_record"], b"?", b"another", partition=partition)
+        finally:
+            await producer.stop()
+
+    with asyncio.Runner() as runner:
+        runner.run(create_topics(settings))
+        pending = [tes(*words, "--timeout", "1") for _ in range(2)]
+        assert [code for code, _, _ in pending] == [1, 1]
+        assert all("still pending: ask again with --command-id once" in err for _, _, err in pending)
+        assert runner.run(count("admin_command")) == 2
+        worker = runner.run(answered())
+        try:
+            first = tes(*words)
+            assert given(first) == (0, "ACCEPTED", 85)
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            assert runner.run(worker.wait()) == 0
+        runner.run(add_others())
+        # No worker runs: the outcome can only be the first one, and nothing is written to find it.
+        assert tes(*words, "--timeout", "20") == first
+        assert runner.run(count("admin_command")) == 2
+        assert runner.run(count("audit_record")) == 1
 
 
 def test_without_topics_the_missing_one_is_named(tes: Any) -> None:

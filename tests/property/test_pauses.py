@@ -14,7 +14,7 @@ from streams.adapters.records import parse_moment
 from streams.domain.commands import AdminCommand, CommandKind, CommandOutcome, Role
 from streams.domain.connection import DAY_MS, HOUR_MS
 from streams.domain.ladder import Action
-from streams.domain.pauses import year_of
+from streams.domain.quota import year_of
 from streams.domain.rules import Rulebook
 from streams.domain.verdict import action_at
 from streams.simulation import Simulation
@@ -49,12 +49,15 @@ class Pauses(RuleBasedStateMachine):
         self.now += hours * HOUR_MS
         self.simulation.advance(self.now)
 
-    @rule(days=st.integers(1, 95))
+    @rule(days=st.integers(1, 200))
     def pause(self, days: int) -> None:
         begin = max(self.now, self.paused_until)
         wanted = [begin + day * DAY_MS for day in range(days)]
         per_year = Counter(map(year_of, [*self.charged, *wanted]))
-        fits = days <= 90 and all(per_year[year_of(day)] <= 90 for day in wanted)
+        hours: Counter[int] = Counter(
+            year_of(day + hour * HOUR_MS) for day in (*self.charged, *wanted) for hour in range(24)
+        )
+        fits = all(per_year[year_of(day)] <= 90 and hours[year_of(day + DAY_MS - 1)] <= 90 * 24 for day in wanted)
         outcome = self.give(CommandKind.PAUSE_CREATE, days)
         assert (outcome is CommandOutcome.ACCEPTED) == fits
         if fits:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.records import parse_moment
+from streams.adapters.records import parse_moment, to_json_line, to_record
 from streams.domain.commands import AdminCommand, CommandKind, Role
 from streams.domain.connection import DAY_MS
 from streams.domain.ladder import Action
@@ -90,11 +90,87 @@ def test_a_pause_over_new_year_counts_its_days_where_they_fall() -> None:
     found.command(pause(at("2027-12-27T12:00:00Z"), 10))
     assert audit(found) == [("ACCEPTED", 85)]
     assert [found.tenants["contoso"].used_days(year) for year in (2027, 2028)] == [5, 5]
+    # Five days of 2028 and half of the one before: 85 more would make half a day more than the year's 90.
     found.command(pause(at("2028-02-01T00:00:00Z"), 85))
+    assert audit(found)[-1] == ("REFUSED", 84)
+    assert found.results.audit[-1].reason == "days: 85 of 2028: only 84 of 90 days are left in that year"
+    found.command(pause(at("2028-02-01T00:00:00Z"), 84))
     assert audit(found)[-1] == ("ACCEPTED", 0)
     found.command(pause(at("2028-12-01T00:00:00Z"), 1))
     assert audit(found)[-1] == ("REFUSED", 0)
     assert "only 0 of 90 days are left" in str(found.results.audit[-1].reason)
+
+
+def test_a_pause_may_be_as_long_as_the_quotas_of_its_years_allow() -> None:
+    found = run(connection(at("2026-11-01T00:00:00Z")))
+    found.command(pause(at("2026-11-20T00:00:00Z"), 91))  # 42 days of 2026, 49 of 2027
+    assert audit(found)[-1] == ("ACCEPTED", 48)
+    assert found.results.verdicts[-1].paused_until == at("2027-02-19T00:00:00Z")
+    found.command(pause(at("2026-11-21T00:00:00Z"), 42))
+    assert found.results.audit[-1].reason == "days: 42 of 2027: only 41 of 90 days are left in that year"
+    found.command(pause(at("2026-11-22T00:00:00Z"), 41))
+    assert audit(found)[-1] == ("ACCEPTED", 48)
+
+
+def test_a_whole_quota_fits_from_the_first_moment_of_a_year_and_to_its_last() -> None:
+    for begin, end in (
+        ("2027-01-01T00:00:00Z", "2027-04-01T00:00:00Z"),
+        ("2028-10-03T00:00:00Z", "2029-01-01T00:00:00Z"),
+    ):
+        found = run(connection(at(begin) - DAY_MS))
+        found.command(pause(at(begin), 90))
+        assert audit(found)[-1] == ("ACCEPTED", 0)
+        assert found.results.verdicts[-1].paused_until == at(end)
+
+
+def test_a_day_of_a_server_pause_that_loses_its_cover_after_it_began_costs_a_day() -> None:
+    found = run(connection(at("2026-12-31T00:00:00Z")))
+    found.command(pause(at("2027-01-01T00:00:00Z"), 2))
+    found.command(command(CommandKind.PAUSE_SERVER, at("2027-01-01T23:00:00Z"), days=1, server=SERVER))
+    found.command(command(CommandKind.PAUSE_CANCEL, at("2027-01-01T23:01:00Z")))
+    assert audit(found) == [("ACCEPTED", 88), ("ACCEPTED", 88), ("ACCEPTED", 88)]
+    assert found.results.verdicts[-1].paused_until == at("2027-01-02T23:00:00Z")
+
+
+def test_a_server_pause_that_cannot_be_paid_ends_with_the_cover_and_is_told() -> None:
+    found = run(connection(DETECTED))
+    found.command(pause(DETECTED, 89))
+    found.command(command(CommandKind.PAUSE_SERVER, DETECTED, days=2, server=SERVER))
+    found.command(pause(DETECTED, 1))
+    found.advance(DETECTED + 89 * DAY_MS)
+    found.command(command(CommandKind.PAUSE_SERVER, DETECTED + 89 * DAY_MS + 1, days=1, server=SERVER))
+    assert audit(found)[-1] == ("REFUSED", 0)  # an hour of it would be uncovered
+    found = run(connection(DETECTED))
+    found.command(pause(DETECTED, 90))
+    found.command(command(CommandKind.PAUSE_SERVER, DETECTED + 88 * DAY_MS + 1, days=1, server=SERVER))
+    found.command(command(CommandKind.PAUSE_CANCEL, DETECTED + 89 * DAY_MS + 1))
+    assert audit(found)[-1] == ("ACCEPTED", 0)
+    assert found.results.verdicts[-1].paused_until is None
+    (ended,) = [note for note in found.results.notifications if note.kind == "PAUSE_ENDED"]
+    assert (ended.server, ended.occurred_at) == (SERVER, DETECTED + 89 * DAY_MS + 1)
+
+
+def test_a_cancel_that_comes_late_gives_no_day_back_that_the_edge_has_honoured() -> None:
+    found = run(connection(DETECTED))
+    found.command(pause(DETECTED, 10))
+    found.command(command(CommandKind.PAUSE_CANCEL, DETECTED + 6 * DAY_MS, server=SERVER))  # refused
+    found.command(command(CommandKind.PAUSE_CANCEL, DETECTED + DAY_MS))
+    assert audit(found)[-1] == ("ACCEPTED", 84)
+    assert found.tenants["contoso"].cover_of(SERVER).pauses == ((DETECTED, DETECTED + 6 * DAY_MS),)
+
+
+def test_a_pause_for_a_tenant_nobody_has_seen_is_accepted_with_a_note_and_holds_for_the_first_server() -> None:
+    found = run()
+    found.command(pause(DETECTED, 5, reason="moves"))
+    assert audit(found) == [("ACCEPTED", 85)]
+    assert found.results.audit[0].reason == (
+        "moves; no server of tenant 'contoso' is known yet: the pause holds for those to come"
+    )
+    assert "no server of tenant" in found.results.notifications[0].text
+    found.feed(connection(DETECTED + DAY_MS))
+    assert found.results.verdicts[-1].paused_until == DETECTED + 5 * DAY_MS
+    found.command(pause(DETECTED + DAY_MS, 5))
+    assert found.results.audit[-1].reason is None
 
 
 def test_a_leap_day_is_a_day_like_any_other() -> None:
@@ -204,7 +280,8 @@ def overridden(**fields: Any) -> AdminCommand:
     [
         (pause(DETECTED, 0), "days: 0"),
         (pause(DETECTED, -3), "days: -3"),
-        (pause(DETECTED, 91), "days: 91: must be 1 to 90"),
+        (pause(DETECTED, 91), "days: 91 of 2024: only 90 of 90 days are left in that year"),
+        (pause(DETECTED, 2**31 - 1), "days: 2147483647: the pause would end after 2099"),
         (command(CommandKind.PAUSE_CREATE, DETECTED), "days: None"),
         (command(CommandKind.PAUSE_CANCEL, DETECTED), "no pause runs"),
         (command(CommandKind.PAUSE_SERVER, DETECTED, days=1), "server: null"),
@@ -231,3 +308,23 @@ def test_a_refused_command_names_why_and_changes_nothing(refused: AdminCommand, 
     assert len(found.results.verdicts) == before
     record = found.results.audit[0]
     assert record.before == record.after
+
+
+@pytest.mark.parametrize("name", ["issued_by", "server", "owner", "reason", "build", "malformed"])
+def test_a_text_of_any_length_is_refused_by_name_and_makes_no_large_record(name: str) -> None:
+    found = run(connection(DETECTED))
+    found.command(granted(**{name: "x" * 900_000}))
+    (record,) = found.results.audit
+    assert record.outcome == "REFUSED"
+    assert str(record.reason).startswith("x" * 80 if name == "malformed" else f"{name}: 'xxx")
+    assert max(len(to_json_line(to_record(item))) for item in (record, found.results.notifications[-1])) < 5_000
+
+
+def test_an_exception_granted_again_takes_the_place_of_the_one_that_holds() -> None:
+    found = run(connection(DETECTED))
+    for number in range(100):
+        fields = {"server": SERVER, "owner": f"mail{number}", "reason": "moves", "expires_at": DETECTED + 50 * DAY_MS}
+        found.command(command(CommandKind.EXCEPTION_GRANT, DETECTED + number, **fields))
+    (kept,) = found.tenants["contoso"].exceptions[SERVER]
+    assert (kept.starts_at, kept.ends_at, kept.owner) == (DETECTED, DETECTED + 50 * DAY_MS, "mail99")
+    assert audit(found) == [("ACCEPTED", 90)] * 100

@@ -9,14 +9,16 @@ from streams.adapters.state_codec import encode_tenant
 from streams.adapters.stores import MemoryStore
 from streams.agents.state_rows import format_of, shown_row, tenant_of
 from streams.domain.pauses import ExceptionGrant, Pause, TenantEnforcement
+from streams.domain.quota import PaidDays, YearUse
 from streams.engine.ports import StoreError
 from streams.engine.restore import NAME
 from streams.engine.state_format import FORMAT, check_format, first_rows
 
 TENANT = TenantEnforcement(
     "tenant-1",
-    pauses=(Pause(0, 86_400_000, (0,)),),
+    pauses=(Pause(0, 86_400_000, (PaidDays(0, 1),)),),
     exceptions={"mx1": (ExceptionGrant(0, 86_400_000, "mail", "moves"),)},
+    used={2026: YearUse(3, 250_000_000)},
 )
 
 
@@ -56,11 +58,12 @@ def test_the_own_format_and_an_empty_state_are_taken(rows: dict[bytes, bytes | N
 
 def test_every_row_of_a_tenant_names_it() -> None:
     due = b"d/" + (47).to_bytes(8, "big") + b"/tenant-1/mx1"
-    assert {tenant_of(key) for key in (b"s/tenant-1/mx1", b"t/tenant-1", b"f/tenant-1/mx1", due)} == {"tenant-1"}
+    keys = (b"s/tenant-1/mx1", b"t/tenant-1", b"f/tenant-1/mx1", b"v/tenant-1/1", b"w/tenant-1", b"x/tenant-1/mx1", due)
+    assert {tenant_of(key) for key in keys} == {"tenant-1"}
     assert tenant_of(b"d/" + b"/" * 8 + b"/tenant-1/") == "tenant-1"
     assert {tenant_of(key) for key in (b"\0source-offset", b"p/policies")} == {None}
     with pytest.raises(StoreError, match="knows no such row"):
-        tenant_of(b"x/tenant-1")
+        tenant_of(b"y/tenant-1")
 
 
 def test_a_tenants_row_is_shown_with_its_moments() -> None:
