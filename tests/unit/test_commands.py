@@ -320,6 +320,16 @@ def test_a_text_of_any_length_is_refused_by_name_and_makes_no_large_record(name:
     assert max(len(to_json_line(to_record(item))) for item in (record, found.results.notifications[-1])) < 5_000
 
 
+def test_a_name_that_only_its_one_spelling_makes_too_long_is_refused() -> None:
+    """Cut, it would be the name of another server."""
+    name = ".".join(["ü" * 40] * 6)
+    found = run(connection(DETECTED, host="mx1.example.com"))
+    found.command(granted(server=name))
+    assert len(name) < 255
+    assert str(found.results.audit[0].reason).startswith("server: 'xn--")
+    assert "must be at most 255 characters" in str(found.results.audit[0].reason)
+
+
 def test_an_exception_granted_again_takes_the_place_of_the_one_that_holds() -> None:
     found = run(connection(DETECTED))
     for number in range(100):
