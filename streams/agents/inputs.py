@@ -224,7 +224,8 @@ class InputProcessor:
     def tick_moment(self, is_caught_up: bool) -> int | None:
         """The wall clock when nothing is left to read, the stream's time less some lateness during a backlog."""
         if self._replay_until is not None:
-            return max(self._replay_until, self._stream_time) if is_caught_up else None
+            # Not the latest event's moment: one that is far ahead would age every other server of the partition.
+            return self._replay_until if is_caught_up else None
         if is_caught_up:
             return self._now()
         return self._stream_time - LATENESS_MS if self._stream_time else None

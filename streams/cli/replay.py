@@ -20,7 +20,7 @@ from streams.adapters.records import in_order_of_issue, parse_day_or_moment
 from streams.adapters.topics import TopicError
 from streams.app import rulebook_of
 from streams.cli.messages import print_error, print_message
-from streams.cli.simulate import add_options, feed_lines, write_results
+from streams.cli.simulate import add_options, feed_lines, scan, write_results
 from streams.kafka_settings import without_security
 from streams.replay import ReplayError, replay
 from streams.settings import read_settings
@@ -56,6 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
                 settings = replace(settings, bootstrap=arguments.kafka)
                 cluster_of(settings)
             until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
+            end = scan(Path(arguments.feed), arguments.commands)
+            if fault := end.fault(until):
+                print_message(f"tes replay: {fault}")
+                return 2
+            if warning := end.warning(until):
+                print_message(f"tes replay: {warning}")
+            until = end.default_until if until is None else until
             lines = feed_lines(Path(arguments.feed))
             commands = in_order_of_issue(feed_lines(Path(arguments.commands))) if arguments.commands else []
             out.mkdir(parents=True, exist_ok=True)
