@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from aiokafka.admin import NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS
@@ -67,3 +69,21 @@ async def create_topics(settings: Settings) -> list[str]:
         elif code != TopicAlreadyExistsError.errno:
             raise TopicError(f"{name}: {for_code(code).__name__}: {message[0] if message else ''}")
     return created
+
+
+async def delete_topics(settings: Settings, names: Iterable[str]) -> None:
+    """Delete those of the named topics that exist.
+
+    Raises:
+        TopicError: the broker refused one.
+        KafkaError: the broker did not answer.
+    """
+    admin = cluster_of(settings).admin()
+    await admin.start()
+    try:
+        response = await admin.delete_topics(sorted(names))
+    finally:
+        await admin.close()
+    for name, code, *_ in response.topic_error_codes:
+        if code not in (0, UnknownTopicOrPartitionError.errno):
+            raise TopicError(f"{name}: not deleted: {for_code(code).__name__}")
