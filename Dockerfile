@@ -1,7 +1,7 @@
-# The base can be pinned: --build-arg BASE=python:3.11-slim-bookworm@sha256:…
-ARG BASE=python:3.11-slim-bookworm
+# The base of both stages, pinned by its digest; scripts/image takes the same variable from the environment.
+ARG TES_IMAGE_BASE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
-FROM ${BASE} AS build
+FROM ${TES_IMAGE_BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 # A compiler, in this stage only. Python's headers are a package of Debian's only where Python itself is one.
 RUN export DEBIAN_FRONTEND=noninteractive \
@@ -28,7 +28,7 @@ RUN COMPILE=1 /build/tools/bin/python -m build --wheel --no-isolation --outdir /
       --pyproject /build/product/pyproject.toml -o /opt/tes/sbom.cdx.json /opt/tes/bin/python \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/tes/lib
 
-FROM ${BASE}
+FROM ${TES_IMAGE_BASE}
 LABEL org.opencontainers.image.title="tes" \
       org.opencontainers.image.description="Transport-based enforcement: judge, throttle and block mail from unpatched Exchange servers" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -19,6 +19,7 @@ from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.policy_files import read_policy
 from streams.adapters.policy_topic import PolicyReader, PolicyTopic, follow
+from streams.adapters.private_files import make_private_folder
 from streams.adapters.projection import header_of
 from streams.adapters.records import parse_moment
 from streams.adapters.schemas import TOPICS, ConfluentRegistry, LocalRegistry, RegistryError, SchemaRegistry
@@ -270,7 +271,7 @@ def run_worker(settings: Settings) -> int:
 
 def _run(settings: Settings, observation: Observation) -> int:
     uvloop.install()
-    settings.state_path.mkdir(parents=True, exist_ok=True)
+    make_private_folder(settings.state_path)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     rules = GoverningRules(settings)

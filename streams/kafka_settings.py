@@ -38,6 +38,9 @@ class KafkaSettings:
 
     bootstrap: str = setting("TES_KAFKA_BOOTSTRAP", "127.0.0.1:9092", "host:port of Kafka, several joined by commas")
     kafka_protocol: str = setting("TES_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", f"one of {', '.join(PROTOCOLS)}")
+    allow_plaintext: bool = setting(
+        "TES_ALLOW_PLAINTEXT", True, "whether connections to Kafka may go without TLS; production says 0"
+    )
     kafka_ca_file: str = setting("TES_KAFKA_CA_FILE", "", "PEM, who signs the brokers; empty: the system's authorities")
     kafka_certificate_file: str = setting("TES_KAFKA_CERTIFICATE_FILE", "", "PEM, the client's certificate chain")
     kafka_key_file: str = setting("TES_KAFKA_KEY_FILE", "", "PEM, the key of this certificate, not encrypted")
@@ -139,6 +142,9 @@ def _protocol_faults(settings: KafkaSettings) -> Iterator[str]:
     if protocol not in PROTOCOLS:
         yield fault(settings, "kafka_protocol", f"must be one of {', '.join(PROTOCOLS)}")
         return  # what goes with it cannot be told
+    if not settings.has_tls and not settings.allow_plaintext:
+        rule = "must be SSL or SASL_SSL; to go without TLS all the same, set TES_ALLOW_PLAINTEXT=1"
+        yield fault(settings, "kafka_protocol", rule)
     has_sasl = protocol.startswith("SASL")
     if has_sasl and mechanism not in (*SCRAM, OAUTHBEARER):
         rule = f"must be one of {', '.join((*SCRAM, OAUTHBEARER))} with TES_KAFKA_SECURITY_PROTOCOL {protocol}"

@@ -192,9 +192,12 @@ async def replay(
     logs: IO[bytes] | None = None,
     commands: Iterable[bytes] = (),
 ) -> Collected:
-    """Create the topics, produce the feed and the commands, run workers to its end, and collect what they wrote."""
+    """Create the topics, produce the feed and the commands, run workers to its end, and collect what they wrote.
+
+    `until` (UTC milliseconds, the last record by default) ends every clock.
+    """
     await create_topics(settings)
     _, last = await produce_feed(settings, lines)
     _, last_command = await produce_commands(settings, commands)
-    await run_workers(settings, max(until or 0, last, last_command), workers, on_progress, logs)
+    await run_workers(settings, max(last, last_command) if until is None else until, workers, on_progress, logs)
     return await collect(settings)

@@ -155,6 +155,17 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         SettingsError: TES_ variables are unknown, or their values are not of their kind; names all of them.
     """
+    settings, errors = inspect_settings(environment)
+    if errors:
+        raise SettingsError(*errors)
+    return settings
+
+
+def inspect_settings(environment: Mapping[str, str] = os.environ) -> tuple[Settings, list[str]]:
+    """The settings of the environment with all that is wrong with them, so that more can be looked at at once.
+
+    A setting whose value is not of its type has its default.
+    """
     known = {item.metadata["variable"]: item for item in fields(Settings)}
     values: dict[str, Any] = {}
     errors: dict[str, str] = {}
@@ -170,15 +181,12 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             values[item.name] = _value(item.default, text)
         except (ValueError, KeyError):
             errors[variable] = f"{variable}: {text!r}: must be a value of type {type(item.default).__name__}"
-    try:
-        settings = Settings(**values)
-    except SettingsError as error:
-        # What is said of a setting whose own value could not be read would be said of its default.
-        others = [line for line in error.errors if line.partition(":")[0] not in errors]
-        raise SettingsError(*errors.values(), *others) from None
-    if errors:
-        raise SettingsError(*errors.values())
-    return settings
+    settings = object.__new__(Settings)  # without the check that refuses them
+    for item in fields(Settings):
+        object.__setattr__(settings, item.name, values.get(item.name, item.default))
+    # What is said of a setting whose own value could not be read would be said of its default.
+    others = [line for line in settings.faults() if line.partition(":")[0] not in errors]
+    return settings, [*errors.values(), *others]
 
 
 def _value(default: Any, text: str) -> Any:

@@ -137,8 +137,11 @@ def simulate(
     on_malformed: Callable[[MalformedError], None],
     commands: Iterable[AdminCommand] = (),
     partition_of: Callable[[str], int] = lambda _: 0,
+    until_of: Callable[[], int | None] = lambda: None,
 ) -> Results:
     """Run a feed through the core; `until` (UTC milliseconds, the last record by default) ends every clock.
+
+    Where `until` is None, `until_of` is asked for it once the feed is read.
 
     Commands and connections are merged as a worker does it: per partition, a command before the first connection
     that is not older.
@@ -160,5 +163,6 @@ def simulate(
     for queue in waiting.values():
         for command in queue:
             simulation.command(command)
-    simulation.advance(max(until or 0, simulation.stream_time))
+    end = until_of() if until is None else until
+    simulation.advance(simulation.stream_time if end is None else end)
     return simulation.results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,36 @@ def cluster_of(settings: KafkaSettings) -> Cluster:
     return Cluster(settings.bootstrap, security)
 
 
+def file_faults(settings: KafkaSettings) -> Iterator[str]:
+    """What is wrong with each file that the settings name, also where they are refused for other reasons."""
+    checks: dict[str, Callable[[], object]] = {
+        "kafka_ca_file": lambda: _trusting(settings, "kafka_ca_file"),
+        "kafka_certificate_file": lambda: _show_certificate(settings, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
+        "kafka_password_file": lambda: _secret(settings, "kafka_password_file"),
+        "kafka_token_file": lambda: _check_token(settings),
+        "kafka_token_ca_file": lambda: _trusting(settings, "kafka_token_ca_file"),
+        "kafka_client_secret_file": lambda: _secret(settings, "kafka_client_secret_file"),
+    }
+    for name, check in checks.items():
+        if getattr(settings, name):
+            try:
+                check()
+            except SettingsError as error:
+                yield from error.errors
+
+
+def _check_token(settings: KafkaSettings) -> TokenFile:
+    provider = TokenFile(Path(settings.kafka_token_file))
+    try:
+        provider.read()
+    except TokenError as error:
+        raise refuse(settings, "kafka_token_file", error.rule) from None
+    return provider
+
+
 def _token_provider(settings: KafkaSettings) -> TokenFile | TokenEndpoint:
     if settings.kafka_token_file:
-        provider = TokenFile(Path(settings.kafka_token_file))
-        try:
-            provider.read()
-        except TokenError as error:
-            raise refuse(settings, "kafka_token_file", error.rule) from None
-        return provider
+        return _check_token(settings)
     secret = settings.kafka_client_secret
     if settings.kafka_client_secret_file:
         _secret(settings, "kafka_client_secret_file")

@@ -9,16 +9,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from streams.adapters.private_files import create_private, open_regular
 from streams.engine.ports import Headers
 
 _HEAD = struct.Struct(">qqiii")
 _HEADER = struct.Struct(">ii")
 _CHUNK_BYTES = 1 << 20
+_MAX_PART_BYTES = 256 << 20
+"""Far above what any topic of the product takes; a damaged length is not asked of the memory."""
 _LEVEL = 3
 """Of compression: most of what more would save, at a third of its time."""
 
@@ -38,17 +42,19 @@ class StoredRecord(NamedTuple):
 
 
 class RecordWriter:
-    """Writes a file."""
+    """Writes a new file that only its owner may read."""
 
     def __init__(self, path: Path) -> None:
         self.records = 0
-        self._file = gzip.GzipFile(path, "wb", compresslevel=_LEVEL, mtime=0)
+        self._raw = create_private(path)
+        self._file = gzip.GzipFile("", "wb", compresslevel=_LEVEL, fileobj=self._raw, mtime=0)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        with self._raw:
+            self._file.close()
 
     def add(self, record: Any) -> None:
         """Add a record of the Kafka client."""
@@ -69,7 +75,7 @@ def read_records(path: Path) -> Iterator[StoredRecord]:
         FileError: it ends within a record, or is no such file.
     """
     try:
-        with gzip.open(path, "rb") as file:
+        with open_regular(path) as raw, gzip.GzipFile(fileobj=raw) as file:
             while head := file.read(_HEAD.size):
                 offset, timestamp, key, value, headers = _HEAD.unpack(head)
                 yield StoredRecord(
@@ -79,14 +85,14 @@ def read_records(path: Path) -> Iterator[StoredRecord]:
                     _part(file, value),
                     tuple(_header(file) for _ in range(headers)),
                 )
-    except (OSError, EOFError, struct.error) as error:
+    except (OSError, EOFError, zlib.error, struct.error, UnicodeDecodeError) as error:
         raise FileError(f"{path}: damaged: {error}") from error
 
 
 def checksum_of(path: Path) -> str:
     """SHA-256 of a file."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
@@ -99,6 +105,8 @@ def _length(part: bytes | None) -> int:
 def _part(file: Any, length: int) -> bytes | None:
     if length < 0:
         return None
+    if length > _MAX_PART_BYTES:
+        raise EOFError(f"a part of {length} bytes, more than any record has")
     part: bytes = file.read(length)
     if len(part) != length:
         raise EOFError(f"{length - len(part)} bytes are missing")

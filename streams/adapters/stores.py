@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import rocksdict
 
+from streams.adapters.private_files import FILE_MODE, make_private_folder
 from streams.engine.ports import StoreError
 
 WRITE_BUFFER_BYTES = 16 << 20
@@ -76,6 +78,8 @@ class RocksDBStore:
     """A store in one directory.
 
     It has no log of its own: what a crash takes from memory is a suffix of the writes, and the changelog has it.
+    Nobody but the owner may read it: from its opening on the process makes all its files so, whatever the umask was,
+    for RocksDB makes files at any time and in threads of its own.
 
     Raises:
         StoreError: the directory cannot be opened, and whatever RocksDB refuses later.
@@ -101,7 +105,10 @@ class RocksDBStore:
         blocks.set_bloom_filter(10, False)
         options.set_block_based_table_factory(blocks)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            os.umask(0o077)
+            make_private_folder(self._path)
+            for file in self._path.iterdir():  # those of an earlier version are open to more
+                file.chmod(FILE_MODE)
             return rocksdict.Rdict(str(self._path), options=options)
         except Exception as error:
             raise StoreError(f"{self._path}: {error}") from error

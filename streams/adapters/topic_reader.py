@@ -22,22 +22,33 @@ async def partitions_of(cluster: Cluster, *topics: str) -> dict[str, list[TopicP
     Raises:
         TopicError: one does not exist.
     """
+    found = await existing_partitions(cluster, *topics)
+    for topic in topics:
+        if topic not in found:
+            raise TopicError(f"{topic}: does not exist on {cluster.bootstrap}: tes topics create")
+    return found
+
+
+async def existing_partitions(cluster: Cluster, *topics: str) -> dict[str, list[TopicPartition]]:
+    """The partitions of those of the topics that exist.
+
+    Raises:
+        TopicError: the brokers do not tell of one.
+    """
     admin = cluster.admin()
     try:
         await admin.start()
-        found = await admin.describe_topics(list(topics))
+        rows = await admin.describe_topics(list(topics))
     finally:
         await admin.close()
-    for row in found:
-        if row["error_code"]:
-            error = for_code(row["error_code"])
-            is_missing = error is UnknownTopicOrPartitionError
-            said = f"does not exist on {cluster.bootstrap}: tes topics create" if is_missing else error.__name__
-            raise TopicError(f"{row['topic']}: {said}")
-    return {
-        row["topic"]: sorted(TopicPartition(row["topic"], item["partition"]) for item in row["partitions"])
-        for row in found
-    }
+    found = {}
+    for row in rows:
+        topic, error = row["topic"], row["error_code"] and for_code(row["error_code"])
+        if error and error is not UnknownTopicOrPartitionError:
+            raise TopicError(f"{topic}: {error.__name__}")
+        if not error:
+            found[topic] = sorted(TopicPartition(topic, item["partition"]) for item in row["partitions"])
+    return found
 
 
 async def read_all(cluster: Cluster, topic: str) -> AsyncIterator[Any]:
@@ -112,6 +123,8 @@ async def extents_of(
     cluster: Cluster, partitions: Sequence[TopicPartition], isolation_level: str = "read_committed"
 ) -> dict[TopicPartition, tuple[int, int]]:
     """Where the records of each partition begin and end; with read_uncommitted, what is in transactions included."""
+    if not partitions:
+        return {}  # a consumer without any cannot be stopped in order
     consumer = _consumer(cluster, isolation_level)
     try:
         await consumer.start()

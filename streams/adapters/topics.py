@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS
@@ -153,3 +154,21 @@ def _compare_settings(topic: NewTopic, error_code: int, entries: list[Any]) -> l
         for name, value in sorted(wanted.items())
         if has.get(name) != value
     ]
+
+
+async def delete_topics(settings: Settings, names: Iterable[str]) -> None:
+    """Delete those of the named topics that exist.
+
+    Raises:
+        TopicError: the broker refused one.
+        KafkaError: the broker did not answer.
+    """
+    admin = cluster_of(settings).admin()
+    await admin.start()
+    try:
+        response = await admin.delete_topics(sorted(names))
+    finally:
+        await admin.close()
+    for name, code, *_ in response.topic_error_codes:
+        if code not in (0, UnknownTopicOrPartitionError.errno):
+            raise TopicError(f"{name}: not deleted: {for_code(code).__name__}")

@@ -291,7 +291,8 @@ class InputProcessor:
     def tick_moment(self, is_caught_up: bool) -> int | None:
         """The wall clock when nothing is left to read, the stream's time less some lateness during a backlog."""
         if is_caught_up:
-            return self._now() if self._replay_until is None else max(self._replay_until, self._stream_time)
+            # Not the latest event's moment: one that is far ahead would age every other server of the partition.
+            return self._now() if self._replay_until is None else self._replay_until
         # At 0 no timer is due, but what was put off goes on.
         return self._stream_time - LATENESS_MS if self._replay_until is None and self._stream_time else 0
 

@@ -16,7 +16,8 @@ from streams.adapters.terminal import visible
 from streams.adapters.topics import TopicError
 from streams.cli.messages import print_error, print_message
 from streams.engine.ports import DependencyError
-from streams.operations.backup import BackupError, check_backup, create_backup, lost_records
+from streams.operations.backup import check_backup, create_backup, lost_records
+from streams.operations.manifests import BackupError
 from streams.operations.restoring import restore_backup
 from streams.operations.topics import ContentError, RunningError
 from streams.settings import read_settings

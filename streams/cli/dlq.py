@@ -109,28 +109,34 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
 
 
 async def _list(arguments: argparse.Namespace, settings: Settings, wanted: Wanted) -> int:
-    rows = [("LETTER", "WRITTEN", "KEY", "BYTES", "HANDLED", "ERROR")]
-    # Partitions are read side by side, and the order of the list must not depend on which answers first.
+    # Partitions are read side by side, and the order of the list must not depend on which answers first. Only what is
+    # shown of a letter is kept until all are known: together their values may be far more than memory holds.
     rank = {name: number for number, name in enumerate(INPUTS)}
-    letters = [letter async for letter in read_letters(settings, wanted)]
-    letters.sort(key=lambda letter: (rank[letter.input], letter.partition, letter.offset))
-    for letter in letters:
-        if arguments.json:
-            print(json.dumps(_summary(letter)))
-            continue
-        rows.append(
-            (
-                letter.place,
-                iso(letter.timestamp),
-                _text(letter.key)[:40],
-                str(len(letter.value or b"")),
-                letter.handled.action if letter.handled else "-",
-                visible(letter.error)[:100],
-            )
-        )
-    if not arguments.json:
-        print_columns(rows)
+    found = [
+        ((rank[letter.input], letter.partition, letter.offset), _line(letter, arguments.json))
+        async for letter in read_letters(settings, wanted)
+    ]
+    found.sort(key=lambda line: line[0])
+    if arguments.json:
+        for _, (line,) in found:
+            print(line)
+    else:
+        print_columns([("LETTER", "WRITTEN", "KEY", "BYTES", "HANDLED", "ERROR"), *(row for _, row in found)])
     return 0
+
+
+def _line(letter: DeadLetter, is_json: bool) -> tuple[str, ...]:
+    """A letter in the list: its cells, or a single one with JSON."""
+    if is_json:
+        return (json.dumps(_summary(letter)),)
+    return (
+        letter.place,
+        iso(letter.timestamp),
+        _text(letter.key)[:40],
+        str(len(letter.value or b"")),
+        letter.handled.action if letter.handled else "-",
+        visible(letter.error)[:100],
+    )
 
 
 async def _show(arguments: argparse.Namespace, settings: Settings, wanted: Wanted) -> int:

@@ -17,13 +17,13 @@ from aiokafka.errors import KafkaError
 from streams.adapters.embedded_kafka import EmbeddedKafka, EmbeddedKafkaError, ensure_jars
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.records import in_order_of_issue, parse_day_or_moment
-from streams.adapters.topics import TopicError
+from streams.adapters.topics import TopicError, delete_topics, topics_of
 from streams.app import rulebook_of
 from streams.cli.messages import print_error, print_message
-from streams.cli.simulate import add_options, feed_lines, write_results
+from streams.cli.simulate import add_options, feed_lines, scan, write_results
 from streams.kafka_settings import without_security
 from streams.replay import ReplayError, replay
-from streams.settings import read_settings
+from streams.settings import Settings, read_settings
 
 
 def add_parser(commands: Any) -> None:
@@ -56,6 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
                 settings = replace(settings, bootstrap=arguments.kafka)
                 cluster_of(settings)
             until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
+            end = scan(Path(arguments.feed), arguments.commands)
+            if fault := end.fault(until):
+                print_message(f"tes replay: {fault}")
+                return 2
+            if warning := end.warning(until):
+                print_message(f"tes replay: {warning}")
+            until = end.default_until if until is None else until
             lines = feed_lines(Path(arguments.feed))
             commands = in_order_of_issue(feed_lines(Path(arguments.commands))) if arguments.commands else []
             out.mkdir(parents=True, exist_ok=True)
@@ -63,7 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
             print_error("tes replay", error)
             return 2
         try:
-            if arguments.kafka is None:
+            if arguments.kafka is not None:
+                stack.callback(_clean_up, settings)
+            else:
                 kafka = EmbeddedKafka(scratch / "kafka", jars_dir=ensure_jars())
                 settings = replace(settings, **without_security(stack.enter_context(kafka).bootstrap))
             with (out / "worker.log").open("wb") as logs:
@@ -76,6 +85,17 @@ def run(arguments: argparse.Namespace) -> int:
     rows = [found.servers[key] for key in sorted(found.servers, key=lambda key: key.decode().split("/", 1))]
     print_message(write_results(out, found.verdicts, found.notifications, rows, found.dead_letters, found.audit))
     return 0
+
+
+def _clean_up(settings: Settings) -> None:
+    """Delete the topics of this run, whose prefix no other has; with them the broker forgets the group."""
+    try:
+        asyncio.run(delete_topics(settings, [topic.name for topic in topics_of(settings)]))
+    except (KafkaError, TopicError, OSError, KeyboardInterrupt) as error:
+        said = f"topics that begin with {settings.topic_prefix!r} are left on {settings.bootstrap}: delete them"
+        print_message(f"tes replay: {said} ({type(error).__name__}: {error})")
+        if isinstance(error, KeyboardInterrupt):
+            raise
 
 
 def _progress(records: int) -> None:

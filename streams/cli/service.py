@@ -9,13 +9,14 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.kafka_security import cluster_of
+from streams.adapters.kafka_security import cluster_of, file_faults
+from streams.adapters.policy_files import read_policy
 from streams.adapters.terminal import visible
 from streams.adapters.topics import Difference, TopicError, compare_topics, create_topics
 from streams.app import rulebook_of, run_worker
 from streams.cli.commands import EXIT_REFUSED
 from streams.cli.messages import print_error, print_message
-from streams.settings import Settings, read_settings
+from streams.settings import Settings, SettingsError, inspect_settings, read_settings
 
 
 def add_parser(commands: Any) -> None:
@@ -40,15 +41,37 @@ def add_parser(commands: Any) -> None:
         action.set_defaults(run=_config)
 
 
+def _read_checked() -> Settings:
+    """The settings, with the policies and files that they name looked at too.
+
+    Raises:
+        SettingsError: names everything that is wrong, at once.
+    """
+    settings, errors = inspect_settings()
+    named = {line.partition(":")[0] for line in errors}
+    errors += [line for line in file_faults(settings) if line.partition(":")[0] not in named]
+    policies = list[str]()
+    for name in settings.policies:
+        try:
+            read_policy(name)
+        except (ValueError, OSError) as error:
+            policies.append(f"TES_POLICY: {error}")
+    if not (errors or policies):
+        try:
+            rulebook_of(settings)
+        except ValueError as error:
+            policies.append(f"TES_POLICY: {error}")
+    if errors or policies:
+        raise SettingsError(*errors, *policies)
+    return settings
+
+
 def _checked() -> Settings | None:
     try:
-        settings = read_settings()
-        rulebook_of(settings)
-        cluster_of(settings)
+        return _read_checked()
     except ValueError as error:
         print_error("tes", error)
         return None
-    return settings
 
 
 def _worker(_: argparse.Namespace) -> int:
@@ -90,10 +113,7 @@ async def _ask(settings: Settings) -> None:
 
 def _config(arguments: argparse.Namespace) -> int:
     try:
-        settings = read_settings()
-        if arguments.action == "check":
-            rulebook_of(settings)
-            cluster_of(settings)
+        settings = _read_checked() if arguments.action == "check" else read_settings()
     except ValueError as error:
         print_error(f"tes config {arguments.action}", error)
         return 2

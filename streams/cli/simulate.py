@@ -6,6 +6,7 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--feed", required=True, metavar="FILE.jsonl", help="connections, one JSON object a line")
     parser.add_argument("--policy", action="append", metavar="NAME|FILE", help=f"repeatable ({DEFAULT_POLICY})")
     parser.add_argument("--commands", metavar="FILE.jsonl", help="administrator commands, one JSON object a line")
-    parser.add_argument("--until", metavar="DATE", help="move every clock to this day or moment after the last event")
+    parser.add_argument(
+        "--until", metavar="DATE", help="end of every clock, a day or moment; not before the last record"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="where the result files go")
 
 
@@ -123,25 +126,68 @@ def write_results(
     )
 
 
-class _Future:
-    """Events that a live service would refuse since they are ahead of its clock, and the last event of all."""
+class FeedEnd:
+    """The last record of a feed, and those that a live service would refuse since they are ahead of its clock.
+
+    One that is far ahead must not age all the others: it does not move the end that a run has by default.
+    """
 
     def __init__(self) -> None:
-        self.count = self.latest = 0
-        self.latest_id = self._first = ""
+        self.ahead = self._latest = self._end = 0
+        self._now = time.time_ns() // 1_000_000
+        self._last = self._first = ""
 
-    def note(self, connection: InboundConnection, now: int) -> None:
-        """Look at an event; moments in UTC milliseconds."""
-        at = connection.observed_at
-        if at > self.latest:
-            self.latest, self.latest_id = at, connection.event_id
-        if at > now + MAX_AHEAD_MS:
-            self._first = self._first or f"event_id {connection.event_id!r}, observed_at {iso(at)}"
-            self.count += 1
+    def note(self, at: int, field: str, name: str) -> None:
+        """Look at a valid record: its moment (UTC milliseconds), the moment's field and what names it."""
+        if at > self._latest:
+            self._latest, self._last = at, name
+        if at > self._now + MAX_AHEAD_MS:
+            self._first = self._first or f"{name}, {field} {iso(at)}"
+            self.ahead += 1
+        else:
+            self._end = max(self._end, at)
 
-    def __str__(self) -> str:
-        said = "events are more than five minutes in the future: a live service makes dead letters of them"
-        return f"{self.count} {said}; the first: {self._first}"
+    def note_connection(self, connection: InboundConnection) -> None:
+        """Look at a valid connection."""
+        self.note(connection.observed_at, "observed_at", f"event_id {connection.event_id!r}")
+
+    def note_command(self, command: AdminCommand) -> None:
+        """Look at a valid command."""
+        self.note(command.issued_at, "issued_at", f"command_id {command.command_id!r}")
+
+    @property
+    def default_until(self) -> int:
+        """Where the clocks end when nobody says: the last record that is not ahead, the last of all when all are."""
+        return self._end or self._latest
+
+    def warning(self, until: int | None) -> str | None:
+        """What to say of the records ahead of the clock, if there are any."""
+        if not self.ahead:
+            return None
+        end = f"; clocks end at {iso(self.default_until)}" if until is None else ""
+        said = "records are more than five minutes in the future: a live service makes dead letters of them"
+        return f"{self.ahead} {said}; the first: {self._first}{end}"
+
+    def fault(self, until: int | None) -> str | None:
+        """Why clocks cannot end at `until`, None where they can."""
+        if until is None or until >= self._latest:
+            return None
+        return f"--until: {iso(until)}: must not be before the last record ({self._last} at {iso(self._latest)})"
+
+
+def scan(feed: Path, commands: str | None) -> FeedEnd:
+    """Read a feed and its commands only for their moments.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    end = FeedEnd()
+    for line in feed_lines(feed):
+        with suppress(MalformedError):
+            end.note_connection(read_connection(line))
+    for command in read_commands(commands)[0]:
+        end.note_command(command)
+    return end
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -170,12 +216,14 @@ def run(arguments: argparse.Namespace) -> int:
     def on_malformed(error: MalformedError) -> None:
         refused.append({"error": str(error), "value": current.decode("utf-8", "replace")})
 
-    now, future = time.time_ns() // 1_000_000, _Future()
+    end = FeedEnd()
+    for command in commands:
+        end.note_command(command)
 
     def watched(read: Callable[[], InboundConnection]) -> Callable[[], InboundConnection]:
         def checked() -> InboundConnection:
             connection = read()
-            future.note(connection, now)
+            end.note_connection(connection)
             return connection
 
         return checked
@@ -185,12 +233,11 @@ def run(arguments: argparse.Namespace) -> int:
     def partition_of(tenant_id: str) -> int:
         return kafka_partition(tenant_id.encode(), partitions)
 
-    results = simulate(feed, rulebook, until, on_malformed, commands, partition_of)
-    if future.count:
-        print_message(f"tes simulate: {future}")
-    if until is not None and until < future.latest:
-        said = f"must not be before the last event ({future.latest_id!r} at {iso(future.latest)})"
-        print_message(f"tes simulate: --until: {iso(until)}: {said}")
+    results = simulate(feed, rulebook, until, on_malformed, commands, partition_of, lambda: end.default_until)
+    if warning := end.warning(until):
+        print_message(f"tes simulate: {warning}")
+    if fault := end.fault(until):
+        print_message(f"tes simulate: {fault}")
         return 2
     audit = [to_record(record) for record in results.audit]
     servers = [to_record(results.servers[key]) for key in sorted(results.servers)]

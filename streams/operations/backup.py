@@ -9,7 +9,6 @@ in it, and are written again, with the same ids, by those who go on from it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -18,23 +17,19 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 
 from streams.adapters.kafka_security import cluster_of
-from streams.adapters.record_files import RecordWriter, checksum_of
+from streams.adapters.private_files import create_private, make_private_folder
+from streams.adapters.record_files import RecordWriter, checksum_of, read_records
 from streams.adapters.state_codec import FORMAT
 from streams.adapters.topic_reader import extents_of, read_partitions
 from streams.domain.verdict import iso
 from streams.engine import state_format
 from streams.engine.unit import MARKER, SIDE_MARKER
+from streams.operations.manifests import MANIFEST, VERSION, BackupError, digest_of, file_name, read_manifest
 from streams.operations.topics import CHANGELOG, INPUTS, ProductTopic, fence_writers, find_topics, require_stopped
 from streams.settings import Settings
 
-VERSION: Final = 1
-MANIFEST: Final = "manifest.json"
 MARKERS: Final = (MARKER, SIDE_MARKER)
 """The markers of `INPUTS`."""
-
-
-class BackupError(RuntimeError):
-    """A backup that cannot be made or used; the message names the file or topic and what is wrong."""
 
 
 async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict[str, Any]:
@@ -46,9 +41,9 @@ async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict
         StoreError: the state has a format that this version does not know.
         TopicError: a topic does not exist.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
+    if folder.exists() and any(folder.iterdir()):
         raise BackupError(f"{folder}: is not empty")
+    make_private_folder(folder)
     topics = await find_topics(settings)
     if not is_live:
         await require_stopped(settings)
@@ -68,7 +63,7 @@ async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict
         files = []
         for partition in topic.partitions:
             begin, end = extents[partition]
-            path = folder / f"{name}-{partition.partition}.records.gz"
+            path = folder / file_name(name, partition.partition)
             records, rows = await _write(settings, path, partition, begin, end)
             if name == CHANGELOG:
                 state_format.refuse_other(rows.get(state_format.FORMAT), FORMAT)
@@ -80,7 +75,8 @@ async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict
         manifest["topics"][name] = files
     manifest["sha256"] = digest_of(manifest)
     pending = folder / f"{MANIFEST}.new"
-    pending.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    with create_private(pending) as file:
+        file.write(json.dumps(manifest, indent=1).encode() + b"\n")
     pending.rename(folder / MANIFEST)
     return manifest
 
@@ -127,29 +123,36 @@ def check_backup(folder: Path) -> dict[str, Any]:
 
     Raises:
         BackupError: a file is missing or another one, or this version does not know the backup's.
+        FileError: a file has its checksum, and holds no records.
     """
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        version, digest = manifest["version"], manifest["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BackupError(f"{folder / MANIFEST}: is no manifest of a finished backup: {error}") from None
-    if version != VERSION:
-        raise BackupError(f"{folder / MANIFEST}: version {version}: this version reads {VERSION} only")
-    if digest != digest_of(manifest):
-        raise BackupError(f"{folder / MANIFEST}: damaged: its checksum is another one")
-    for files in manifest["topics"].values():
-        for file in files:
-            path = folder / file["file"]
-            try:
-                found = checksum_of(path)
-            except OSError as error:
-                raise BackupError(f"{path}: {error.strerror}") from None
-            if found != file["sha256"]:
-                raise BackupError(f"{path}: damaged: its checksum is another one")
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
     return manifest
 
 
-def digest_of(manifest: dict[str, Any]) -> str:
-    """SHA-256 of what a manifest says."""
-    content = {name: value for name, value in manifest.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def check_files(folder: Path, manifest: dict[str, Any]) -> None:
+    """Read every file that a manifest names, and compare it.
+
+    Raises:
+        BackupError, FileError: See `check_backup`.
+    """
+    for files in manifest["topics"].values():
+        for file in files:
+            _check_file(folder / file["file"], file)
+
+
+def _check_file(path: Path, file: dict[str, Any]) -> None:
+    try:
+        found = checksum_of(path)
+    except OSError as error:
+        raise BackupError(f"{path}: {error.strerror}") from None
+    if found != file["sha256"]:
+        raise BackupError(f"{path}: damaged: its checksum is another one")
+    count, next_offset = 0, file["begin"]
+    for record in read_records(path):
+        if not next_offset <= record.offset < file["end"]:
+            said = f"record {count} has offset {record.offset}: must be from {next_offset} to {file['end'] - 1}"
+            raise BackupError(f"{path}: {said}")
+        count, next_offset = count + 1, record.offset + 1
+    if count != file["records"]:
+        raise BackupError(f"{path}: holds {count} records: the manifest says {file['records']}")

@@ -18,11 +18,13 @@ from typing import Any
 import orjson
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.state_codec import FORMAT
 from streams.adapters.stores import RocksDBStore
-from streams.adapters.topic_reader import extents_of, read_all
+from streams.adapters.topic_reader import existing_partitions, extents_of, read_all
+from streams.adapters.topics import TopicError, delete_topics
 from streams.agents.inputs import POLICIES_ROW
 from streams.engine import state_format
 from streams.operations import verification
@@ -39,6 +41,7 @@ from streams.operations.topics import (
     commit_offsets,
     create_and_find,
     fence_writers,
+    find_existing,
     find_topics,
     named_topics,
     require_empty,
@@ -71,8 +74,8 @@ class _Run:
     ledger: dict[bytes, Any]
     moment_of: Callable[[Any], int]
     reached: Reached
-    starts: dict[str, dict[TopicPartition, int]] = field(default_factory=dict)
-    ends: dict[str, dict[TopicPartition, int]] = field(default_factory=dict)
+    starts: dict[str, dict[TopicPartition, int]]
+    ends: dict[str, dict[TopicPartition, int]]
 
 
 def ledger_of(target: Settings) -> str:
@@ -98,17 +101,14 @@ async def repartition(
     for settings in {source.app_id: source, target.app_id: target}.values():
         await require_stopped(settings)
     await fence_writers(source, source.partitions)
-    await _create_ledger(target)
-    new = await create_and_find(target)
-    if len(new[CHANGELOG].partitions) != target.partitions:
-        raise ContentError(f"{new[CHANGELOG].topic}: exists with {len(new[CHANGELOG].partitions)} partitions")
     async with AsyncExitStack() as stack:
-        producer = await stack.enter_async_context(producer_of(target, ledger_of(target)))
         stores = [await stack.enter_async_context(restored(source, number)) for number in range(source.partitions)]
+        starts, ends = await _find_extents(source, old, stores)
+        new = await _prepare(target)
+        producer = await stack.enter_async_context(producer_of(target, ledger_of(target)))
         ledger = {row.key: orjson.loads(row.value) async for row in read_all(cluster_of(target), ledger_of(target))}
         batches = Batches(producer, most=target.batch_records)
-        run = _Run(source, target, old, new, stores, batches, ledger, moment_of, reached)
-        await _find_extents(run)
+        run = _Run(source, target, old, new, stores, batches, ledger, moment_of, reached, starts, ends)
         await _plan(run)
         result = Repartitioned(target, [topic.topic for topic in old.values()], is_new=_DONE not in ledger)
         for name, move in _moves(run).items():
@@ -121,35 +121,65 @@ async def repartition(
     return result
 
 
+async def _prepare(target: Settings) -> dict[str, ProductTopic]:
+    """Create the ledger and the new topics; a refusal leaves none that was not there before.
+
+    Raises:
+        ContentError: topics exist that hold something or have another number of partitions.
+        TopicError: one could not be created.
+    """
+    existing = await find_existing(target)
+    for name, topic in named_topics(target).items():
+        if name in existing and len(existing[name].partitions) != topic.num_partitions:
+            raise ContentError(f"{topic.name}: exists with {len(existing[name].partitions)} partitions")
+    has_ledger = bool(await existing_partitions(cluster_of(target), ledger_of(target)))
+    if not has_ledger:
+        await require_empty(target, existing)
+    try:
+        await _create_ledger(target)
+        return await create_and_find(target)
+    except (TopicError, KafkaError, TimeoutError):
+        made = {topic.name for topic in named_topics(target).values()} - {topic.topic for topic in existing.values()}
+        await delete_topics(target, made if has_ledger else {*made, ledger_of(target)})
+        raise
+
+
 async def _create_ledger(target: Settings) -> None:
     admin = cluster_of(target).admin()
     await admin.start()
     try:
         topic = NewTopic(ledger_of(target), 1, target.replication, topic_configs={"cleanup.policy": "compact"})
-        await admin.create_topics([topic])  # one that exists is what an earlier run has left
+        response = await admin.create_topics([topic])
     finally:
         await admin.close()
+    for name, code, *message in response.topic_errors:
+        if code not in (0, TopicAlreadyExistsError.errno):  # one that exists is what an earlier run has left
+            raise TopicError(f"{name}: {for_code(code).__name__}: {message[0] if message else ''}")
 
 
-async def _find_extents(run: _Run) -> None:
+async def _find_extents(
+    source: Settings, old: dict[str, ProductTopic], stores: list[RocksDBStore]
+) -> tuple[dict[str, dict[TopicPartition, int]], dict[str, dict[TopicPartition, int]]]:
     """Where each topic is read from and to; inputs from behind what the state has seen.
 
     Raises:
         ContentError: input is gone that was never processed.
     """
-    for name, topic in run.old.items():
-        extents = await extents_of(cluster_of(run.source), topic.partitions)
-        run.starts[name] = {where: begin for where, (begin, _) in extents.items()}
-        run.ends[name] = {where: end for where, (_, end) in extents.items()}
+    starts, ends = dict[str, dict[TopicPartition, int]](), dict[str, dict[TopicPartition, int]]()
+    for name, topic in old.items():
+        extents = await extents_of(cluster_of(source), topic.partitions)
+        starts[name] = {where: begin for where, (begin, _) in extents.items()}
+        ends[name] = {where: end for where, (_, end) in extents.items()}
         if name not in INPUTS:
             continue
         for where, (begin, _) in extents.items():
-            marker = run.stores[where.partition].get(MARKERS[INPUTS.index(name)])
+            marker = stores[where.partition].get(MARKERS[INPUTS.index(name)])
             start = int(marker) + 1 if marker is not None else begin
-            if start < begin and not run.source.accept_gaps:
+            if start < begin and not source.accept_gaps:
                 said = f"records {start}..{begin - 1} are gone and were never processed"
                 raise ContentError(f"{where.topic}-{where.partition}: {said}; to go on, set TES_ACCEPT_GAPS=1")
-            run.starts[name][where] = max(start, begin)
+            starts[name][where] = max(start, begin)
+    return starts, ends
 
 
 async def _plan(run: _Run) -> None:

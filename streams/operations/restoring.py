@@ -20,13 +20,16 @@ from streams.adapters.record_files import read_records
 from streams.adapters.state_codec import FORMAT
 from streams.engine import state_format
 from streams.engine.transactions import transactional_id
-from streams.operations.backup import MARKERS, BackupError, check_backup
+from streams.operations.backup import MARKERS, check_files
+from streams.operations.manifests import BackupError, read_manifest
 from streams.operations.producer import Batches, producer_of
 from streams.operations.topics import (
     CHANGELOG,
     INPUTS,
     commit_offsets,
     create_and_find,
+    find_existing,
+    named_topics,
     require_empty,
     require_stopped,
 )
@@ -45,7 +48,7 @@ class Restored:
 
 
 async def restore_backup(settings: Settings, folder: Path) -> Restored:
-    """Create the topics with the backup's partition count and fill them.
+    """Create the topics with the backup's partition count and fill them, once all of it and the cluster are checked.
 
     Raises:
         BackupError: the backup is damaged, of another version, or of another state format.
@@ -53,21 +56,24 @@ async def restore_backup(settings: Settings, folder: Path) -> Restored:
         RunningError: workers run.
         TopicError: a topic could not be created.
     """
-    manifest = check_backup(folder)
+    manifest = read_manifest(folder)
     if manifest["state_format"] != FORMAT:
         said = f"state format {manifest['state_format']}: this version reads format {FORMAT} only"
         raise BackupError(f"{folder}: {said}")
     files = {name: [folder / file["file"] for file in rows] for name, rows in manifest["topics"].items()}
     settings = replace(settings, partitions=len(files[CHANGELOG]))
-    await require_stopped(settings)
-    topics = await create_and_find(settings)
-    for name, paths in files.items():
-        if name not in topics:
+    for name, topic in named_topics(settings).items():
+        if name in files and len(files[name]) != topic.num_partitions:
+            said = f"topic {name}: has {len(files[name])} partitions: this version needs {topic.num_partitions}"
+            raise BackupError(f"{folder}: {said}")
+    for name in files:
+        if name not in named_topics(settings):
             raise BackupError(f"{folder}: topic {name}: this version has no such topic")
-        if len(paths) != len(topics[name].partitions):
-            said = f"has {len(topics[name].partitions)} partitions, the backup {len(paths)}"
-            raise BackupError(f"{topics[name].topic}: {said}")
-    await require_empty(settings, topics)
+    check_files(folder, manifest)
+    await require_stopped(settings)
+    await _require_empty_or_missing(settings)
+    topics = await create_and_find(settings)
+    await require_empty(settings, topics)  # what came while they were made
     restored = Restored(markers=[{} for _ in files[CHANGELOG]])
     async with AsyncExitStack() as stack:
         writers = []
@@ -92,6 +98,21 @@ async def restore_backup(settings: Settings, folder: Path) -> Restored:
             restored.records[CHANGELOG] += rows
     await _commit_offsets(settings, restored)
     return restored
+
+
+async def _require_empty_or_missing(settings: Settings) -> None:
+    """Refuse topics that hold anything or have other partitions than they would be given; those missing are no matter.
+
+    Raises:
+        BackupError: one has other partitions.
+        ContentError: one holds something.
+    """
+    existing = await find_existing(settings)
+    for name, topic in named_topics(settings).items():
+        if name in existing and len(existing[name].partitions) != topic.num_partitions:
+            said = f"has {len(existing[name].partitions)} partitions, the backup {topic.num_partitions}"
+            raise BackupError(f"{topic.name}: {said}")
+    await require_empty(settings, existing)
 
 
 async def _fill(batches: Batches, where: TopicPartition, path: Path, marker: int | None) -> tuple[int, int | None]:

@@ -14,7 +14,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.schemas import TOPICS
-from streams.adapters.topic_reader import extents_of, partitions_of
+from streams.adapters.topic_reader import existing_partitions, extents_of, partitions_of
 from streams.adapters.topics import TopicError, create_topics, topics_of
 from streams.engine.transactions import transactional_id
 from streams.operations.producer import producer_of
@@ -63,6 +63,17 @@ async def find_topics(settings: Settings) -> dict[str, ProductTopic]:
     names = {name: topic.name for name, topic in named_topics(settings).items()}
     partitions = await partitions_of(cluster_of(settings), *names.values())
     return {name: ProductTopic(name, topic, tuple(partitions[topic])) for name, topic in names.items()}
+
+
+async def find_existing(settings: Settings) -> dict[str, ProductTopic]:
+    """The topics of the product that exist."""
+    names = {name: topic.name for name, topic in named_topics(settings).items()}
+    partitions = await existing_partitions(cluster_of(settings), *names.values())
+    return {
+        name: ProductTopic(name, topic, tuple(partitions[topic]))
+        for name, topic in names.items()
+        if topic in partitions
+    }
 
 
 async def create_and_find(settings: Settings) -> dict[str, ProductTopic]:

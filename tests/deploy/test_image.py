@@ -48,8 +48,10 @@ def test_the_product_is_compiled_and_its_compiler_stays_behind() -> None:
 
 
 def test_the_base_is_an_argument_of_both_stages() -> None:
-    assert re.search(r"^ARG BASE=\S+$", DOCKERFILE, re.MULTILINE)
-    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${BASE}", "${BASE}"]
+    assert re.search(r"^ARG TES_IMAGE_BASE=\S+@sha256:[0-9a-f]{64}$", DOCKERFILE, re.MULTILINE)
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${TES_IMAGE_BASE}"] * 2
+    script = (REPOSITORY / "scripts" / "image").read_text(encoding="utf-8")
+    assert '--build-arg "TES_IMAGE_BASE=$base"' in script
 
 
 def test_the_last_stage_runs_nothing_that_installs() -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from streams.engine.faust_app import RELEASE_SECONDS
-from streams.settings import read_settings
+from streams.settings import SettingsError, read_settings
 from tests.deploy.manifests import (
     DIGEST_FILE,
     OVERLAYS,
@@ -252,3 +252,12 @@ def test_the_image_is_of_this_version(manifests: list[Manifest]) -> None:
 def test_the_namespace_refuses_pods_that_are_not_restricted() -> None:
     namespace = yaml.safe_load((SOURCES / "namespace.yaml").read_text())
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_production_refuses_a_network_in_the_clear_unless_told_so() -> None:
+    environment = environment_of(rendered("production"))
+    assert read_settings(environment).has_tls
+    with pytest.raises(SettingsError, match="TES_KAFKA_SECURITY_PROTOCOL: 'PLAINTEXT': must be SSL or SASL_SSL"):
+        read_settings(environment | {"TES_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"})
+    told = {"TES_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT", "TES_ALLOW_PLAINTEXT": "1"}
+    assert not read_settings(environment | told).has_tls

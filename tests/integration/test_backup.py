@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import stat
 import uuid
 from collections import Counter
 from dataclasses import replace
@@ -13,17 +14,20 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from streams.adapters.kafka_security import cluster_of
-from streams.adapters.record_files import checksum_of
+from streams.adapters.record_files import FileError
 from streams.adapters.schemas import TOPICS
 from streams.adapters.state_codec import FORMAT
 from streams.adapters.topic_reader import extents_of
 from streams.adapters.topics import create_topics
-from streams.operations.backup import MANIFEST, BackupError, check_backup, create_backup, digest_of
+from streams.operations import restoring
+from streams.operations.backup import check_backup, create_backup
+from streams.operations.manifests import MANIFEST, BackupError, digest_of
 from streams.operations.restoring import restore_backup
-from streams.operations.topics import ContentError, RunningError
+from streams.operations.topics import CHANGELOG, ContentError, RunningError, find_existing
 from streams.replay import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
 from streams.settings import Settings
 from tests.integration.test_live_commands import tes  # noqa: F401
@@ -120,6 +124,22 @@ def test_a_backup_beside_workers_loses_nothing_and_repeats_only_what_has_the_sam
         assert row["revision"] <= revisions[row["tenant_id"], row["server"]]
 
 
+def modes(folder: Path) -> set[int]:
+    return {stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
+
+
+async def fill_one(settings: Settings) -> None:
+    """Only the changelog exists, with a record."""
+    admin = cluster_of(settings).admin()
+    await admin.start()
+    await admin.create_topics([NewTopic(settings.changelog, settings.partitions, 1)])
+    await admin.close()
+    producer = cluster_of(settings).producer(acks="all")
+    await producer.start()
+    await producer.send_and_wait(settings.changelog, b"x", key=b"x")
+    await producer.stop()
+
+
 @pytest.mark.timeout(150)
 def test_what_cannot_be_restored_is_refused_before_anything_is_written(
     settings: Settings,
@@ -140,15 +160,17 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_written(
     for change, said in (
         ({"state_format": 99}, f"state format 99: this version reads format {FORMAT} only"),
         ({"version": 2}, "version 2: this version reads 1 only"),
-        ({"topics": {}}, "checksum is another one"),
+        ({"created_at": "2026-01-01T00:00:00.000Z"}, "checksum is another one"),
+        ({"markers": []}, "markers: .*must be a list of"),
     ):
         spoiled = manifest | change
-        if "topics" not in change:
+        if "created_at" not in change:
             spoiled["sha256"] = digest_of(spoiled)
         (folder / MANIFEST).write_text(json.dumps(spoiled))
         with pytest.raises(BackupError, match=said):
             asyncio.run(restore_backup(other, folder))
     (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert modes(folder) == {0o700, 0o600}
     shutil.copy(folder / manifest["topics"]["transport.connections.v1"][0]["file"], tmp_path / "kept")
     file = folder / manifest["topics"]["transport.connections.v1"][0]["file"]
     file.write_bytes(file.read_bytes()[:-1])
@@ -157,27 +179,41 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_written(
     file.unlink()
     code, _, err = tes("backup", "restore", str(folder))
     assert (code, f"{file}: No such file" in err) == (1, True)
+    file.symlink_to(tmp_path / "kept")
+    with pytest.raises(BackupError, match="must be a regular file"):
+        asyncio.run(restore_backup(other, folder))
+    file.unlink()
     shutil.copy(tmp_path / "kept", file)
+    assert asyncio.run(find_existing(other)) == {}
+    crowded = elsewhere(settings, tmp_path)
+    asyncio.run(fill_one(crowded))
+    with pytest.raises(ContentError, match="must be empty"):
+        asyncio.run(restore_backup(crowded, folder))
+    assert set(asyncio.run(find_existing(crowded))) == {CHANGELOG}
     asyncio.run(restore_backup(other, folder))
     with pytest.raises(ContentError, match="must be empty"):
         asyncio.run(restore_backup(other, folder))
 
 
 @pytest.mark.timeout(150)
-def test_a_worker_refuses_a_changelog_whose_restore_was_cut_off(settings: Settings, tmp_path: Path) -> None:
-    """The folder loses the changelog's file behind the check, as a full disk or a killed process would end it."""
+def test_a_worker_refuses_a_changelog_whose_restore_was_cut_off(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The changelog's last file fails behind the check, as a full disk or a killed process would end it."""
     lines, commands = make_feed(35, 300), make_commands(35)
     other, folder = elsewhere(settings, tmp_path), tmp_path / "backup"
+    fill = restoring._fill_changelog
+
+    async def failing(given: Settings, writer: Any, partition: int, *rest: Any) -> int:
+        if partition == settings.partitions - 1:
+            raise FileError("damaged")
+        return await fill(given, writer, partition, *rest)
+
+    monkeypatch.setattr(restoring, "_fill_changelog", failing)
 
     async def scenario() -> tuple[int, int]:
         await half_done(settings, lines, commands, "committed:3")
-        manifest = await create_backup(settings, folder, is_live=False)
-        # A sound checksum over a file that ends within a record: the last partition is never finished.
-        entry = manifest["topics"]["state-changelog"][-1]
-        (folder / entry["file"]).write_bytes(b"not gzip")
-        entry["sha256"] = checksum_of(folder / entry["file"])
-        manifest["sha256"] = digest_of(manifest)
-        (folder / MANIFEST).write_text(json.dumps(manifest))
+        await create_backup(settings, folder, is_live=False)
         with pytest.raises(ValueError, match="damaged"):
             await restore_backup(other, folder)
         with (tmp_path / "log").open("wb") as logs:

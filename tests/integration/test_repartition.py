@@ -18,10 +18,12 @@ import pytest
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.records import parse_moment
 from streams.adapters.schemas import TOPICS
+from streams.adapters.topic_reader import existing_partitions
 from streams.adapters.topics import create_topics
 from streams.engine.config import kafka_partition
+from streams.operations.repartition import ledger_of
 from streams.operations.states import export
-from streams.operations.topics import members_of
+from streams.operations.topics import find_existing, members_of
 from streams.replay import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
 from streams.settings import Settings
 from tests.integration.test_worker import SIGKILLED, START, UNTIL, check, make_commands, make_feed
@@ -148,10 +150,16 @@ def test_what_does_not_fit_is_refused_and_the_new_state_stays_closed(settings: S
     async def scenario() -> None:
         await half_done(settings, make_feed(43, 1500), make_commands(43))
         await refused(replace(target, topic_prefix=settings.topic_prefix), "is that of the topics that are there")
+        # More copies than there are brokers: the first topic is refused, and nothing stays.
+        code, _, err = await move(replace(settings, replication=3), target)
+        assert (code, "InvalidReplicationFactorError" in err) == (1, True), err
+        assert await find_existing(target) == {}
+        assert not await existing_partitions(cluster_of(target), ledger_of(target))
         used = elsewhere(settings, 3)
         await create_topics(used)
         await put(used.topic(TOPICS["verdict"]), b"k", b"v", 0)
         await refused(used, "holds records 0..0: must be empty")
+        assert not await existing_partitions(cluster_of(used), ledger_of(used))
         assert (await move(settings, target, "moved:9"))[0] == SIGKILLED
         with (tmp_path / "log").open("wb") as logs:
             early = await start_worker(target, UNTIL, logs)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,3 +54,55 @@ def test_a_web_port_that_is_taken_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"TES_WEB_PORT: {port}: .*in use"):
             asyncio.run(start(port))
+
+
+def test_everything_that_is_wrong_with_the_settings_is_named_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    (tmp_path / "floor.yaml").write_text("policy_id: 7\n")
+    for variable, value in {
+        "TES_WEB_PORT": "many",
+        "TES_TICK_SECONDS": "0",
+        "TES_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "TES_KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
+        "TES_KAFKA_USER": "u",
+        "TES_KAFKA_CA_FILE": str(tmp_path / "ca.pem"),
+        "TES_KAFKA_PASSWORD_FILE": str(tmp_path / "missing"),
+        "TES_POLICY": f"absent-policy,{tmp_path / 'floor.yaml'}",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    assert main(["config", "check"]) == 2
+    shown = capsys.readouterr().err
+    for said in ("TES_WEB_PORT: 'many'", "TES_TICK_SECONDS: 0.0", "TES_KAFKA_CA_FILE: ", "TES_KAFKA_PASSWORD_FILE: "):
+        assert said in shown
+    assert shown.count("TES_POLICY: ") == 2
+    assert "absent-policy" in shown
+    assert "floor.yaml" in shown
+
+
+def test_a_list_of_dead_letters_keeps_no_values(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alive = most = 0
+
+    class Value(bytes):
+        def __init__(self, *_: Any) -> None:
+            nonlocal alive, most
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    async def read(*_: Any) -> AsyncIterator[DeadLetter]:
+        for offset in range(50, 0, -1):
+            yield DeadLetter("connections", 1, offset, 0, None, Value(b"x"), (), "", {}, None, b"")
+
+    monkeypatch.setattr(dlq, "read_letters", read)
+    assert main(["dlq", "list", "--json"]) == 0
+    assert [json.loads(line)["letter"] for line in capsys.readouterr().out.splitlines()] == [
+        f"connections/1/{offset}" for offset in range(1, 51)
+    ]
+    assert 0 < most < 5

@@ -220,3 +220,11 @@ def test_a_check_says_that_no_broker_answers(
     monkeypatch.setenv("TES_KAFKA_BOOTSTRAP", "127.0.0.1:1")
     assert main(["config", "check"]) == 1
     assert "TES_KAFKA_BOOTSTRAP: 127.0.0.1:1: ConnectionRefusedError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SASL_PLAINTEXT"])
+def test_a_network_in_the_clear_can_be_ruled_out(protocol: str) -> None:
+    environment = (SCRAM if protocol.startswith("SASL") else {}) | {"TES_KAFKA_SECURITY_PROTOCOL": protocol}
+    assert read_settings(environment).kafka_protocol == protocol
+    with pytest.raises(SettingsError, match=f"TES_KAFKA_SECURITY_PROTOCOL: '{protocol}': must be SSL or SASL_SSL"):
+        read_settings(environment | {"TES_ALLOW_PLAINTEXT": "0"})

@@ -26,8 +26,8 @@ from streams.adapters.terminal import csv_cell, visible, visible_json, visible_l
 from streams.cli import backup, commands, dlq, policy, repartition, state
 from streams.cli.main import build_parser, main
 from streams.domain.policy import Mode
-from streams.operations.backup import MANIFEST, VERSION, digest_of
 from streams.operations.dead_letters import Action, DeadLetter, Handled, Outcome
+from streams.operations.manifests import MANIFEST, VERSION, digest_of
 from streams.operations.states import Found
 from streams.operations.topics import ContentError
 
