@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from streams.domain.build import Build, parse_build
+from streams.domain.catalogue import Catalogue
 from streams.domain.connection import MalformedError, check_moment, check_tenant
 from streams.domain.cover_notices import tenant_timers, title_of, told_of_time
 from streams.domain.names import canonical_server
@@ -43,6 +44,7 @@ class CommandKind(StrEnum):
     EXCEPTION_REVOKE = "EXCEPTION_REVOKE"
     OVERRIDE_BUILD = "OVERRIDE_BUILD"
     POLICY_PUBLISHED = "POLICY_PUBLISHED"
+    CATALOGUE_PUBLISHED = "CATALOGUE_PUBLISHED"
     UNKNOWN = "UNKNOWN"
 
 
@@ -60,6 +62,8 @@ class CommandOutcome(StrEnum):
     REFUSED = "REFUSED"
 
 
+PUBLICATIONS = frozenset((CommandKind.POLICY_PUBLISHED, CommandKind.CATALOGUE_PUBLISHED))
+"""Kinds that stand in audit records only: nobody can ask for them by a command."""
 _OPERATOR_ONLY = (CommandKind.EXCEPTION_GRANT, CommandKind.EXCEPTION_REVOKE, CommandKind.OVERRIDE_BUILD)
 
 
@@ -259,16 +263,16 @@ def _apply(decision: CommandDecision, command: AdminCommand, rulebook: Rulebook)
             decision.tenant = changed
             return NotificationKind.EXCEPTION_REVOKED
         case _:
-            decision.override = (_existing_build(command.build, rulebook), command.expires_at or at)
+            decision.override = (_existing_build(command.build, rulebook.catalogue_at(at)), command.expires_at or at)
             return NotificationKind.OVERRIDE_APPLIED
 
 
-def _existing_build(text: str | None, rulebook: Rulebook) -> Build:
+def _existing_build(text: str | None, catalogue: Catalogue) -> Build:
     try:
-        build = rulebook.catalogue.canonical(parse_build(text or ""))
+        build = catalogue.canonical(parse_build(text or ""))
     except ValueError as error:
         raise RefusedError(str(error)) from None
-    release = rulebook.catalogue.at_least(build)
+    release = catalogue.at_least(build)
     if release is None or release.build != build:
         raise RefusedError(f"build: {build}: is not in the catalogue")
     return build

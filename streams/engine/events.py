@@ -24,9 +24,11 @@ EVENTS: Final[Mapping[str, str]] = {
     "state_rebuilt": "The state is older than the group's offset, and is built again from the input.",
     "gap_accepted": "Records that were never read are gone, and the settings say to go on.",
     "dead_letter": "A record could not be processed; it is kept whole with the reason.",
-    "policies_loaded": "This set of policies governs now or will.",
+    "policies_loaded": "This set of policies and catalogues is in force now or will be.",
     "policy_switched": "Another policy governs from now on.",
     "policy_refused": "A published policy cannot stand; those in force stay.",
+    "catalogue_switched": "Another catalogue is in force from now on.",
+    "catalogue_refused": "A published catalogue cannot stand; those in force stay.",
     "client_not_closed": "A Kafka client did not close in time; nothing depends on it.",
 }
 """Every name with what it means."""
