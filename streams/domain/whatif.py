@@ -49,8 +49,9 @@ class Prediction:
 
 
 def with_other(policies: Sequence[Policy], other: Policy, at: datetime) -> tuple[Policy, ...]:
-    """The policies with another one from `at` on, whatever moment it bears itself."""
-    return in_force(policies, [replace(other, effective_at=at)])
+    """The policies with another one from `at` on, whatever moment it bears; in place of one that begins just then."""
+    others = [policy for policy in policies if policy.effective_at != at]
+    return in_force(others, [replace(other, effective_at=at)])
 
 
 def with_catalogue(

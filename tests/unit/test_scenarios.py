@@ -413,6 +413,13 @@ def test_a_what_if_may_begin_at_the_very_moment_that_a_row_shows() -> None:
     assert (outlook.before.action, outlook.after.action) == (Action.BLOCK, Action.THROTTLE)
 
 
+def test_a_what_if_may_begin_at_the_very_moment_at_which_a_policy_in_force_began() -> None:
+    at = datetime.fromtimestamp(day(40) / 1000, UTC)
+    second = replace(FIRST, version=2, effective_at=at)
+    other = replace(FIRST, policy_id="other")
+    assert [policy.policy_id for policy in with_other([FIRST, second], other, at)] == [FIRST.policy_id, "other"]
+
+
 def test_a_what_if_knows_what_a_server_shows_behind_its_override() -> None:
     found = run(connection(DETECTED, None), policies=(FIRST,))
     found.command(override(day(1), OLD, day(20)))
