@@ -18,7 +18,7 @@ from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.policy_files import read_policy
-from streams.adapters.policy_topic import PolicyReader, PolicyTopic, follow
+from streams.adapters.policy_topic import PolicyTopic, Published, PublishedReader, follow
 from streams.adapters.private_files import make_private_folder
 from streams.adapters.projection import header_of
 from streams.adapters.records import parse_moment
@@ -30,7 +30,7 @@ from streams.agents.inputs import InputProcessor, wall_clock
 from streams.agents.rows import Wires
 from streams.agents.state_rows import format_of
 from streams.domain.policy import Policy
-from streams.domain.rules import Rulebook, Service, in_force
+from streams.domain.rules import PublishedCatalogue, Rulebook, Service, in_force
 from streams.engine.config import PartitionConfig
 from streams.engine.events import event
 from streams.engine.faust_app import EXIT_FAILED, BatchApp, BatchSchema, BatchWorker
@@ -60,23 +60,28 @@ def configured_policies(settings: Settings) -> list[Policy]:
     return [read_policy(name) for name in settings.policies]
 
 
-def rulebook_of(settings: Settings, published: Sequence[Policy] = ()) -> Rulebook:
-    """The rulebook of the policies that the settings name and of those published.
+def rulebook_of(
+    settings: Settings, published: Sequence[Policy] = (), catalogues: Sequence[PublishedCatalogue] = ()
+) -> Rulebook:
+    """The rulebook of the policies that the settings name, and of the policies and catalogues published.
 
     Raises:
-        ValueError: a policy is malformed, or two begin at the same moment.
+        ValueError: a policy is malformed, or two policies or two catalogues begin at the same moment.
     """
     service = Service(settings.service_name, settings.service_link)
-    return Rulebook(in_force(configured_policies(settings), published), shipped_catalogue(), service)
+    policies = in_force(configured_policies(settings), published)
+    return Rulebook(policies, shipped_catalogue(), service, tuple(catalogues))
 
 
 def policy_topic_of(settings: Settings) -> PolicyTopic:
-    """Where policies are published."""
+    """Where policies and catalogues are published."""
     registry = registry_of(settings)
     return PolicyTopic(
         cluster=cluster_of(settings),
         policies_topic=settings.topic(TOPICS["policy"]),
         policies=AvroCodec("policy", registry),
+        catalogues_topic=settings.topic(TOPICS["catalogue"]),
+        catalogues=AvroCodec("catalogue", registry),
         audit_topic=settings.topic(TOPICS["audit_record"]),
         audit=AvroCodec("audit_record", registry),
         catalogue=shipped_catalogue(),
@@ -89,31 +94,41 @@ class GoverningRules:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._told: tuple[str, int, str] | None = None
+        self._told_catalogue = 0
         self.rulebook = rulebook_of(settings)
 
-    def update(self, published: Sequence[Policy]) -> None:
+    def update(self, published: Published) -> None:
         """Take over what is published by now."""
         try:
-            self.rulebook = rulebook_of(self._settings, published)
+            self.rulebook = rulebook_of(self._settings, published.policies, published.catalogues)
         except ValueError as error:
             log.error("the published policies are refused: %s", error, extra=event("policy_refused"))
         else:
             known = self.rulebook.fingerprint
-            log.info("policies in force or to come: %s", known, extra=event("policies_loaded", policies=known))
+            about = event("policies_loaded", policies=known)
+            log.info("policies and catalogues in force or to come: %s", known, extra=about)
 
     def governing(self) -> tuple[str, int, str]:
         """Id, version and mode of the policy that governs now."""
         policy = self.rulebook.policy_at(wall_clock())
         return policy.policy_id, policy.version, policy.mode.value
 
+    def catalogue_version(self) -> int:
+        """The version of the catalogue in force now, 0 for the built-in one."""
+        return self.rulebook.catalogue_version_at(wall_clock())
+
     def tell_switch(self) -> None:
-        """Log when another policy governs than before."""
-        governing = self.governing()
+        """Log when another policy or catalogue is in force than before."""
+        governing, catalogue = self.governing(), self.catalogue_version()
         if governing != self._told:
             self._told = governing
             names = ("policy_id", "policy_version", "mode")
             about = event("policy_switched", **dict(zip(names, governing, strict=True)))
             log.info("from now on governs %s version %d (%s)", *governing, extra=about)
+        if catalogue != self._told_catalogue:
+            self._told_catalogue = catalogue
+            about = event("catalogue_switched", catalogue_version=catalogue)
+            log.info("from now on builds are judged by catalogue %d", catalogue, extra=about)
 
 
 def wires_of(settings: Settings) -> Wires:
@@ -154,7 +169,7 @@ def replay_end(settings: Settings) -> int | None:
     return parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
 
 
-def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, observation: Observation) -> BatchApp:
+def build_app(settings: Settings, rules: GoverningRules, reader: PublishedReader, observation: Observation) -> BatchApp:
     """The Faust app: one agent on the connections topic that hands whole batches to their partition's writer."""
     wires, header = wires_of(settings), header_of(registry_of(settings))
     until = replay_end(settings)
@@ -240,6 +255,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PolicyReader, o
 
     observation.metrics.status = app.status
     observation.metrics.policy = rules.governing
+    observation.metrics.catalogue = rules.catalogue_version
     observation.metrics.rocksdb_bytes = budget.memory_bytes
     return app
 
@@ -275,13 +291,13 @@ def _run(settings: Settings, observation: Observation) -> int:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     rules = GoverningRules(settings)
-    reader = PolicyReader(policy_topic_of(settings), configured_policies(settings))
+    reader = PublishedReader(policy_topic_of(settings), configured_policies(settings))
     try:
         loop.run_until_complete(observation.start())
         loop.run_until_complete(check_access(settings))
-        # Before the first event, every policy that may govern it.
+        # Before the first event, every policy and catalogue that may decide about it.
         loop.run_until_complete(reader.start())
-        rules.update(reader.policies)
+        rules.update(reader.published)
         app = build_app(settings, rules, reader, observation)
     except (KafkaError, TopicError, RegistryError, OSError) as error:
         reason = type(error).__name__

@@ -14,6 +14,8 @@ import orjson
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.adapters.avro_codec import AvroCodec
+from streams.adapters.catalogue_files import Tables
+from streams.adapters.catalogue_records import catalogue_key, catalogue_record
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.records import command_record, connection_record
 from streams.adapters.schemas import TOPICS
@@ -21,6 +23,7 @@ from streams.adapters.topic_reader import read_settled
 from streams.adapters.topics import create_topics
 from streams.app import registry_of
 from streams.domain.connection import MalformedError, check_moment
+from streams.domain.rules import PublishedCatalogue
 from streams.domain.verdict import iso
 from streams.settings import Settings
 
@@ -85,6 +88,16 @@ async def _produce(
     finally:
         await producer.stop()
     return count, last
+
+
+async def _produce_catalogues(settings: Settings, catalogues: Iterable[tuple[PublishedCatalogue, Tables]]) -> None:
+    """Write catalogues as if they had been published, whatever their moments."""
+    codec = AvroCodec("catalogue", registry_of(settings))
+    async with cluster_of(settings).producer(acks="all") as producer:
+        for published, tables in catalogues:
+            value = codec.encode(catalogue_record(published, tables))
+            topic, key = settings.topic(TOPICS["catalogue"]), catalogue_key(published.version)
+            await producer.send_and_wait(topic, value, key=key, partition=0)
 
 
 def _tenant_of(line: bytes) -> bytes | None:
@@ -191,12 +204,14 @@ async def replay(
     on_progress: Callable[[int], None] | None = None,
     logs: IO[bytes] | None = None,
     commands: Iterable[bytes] = (),
+    catalogues: Iterable[tuple[PublishedCatalogue, Tables]] = (),
 ) -> Collected:
-    """Create the topics, produce the feed and the commands, run workers to its end, and collect what they wrote.
+    """Create the topics, produce catalogues, feed and commands, run workers to its end, and collect what they wrote.
 
     `until` (UTC milliseconds, the last record by default) ends every clock.
     """
     await create_topics(settings)
+    await _produce_catalogues(settings, catalogues)
     _, last = await produce_feed(settings, lines)
     _, last_command = await produce_commands(settings, commands)
     await run_workers(settings, max(last, last_command) if until is None else until, workers, on_progress, logs)

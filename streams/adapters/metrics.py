@@ -53,6 +53,7 @@ class Metrics:
     def __init__(self, version: str, state_format: int, clock: Callable[[], float] = time.time) -> None:
         self.status: Callable[[], WorkerStatus] = lambda: BEFORE_THE_START
         self.policy: Callable[[], tuple[str, int, str]] | None = None
+        self.catalogue: Callable[[], int] | None = None
         self.rocksdb_bytes: Callable[[], Mapping[str, int]] = dict
         self.due_timers: dict[int, int] = {}
         self._clock = clock
@@ -117,6 +118,9 @@ class Metrics:
             policy_id, policy_version, mode = self.policy()
             about = {"policy_id": policy_id, "policy_version": str(policy_version), "mode": mode}
             yield _info("tes_policy", "The policy that governs now", about)
+        if self.catalogue is not None:
+            about = {"catalogue_version": str(self.catalogue())}
+            yield _info("tes_catalogue", "The catalogue in force now; version 0 is the built-in one", about)
         yield GaugeMetricFamily("tes_ready", "1 when the worker works", status.not_ready_because is None)
         yield GaugeMetricFamily(
             "tes_kafka_reached", "1 when the broker answered the last look", status.is_broker_reached

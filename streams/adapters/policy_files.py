@@ -27,6 +27,7 @@ from streams.domain.policy import (
 )
 
 DEFAULT_POLICY = "microsoft-2026-09"
+UNKNOWN_LINE = "is of a CU line that is not in the catalogue"
 MAX_ERRORS = 100
 """Of one policy; a text can be wrong in more places than anyone reads."""
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
@@ -51,8 +52,8 @@ def shipped_policies() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def read_policy(name_or_path: str) -> Policy:
-    """Read a shipped policy by its name, or a YAML file.
+def read_policy(name_or_path: str, catalogue: Catalogue | None = None) -> Policy:
+    """Read a shipped policy by its name, or a YAML file; checked against the built-in catalogue unless one is given.
 
     Raises:
         PolicyError: there is no such policy or file, or it is malformed.
@@ -65,7 +66,7 @@ def read_policy(name_or_path: str) -> Policy:
         except (OSError, UnicodeDecodeError) as error:
             known = ", ".join(shipped_policies())
             raise PolicyError([f"{name_or_path}: neither a readable file ({error}) nor one of {known}"]) from None
-    return parse_policy(text, name_or_path, shipped_catalogue())
+    return parse_policy(text, name_or_path, catalogue or shipped_catalogue())
 
 
 def parse_policy(text: str, source: str, catalogue: Catalogue) -> Policy:
@@ -280,7 +281,7 @@ class _Reader:
         if product is not None and build.product is not product:
             self.error(path, value, f"is not a build of {product.value}")
         elif not self.catalogue.knows_line(build):
-            self.error(path, value, "is of a CU line that is not in the catalogue")
+            self.error(path, value, UNKNOWN_LINE)
         return build
 
     def critical_patches(self, value: Any) -> CriticalPatches | None:

@@ -14,7 +14,7 @@ import orjson
 
 from streams.adapters.terminal import visible_json
 from streams.domain.build import Build
-from streams.domain.commands import AdminCommand, CommandKind, Role
+from streams.domain.commands import PUBLICATIONS, AdminCommand, CommandKind, Role
 from streams.domain.connection import InboundConnection, MalformedError, Outcome
 from streams.domain.names import canonical_address
 from streams.domain.policy import ConnectorType
@@ -242,7 +242,7 @@ def _role(raw: dict[str, Any], name: str) -> str:
 
 
 def _kind(raw: dict[str, Any], name: str) -> str:
-    known = [kind for kind in CommandKind if kind not in (CommandKind.UNKNOWN, CommandKind.POLICY_PUBLISHED)]
+    known = [kind for kind in CommandKind if kind not in PUBLICATIONS and kind is not CommandKind.UNKNOWN]
     if raw.get(name) not in known:
         raise MalformedError(f"{name}: {_shown(raw.get(name))}: must be one of {', '.join(known)}")
     return str(raw[name])

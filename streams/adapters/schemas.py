@@ -30,6 +30,7 @@ TOPICS: Final[Mapping[str, str]] = {
     "inbound_connection": "transport.connections.v1",
     "admin_command": "enforcement.commands.v1",
     "policy": "enforcement.policies.v1",
+    "catalogue": "enforcement.catalogues.v1",
     "verdict": "enforcement.verdicts.v1",
     "admin_notification": "enforcement.notifications.v1",
     "server_report": "enforcement.servers.v1",

@@ -62,7 +62,7 @@ def topics_of(settings: Settings) -> list[NewTopic]:
     compact = {"cleanup.policy": "compact"}
     large = {"max.message.bytes": str(MAX_INPUT_BYTES)}
     configs: dict[str, dict[str, str]] = {settings.topic(topic): {} for topic in TOPICS.values()}
-    for name in ("policy", "verdict", "server_report"):
+    for name in ("policy", "catalogue", "verdict", "server_report"):
         configs[settings.topic(TOPICS[name])] = compact
     configs[settings.topic(HANDLED_LETTERS)] = compact
     for name in _INPUTS:
@@ -74,9 +74,9 @@ def topics_of(settings: Settings) -> list[NewTopic]:
             "retention.ms": str(HISTORY_MS),
         }
     configs[settings.changelog] = {**compact, **large, "delete.retention.ms": str(DELETIONS_MS)}
-    single = settings.topic(TOPICS["policy"])
+    single = {settings.topic(TOPICS[name]) for name in ("policy", "catalogue")}
     return [
-        NewTopic(name, 1 if name == single else settings.partitions, settings.replication, topic_configs=config)
+        NewTopic(name, 1 if name in single else settings.partitions, settings.replication, topic_configs=config)
         for name, config in configs.items()
     ]
 

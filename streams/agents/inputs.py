@@ -202,6 +202,7 @@ class InputProcessor:
             row is None
             or not row.reported_at < found.observed_at < row.quiet_until
             or found.connector != row.judged_over
+            or row.judged_at < self._rulebook().last_switch_at(found.observed_at)
             or (build != row.build and (build is None or row.build is None))
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
             or len(found.connector_id) > MAX_TEXT_CHARS

@@ -15,6 +15,7 @@ from typing import NoReturn
 from streams.adapters.terminal import ClosedOutput, OutputError, VisibleStream, discard, visible
 from streams.cli import (
     backup,
+    catalogue,
     dlq,
     inspect,
     kafka,
@@ -40,6 +41,7 @@ _EXAMPLES = """examples:
   tes servers list --tenant contoso; tes servers show mx1.contoso.com --tenant contoso
   tes pause create --tenant contoso --days 14; tes pause cancel --tenant contoso
   tes policy check floor.yaml && tes whatif --policy floor.yaml && tes policy publish floor.yaml
+  tes catalogue check data && tes whatif --catalogue data && tes catalogue publish data --effective-at 2026-12-09
   tes dlq list --since 2026-11-01; tes dlq replay connections/2/15
   tes state get contoso mx1.contoso.com; tes state export > states.jsonl
   tes backup create /backups/today; tes backup restore /backups/today
@@ -75,7 +77,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     parser.add_argument("--version", action="version", version=f"tes {metadata.version('tes')}")
     parser.set_defaults(run=lambda _: parser.print_help())
     commands = parser.add_subparsers(dest="command")
-    deciding = (inspect, simulate, replay, table, servers, policy, whatif, admin_commands)
+    deciding = (inspect, simulate, replay, table, servers, policy, catalogue, whatif, admin_commands)
     operating = (dlq, state, backup, repartition, service, kafka)
     for module in (*deciding, *operating):
         module.add_parser(commands)

@@ -13,9 +13,10 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.policy_files import PolicyError, read_policy, shipped_policies
+from streams.adapters.catalogue_files import CatalogueError, read_catalogue_folder
+from streams.adapters.policy_files import UNKNOWN_LINE, PolicyError, read_policy, shipped_policies
 from streams.adapters.policy_records import content_of, milliseconds, moment_of, policy_yaml
-from streams.adapters.policy_topic import PublicationError, publish, read_policies
+from streams.adapters.policy_topic import PublicationError, Published, publish, read_published
 from streams.adapters.records import parse_day_or_moment, to_json
 from streams.adapters.terminal import visible
 from streams.adapters.topics import TopicError
@@ -39,6 +40,7 @@ def add_parser(commands: Any) -> None:
     )
     check = actions.add_parser("check", help="say everything that is wrong with policy files")
     check.add_argument("files", nargs="+", metavar="FILE")
+    check.add_argument("--catalogue", metavar="FOLDER", help="the catalogue that knows the CU lines (the built-in one)")
     check.set_defaults(run=_check)
     publishing = actions.add_parser("publish", help="let a policy govern from a moment on")
     publishing.add_argument("file", metavar="FILE")
@@ -69,9 +71,15 @@ def _refused(action: str, error: Exception) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     code = 0
+    try:
+        catalogue = read_catalogue_folder(arguments.catalogue)[1] if arguments.catalogue else None
+    except CatalogueError as error:
+        for line in error.errors:
+            print_message(line)
+        return 2
     for file in arguments.files:
         try:
-            policy = read_policy(file)
+            policy = read_policy(file, catalogue)
         except PolicyError as error:
             code = 2
             for line in error.errors:
@@ -81,19 +89,41 @@ def _check(arguments: argparse.Namespace) -> int:
     return code
 
 
-def published_policies(settings: Settings) -> list[Policy]:
-    """Every sound version published on the cluster of the settings.
+def published_rules(settings: Settings) -> Published:
+    """Every sound policy and catalogue published on the cluster of the settings.
 
     Raises:
         KafkaError: the cluster did not answer.
     """
-    return asyncio.run(read_policies(policy_topic_of(settings)))
+    return asyncio.run(read_published(policy_topic_of(settings)))
+
+
+def published_policies(settings: Settings) -> list[Policy]:
+    """Every sound version of a policy published on the cluster of the settings.
+
+    Raises:
+        KafkaError: the cluster did not answer.
+    """
+    return list(published_rules(settings).policies)
+
+
+def _read_policy(file: str, settings: Settings) -> Policy:
+    """Read a policy; one that names a CU line that the built-in catalogue lacks may need a published catalogue."""
+    try:
+        return read_policy(file)
+    except PolicyError as error:
+        if not any(UNKNOWN_LINE in line for line in error.errors):
+            raise
+        catalogues = published_rules(settings).catalogues
+        if not catalogues:
+            raise
+        return read_policy(file, max(catalogues, key=lambda item: item.effective_at).catalogue)
 
 
 def _publish(arguments: argparse.Namespace) -> int:
     try:
         settings = read_settings()
-        policy = read_policy(arguments.file)
+        policy = _read_policy(arguments.file, settings)
         if arguments.effective_at:
             effective_at = moment_of(parse_day_or_moment("--effective-at", arguments.effective_at))
             policy = replace(policy, effective_at=effective_at)
@@ -181,7 +211,7 @@ def find_policy(reference: str, settings: Settings) -> Policy:
         KafkaError: it can only be a published one, and the cluster did not answer.
     """
     if reference in shipped_policies() or Path(reference).is_file() or reference.endswith((".yaml", ".yml")):
-        return read_policy(reference)
+        return _read_policy(reference, settings)
     policy_id, _, version = reference.partition("/")
     # The list shows those of the settings too.
     found = [

@@ -19,6 +19,7 @@ from streams.adapters.kafka_security import cluster_of
 from streams.adapters.records import in_order_of_issue, parse_day_or_moment
 from streams.adapters.topics import TopicError, delete_topics, topics_of
 from streams.app import rulebook_of
+from streams.cli.catalogue import given_catalogues
 from streams.cli.messages import print_error, print_message
 from streams.cli.simulate import add_options, feed_lines, scan, write_results
 from streams.kafka_settings import without_security
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.policy:
                 settings = replace(settings, policies=tuple(arguments.policy))
             rulebook_of(settings)
+            catalogues = given_catalogues(arguments.catalogue)
             if arguments.kafka is not None:
                 settings = replace(settings, bootstrap=arguments.kafka)
                 cluster_of(settings)
@@ -76,7 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
                 kafka = EmbeddedKafka(scratch / "kafka", jars_dir=ensure_jars())
                 settings = replace(settings, **without_security(stack.enter_context(kafka).bootstrap))
             with (out / "worker.log").open("wb") as logs:
-                found = asyncio.run(replay(settings, lines, until, arguments.workers, _progress, logs, commands))
+                found = asyncio.run(
+                    replay(settings, lines, until, arguments.workers, _progress, logs, commands, catalogues)
+                )
             if sys.stderr.isatty():
                 print(file=sys.stderr)
         except (EmbeddedKafkaError, KafkaError, TopicError, ReplayError, OSError) as error:

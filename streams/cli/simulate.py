@@ -22,6 +22,7 @@ from streams.adapters.records import (
     to_json_line,
     to_record,
 )
+from streams.cli.catalogue import given_catalogues
 from streams.cli.messages import print_error, print_message
 from streams.domain.commands import AdminCommand, check_command
 from streams.domain.connection import MAX_AHEAD_MS, InboundConnection, MalformedError
@@ -37,6 +38,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `simulate` and `replay` share."""
     parser.add_argument("--feed", required=True, metavar="FILE.jsonl", help="connections, one JSON object a line")
     parser.add_argument("--policy", action="append", metavar="NAME|FILE", help=f"repeatable ({DEFAULT_POLICY})")
+    parser.add_argument(
+        "--catalogue",
+        action="append",
+        metavar="FOLDER[@DATE]",
+        help="a catalogue in force from then on, else from the first event; repeatable (the built-in one)",
+    )
     parser.add_argument("--commands", metavar="FILE.jsonl", help="administrator commands, one JSON object a line")
     parser.add_argument(
         "--until", metavar="DATE", help="end of every clock, a day or moment; not before the last record"
@@ -51,13 +58,15 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def rulebook_of(names: list[str] | None) -> Rulebook:
-    """The rulebook of the named policies.
+def rulebook_of(names: list[str] | None, catalogues: list[str] | None = None) -> Rulebook:
+    """The rulebook of the named policies, and of the catalogues given as `FOLDER[@DATE]`.
 
     Raises:
-        ValueError: a policy is malformed, or two begin at the same moment.
+        ValueError: a policy or catalogue is malformed, or two begin at the same moment.
     """
-    return Rulebook(tuple(read_policy(name) for name in names or [DEFAULT_POLICY]), shipped_catalogue())
+    policies = tuple(read_policy(name) for name in names or [DEFAULT_POLICY])
+    published = tuple(published for published, _ in given_catalogues(catalogues))
+    return Rulebook(policies, shipped_catalogue(), catalogues=published)
 
 
 def feed_lines(path: Path) -> Iterator[bytes]:
@@ -194,7 +203,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Simulate; exit code 2 for input that cannot be read."""
     out = Path(arguments.out)
     try:
-        rulebook = rulebook_of(arguments.policy)
+        rulebook = rulebook_of(arguments.policy, arguments.catalogue)
         commands, refused = read_commands(arguments.commands)
         partitions = read_settings().partitions
         until = parse_day_or_moment("--until", arguments.until) if arguments.until else None

@@ -1,4 +1,4 @@
-"""`tes whatif`: which servers would change under another policy; changes nothing."""
+"""`tes whatif`: which servers would change under another policy or catalogue; changes nothing."""
 
 from __future__ import annotations
 
@@ -10,34 +10,39 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.catalogue_files import shipped_catalogue
+from streams.adapters.catalogue_files import catalogue_of, shipped_catalogue
 from streams.adapters.policy_files import read_policy
 from streams.adapters.policy_records import milliseconds, moment_of
+from streams.adapters.policy_topic import Published
 from streams.adapters.records import parse_day_or_moment
 from streams.adapters.report_rows import report_of_record
 from streams.adapters.terminal import visible
 from streams.adapters.topics import TopicError
 from streams.app import configured_policies
+from streams.cli.catalogue import find_catalogue
 from streams.cli.columns import print_columns
 from streams.cli.messages import print_error
-from streams.cli.policy import find_policy, published_policies
+from streams.cli.policy import find_policy, published_rules
 from streams.cli.servers import add_source, print_csv, read_rows
 from streams.domain.rules import Rulebook, in_force
 from streams.domain.verdict import iso
-from streams.domain.whatif import Prediction, foresee, with_other
+from streams.domain.whatif import Prediction, foresee, with_catalogue, with_other
 from streams.settings import read_settings
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to `tes`."""
-    parser = commands.add_parser("whatif", help="say which servers another policy would change")
-    parser.add_argument("--policy", required=True, metavar="NAME|FILE", help="the other policy")
+    parser = commands.add_parser("whatif", help="say which servers another policy or catalogue would change")
+    parser.add_argument("--policy", metavar="NAME|FILE", help="the other policy")
+    parser.add_argument("--catalogue", metavar="FOLDER", help="the other catalogue: a folder, or a published version")
     add_source(parser)
     parser.add_argument("--kafka", action="store_true", help="the running system's rows (the default without a file)")
     parser.add_argument(
         "--current", action="append", metavar="NAME|FILE", help="what governs now, repeatable (the settings' policies)"
     )
-    parser.add_argument("--at", metavar="DATE", help="when it would begin (its effective_at, or the newest row)")
+    parser.add_argument(
+        "--at", metavar="DATE", help="when it would begin (the policy's effective_at, or the newest row)"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object on stdout")
     form.add_argument("--csv", action="store_true", help="the changes as CSV on stdout")
@@ -49,26 +54,31 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.kafka and arguments.servers:
             raise ValueError("--kafka: --servers names a file already: give one of them")
+        if not (arguments.policy or arguments.catalogue):
+            raise ValueError("--policy, --catalogue: neither given: at least one is needed")
         settings = read_settings()
-        other = find_policy(arguments.policy, settings)
+        other = find_policy(arguments.policy, settings) if arguments.policy else None
+        tables = find_catalogue(arguments.catalogue, settings).tables if arguments.catalogue else None
         configured = list(map(read_policy, arguments.current)) if arguments.current else configured_policies(settings)
-        published = [] if arguments.servers else published_policies(settings)
+        published = Published() if arguments.servers else published_rules(settings)
         reports = [report_of_record(row) for row in read_rows(arguments.servers, settings)]
         newest = max((report.reported_at for report in reports), default=0)
-        at = max(milliseconds(other.effective_at), newest)
+        at = max(milliseconds(other.effective_at) if other else 0, newest)
         if arguments.at:
             at = parse_day_or_moment("--at", arguments.at)
             if at < newest:
                 raise ValueError(f"--at: {iso(at)}: must not be before the newest row ({iso(newest)})")
-        policies, catalogue = in_force(configured, published), shipped_catalogue()
-        current = Rulebook(policies, catalogue)
-        changed = Rulebook(with_other(policies, other, moment_of(at)), catalogue)
+        policies, catalogues, begins = in_force(configured, published.policies), published.catalogues, moment_of(at)
+        current = Rulebook(policies, shipped_catalogue(), catalogues=catalogues)
+        policies = with_other(policies, other, begins) if other else policies
+        catalogues = with_catalogue(catalogues, catalogue_of(tables), begins) if tables else catalogues
+        changed = Rulebook(policies, shipped_catalogue(), catalogues=catalogues)
     except (ValueError, OSError, KafkaError, TopicError) as error:
         print_error("tes whatif", error)
         return 1 if isinstance(error, (KafkaError, TopicError)) else 2
     predictions = [foresee(report, current, changed, at) for report in reports]
-    policy = f"{other.policy_id}/{other.version}"
-    _print(arguments, policy, at, predictions)
+    names = {"policy": f"{other.policy_id}/{other.version}" if other else None, "catalogue": arguments.catalogue}
+    _print(arguments, names, at, predictions)
     return 0
 
 
@@ -94,13 +104,15 @@ def _totals(predictions: Iterable[Prediction]) -> dict[str, int]:
     return {name: totals[name] for name in ("servers", "changed", "newly_enforced", "released")}
 
 
-def _print(arguments: argparse.Namespace, policy: str, at: int, predictions: list[Prediction]) -> None:
+def _print(
+    arguments: argparse.Namespace, others: dict[str, str | None], at: int, predictions: list[Prediction]
+) -> None:
     rows = [_row(prediction) for prediction in predictions if prediction.is_change]
     names = sorted({prediction.tenant_id for prediction in predictions})
     tenants = {name: _totals(item for item in predictions if item.tenant_id == name) for name in names}
     totals = _totals(predictions)
     if arguments.json:
-        print(json.dumps({"policy": policy, "at": iso(at), "changes": rows, "tenants": tenants, "totals": totals}))
+        print(json.dumps({**others, "at": iso(at), "changes": rows, "tenants": tenants, "totals": totals}))
         return
     if arguments.csv:
         print_csv(rows)
@@ -120,4 +132,5 @@ def _print(arguments: argparse.Namespace, policy: str, at: int, predictions: lis
     heading = ("TENANT", "SERVERS", "CHANGED", "NEWLY ENFORCED", "RELEASED", "")
     every = [(name, *map(str, found.values()), "") for name, found in tenants.items() if found["changed"]]
     print_columns([heading, *every, ("all", *map(str, totals.values()), "")])
-    print(f"policy {visible(policy)} from {iso(at)} on, each server's next connection with the same build included")
+    shown = " and ".join(f"{name} {visible(value)}" for name, value in others.items() if value)
+    print(f"{shown} from {iso(at)} on, each server's next connection with the same build included")

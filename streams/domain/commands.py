@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from streams.domain.bounds import MAX_SERVER_CHARS, MAX_TEXT_CHARS, cut
 from streams.domain.build import Build, parse_build
+from streams.domain.catalogue import Catalogue
 from streams.domain.connection import MalformedError, check_moment, check_tenant
 from streams.domain.cover_notices import tenant_timers, title_of, told_of_time
 from streams.domain.names import canonical_server
@@ -52,6 +53,7 @@ class CommandKind(StrEnum):
     EXCEPTION_REVOKE = "EXCEPTION_REVOKE"
     OVERRIDE_BUILD = "OVERRIDE_BUILD"
     POLICY_PUBLISHED = "POLICY_PUBLISHED"
+    CATALOGUE_PUBLISHED = "CATALOGUE_PUBLISHED"
     UNKNOWN = "UNKNOWN"
 
 
@@ -76,6 +78,8 @@ _MOST_CHARS = {
     "reason": MAX_TEXT_CHARS,
     "build": MAX_TEXT_CHARS,
 }
+PUBLICATIONS = frozenset((CommandKind.POLICY_PUBLISHED, CommandKind.CATALOGUE_PUBLISHED))
+"""Kinds that stand in audit records only: nobody can ask for them by a command."""
 _OPERATOR_ONLY = (CommandKind.EXCEPTION_GRANT, CommandKind.EXCEPTION_REVOKE, CommandKind.OVERRIDE_BUILD)
 
 
@@ -320,16 +324,16 @@ def _apply(decision: CommandDecision, command: AdminCommand, rulebook: Rulebook)
             decision.tenant = changed
             return NotificationKind.EXCEPTION_REVOKED
         case _:
-            decision.override = (_existing_build(command.build, rulebook), command.expires_at or at)
+            decision.override = (_existing_build(command.build, rulebook.catalogue_at(at)), command.expires_at or at)
             return NotificationKind.OVERRIDE_APPLIED
 
 
-def _existing_build(text: str | None, rulebook: Rulebook) -> Build:
+def _existing_build(text: str | None, catalogue: Catalogue) -> Build:
     try:
-        build = rulebook.catalogue.canonical(parse_build(text or ""))
+        build = catalogue.canonical(parse_build(text or ""))
     except ValueError as error:
         raise RefusedError(str(error)) from None
-    release = rulebook.catalogue.at_least(build)
+    release = catalogue.at_least(build)
     if release is None or release.build != build:
         raise RefusedError(f"build: {build}: is not in the catalogue")
     return build

@@ -225,11 +225,11 @@ class _Step:
         build = state.judged_build
         falls = False
         if build is not None and not state.is_in_episode:
-            judged = self.rulebook.judge(build, switch_at, state.judged_over, state.tenant_id)
+            judged = self.rulebook.judge(build, switch_at, state.judged_over, state.tenant_id, due)
             falls = judged.finding.is_enforced and self._can_begin(switch_at)
             if falls:
-                policy = self.rulebook.policy_at(switch_at)
-                catalogue, service = self.rulebook.catalogue, self.rulebook.service
+                policy = self.rulebook.policy_at(switch_at, due)
+                catalogue, service = self.rulebook.catalogue_at(switch_at, due), self.rulebook.service
                 told = announcement_of(state, judged, policy, switch_at, catalogue, service, due)
                 self.decision.emitted.append(told)
         state.announced = (
@@ -365,7 +365,7 @@ class _Step:
         was_accepted = known is None or state.judgement == TAKEN_OVER or not self._would_enforce(state, known, at)
         is_settling = was_accepted and self._is_settling(state, at)
         if state.override is not None:
-            if self._ends_override(state.override, found.build):
+            if self._ends_override(state.override, found.build, at):
                 state.override = state.without_override = None
                 self._told.append((NotificationKind.OVERRIDE_ENDED, None, 0))
             else:
@@ -414,11 +414,11 @@ class _Step:
         state.stamps = with_stamp(state.stamps, shown, holds_ms)
         return believed
 
-    def _ends_override(self, override: Override, shown: Build | None) -> bool:
+    def _ends_override(self, override: Override, shown: Build | None, at: int) -> bool:
         """Whether a stamp is that of an own server, and above the build of the override."""
         if shown is None:
             return False
-        build = self.rulebook.catalogue.canonical(shown)
+        build = self.rulebook.catalogue_at(at).canonical(shown)
         return build.product not in (None, Product.EXCHANGE_ONLINE) and _is_above(build, override.build)
 
     @staticmethod
@@ -514,7 +514,7 @@ class _Step:
         is_row = self._has_news or self._has_row
         if is_row or self._told:
             policy, standing = self.rulebook.policy_at(at), self.standing(state, at)
-            catalogue, service = self.rulebook.catalogue, self.rulebook.service
+            catalogue, service = self.rulebook.catalogue_at(at), self.rulebook.service
             emitted = self.decision.emitted
             if state.throttled_at is None and standing.throttle_minutes_per_hour:
                 state.throttled_at = at

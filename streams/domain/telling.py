@@ -187,10 +187,14 @@ def announcement_of(
     service: Service,
     at: int,
 ) -> AdminNotification:
-    """The notice that a server, accepted now, falls below a policy to come; `judged` is its judgement under that."""
+    """The notice that a server, accepted now, falls below a policy or by a catalogue to come; `judged` says how."""
     kind = NotificationKind.POLICY_ANNOUNCED
     detail = f"{policy.policy_id}/{policy.version}/{switch_at}/{state.build}"
-    text = f"Policy {policy.policy_id} version {policy.version} governs from {iso(switch_at)} on. {judged.reason}"
+    rules, begins = f"policy {policy.policy_id} version {policy.version}", iso(switch_at)
+    if round(policy.effective_at.timestamp() * 1000) == switch_at:
+        text = f"P{rules[1:]} governs from {begins} on. {judged.reason}"
+    else:
+        text = f"A new catalogue of builds and vulnerabilities applies from {begins} on, under {rules}. {judged.reason}"
     return AdminNotification(
         notification_id=notification_id(kind, state.tenant_id, state.server, switch_at, detail),
         kind=kind,

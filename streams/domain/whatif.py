@@ -1,4 +1,4 @@
-"""What another policy would change: the same `decide`, run ahead on what a server's row says, without any effect."""
+"""What another policy or catalogue would change: the same `decide`, run ahead on a server's row, without any effect."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from streams.domain.build import Build
+from streams.domain.catalogue import Catalogue
 from streams.domain.connection import InboundConnection
 from streams.domain.enforcement import decide
 from streams.domain.headers import Detection, Origin
@@ -16,7 +17,7 @@ from streams.domain.ladder import Action, Clock
 from streams.domain.pauses import Cover
 from streams.domain.policy import Policy
 from streams.domain.report import ServerReport
-from streams.domain.rules import Rulebook, in_force
+from streams.domain.rules import PublishedCatalogue, Rulebook, in_force
 from streams.domain.sighting import Sighting
 from streams.domain.standing import standing_of
 from streams.domain.state import NO_TIME, Override, ServerEnforcement
@@ -48,8 +49,18 @@ class Prediction:
 
 
 def with_other(policies: Sequence[Policy], other: Policy, at: datetime) -> tuple[Policy, ...]:
-    """The policies with another one from `at` on, whatever moment it bears itself."""
-    return in_force(policies, [replace(other, effective_at=at)])
+    """The policies with another one from `at` on, whatever moment it bears; in place of one that begins just then."""
+    others = [policy for policy in policies if policy.effective_at != at]
+    return in_force(others, [replace(other, effective_at=at)])
+
+
+def with_catalogue(
+    catalogues: Sequence[PublishedCatalogue], other: Catalogue, at: datetime
+) -> tuple[PublishedCatalogue, ...]:
+    """The published catalogues with another one from `at` on, in place of one that begins at that very moment."""
+    version = max((item.version for item in catalogues), default=0) + 1
+    others = (item for item in catalogues if item.effective_at != at)
+    return (*others, PublishedCatalogue(version, at, other))
 
 
 def state_of(report: ServerReport) -> ServerEnforcement:

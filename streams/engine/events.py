@@ -26,9 +26,11 @@ EVENTS: Final[Mapping[str, str]] = {
     "dead_letter": "A record could not be processed; it is kept whole with the reason.",
     "output_left_out": "What a timer tells is more than Kafka takes, or cannot be encoded; the rest of it is written.",
     "timer_failed": "A timer could not fire; its server is looked at again with its next connection.",
-    "policies_loaded": "This set of policies governs now or will.",
+    "policies_loaded": "This set of policies and catalogues is in force now or will be.",
     "policy_switched": "Another policy governs from now on.",
     "policy_refused": "A published policy cannot stand; those in force stay.",
+    "catalogue_switched": "Another catalogue is in force from now on.",
+    "catalogue_refused": "A published catalogue cannot stand; those in force stay.",
     "client_not_closed": "A Kafka client did not close in time; nothing depends on it.",
 }
 """Every name with what it means."""

@@ -83,7 +83,7 @@ def test_the_worker_may_do_what_it_does() -> None:
         ("group", group, "literal"): {"Read"},
         ("transactionalId", f"{group}-{source}-", "prefix"): WRITE,
         ("topic", settings().changelog, "literal"): READ | WRITE,
-        **topics([*INPUTS, TOPICS["policy"]], READ),
+        **topics([*INPUTS, TOPICS["policy"], TOPICS["catalogue"]], READ),
         **topics([*OUTPUTS, *(f"{topic}.dlq" for topic in INPUTS)], WRITE),
     }
 
@@ -100,7 +100,8 @@ def test_the_command_line_cannot_write_what_workers_decide() -> None:
     rights = rights_of("tes-operator")
     for name in (*OUTPUTS[:3], settings().changelog, TOPICS["inbound_connection"]):
         assert "Write" not in rights.get(("topic", name, "literal"), set())
-    assert rights["transactionalId", f"{settings().app_id}-policy-publisher", "literal"] == WRITE
+    for publisher in ("policy-publisher", "catalogue-publisher"):
+        assert rights["transactionalId", f"{settings().app_id}-{publisher}", "literal"] == WRITE
 
 
 def test_the_page_on_access_says_the_same() -> None:

@@ -70,7 +70,8 @@ def names_of(settings: Settings, target: Settings | None = None) -> dict[str, st
     names |= {"tes-state-changelog": settings.changelog, "tes": settings.app_id}
     source = settings.topic(TOPICS["inbound_connection"])
     names |= {f"tes-{TOPICS['inbound_connection']}-*": f"{settings.app_id}-{source}-"}
-    names |= {f"tes-{job}": f"{settings.app_id}-{job}" for job in ("policy-publisher", "dead-letters")}
+    jobs = ("policy-publisher", "catalogue-publisher", "dead-letters")
+    names |= {f"tes-{job}": f"{settings.app_id}-{job}" for job in jobs}
     if target is not None:
         source = target.topic(TOPICS["inbound_connection"])
         names |= {"g2.*": target.topic_prefix, "tes-g2": target.app_id, "g2.tes-g2-repartition": ledger_of(target)}

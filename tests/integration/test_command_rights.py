@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.adapters.catalogue_files import write_tables
 from streams.adapters.kafka_security import cluster_of
 from streams.adapters.policy_files import read_policy
 from streams.adapters.policy_records import policy_yaml
@@ -24,6 +25,7 @@ from streams.operations.dead_letters import INPUTS, Action, Wanted, handle, read
 from streams.replay import produce_feed, start_worker
 from streams.settings import Settings
 from tests.access_page import Need, Right, needs
+from tests.catalogues import tables
 from tests.integration.secured import Secured, allow, forbid_all, names_of
 from tests.integration.test_broker_and_zombie import until_true
 from tests.integration.test_policies import line, now_ms, until_found
@@ -89,6 +91,13 @@ class World:
         file.write_text(policy_yaml(replace(read_policy(PUBLISHED), version=self.versions)))
         return str(file)
 
+    def catalogue(self) -> str:
+        """A folder with tables that nobody has published, newer than all that were."""
+        self.versions += 1
+        folder = self.folder / f"tables-{self.versions}"
+        write_tables(tables(build=f"15.1.2507.{1000 + self.versions}", fixed_on="2026-11-10"), folder)
+        return str(folder)
+
     @cached_property
     def backup(self) -> str:
         """The folder of a backup."""
@@ -105,6 +114,7 @@ class World:
         """What to run for a command of the page: the settings, and the words behind `tes`."""
         here, new = self.settings, str(self.folder / uuid.uuid4().hex)
         at = ("--effective-at", f"209{self.versions % 10}-01-01T00:00:00Z")
+        later = ("--effective-at", f"209{self.versions % 10}-02-01T00:00:00Z")
         moved = ("--partitions", "3", "--to-prefix", target.topic_prefix, "--to-app-id", target.app_id)
         words: dict[str, list[tuple[Settings, tuple[str, ...]]]] = {
             "topics create": [(target, ("topics", "create"))],
@@ -118,6 +128,10 @@ class World:
             "policy diff": [(here, ("policy", "diff", f"{PUBLISHED}/1", f"{PUBLISHED}/1"))],
             "policy publish": [(here, ("policy", "publish", self.policy(), *at))],
             "policy mode": [(here, ("policy", "mode", "report"))],
+            "catalogue list": [(here, ("catalogue", "list"))],
+            "catalogue show": [(here, ("catalogue", "show"))],
+            "catalogue diff": [(here, ("catalogue", "diff", "1", "1"))],
+            "catalogue publish": [(here, ("catalogue", "publish", self.catalogue(), *later))],
             "whatif": [(here, ("whatif", "--policy", "microsoft-2023"))],
             "state get": [(here, ("state", "get", TENANT, SERVER))],
             "state export": [(here, ("state", "export"))],
@@ -150,6 +164,8 @@ def world(secured: Secured, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             runner.run(found.begin())
             with pytest.MonkeyPatch.context() as patch:
                 assert tes(patch, settings, "policy", "publish", PUBLISHED, "--effective-at", "2089-01-01") == 0
+                words = ("catalogue", "publish", found.catalogue(), "--effective-at", "2089-02-01")
+                assert tes(patch, settings, *words) == 0
             yield found
         finally:
             if found.worker is not None:

@@ -20,6 +20,7 @@ def families() -> dict[str, tuple[str, set[str]]]:
     metrics = Metrics("1", 2)
     metrics.status = lambda: WORKING
     metrics.policy = lambda: ("p", 1, "enforce")
+    metrics.catalogue = lambda: 1
     metrics.rocksdb_bytes = lambda: {"cache": 1}
     metrics.timers_counted(3, 1)
     for name, counter in metrics._counters.items():

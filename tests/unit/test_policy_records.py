@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
@@ -15,7 +13,7 @@ from streams.adapters.avro_codec import AvroCodec
 from streams.adapters.catalogue_files import shipped_catalogue
 from streams.adapters.policy_files import PolicyError, parse_policy, read_policy, shipped_policies
 from streams.adapters.policy_records import policy_of, policy_record, policy_yaml
-from streams.adapters.policy_topic import PolicyReader, PolicyTopic, conflict, same_moment
+from streams.adapters.policy_topic import PolicyTopic, PublishedReader, conflict, same_moment
 from streams.adapters.schemas import LocalRegistry
 from streams.app import rulebook_of
 from streams.cli.main import main
@@ -100,27 +98,19 @@ def test_a_policy_that_leaves_a_product_out_is_refused_on_the_wire_and_in_yaml()
     ]
 
 
-class Rows:
-    """A consumer that gives the same rows at every poll."""
-
-    def __init__(self, values: list[bytes]) -> None:
-        self.rows = [SimpleNamespace(offset=offset, value=value) for offset, value in enumerate(values)]
-
-    async def getmany(self, partition: object, timeout_ms: int) -> dict[object, list[SimpleNamespace]]:
-        return {partition: self.rows}
-
-
 def test_a_record_that_leaves_a_product_out_leaves_the_other_versions_in_force(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     codec, sound = AvroCodec("policy", LocalRegistry()), read_policy("microsoft-2026-09")
     records = [policy_record(later(sound, 10 * version, version)) for version in (1, 2, 3)]
     del records[1]["products"]["Exchange Server SE"]
-    topic = PolicyTopic(Cluster("unused:9092"), "policies", codec, "audit", codec, shipped_catalogue())
-    reader = PolicyReader(topic)
-    cast(Any, reader)._consumer = Rows([codec.encode(record) for record in records])
-    assert asyncio.run(reader.poll())
-    assert [policy.version for policy in reader.policies] == [1, 3]
+    topic = PolicyTopic(
+        Cluster("unused:9092"), "policies", codec, "catalogues", codec, "audit", codec, shipped_catalogue()
+    )
+    reader = PublishedReader(topic)
+    rows = [SimpleNamespace(offset=offset, value=codec.encode(record)) for offset, record in enumerate(records)]
+    assert reader.take([], rows)
+    assert [policy.version for policy in reader.published.policies] == [1, 3]
     (refusal,) = [row.getMessage() for row in caplog.records if row.levelname == "ERROR"]
     assert "policy at offset 1 of policies is refused" in refusal
     assert "products.Exchange Server SE: '': is missing" in refusal

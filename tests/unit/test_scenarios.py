@@ -337,7 +337,7 @@ def _simulated(folder: Path, *commands: dict[str, Any]) -> dict[str, list[dict[s
     feed.write_bytes(to_json_line(to_record(connection(DETECTED))))
     given.write_text("".join(json.dumps(one) + "\n" for one in commands))
     code = simulate_command.run(
-        argparse.Namespace(feed=feed, commands=given, policy=None, until=iso(day(10)), out=str(out))
+        argparse.Namespace(feed=feed, commands=given, policy=None, catalogue=None, until=iso(day(10)), out=str(out))
     )
     assert code == 0
     return {path.stem: [json.loads(line) for line in path.open()] for path in out.iterdir()}
@@ -411,6 +411,13 @@ def test_a_what_if_may_begin_at_the_very_moment_that_a_row_shows() -> None:
     catalogue = shipped_catalogue()
     outlook = foresee(row(found), Rulebook((FIRST,), catalogue), Rulebook(switched, catalogue), at)
     assert (outlook.before.action, outlook.after.action) == (Action.BLOCK, Action.THROTTLE)
+
+
+def test_a_what_if_may_begin_at_the_very_moment_at_which_a_policy_in_force_began() -> None:
+    at = datetime.fromtimestamp(day(40) / 1000, UTC)
+    second = replace(FIRST, version=2, effective_at=at)
+    other = replace(FIRST, policy_id="other")
+    assert [policy.policy_id for policy in with_other([FIRST, second], other, at)] == [FIRST.policy_id, "other"]
 
 
 def test_a_what_if_knows_what_a_server_shows_behind_its_override() -> None:

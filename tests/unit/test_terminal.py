@@ -19,17 +19,20 @@ from typing import Any
 
 import pytest
 
+from streams.adapters.catalogue_files import write_tables
+from streams.adapters.catalogue_topic import StoredCatalogue
 from streams.adapters.logs import TextFormatter
 from streams.adapters.policy_files import read_policy
 from streams.adapters.policy_records import policy_yaml
 from streams.adapters.terminal import csv_cell, visible, visible_json, visible_lines
-from streams.cli import backup, commands, dlq, policy, repartition, state
+from streams.cli import backup, catalogue, commands, dlq, policy, repartition, state
 from streams.cli.main import build_parser, main
 from streams.domain.policy import Mode
 from streams.operations.dead_letters import Action, DeadLetter, Handled, Outcome
 from streams.operations.manifests import MANIFEST, VERSION, digest_of
 from streams.operations.states import Found
 from streams.operations.topics import ContentError
+from tests.catalogues import published, tables
 
 FEED = Path(__file__).parents[1] / "data" / "hostile" / "control-characters.jsonl"
 ALL_KINDS = "\x1b]0;x\x07\r\nforged\t\x00\x7f\x9b31m"
@@ -248,6 +251,32 @@ def _policy(shell: Shell) -> None:
     shell.run("policy", "diff", ALL_KINDS, "strict-critical")
 
 
+def _catalogue(shell: Shell) -> None:
+    hostile = shell.folder / "bad\x1b[31m\u202e"
+    write_tables(tables(), hostile)
+    shell.run("catalogue", "check", str(hostile))
+    (hostile / "exchange_sources.csv").write_text(f"source\n{ALL_KINDS}\n")
+    shell.run("catalogue", "publish", str(hostile), "--effective-at", "2090-01-01")
+    shell.run("catalogue", "publish", str(hostile), "--effective-at", ALL_KINDS.replace("\0", ""), "--by", ALL_KINDS)
+    shell.run("catalogue", "diff", "builtin", str(hostile))
+    with (hostile / "exchange_builds.csv").open("a") as file:
+        file.write(f'"{ALL_KINDS}",,,,1.2,,,,\n')
+    shell.run("catalogue", "check", str(hostile))
+    known = StoredCatalogue(published(1, 0, tables()), tables(), ALL_KINDS, ALL_KINDS)
+
+    async def stored(*_: Any) -> list[StoredCatalogue]:
+        return [known]
+
+    shell.patch.setattr(catalogue, "read_stored", stored)
+    shell.patch.setattr(catalogue, "_stored", stored)
+    for form in ([], ["--json"]):
+        shell.run("catalogue", "list", *form)
+        shell.run("catalogue", "show", "1", *form)
+        shell.run("catalogue", "diff", "1", "builtin", *form)
+    shell.run("catalogue", "show", "1", "--out", str(hostile))
+    shell.run("catalogue", "show", ALL_KINDS.replace("\0", ""))
+
+
 def _commands(shell: Shell) -> None:
     async def give(*_: Any) -> dict[str, Any]:
         names = ("audit_id", "command_id", "tenant_id", "kind", "reason", "issued_by", "before", "after")
@@ -384,6 +413,7 @@ CASES: dict[str, Callable[[Shell], Any]] = {
     "table": _table,
     "servers": _servers,
     "policy": _policy,
+    "catalogue": _catalogue,
     "whatif": _whatif,
     "pause": _commands,
     "exception": _commands,

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streams.engine.cluster  # noqa: F401 (puts the bounds in place)
-from streams.adapters.policy_topic import PolicyReader
+from streams.adapters.policy_topic import PublishedReader
 from streams.adapters.topic_reader import read_partitions
 from streams.adapters.topics import TopicError
 from streams.engine import inflation
@@ -264,13 +264,13 @@ def one_fetch() -> tuple[OneFetch, UnreadBatch]:
 
 
 def test_a_policy_in_one_is_refused_and_the_worker_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    topic: Any = SimpleNamespace(policies_topic="in")
-    reader = PolicyReader(topic)
-    consumer, unread = one_fetch()
-    reader._consumer = consumer  # type: ignore[assignment]
-    assert asyncio.run(reader.poll()) is False
-    assert reader.policies == []
+    topic: Any = SimpleNamespace(policies_topic="in", catalogues_topic="other")
+    reader = PublishedReader(topic)
+    _, unread = one_fetch()
+    assert reader.take([unread], [unread]) is False
+    assert (reader.published.policies, reader.published.catalogues) == ((), ())
     assert f"policy at offset 0 of in is refused: {unread.error}" in caplog.text
+    assert f"catalogue at offset 0 of other is refused: {unread.error}" in caplog.text
 
 
 def test_who_reads_a_topic_is_told_of_one_and_who_needs_all_stops(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,283 @@
+"""`tes catalogue`: check, publish and compare catalogues of builds and vulnerabilities, and see which is in force."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from streams.adapters.catalogue_files import (
+    MAX_TEXT_CHARS,
+    SOURCES,
+    CatalogueError,
+    Tables,
+    provenance_of,
+    read_catalogue_folder,
+    shipped_tables,
+    write_tables,
+)
+from streams.adapters.catalogue_records import differences, summary
+from streams.adapters.catalogue_topic import StoredCatalogue, publish_catalogue, read_stored
+from streams.adapters.policy_records import milliseconds, moment_of
+from streams.adapters.policy_topic import catalogue_conflict, moment_now, read_published
+from streams.adapters.records import parse_day_or_moment
+from streams.adapters.terminal import visible
+from streams.adapters.topics import TopicError
+from streams.app import configured_policies, policy_topic_of
+from streams.cli.columns import print_columns
+from streams.cli.messages import print_error, print_message
+from streams.cli.operator import operator
+from streams.domain.build import parse_build
+from streams.domain.connection import EARLIEST_MS
+from streams.domain.rules import PublishedCatalogue
+from streams.domain.verdict import iso
+from streams.settings import Settings, read_settings
+
+BUILT_IN = "builtin"
+_REFERENCE = f"{BUILT_IN}, a published version, or a folder"
+_FOLDER = "folder with the five CSV files, as streams/data"
+
+
+def add_parser(commands: Any) -> None:
+    """Add the commands to `tes`."""
+    about = "check, publish and compare the builds and vulnerabilities that servers are judged by"
+    actions = commands.add_parser("catalogue", help=about).add_subparsers(dest="action", required=True)
+    check = actions.add_parser("check", help="say everything that is wrong with a catalogue's files")
+    check.add_argument("folder", metavar="FOLDER", help=_FOLDER)
+    check.set_defaults(run=_check)
+    publishing = actions.add_parser("publish", help="publish a catalogue: workers judge by it from a moment on")
+    publishing.add_argument("folder", metavar="FOLDER", help=_FOLDER)
+    publishing.add_argument("--effective-at", required=True, metavar="DATE", help="in force from then on")
+    publishing.add_argument("--by", default=operator(), metavar="NAME", help="who answers for it (%(default)s)")
+    publishing.add_argument(
+        "--provenance", metavar="TEXT", help=f"where the tables come from (what {SOURCES} in the folder says)"
+    )
+    publishing.add_argument(
+        "--force", action="store_true", help="also one that is older than what it follows, as to go back"
+    )
+    publishing.set_defaults(run=_publish)
+    listing = actions.add_parser("list", help="past, current and scheduled catalogues")
+    listing.add_argument("--json", action="store_true", help="one JSON array on stdout")
+    listing.set_defaults(run=_list)
+    show = actions.add_parser("show", help="one catalogue in numbers, or its tables")
+    show.add_argument("catalogue", nargs="?", metavar="CATALOGUE", help=f"{_REFERENCE} (default: the one in force)")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object with every row on stdout")
+    form.add_argument("--out", metavar="FOLDER", help="write the five CSV files there")
+    show.set_defaults(run=_show)
+    diff = actions.add_parser("diff", help="what differs between two catalogues; exit code 1 when something does")
+    diff.add_argument("before", metavar="BEFORE", help=_REFERENCE)
+    diff.add_argument("after", metavar="AFTER", help=_REFERENCE)
+    diff.add_argument("--json", action="store_true", help="one JSON array on stdout")
+    diff.set_defaults(run=_diff)
+
+
+def _refused(action: str, error: Exception) -> int:
+    print_error(f"tes catalogue {action}", error)
+    return 1 if isinstance(error, (KafkaError, TopicError)) else 2
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A catalogue that was named: `builtin`, `version 3` or its folder, and what was published with it."""
+
+    name: str
+    tables: Tables
+    stored: StoredCatalogue | None = None
+
+
+def find_catalogue(reference: str, settings: Settings) -> Found:
+    """The built-in catalogue, a published version, or that of a folder.
+
+    Raises:
+        CatalogueError: there is none, or the files are malformed.
+        KafkaError: it can only be a published one, and the cluster did not answer.
+    """
+    if reference == BUILT_IN:
+        return Found(BUILT_IN, shipped_tables())
+    if not (reference.isascii() and reference.isdigit()) or Path(reference).is_dir():
+        return Found(reference, read_catalogue_folder(reference)[0])
+    stored = asyncio.run(read_stored(policy_topic_of(settings), [int(reference)]))
+    if not stored:
+        raise CatalogueError([f"{reference}: must be {_REFERENCE}"])
+    return Found(f"version {reference}", stored[0].tables, stored[0])
+
+
+def given_catalogues(given: list[str] | None) -> list[tuple[PublishedCatalogue, Tables]]:
+    """The catalogues of `--catalogue FOLDER[@DATE]`, in force from a day or moment on, else from the first event.
+
+    Raises:
+        CatalogueError: the files are malformed, or two begin at the same moment.
+        MalformedError: what follows the `@` is no day or moment.
+    """
+    found: list[tuple[PublishedCatalogue, Tables]] = []
+    for version, words in enumerate(given or [], 1):
+        folder, at, begins = (words, "", "") if Path(words).is_dir() else words.rpartition("@")
+        tables, catalogue = read_catalogue_folder(folder if at or not begins else words)
+        effective_at = moment_of(parse_day_or_moment("--catalogue", begins) if at else EARLIEST_MS)
+        published = PublishedCatalogue(version, effective_at, catalogue)
+        if wrong := catalogue_conflict(published, [known for known, _ in found]):
+            raise CatalogueError([f"--catalogue: {words}: {wrong}"])
+        found.append((published, tables))
+    return found
+
+
+def _in_force(settings: Settings) -> Found:
+    published = asyncio.run(read_published(policy_topic_of(settings)))
+    begun = [item for item in published.catalogues if item.effective_at <= moment_now()]
+    if not begun:
+        return Found(BUILT_IN, shipped_tables())
+    return find_catalogue(str(max(begun, key=lambda item: item.effective_at).version), settings)
+
+
+def _counts(tables: Tables) -> str:
+    return ", ".join(f"{len(rows)} {table}" for table, rows in tables.rows.items())
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    try:
+        tables, _ = read_catalogue_folder(arguments.folder)
+    except CatalogueError as error:
+        for line in error.errors:
+            print_message(line)
+        return 2
+    print(f"{visible(arguments.folder)}: valid, up to {tables.newest_day}: {_counts(tables)}")
+    return 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    try:
+        settings = read_settings()
+        effective_at = moment_of(parse_day_or_moment("--effective-at", arguments.effective_at))
+        provenance = provenance_of(arguments.folder) if arguments.provenance is None else arguments.provenance
+        for name, value in (("by", arguments.by), ("provenance", provenance)):
+            if not value.isprintable() or len(value) > MAX_TEXT_CHARS:
+                rule = f"must have no control characters, and at most {MAX_TEXT_CHARS} characters"
+                raise CatalogueError([f"--{name}: {value[:120]!r}: {rule}"])
+        tables, _ = read_catalogue_folder(arguments.folder)
+        published, said = asyncio.run(
+            publish_catalogue(
+                policy_topic_of(settings),
+                settings.app_id,
+                tables,
+                effective_at,
+                configured_policies(settings),
+                arguments.by,
+                provenance,
+                accepts_older=arguments.force,
+            )
+        )
+    except (ValueError, OSError, KafkaError, TopicError) as error:
+        return _refused("publish", error)
+    print(f"catalogue {published.version} is in force from {iso(milliseconds(published.effective_at))} on: {said}")
+    return 0
+
+
+async def _stored(settings: Settings) -> list[StoredCatalogue]:
+    topic = policy_topic_of(settings)
+    published = await read_published(topic)
+    return await read_stored(topic, [item.version for item in published.catalogues])
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    try:
+        stored = asyncio.run(_stored(read_settings()))
+    except (ValueError, OSError, KafkaError, TopicError) as error:
+        return _refused("list", error)
+    now = moment_now()
+    stored = sorted(stored, key=lambda item: item.published.effective_at)
+    begun = [item for item in stored if item.published.effective_at <= now]
+    rows = [_listed(BUILT_IN, shipped_tables(), None, "past" if begun else "in force")]
+    for item in stored:
+        is_current = bool(begun) and item is begun[-1]
+        state = "in force" if is_current else "past" if item in begun else "to come"
+        rows.append(_listed(str(item.published.version), item.tables, item, state))
+    if arguments.json:
+        print(json.dumps(rows))
+        return 0
+    print_columns(
+        [
+            [name.upper() for name in rows[0]],
+            *(["-" if cell is None else str(cell) for cell in row.values()] for row in rows),
+        ]
+    )
+    return 0
+
+
+def _listed(version: str, tables: Tables, stored: StoredCatalogue | None, state: str) -> dict[str, Any]:
+    published = stored.published if stored else None
+    return {
+        "version": version,
+        "effective_at": iso(milliseconds(published.effective_at)) if published else None,
+        "up_to": tables.newest_day,
+        "builds": len(tables.rows["builds"]),
+        "cves": len(tables.rows["cves"]),
+        "published_by": stored.published_by if stored and stored.published_by else None,
+        "state": state,
+    }
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    try:
+        settings = read_settings()
+        found = find_catalogue(arguments.catalogue, settings) if arguments.catalogue else _in_force(settings)
+        if arguments.out:
+            write_tables(found.tables, Path(arguments.out))
+    except (ValueError, OSError, KafkaError, TopicError) as error:
+        return _refused("show", error)
+    about = _about(found)
+    if arguments.json:
+        print(json.dumps(about | {table: list(rows) for table, rows in found.tables.rows.items()}))
+    elif arguments.out:
+        print_message(f"{found.name}: {_counts(found.tables)}: {arguments.out}")
+    else:
+        for name, value in about.items():
+            print(f"{name:14}{'-' if value is None else visible(value)}")
+        print(f"{'rows':14}{_counts(found.tables)}\n")
+        print_columns([("NEWEST BUILD", "PRODUCT", "RELEASE", "UPDATE", "OUT SINCE", "KB"), *_newest(found.tables)])
+    return 0
+
+
+def _about(found: Found) -> dict[str, str | None]:
+    stored = found.stored
+    published_at = stored.published.published_at if stored else None
+    return {
+        "catalogue": found.name,
+        "effective_at": iso(milliseconds(stored.published.effective_at)) if stored else None,
+        "published_at": iso(milliseconds(published_at)) if published_at else None,
+        "published_by": stored.published_by if stored and stored.published_by else None,
+        "provenance": stored.provenance if stored and stored.provenance else None,
+        "up_to": found.tables.newest_day,
+    }
+
+
+def _newest(tables: Tables) -> Iterator[tuple[str, ...]]:
+    """The newest update of each product's newest CU line."""
+    newest = {}
+    for row in sorted(tables.rows["builds"], key=lambda row: parse_build(row["build"])):
+        newest[row["product"]] = row
+    for row in newest.values():
+        yield tuple(row[name] or "-" for name in ("build", "product", "release", "update", "release_date", "kb"))
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    try:
+        settings = read_settings()
+        before, after = (find_catalogue(name, settings).tables for name in (arguments.before, arguments.after))
+    except (ValueError, OSError, KafkaError, TopicError) as error:
+        return _refused("diff", error)
+    found = list(differences(before, after))
+    if arguments.json:
+        rows = [{"table": item.table, "key": item.key, "before": item.before, "after": item.after} for item in found]
+        print(json.dumps(rows))
+    else:
+        for item in found:
+            print(visible(str(item)))
+        print_message(summary(found))
+    return 1 if found else 0
