@@ -263,3 +263,17 @@ def test_a_judgement_that_changes_at_midnight_holds_from_midnight_on() -> None:
     assert (worker.state.finding.value, worker.state.stage) == ("COMPLIANT", 0)
     worker.apply(connection(MIDNIGHT, patched))
     assert (worker.state.finding.value, worker.state.detected_at) == ("OUT_OF_DATE", MIDNIGHT)
+
+
+def test_a_stamp_holds_for_seven_days_also_while_connections_are_only_counted() -> None:
+    held = connection(NOW, "15.1.2507.66")
+    line = "from mx1.example.com by mx1.example.com with {} id {}; Thu, 1 Oct 2026 12:00:00 +0000"
+    lines = (line.format("Microsoft SMTP Server", "15.1.2507.66"), line.format("mapi", "15.01.2507.069"))
+    ends = NOW + 7 * DAY_MS
+    worker = Worker(until=ends + DAY_MS)
+    worker.apply(replace(held, received=lines))
+    worker.apply(*(connection(ends - minutes * MINUTE_MS, "15.1.2507.66") for minutes in (30, 29)))
+    assert not worker.decides(connection(ends - 1, "15.1.2507.66"))
+    assert str(worker.state.build) == "15.1.2507.69"
+    assert worker.decides(connection(ends, "15.1.2507.66"))
+    assert str(worker.state.build) == "15.1.2507.66"
