@@ -1,7 +1,8 @@
 """What the product decides and stores today, kept so that a change of it is seen: as a difference of files in a review.
 
-`python -m tests.golden` writes the files anew: `simulate.json` has, for each policy and result file of the sample feed,
-its number of lines, its checksum, counts and its first lines; `state_rows.json` has the bytes of state rows and what they stand for.
+`python -m tests.golden` writes the files anew. `simulate.json` has, for each policy and result file of the sample feed,
+its number of lines, its checksum, counts and its first lines; `state_rows.json` has the bytes of state rows and what
+they stand for.
 """
 
 from __future__ import annotations

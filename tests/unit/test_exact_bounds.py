@@ -271,7 +271,7 @@ def test_a_stamp_holds_for_seven_days_also_while_connections_are_only_counted() 
     lines = (line.format("Microsoft SMTP Server", "15.1.2507.66"), line.format("mapi", "15.01.2507.069"))
     ends = NOW + 7 * DAY_MS
     worker = Worker(until=ends + DAY_MS)
-    worker.apply(replace(held, received=lines))
+    worker.apply(held._replace(received=lines))
     worker.apply(*(connection(ends - minutes * MINUTE_MS, "15.1.2507.66") for minutes in (30, 29)))
     assert not worker.decides(connection(ends - 1, "15.1.2507.66"))
     assert str(worker.state.build) == "15.1.2507.69"
