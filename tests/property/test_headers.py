@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.domain.build import Build, parse_build
-from streams.domain.headers import ReceivedLine, detect, parse_received, take_apart
+from streams.domain.headers import LINES_PARSED, ReceivedLine, detect, parse_received, take_apart
 
 NUMBER = st.integers(min_value=0, max_value=99_999)
 
@@ -112,8 +112,11 @@ def test_the_common_form_is_read_as_any_other_form_is(parts: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize("protocol", ["Microsoft SMTP Server", "mapi"])
-def test_what_exchange_writes_has_the_common_form(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_exchange_writes_has_the_common_form(protocol: str) -> None:
     line = LINE.format(protocol=protocol, build="15.01.2507.039")
-    there = take_apart(line)
-    monkeypatch.setattr("streams.domain.headers.take_apart", None)
-    assert parse_received(line) == there == ReceivedLine("mx.example.org", "fe80::1", protocol, Build(15, 1, 2507, 39))
+    before = LINES_PARSED.of_other_form
+    found = parse_received(line)
+    assert LINES_PARSED.of_other_form == before
+    assert found == take_apart(line) == ReceivedLine("mx.example.org", "fe80::1", protocol, Build(15, 1, 2507, 39))
+    assert parse_received(line.replace(" by ", "  by ")) == found
+    assert LINES_PARSED.of_other_form == before + 2

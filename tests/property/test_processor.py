@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -22,15 +23,17 @@ from streams.adapters.stores import MemoryStore
 from streams.agents.inputs import InputProcessor
 from streams.agents.top_lines import TopLines
 from streams.app import wires_of
+from streams.domain.build import Product, parse_build
 from streams.domain.connection import DAY_MS, HOUR_MS
 from streams.domain.headers import Origin, detect, parse_received
-from streams.domain.policy import ConnectorType
+from streams.domain.policy import ConnectorType, CriticalPatches
 from streams.domain.rules import Rulebook
 from streams.engine.ports import StoreError
 from streams.engine.view import View
 from streams.settings import Settings
 from streams.simulation import Simulation
 from tests.given import Given
+from tests.machines import machine_feed
 from tests.top_lines import found_in
 
 START = parse_moment("start", "2026-10-01T20:00:00Z")
@@ -64,10 +67,10 @@ def connection(chance: random.Random, number: int, at: int, swing: float) -> dic
     }
 
 
-def feed(seed: int, count: int, step: int, swing: float = 0.1) -> list[dict[str, Any]]:
+def feed(seed: int, count: int, step: int, swing: float = 0.1, start: int = START) -> list[dict[str, Any]]:
     """Connections of four servers; `swing` is the share of those that show any build."""
     chance = random.Random(seed)
-    rows, at = [], START
+    rows, at = [], start
     for number in range(count):
         at += chance.randrange(step)
         late = chance.randrange(HOUR_MS) if chance.random() < 0.1 else 0
@@ -103,11 +106,31 @@ def run(processor: InputProcessor, store: MemoryStore, records: list[Given], see
             return
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from((20_000, HOUR_MS, DAY_MS)), st.sampled_from((1, 3, 1000)))
-def test_counting_only_gives_what_deciding_gives(seed: int, step: int, cached: int) -> None:
-    rows = feed(seed, 120, step)
-    rulebook = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
+# --- counting and deciding ---
+
+CHANGE = parse_moment("change", "2026-10-02T00:00:00Z")
+"""In the middle of every feed; from here on each of the policies but the plain one judges some builds another way."""
+SHIPPED = read_policy("microsoft-2026-09")
+GRACE = CriticalPatches(grace_days=23, known_exploited_only=False)
+"""The fixes of 8 September 2026 are insisted on from the change on, and those of 2 October 24 days later."""
+ROLLOUT = SHIPPED.rollout | {Product.EXCHANGE_2016: date(2026, 10, 2), Product.EXCHANGE_2010: date(2026, 10, 3)}
+EXACT_FLOOR = SHIPPED.products[Product.EXCHANGE_2016]
+LOWER_FLOOR = replace(EXACT_FLOOR, floors=(parse_build("15.1.2507.39"),))
+SWITCHED = datetime(2026, 10, 2, 0, 0, 7, 123_000, UTC)
+POLICIES = {
+    "plain": (SHIPPED,),
+    "critical patches": (replace(SHIPPED, critical_patches=GRACE),),
+    "rollout": (replace(SHIPPED, rollout=ROLLOUT),),
+    "switch": (
+        replace(SHIPPED, products=SHIPPED.products | {Product.EXCHANGE_2016: LOWER_FLOOR}, stamp_holds_days=1),
+        replace(SHIPPED, version=2, effective_at=SWITCHED, critical_patches=replace(GRACE, grace_days=24)),
+    ),
+}
+RULEBOOKS = {name: Rulebook(policies, shipped_catalogue()) for name, policies in POLICIES.items()}
+
+
+def assert_counted_is_decided(rows: list[dict[str, Any]], rulebook: Rulebook, cached: int, seed: int) -> int:
+    """Both ways give the same records and states; gives how many of the rows were decided."""
     simulation = Simulation(rulebook)
     for row in rows:
         simulation.feed(connection_of(row))
@@ -130,19 +153,40 @@ def test_counting_only_gives_what_deciding_gives(seed: int, step: int, cached: i
     assert last == {key: to_record(row) for key, row in results.servers.items()}
     states = {key: decode_state(value)[0] for key, value in store.scan(b"s/", b"s0")}
     assert states == {f"s/{tenant}/{server}".encode(): state for (tenant, server), state in simulation.states.items()}
+    return processor.decided
 
 
-def test_most_connections_are_only_counted() -> None:
-    rows = feed(1, 2000, 2000, swing=0)
-    rulebook = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
-    processor = InputProcessor(lambda: rulebook, WIRES, HEADER, rows[-1]["observed_at"])
-    records = [
-        Given(WIRES.connections_topic, at, 0, row["tenant_id"].encode(), CODEC.encode(row))
-        for at, row in enumerate(rows)
-    ]
-    list(run(processor, MemoryStore(), records, 1))
+STEPS = (20_000, HOUR_MS // 30, HOUR_MS, DAY_MS)
+"""Most milliseconds between two connections: feeds of twenty minutes, two hours, two days and a half, two months."""
+
+
+@pytest.mark.parametrize("policies", POLICIES)
+@pytest.mark.parametrize("make", [feed, machine_feed], ids=["any builds", "steady machines"])
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), step=st.sampled_from(STEPS), cached=st.sampled_from((1, 3, 1000)))
+def test_counting_only_gives_what_deciding_gives(
+    make: Callable[..., list[dict[str, Any]]], policies: str, seed: int, step: int, cached: int
+) -> None:
+    rows = make(seed, 120, step, start=CHANGE - 30 * step)
+    assert_counted_is_decided(rows, RULEBOOKS[policies], cached, seed)
+
+
+@pytest.mark.parametrize("policies", POLICIES)
+def test_most_connections_are_only_counted(policies: str) -> None:
+    rows = feed(1, 2000, 2000, swing=0, start=CHANGE - 1_000_000)
+    decided = assert_counted_is_decided(rows, RULEBOOKS[policies], 1000, 1)
     servers = {(row["tenant_id"], row["received"][0].split()[3]) for row in rows}
-    assert len(servers) <= processor.decided < len(rows) / 4
+    assert len(servers) <= decided < len(rows) / 4
+
+
+@pytest.mark.parametrize("policies", POLICIES)
+def test_connections_of_steady_machines_are_counted_too(policies: str) -> None:
+    decided = [
+        assert_counted_is_decided(machine_feed(seed, 400, 4_000, start=CHANGE - 800_000), RULEBOOKS[policies], 1000, 1)
+        for seed in range(5)
+    ]
+    assert min(decided) < 250
+    assert sum(decided) < 5 * 300
 
 
 class _Refusing:

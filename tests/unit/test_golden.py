@@ -1,0 +1,75 @@
+"""What is decided and stored is what it was: `python -m tests.golden` writes the files anew, for a review to judge."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from streams.adapters.state_codec import decode_state, decode_tenant
+from streams.agents.state_rows import shown_row
+from streams.domain.pauses import TenantEnforcement
+from streams.domain.state import ServerEnforcement
+from tests import golden
+
+
+def stored(name: str) -> Any:
+    return json.loads((golden.FOLDER / name).read_text(encoding="utf-8"))
+
+
+def rows_named(name: str) -> list[tuple[bytes, bytes]]:
+    rows = stored("state_rows.json")
+    return [(bytes.fromhex(row["key"]), bytes.fromhex(row["value"])) for row in rows if row["name"] == name]
+
+
+@pytest.mark.parametrize("name", golden.states())
+def test_a_state_is_stored_in_the_same_bytes_and_read_from_them(name: str) -> None:
+    state, due_at = golden.states()[name]
+    ((_, value),) = rows_named(name)
+    assert golden.encoded(state, due_at).hex() == value.hex()
+    decode = decode_state if isinstance(state, ServerEnforcement) else decode_tenant
+    assert decode(value) == (state, due_at)
+
+
+def test_every_state_that_is_made_is_stored_and_no_other() -> None:
+    names = [row["name"] for row in stored("state_rows.json")]
+    assert {*names} == {*golden.states(), "of a worker's store"}
+
+
+@pytest.mark.parametrize("kind", [ServerEnforcement, TenantEnforcement])
+def test_no_two_fields_of_a_full_state_hold_the_same(kind: type[Any]) -> None:
+    state = golden.full(kind)
+    values = [getattr(state, item.name) for item in fields(kind)]
+    others = [value for value in values if not isinstance(value, bool)]
+    assert all(value not in (None, (), {}, b"", "") for value in others)
+    assert len({repr(value) for value in others}) == len(others)
+
+
+def test_a_row_shows_what_it_did() -> None:
+    for row in stored("state_rows.json"):
+        shown = shown_row(bytes.fromhex(row["key"]), bytes.fromhex(row["value"]))
+        assert json.loads(json.dumps(shown)) == row["shows"]
+
+
+def test_a_worker_leaves_the_same_rows_and_goes_on_from_them() -> None:
+    rows = golden.worker_rows()
+    assert sorted(rows.items()) == sorted(rows_named("of a worker's store"))
+    assert {key[:2] for key in rows} == {b"d/", b"f/", b"p/", b"s/", b"t/"}
+    assert {key for key in rows if key.startswith(b"p/")} == {b"p/policies", b"p/progress"}
+    after = golden.worker_rows(dict(rows_named("of a worker's store")))
+    assert b"p/progress" not in after
+    assert after[b"p/policies"] != rows[b"p/policies"]
+
+
+@pytest.mark.parametrize("policy", golden.POLICIES)
+def test_the_sample_feed_gives_what_it_gave(policy: str) -> None:
+    found, expected = golden.simulated(policy), stored("simulate.json")[policy]
+    for name in sorted({*found, *expected}):
+        assert found.get(name) == expected.get(name), name
+
+
+def test_the_policies_decide_otherwise_about_the_sample_feed() -> None:
+    one, other = stored("simulate.json").values()
+    assert one["verdicts.jsonl"]["counts"] != other["verdicts.jsonl"]["counts"]
