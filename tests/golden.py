@@ -7,6 +7,7 @@ they stand for.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import sys
@@ -82,6 +83,21 @@ def _summary(content: bytes) -> Golden:
 # --- states, of values that differ from each other ---
 
 
+def hints_of(kind: type[Any]) -> dict[str, Any]:
+    """The types of a class's fields, read from its source: a compiled class does not know them."""
+    module = sys.modules[kind.__module__]
+    source = REPOSITORY.joinpath(*kind.__module__.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    (found,) = (
+        node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == kind.__name__
+    )
+    stated = {
+        node.target.id: ast.unparse(node.annotation)
+        for node in found.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    return get_type_hints(types.SimpleNamespace(__annotations__=stated), vars(module))
+
+
 class _Filler:
     """Makes values of any type of the domain, each of them another one."""
 
@@ -115,18 +131,18 @@ class _Filler:
             members = list(kind)
             self._choices[kind] = self._choices.get(kind, -1) + 1
             return members[self._choices[kind] % len(members)]
-        return kind(**{part: self.value(hint, part) for part, hint in get_type_hints(kind).items()})
+        return kind(**{part: self.value(hint, part) for part, hint in hints_of(kind).items()})
 
 
 def full(kind: type[Any]) -> Any:
     """A value of a dataclass in which no two numbers, texts or moments are the same."""
-    filler, hints = _Filler(), get_type_hints(kind)
+    filler, hints = _Filler(), hints_of(kind)
     return kind(**{item.name: filler.value(hints[item.name], item.name) for item in fields(kind)})
 
 
 def bare(state: Any) -> Any:
     """The same with nothing in whatever may be empty."""
-    hints = get_type_hints(type(state))
+    hints = hints_of(type(state))
     empty: dict[str, Any] = {}
     for item in fields(state):
         origin, inner = get_origin(hints[item.name]), get_args(hints[item.name])
@@ -143,7 +159,7 @@ def states() -> dict[str, tuple[Any, int | None]]:
     """Names of states, the states, and the moments that the due index holds for them."""
     server, tenant = full(ServerEnforcement), full(TenantEnforcement)
     assert is_dataclass(server)
-    flags = [item.name for item in fields(server) if get_type_hints(ServerEnforcement)[item.name] is bool]
+    flags = [item.name for item in fields(server) if hints_of(ServerEnforcement)[item.name] is bool]
     return {
         "server": (server, 999_983),
         "server, all that may be empty is": (bare(server), None),
