@@ -156,9 +156,8 @@ class _Step:
             self._has_row = True
         # Only now is it known what else is due: under the new policy, for the build that is judged from here on. What a
         # new schedule would have told before this moment is not told now: it would name the wrong number of days.
-        timers = [
-            timer for timer in self.timers(state, due, due - 1) if timer.due <= due and timer.kind > TimerKind.SETTLED
-        ]
+        following = self.timers(state, due, max(state.clock_at, due - 1))
+        timers = [timer for timer in following if timer.due <= due and timer.kind > TimerKind.SETTLED]
         state.clock_at = due
         for timer in sorted(timers, key=lambda timer: timer.kind):
             self._fire(state, timer, due)
@@ -210,7 +209,7 @@ class _Step:
             return
         judged = self.rulebook.judge(build, due, state.judged_over, state.tenant_id)
         before, has_changed = self.standing(state, due - 1), judged != state.judgement
-        state.judgement, state.judged_at = judged, max(state.judged_at, due)
+        self._take_judgement(state, judged, due)
         if not judged.finding.is_enforced:
             self._resolve(state, due)
             return
@@ -219,6 +218,12 @@ class _Step:
         state.stage = max(1, min([state.stage, *begun[-1:]]))
         self._has_news |= has_changed or before != self.standing(state, due)
         self._tell_stage(state, due)
+
+    def _take_judgement(self, state: ServerEnforcement, judged: Judgement, at: int) -> None:
+        """Believe another judgement of what is known, under the policy in force at `at`."""
+        policy = self.rulebook.policy_at(at)
+        state.judgement, state.judged_at = judged, max(state.judged_at, at)
+        state.policy_id, state.policy_version = policy.policy_id, policy.version
 
     def _announce(self, state: ServerEnforcement, due: int, switch_at: int) -> None:
         """Look ahead at a policy: tell when this server, accepted now, will fall below."""
@@ -270,7 +275,7 @@ class _Step:
         if build is not None:
             judged = self.rulebook.judge(build, at, state.judged_over, state.tenant_id)
         has_changed = judged != state.judgement
-        state.judgement, state.judged_at = judged, max(state.judged_at, at)
+        self._take_judgement(state, judged, at)
         self._look_ahead_again(state)
         if not judged.finding.is_enforced:
             if state.is_in_episode:
@@ -295,6 +300,8 @@ class _Step:
         self.state = state
         state.recent_events = with_mark(state.recent_events, mark)
         self._count(state, event, found)
+        if found.origin is not Origin.GATEWAY and self._may_be_judged(state, event):
+            state.exchange_seen_at = max(state.exchange_seen_at, event.observed_at)
         if is_new or event.observed_at >= state.judged_at:
             self._judge(state, event, found)
         self._has_row |= not state.reported_at or event.observed_at >= state.reported_at + HOUR_MS
@@ -346,8 +353,11 @@ class _Step:
             # A server whose name a gateway took over is not back with the gateway's next message.
             if found.origin is not Origin.GATEWAY or state.judgement != TAKEN_OVER:
                 state.has_vanished = False
-        if found.origin is not Origin.GATEWAY:
-            state.exchange_seen_at = max(state.exchange_seen_at, event.observed_at)
+
+    def _may_be_judged(self, state: ServerEnforcement, event: InboundConnection) -> bool:
+        """Whether a connection says anything of its server: not over a connector that is not judged, if another is."""
+        judged = self.rulebook.policy_at(event.observed_at).connector_types
+        return state.build is None or event.connector_type in judged or state.judged_over not in judged
 
     def _judge(self, state: ServerEnforcement, event: InboundConnection, found: Detection) -> None:
         at = event.observed_at
@@ -355,7 +365,7 @@ class _Step:
         if state.build is not None:
             if found.build is None:
                 return  # A message without a build does not take back what an earlier one showed.
-            if state.judged_over in policy.connector_types and event.connector_type not in policy.connector_types:
+            if not self._may_be_judged(state, event):
                 return  # Nor does one over another connector, which is not judged.
         build = self._believed_build(state, event, found)
         judged = judgement_of(event, found._replace(build=build), self.rulebook)

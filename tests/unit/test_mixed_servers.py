@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
@@ -193,6 +194,22 @@ def test_a_name_is_told_to_be_taken_over_only_where_a_gateway_sends() -> None:
     assert (row(silent).status, silent.results.verdicts[-1].stage) == ("THROTTLED", 2)
     used = run(connection(0, OLD), connection(24, None), connection(29 * 24, OLD), until=31 * 24)
     assert used.results.verdicts[-1].stage == 2
+
+
+def test_a_connector_that_is_not_judged_does_not_keep_an_episode_of_a_name_taken_over() -> None:
+    steps = [connection(0, OLD), *(connection(day * 24, None) for day in range(1, 32))]
+    stray = connection(20 * 24 + 1, OLD, connector=ConnectorType.NONE)
+    assert row(run(*steps, stray, until=31 * 24)).status == "VANISHED"
+
+
+def test_a_notice_is_told_once_though_a_policy_is_looked_at_again_in_its_moment() -> None:
+    later = replace(POLICY, version=2, effective_at=datetime.fromtimestamp(START / 1000, UTC) + timedelta(days=50))
+    simulation = Simulation(Rulebook((POLICY, later), shipped_catalogue()))
+    for step in (connection(0, OLD), connection(29 * 24, OLD_2019, 2)):
+        simulation.feed(step)
+    ids = [note.notification_id for note in simulation.results.notifications]
+    assert kinds(simulation).count("STAGE_UPCOMING") == 2
+    assert len(set(ids)) == len(ids)
 
 
 def test_an_exchange_server_that_comes_back_after_a_takeover_goes_on_where_it_stopped() -> None:
