@@ -280,6 +280,28 @@ def test_invariant_8_tenants_never_influence_each_other(policies: tuple[Policy, 
 
 
 @settings(max_examples=160, deadline=None)
+@given(POLICIES, STEPS, st.lists(st.floats(0, 24 * 200), max_size=30))
+def test_invariant_11_what_is_told_does_not_depend_on_when_the_clock_was_looked_at(
+    policies: tuple[Policy, ...], steps: list[Step], ticks: list[float]
+) -> None:
+    on_time = [replace(step, late_hours=0.0) for step in steps if step.kind != "TICK"]
+    moments = sorted(START + round(hours * HOUR_MS) for hours in ticks)
+    live, now = Simulation(Rulebook(policies, shipped_catalogue())), START
+    for step in on_time:
+        now += round(step.hours * HOUR_MS)
+        while moments and moments[0] < now:
+            live.advance(moments.pop(0))
+        step.take(live, now)
+    live.advance(now + 45 * DAY_MS)
+
+    def told(simulation: Simulation) -> list[bytes]:
+        results = simulation.results
+        return sorted(to_json_line(to_record(row)) for row in (*results.verdicts, *results.notifications))
+
+    assert told(live) == told(run(policies, on_time))
+
+
+@settings(max_examples=160, deadline=None)
 @given(POLICIES, STEPS, OTHERS, st.sampled_from((HOUR_MS, HOUR_MS + 1, 10 * DAY_MS)))
 def test_a_what_if_says_what_then_happens(
     policies: tuple[Policy, ...], steps: list[Step], other: Policy, after: int
