@@ -6,7 +6,7 @@ server is part of a day that was paid, by the tenant's pause or by the server's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, Self, TypeVar
 
@@ -335,15 +335,15 @@ def settle_subject(tenant: TenantEnforcement, server: str | None) -> TenantEnfor
     """
     over = tenant.clock_at
     if server is None:
-        return replace(tenant, pauses=_bounded(tenant.pauses, over, KEPT_PAUSES))
+        return replace(tenant, pauses=_bounded(tenant.pauses, over, KEPT_PAUSES, Pause.moved))
     spans = union_of(pause.span for pause in tenant.pauses)
     own = (
         pause
         for pause in tenant.server_pauses.get(server, ())
         if pause.paid or pause.ends_at > over or (covered_until(spans, pause.starts_at) or 0) < pause.ends_at
     )
-    pauses = _bounded(tuple(own), over, KEPT_PAUSES)
-    grants = _bounded(tenant.exceptions.get(server, ()), over, KEPT_EXCEPTIONS)
+    pauses = _bounded(tuple(own), over, KEPT_PAUSES, Pause.moved)
+    grants = _bounded(tenant.exceptions.get(server, ()), over, KEPT_EXCEPTIONS, ExceptionGrant.moved)
     return replace(
         tenant,
         server_pauses=_with_entry(tenant.server_pauses, server, pauses),
@@ -351,7 +351,9 @@ def settle_subject(tenant: TenantEnforcement, server: str | None) -> TenantEnfor
     )
 
 
-def _bounded(spans: tuple[_Span, ...], over: int, most: int) -> tuple[_Span, ...]:
+def _bounded(
+    spans: tuple[_Span, ...], over: int, most: int, moved: Callable[[_Span, int, int], _Span]
+) -> tuple[_Span, ...]:
     ended: list[_Span] = [span for span in spans if span.ends_at <= over]
     if len(ended) <= most:
         return spans
@@ -359,7 +361,7 @@ def _bounded(spans: tuple[_Span, ...], over: int, most: int) -> tuple[_Span, ...
     while len(ended) > most:
         first, second = ended[:2]
         gap = max(0, second.starts_at - first.ends_at)
-        ended[:2] = [second.moved(first.starts_at + gap, max(first.ends_at + gap, second.ends_at))]
+        ended[:2] = [moved(second, first.starts_at + gap, max(first.ends_at + gap, second.ends_at))]
     ended += [span for span in spans if span.ends_at > over]
     return tuple(ended)
 
