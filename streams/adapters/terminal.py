@@ -12,6 +12,7 @@ import io
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import Any, Final, Self
 
 import orjson
@@ -25,6 +26,8 @@ _UNSEEN = re.compile(
 """What Python calls printable and nobody sees: fillers, joiners, and selectors of variants (Default_Ignorable)."""
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 """How a cell begins that a spreadsheet may calculate, by OWASP's rule; the wide forms too."""
+_FORMULA_INSIDE = re.compile(r"([;,|]\s*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""The same behind what a spreadsheet may take for the end of a cell, as its country has it."""
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -56,12 +59,13 @@ def visible_lines(text: str) -> str:
 def csv_cell(value: Any) -> Any:
     """A cell that no spreadsheet calculates and no terminal obeys; a number stays one.
 
-    By OWASP's rule against formulas an apostrophe is put before text that begins as one, after blanks too.
+    By OWASP's rule against formulas an apostrophe is put before text that begins as one, after blanks too; and behind
+    what a spreadsheet may take for a separator.
     """
     if value is None or isinstance(value, int | float):
         return value
     text = str(value)
-    return f"'{visible(text)}" if _FORMULA.match(text) else visible(text)
+    return _FORMULA_INSIDE.sub(r"\1'\2", visible(f"'{text}" if _FORMULA.match(text) else text))
 
 
 def visible_json(value: Any) -> bytes:
@@ -144,6 +148,8 @@ class VisibleStream:
         except OSError as error:
             if self._is_output:
                 raise OutputError(error) from error
+            with suppress(OSError, ValueError):  # a stream of a test has no number
+                discard(self._stream)
 
 
 def _encodable(text: str, encoding: str | None) -> str:

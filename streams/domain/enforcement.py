@@ -372,25 +372,30 @@ class _Step:
         if state.is_in_episode and judged.finding in (Finding.UNDETERMINED, Finding.NOT_EXCHANGE):
             return  # Nor does a number that no build of an own server has.
         known = state.judged_build
-        was_accepted = known is None or state.judgement == TAKEN_OVER or not self._would_enforce(state, known, at)
-        is_settling = was_accepted and self._is_settling(state, at)
+        is_taken_over = state.judgement == TAKEN_OVER
+        was_accepted = known is None or is_taken_over or not self._would_enforce(state, known, at)
+        is_settling = was_accepted and not is_taken_over and self._is_settling(state, at)
+        ends_override = state.override is not None and self._ends_override(state.override, found.build, at)
+        is_judged = state.override is None or ends_override
+        is_dated_before = found.dated_at is not None and found.dated_at < (state.resolved_at or 0)
+        if is_settling and is_dated_before and is_judged and judged.finding.is_enforced:
+            return  # It waited in a queue while the server was updated.
+        accepted = state.build, state.evidence
         if state.override is not None:
-            if self._ends_override(state.override, found.build, at):
+            if ends_override:
+                accepted = state.override.build, None
                 state.override = state.without_override = None
                 self._told.append((NotificationKind.OVERRIDE_ENDED, None, 0))
             else:
                 state.without_override = judged
                 judged = self.rulebook.judge(state.override.build, at, event.connector_type, event.tenant_id)
         is_enforced = judged.finding.is_enforced
-        if is_settling and is_enforced and found.dated_at is not None and found.dated_at < (state.resolved_at or 0):
-            return  # It waited in a queue while the server was updated.
         if state.is_mixed and not is_enforced:
             _note_accepted(state, build, event, found)
             return
         if build != state.build or event.connector_type is not state.judged_over:
             self._look_ahead_again(state)
         has_changed = judged != state.judgement or build != state.build
-        shown_before = state.build, state.evidence
         if (has_changed and build == found.build) or state.evidence is None:
             state.evidence = evidence_of(event, found)
         state.build, state.judgement, state.judged_at = build, judged, at
@@ -401,7 +406,7 @@ class _Step:
                 self._resolve(state, at)
         elif not state.is_in_episode:
             if self._can_begin(at) and is_settling:
-                self._mix(state, at, *shown_before)
+                self._mix(state, at, *accepted)
             elif self._can_begin(at):
                 self._begin(state, at, was_accepted)
         else:

@@ -234,6 +234,9 @@ class LinesParsed:
 LINES_PARSED: Final = LinesParsed()
 
 
+_BESIDE = re.compile(r" ?\(([^()]*)\)")
+
+
 def parse_received(line: str) -> ReceivedLine:
     """Take one `Received` header value apart; a foreign line gives None in all that it lacks.
 
@@ -266,6 +269,9 @@ def take_apart(line: str) -> ReceivedLine:
         if by_address is None and comments is not None:
             behind = [content for at, content in comments if at == end]
             by_address = next((address for content in behind if (address := _first_address(content))), None)
+        elif by_address is None and (beside := _BESIDE.match(clauses, end)) is not None:
+            # A greeting with a lone parenthesis hides no comment that the writer itself put behind its name.
+            by_address = _first_address(beside[1])
         if greeting is not None and by_host is not None and greeting.end() == by.start() and comments is not None:
             between = [content for at, content in comments if greeting.end() <= at <= by.start()]
             is_own = canonical_name(greeting[1]) == by_host and _is_shown_by(by_address, between)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from streams.domain.build import Build
 
 MAX_STAMPS: Final = 16
-"""Stamps that are remembered of one server; of more, the one seen longest ago goes."""
+"""Stamps that are remembered of one server; of more, the lowest goes, which holds least, and of these the oldest."""
 
 
 class Stamp(NamedTuple):
@@ -58,9 +58,14 @@ def with_stamp(stamps: tuple[Stamp, ...], shown: Stamp, holds_ms: int) -> tuple[
             seen_at = max(stamp.seen_at, shown.seen_at)
             return (*stamps[:index], stamp._replace(seen_at=seen_at), *stamps[index + 1 :])
     kept = [stamp for stamp in stamps if not _is_outdated(stamp, shown, holds_ms)]
-    if len(kept) >= MAX_STAMPS:
-        kept.remove(min(kept, key=lambda stamp: stamp.seen_at))
-    return (*kept, shown)
+    kept.append(shown)
+    if len(kept) > MAX_STAMPS:
+        kept.remove(min(kept, key=_worth))
+    return tuple(kept)
+
+
+def _worth(stamp: Stamp) -> tuple[tuple[int, int, int], int, int]:
+    return stamp.build.cu_line, stamp.build.update or 0, stamp.seen_at
 
 
 def _is_outdated(stamp: Stamp, shown: Stamp, holds_ms: int) -> bool:

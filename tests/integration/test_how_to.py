@@ -101,4 +101,6 @@ def test_every_command_works_as_it_is_written(settings: Settings, tmp_path: Path
     asyncio.run(scenario())
     assert (tmp_path / "value.bin").read_bytes() == POISON
     assert f'"{SERVER}"' in (tmp_path / "states.jsonl").read_text()
-    assert count == sum(len(re.findall(r"^ {4,}tes ", page.read_text(), re.MULTILINE)) for page in PAGES.glob("*.md"))
+    # Those of catalogue.md need tables that differ, and run in test_catalogues.py.
+    pages = [page for page in PAGES.glob("*.md") if page.name != "catalogue.md"]
+    assert count == sum(len(re.findall(r"^ {4,}tes ", page.read_text(), re.MULTILINE)) for page in pages)

@@ -166,8 +166,7 @@ def test_a_record_as_large_as_its_topic_takes_becomes_a_dead_letter(
     asyncio.run(scenario())
     code, out, _ = tes("dlq", "list", "--json")
     (letter,) = map(json.loads, out.splitlines())
-    said = {"key": "key of", "headers": "1 headers of", "value": "its value is cut to"}
-    assert (code, said[part] in letter["flaw"]) == (0, True)
+    assert (code, letter["flaw"]) == (0, None)  # whole, as it can be written back
 
 
 @pytest.mark.timeout(150)

@@ -151,7 +151,7 @@ def test_metrics_tell_what_was_done(settings: Settings) -> None:
         await produce_feed(settings, lines)
         await produce_feed(settings, [b"\x00"])
         now = iso(time.time_ns() // 1_000_000)
-        command = {"command_id": "c1", "tenant_id": "tenant-1", "issued_at": now, "issued_by": "a", "days": 3}
+        command = {"command_id": "c1", "tenant_id": "tenant-6", "issued_at": now, "issued_by": "a", "days": 3}
         pause = {**command, "kind": "PAUSE_CREATE", "role": "TENANT_ADMIN"}
         assert command_record(json.dumps(pause).encode())
         await produce_commands(settings, [json.dumps(pause).encode()])

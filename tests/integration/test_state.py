@@ -52,7 +52,10 @@ def test_export_and_history_are_what_the_worker_has(settings: Settings, tes: Any
     connections = {key: row["state"]["connections"] for key, row in states.items()}
     assert sum(connections.values()) > 0
 
-    last = max(found.verdicts, key=lambda row: row["revision"])
+    commanded = [
+        row for row in found.verdicts if any(is_about(command, row["tenant_id"], row["server"]) for command in commands)
+    ]
+    last = max(commanded, key=lambda row: row["revision"])
     tenant_id, server = last["tenant_id"], last["server"]
     code, out, _ = tes("state", "get", tenant_id, server.upper(), "--json")
     assert code == 0

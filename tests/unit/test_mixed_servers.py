@@ -163,22 +163,24 @@ def test_what_is_no_build_of_an_own_server_ends_nothing(build: str | None) -> No
     assert (kinds(found), row(found).status, str(row(found).build)) == (["SERVER_DETECTED"], "REPORTED", OLD)
 
 
+def override_of(build: str, hours: float) -> AdminCommand:
+    return AdminCommand(
+        command_id="c",
+        tenant_id="contoso",
+        issued_at=START + round(hours * HOUR_MS),
+        issued_by="admin",
+        role=Role.OPERATOR,
+        kind=CommandKind.OVERRIDE_BUILD,
+        server=HOST,
+        reason="wrong stamp",
+        build=build,
+        expires_at=START + 90 * DAY_MS,
+    )
+
+
 def test_a_number_of_no_product_does_not_end_an_override() -> None:
     simulation = run(connection(0, OLD))
-    simulation.command(
-        AdminCommand(
-            command_id="c",
-            tenant_id="contoso",
-            issued_at=START + HOUR_MS,
-            issued_by="admin",
-            role=Role.OPERATOR,
-            kind=CommandKind.OVERRIDE_BUILD,
-            server=HOST,
-            reason="wrong stamp",
-            build=GOOD,
-            expires_at=START + 90 * DAY_MS,
-        )
-    )
+    simulation.command(override_of(GOOD, 1))
     for hours, build in enumerate(("99.99.9999.9", "15.20.1.1"), start=2):
         simulation.feed(connection(hours, build))
     assert "OVERRIDE_ENDED" not in kinds(simulation)
@@ -218,6 +220,38 @@ def test_an_exchange_server_that_comes_back_after_a_takeover_goes_on_where_it_st
     assert kinds(found)[-1] == "SERVER_REGRESSED"
     last = found.results.verdicts[-1]
     assert (last.stage, last.detected_at) == (2, START)
+
+
+def test_a_queued_message_does_not_end_an_override() -> None:
+    steps = [connection(0, OLD), connection(36 * 24, OLD)]
+    simulation = run(*steps)
+    simulation.command(override_of(GOOD, 36 * 24 + 1))
+    simulation.feed(connection(36 * 24 + 2, OLD_2019, 2, dated=36 * 24))
+    simulation.feed(connection(36 * 24 + 3, OLD))
+    assert "OVERRIDE_ENDED" not in kinds(simulation)
+    assert (row(simulation).status, row(simulation).first_detected_date) == ("RESOLVED", START)
+
+
+def test_a_name_taken_over_is_no_end_that_makes_a_server_mixed() -> None:
+    steps = [connection(0, OLD), *(connection(day * 24, None) for day in range(1, 31)), connection(30 * 24 + 1, OLD)]
+    assert kinds(run(*steps))[-1] == "SERVER_REGRESSED"
+
+
+def test_a_patched_host_behind_many_addresses_is_not_blocked_for_stamps_that_lag() -> None:
+    def message(hours: float, build: str, source: int) -> InboundConnection:
+        line = connection(hours, build).received[0]
+        return connection(hours, build)._replace(source_ip=f"198.51.100.{source}", received=(line,))
+
+    steps = [message(0, GOOD, 200), *(message(1 + source / 10, OLD, source) for source in range(40))]
+    found = run(*steps)
+    assert (kinds(found), row(found).status) == ([], "COMPLIANT")
+
+
+def test_a_greeting_with_a_lone_parenthesis_hides_no_machine() -> None:
+    lone = connection(0, GOOD)
+    line = lone.received[0].replace("from a.contoso.com (10.0.1.1)", "from x ( (6.6.6.6)")
+    found = run(lone._replace(received=(line,)), connection(1, OLD, 2))
+    assert kinds(found) == ["SERVER_DETECTED"]
 
 
 # Stamps that machines showed.

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -500,7 +501,12 @@ TES = shutil.which("tes", path=str(Path(sys.executable).parent)) or "tes"
 def end_of(command: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a line of shell."""
     done = subprocess.run(
-        ["bash", "-c", command.replace("tes ", f"{TES} ", 1)], capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", command.replace("tes ", f"{TES} ", 1)],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return done.returncode, done.stdout, done.stderr
 
