@@ -549,10 +549,10 @@ def test_ctrl_c_while_the_product_is_loaded_ends_it_without_a_word(module: str, 
         f"""
 import builtins, os, signal
 real = builtins.__import__
-def loading(name, *rest):
+def loading(name, *rest, **named):
     if name == {module!r}:
         os.kill(os.getpid(), signal.SIGINT)
-    return real(name, *rest)
+    return real(name, *rest, **named)
 from streams.cli.start import run
 builtins.__import__ = loading
 run()
