@@ -548,6 +548,7 @@ def test_ctrl_c_while_the_product_is_loaded_ends_it_without_a_word(module: str, 
     program.write_text(
         f"""
 import builtins, os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, wherever the tests run
 real = builtins.__import__
 def loading(name, *rest, **named):
     if name == {module!r}:
