@@ -12,11 +12,15 @@ from streams.adapters.state_codec import decode_state, decode_tenant
 from streams.agents.state_rows import shown_row
 from streams.domain.pauses import TenantEnforcement
 from streams.domain.state import ServerEnforcement
-from tests import golden
+from tests.golden import FOLDER
+from tests.golden.decisions import POLICIES, simulated
+from tests.golden.states import encoded, states
+from tests.golden.stores import worker_rows
+from tests.golden.values import full
 
 
 def stored(name: str) -> Any:
-    return json.loads((golden.FOLDER / name).read_text(encoding="utf-8"))
+    return json.loads((FOLDER / name).read_text(encoding="utf-8"))
 
 
 def rows_named(name: str) -> list[tuple[bytes, bytes]]:
@@ -24,23 +28,23 @@ def rows_named(name: str) -> list[tuple[bytes, bytes]]:
     return [(bytes.fromhex(row["key"]), bytes.fromhex(row["value"])) for row in rows if row["name"] == name]
 
 
-@pytest.mark.parametrize("name", golden.states())
+@pytest.mark.parametrize("name", states())
 def test_a_state_is_stored_in_the_same_bytes_and_read_from_them(name: str) -> None:
-    state, due_at = golden.states()[name]
+    state, due_at = states()[name]
     ((_, value),) = rows_named(name)
-    assert golden.encoded(state, due_at).hex() == value.hex()
+    assert encoded(state, due_at).hex() == value.hex()
     decode = decode_state if isinstance(state, ServerEnforcement) else decode_tenant
     assert decode(value) == (state, due_at)
 
 
 def test_every_state_that_is_made_is_stored_and_no_other() -> None:
     names = [row["name"] for row in stored("state_rows.json")]
-    assert {*names} == {*golden.states(), "of a worker's store"}
+    assert {*names} == {*states(), "of a worker's store"}
 
 
 @pytest.mark.parametrize("kind", [ServerEnforcement, TenantEnforcement])
 def test_no_two_fields_of_a_full_state_hold_the_same(kind: type[Any]) -> None:
-    state = golden.full(kind)
+    state = full(kind)
     values = [getattr(state, item.name) for item in fields(kind)]
     others = [value for value in values if not isinstance(value, bool)]
     assert all(value not in (None, (), {}, b"", "") for value in others)
@@ -54,18 +58,18 @@ def test_a_row_shows_what_it_did() -> None:
 
 
 def test_a_worker_leaves_the_same_rows_and_goes_on_from_them() -> None:
-    rows = golden.worker_rows()
+    rows = worker_rows()
     assert sorted(rows.items()) == sorted(rows_named("of a worker's store"))
     assert {key[:2] for key in rows} == {b"d/", b"f/", b"p/", b"s/", b"t/"}
     assert {key for key in rows if key.startswith(b"p/")} == {b"p/policies", b"p/progress"}
-    after = golden.worker_rows(dict(rows_named("of a worker's store")))
+    after = worker_rows(dict(rows_named("of a worker's store")))
     assert b"p/progress" not in after
     assert after[b"p/policies"] != rows[b"p/policies"]
 
 
-@pytest.mark.parametrize("policy", golden.POLICIES)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_the_sample_feed_gives_what_it_gave(policy: str) -> None:
-    found, expected = golden.simulated(policy), stored("simulate.json")[policy]
+    found, expected = simulated(policy), stored("simulate.json")[policy]
     for name in sorted({*found, *expected}):
         assert found.get(name) == expected.get(name), name
 

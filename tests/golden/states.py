@@ -1,0 +1,39 @@
+"""States of servers and tenants, each with its row."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from streams.adapters.state_codec import encode_state, encode_tenant
+from streams.agents.rows import server_row, tenant_row
+from streams.domain.build import Build
+from streams.domain.pauses import TenantEnforcement
+from streams.domain.state import ServerEnforcement
+from tests.golden.values import bare, full, hints_of
+
+
+def states() -> dict[str, tuple[Any, int | None]]:
+    """Names of states, the states, and the moments that the due index holds for them."""
+    server, tenant = full(ServerEnforcement), full(TenantEnforcement)
+    assert is_dataclass(server)
+    flags = [item.name for item in fields(server) if hints_of(ServerEnforcement)[item.name] is bool]
+    return {
+        "server": (server, 999_983),
+        "server, all that may be empty is": (bare(server), None),
+        "server, a build without an update": (replace(server, build=Build(15, 1, 2507, None)), None),
+        **{f"server, {name}": (replace(server, **{name: True}), None) for name in flags},
+        "tenant": (tenant, 999_983),
+        "tenant, all that may be empty is": (bare(tenant), None),
+    }
+
+
+def encoded(state: Any, due_at: int | None) -> bytes:
+    """The row of a state."""
+    return (encode_state if isinstance(state, ServerEnforcement) else encode_tenant)(state, due_at)
+
+
+def key_of(state: Any) -> bytes:
+    if isinstance(state, ServerEnforcement):
+        return server_row(state.tenant_id, state.server)
+    return tenant_row(state.tenant_id)
