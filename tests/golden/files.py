@@ -8,10 +8,12 @@ from typing import Any
 
 from tests.golden.decisions import simulations
 from tests.golden.helps import helps
+from tests.golden.metrics import metrics
 from tests.golden.stores import state_rows
 
 FILES: dict[str, Callable[[], Any]] = {
     "help.txt": helps,
+    "metrics.txt": metrics,
     "simulate.json": simulations,
     "state_rows.json": state_rows,
 }

@@ -66,9 +66,8 @@ class _Filler:
 
 
 def full(kind: type[Any]) -> Any:
-    """A value of a dataclass in which no two numbers, texts or moments are the same."""
-    filler, hints = _Filler(), hints_of(kind)
-    return kind(**{item.name: filler.value(hints[item.name], item.name) for item in fields(kind)})
+    """A value of a dataclass or named tuple in which no two numbers, texts or moments are the same."""
+    return _Filler().value(kind, kind.__name__)
 
 
 def bare(state: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from tests.golden import FOLDER
 from tests.golden.files import FILES, text_of
 
-SURFACES = ("help.txt",)
+SURFACES = ("help.txt", "metrics.txt")
 
 
 @pytest.mark.parametrize("name", SURFACES)
