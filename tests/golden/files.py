@@ -6,16 +6,21 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from tests.golden.contracts import events, schemas, settings, topics
 from tests.golden.decisions import simulations
 from tests.golden.helps import helps
 from tests.golden.metrics import metrics
 from tests.golden.stores import state_rows
 
 FILES: dict[str, Callable[[], Any]] = {
+    "events.json": events,
     "help.txt": helps,
     "metrics.txt": metrics,
+    "schemas.json": schemas,
+    "settings.json": settings,
     "simulate.json": simulations,
     "state_rows.json": state_rows,
+    "topics.json": topics,
 }
 """What makes the content of each: a text, or what JSON holds."""
 

@@ -7,7 +7,7 @@ import pytest
 from tests.golden import FOLDER
 from tests.golden.files import FILES, text_of
 
-SURFACES = ("help.txt", "metrics.txt")
+SURFACES = ("events.json", "help.txt", "metrics.txt", "schemas.json", "settings.json", "topics.json")
 
 
 @pytest.mark.parametrize("name", SURFACES)
