@@ -8,7 +8,10 @@ from typing import Any
 from streams.adapters.state_codec import encode_state, encode_tenant
 from streams.agents.rows import server_row, tenant_row
 from streams.domain.build import Build
+from streams.domain.headers import Identity
+from streams.domain.judgement import Finding
 from streams.domain.pauses import TenantEnforcement
+from streams.domain.policy import ConnectorType
 from streams.domain.state import ServerEnforcement
 from tests.golden.values import bare, full, hints_of
 
@@ -23,6 +26,12 @@ def states() -> dict[str, tuple[Any, int | None]]:
         "server, all that may be empty is": (bare(server), None),
         "server, a build without an update": (replace(server, build=Build(15, 1, 2507, None)), None),
         **{f"server, {name}": (replace(server, **{name: True}), None) for name in flags},
+        **{
+            f"server, {finding}": (replace(server, judgement=replace(server.judgement, finding=finding)), None)
+            for finding in Finding
+        },
+        **{f"server, {kind}": (replace(server, connector_type=kind, judged_over=kind), None) for kind in ConnectorType},
+        **{f"server, known by {kind}": (replace(server, identity=kind), None) for kind in Identity},
         "tenant": (tenant, 999_983),
         "tenant, all that may be empty is": (bare(tenant), None),
     }
@@ -34,6 +43,7 @@ def encoded(state: Any, due_at: int | None) -> bytes:
 
 
 def key_of(state: Any) -> bytes:
+    """The key of its row."""
     if isinstance(state, ServerEnforcement):
         return server_row(state.tenant_id, state.server)
     return tenant_row(state.tenant_id)

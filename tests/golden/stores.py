@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,46 +13,60 @@ from streams.adapters.policy_files import read_policy
 from streams.adapters.projection import header_of
 from streams.adapters.records import parse_moment, to_record
 from streams.adapters.schemas import LocalRegistry
+from streams.adapters.state_codec import FORMAT
 from streams.adapters.stores import MemoryStore
 from streams.agents.inputs import InputProcessor
 from streams.agents.state_rows import shown_row
+from streams.agents.sweeps import Sweeps
 from streams.app import wires_of
 from streams.domain.commands import AdminCommand, CommandKind, Role
 from streams.domain.connection import DAY_MS, ConnectorType, InboundConnection
+from streams.domain.enforcer import TenantChange
 from streams.domain.rules import Rulebook
+from streams.engine.restore import NAME
+from streams.engine.state_format import new_rows
 from streams.engine.view import View
 from streams.settings import Settings
 from tests.given import Given
 from tests.golden.states import encoded, key_of, states
+from tests.golden.values import full
 
 Golden = dict[str, Any]
 
 START = parse_moment("start", "2026-10-01T12:00:00Z")
 
 
-def worker_rows(before: Mapping[bytes, bytes] | None = None) -> dict[bytes, bytes]:
-    """The store of a worker after some records, long silence, and in the middle of a change of policies.
+class _Worker:
+    """A processor over a store, which begins with the rows `before`; the first of its `rulebooks` holds."""
 
-    Without `before` it begins empty.
-    """
-    store = MemoryStore()
-    store.write(dict(before or {}))
-    settings, registry = Settings(), LocalRegistry()
-    wires, connections = wires_of(settings), AvroCodec("inbound_connection", registry)
-    policy = read_policy("microsoft-2026-09")
-    rulebooks = [Rulebook((policy,), shipped_catalogue()), Rulebook((replace(policy, version=2),), shipped_catalogue())]
-    processor = InputProcessor(lambda: rulebooks[0], wires, header_of(registry), START + 500 * DAY_MS)
+    def __init__(self, before: Mapping[bytes, bytes] | None = None, servers_at_once: int = 100) -> None:
+        self.store = MemoryStore()
+        self.store.write(dict(before or {}))
+        self._settings, registry = Settings(), LocalRegistry()
+        self._wires, self._connections = wires_of(self._settings), AvroCodec("inbound_connection", registry)
+        policy, catalogue = read_policy("microsoft-2026-09"), shipped_catalogue()
+        self.rulebooks = [Rulebook((policy,), catalogue), Rulebook((replace(policy, version=2),), catalogue)]
+        self._processor = InputProcessor(
+            lambda: self.rulebooks[0],
+            self._wires,
+            header_of(registry),
+            START + 500 * DAY_MS,
+            servers_at_once=servers_at_once,
+        )
 
-    def unit(records: list[Given], moment: int, limit: int) -> None:
-        view = View(store)
-        processor.begin(view)
-        processor.on_tick(view, moment, limit)
-        assert processor.on_records(view, records, None) == len(records)
+    def unit(self, records: Sequence[Given] = (), moment: int = 0, limit: int = 9) -> None:
+        """A unit of work with so many timers at most."""
+        view = View(self.store)
+        self._processor.begin(view)
+        if limit:
+            self._processor.on_tick(view, moment, limit)
+        assert not records or self._processor.on_records(view, records, None) == len(records)
         assert not view.rejected
-        processor.finish(view)
-        store.write(view.changes)
+        self._processor.finish(view)
+        self.store.write(view.changes)
 
-    def seen(server: int, at: int, build: str) -> Given:
+    def seen(self, server: int, at: int, build: str) -> Given:
+        """A connection."""
         event = InboundConnection(
             event_id=f"event-{server}-{at}",
             observed_at=at,
@@ -63,11 +77,12 @@ def worker_rows(before: Mapping[bytes, bytes] | None = None) -> dict[bytes, byte
             helo="h",
             received=(f"from a by mx{server}.example.com with Microsoft SMTP Server id {build}; x",),
         )
-        return Given(wires.connections_topic, 0, 0, b"tenant-1", connections.encode(to_record(event)))
+        return Given(self._wires.connections_topic, 0, 0, b"tenant-1", self._connections.encode(to_record(event)))
 
-    def paused(at: int) -> Given:
+    def paused(self, number: int, at: int) -> Given:
+        """A command for the whole tenant."""
         command = AdminCommand(
-            command_id="command-1",
+            command_id=f"command-{number}",
             tenant_id="tenant-1",
             issued_at=at,
             issued_by="admin",
@@ -75,29 +90,78 @@ def worker_rows(before: Mapping[bytes, bytes] | None = None) -> dict[bytes, byte
             kind=CommandKind.PAUSE_CREATE,
             days=10,
         )
-        return Given(
-            settings.topic("enforcement.commands.v1"), 0, 0, b"tenant-1", wires.commands.encode(to_record(command))
-        )
+        topic = self._settings.topic("enforcement.commands.v1")
+        return Given(topic, 0, 0, b"tenant-1", self._wires.commands.encode(to_record(command)))
 
+    def rows(self) -> dict[bytes, bytes]:
+        """All rows of the store."""
+        return dict(self.store.scan(b"", b"\xff"))
+
+
+def worker_rows(before: Mapping[bytes, bytes] | None = None) -> dict[bytes, bytes]:
+    """The store of a worker after some records, long silence, and in the middle of a change of policies.
+
+    Without `before` it begins empty.
+    """
+    worker = _Worker(before)
     if before is None:
-        unit([seen(0, START, "15.1.2507.39")], 0, 1000)
-        unit([], START + 401 * DAY_MS, 1000)  # the first server is forgotten
+        worker.unit([worker.seen(0, START, "15.1.2507.39")], limit=1000)
+        worker.unit(moment=START + 401 * DAY_MS, limit=1000)  # the first server is forgotten
         later = START + 450 * DAY_MS
-        unit(
-            [seen(number, later + number, build) for number, build in ((1, "15.1.2507.39"), (2, "15.1.2507.61"))], 0, 9
-        )
-        unit([paused(later + DAY_MS)], 0, 9)
-    rulebooks.reverse()
-    unit([], 0, 1)
+        builds = ((1, "15.1.2507.39"), (2, "15.1.2507.61"))
+        worker.unit([worker.seen(number, later + number, build) for number, build in builds])
+        worker.unit([worker.paused(1, later + DAY_MS)])
+    worker.rulebooks.reverse()
+    worker.unit(limit=1)
     if before is not None:
-        unit([], 0, 1000)
-    return dict(store.scan(b"", b"\xff"))
+        worker.unit(limit=1000)
+    return worker.rows()
+
+
+def swept_rows() -> dict[bytes, bytes]:
+    """The store of a worker while two commands go over the servers of a tenant.
+
+    The first of the servers is behind, the last has connected meanwhile.
+    """
+    worker = _Worker(servers_at_once=1)
+    worker.unit([worker.seen(number, START + number, "15.1.2507.39") for number in range(4)])
+    for number in (1, 2):
+        worker.unit([worker.paused(number, START + number * DAY_MS)], limit=0)
+    worker.unit([worker.seen(3, START + 3 * DAY_MS, "15.1.2507.39")], limit=0)
+    return worker.rows()
+
+
+def put_off_rows(change: TenantChange) -> dict[bytes, bytes]:
+    """The rows of a change that is put off."""
+    view, sweeps = View(MemoryStore()), Sweeps()
+    sweeps.begin(view)
+    sweeps.put_off("tenant-1", change)
+    return {key: value for key, value in view.changes.items() if value is not None}
+
+
+def put_off_in(rows: Mapping[bytes, bytes]) -> Sequence[TenantChange]:
+    """The changes that a server has not had yet, as a worker reads them from rows."""
+    store, sweeps = MemoryStore(), Sweeps()
+    store.write(dict(rows))
+    sweeps.begin(View(store))
+    return sweeps.put_off_of("tenant-1", "mx1.example.com")
+
+
+def stored_rows() -> dict[str, dict[bytes, bytes]]:
+    """Names of stores, and their rows."""
+    return {
+        "of a worker's store": worker_rows(),
+        "of a worker's store, in a sweep": swept_rows(),
+        "of a change that is put off": put_off_rows(full(TenantChange)),
+        "of a new changelog": new_rows(b"%d" % FORMAT) | {NAME: b"name"},
+    }
 
 
 def state_rows() -> list[Golden]:
     """The rows of all kinds: what they are, their keys and values in hex, and what they show."""
     rows = [(name, key_of(state), encoded(state, due_at)) for name, (state, due_at) in states().items()]
-    rows += [("of a worker's store", key, value) for key, value in worker_rows().items()]
+    for name, found in stored_rows().items():
+        rows += [(name, key, value) for key, value in found.items()]
     return [
         {"name": name, "key": key.hex(), "value": value.hex(), "shows": json.loads(json.dumps(shown_row(key, value)))}
         for name, key, value in rows

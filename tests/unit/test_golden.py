@@ -10,12 +10,13 @@ import pytest
 
 from streams.adapters.state_codec import decode_state, decode_tenant
 from streams.agents.state_rows import shown_row
+from streams.domain.enforcer import TenantChange
 from streams.domain.pauses import TenantEnforcement
 from streams.domain.state import ServerEnforcement
 from tests.golden import FOLDER
 from tests.golden.decisions import POLICIES, simulated
 from tests.golden.states import encoded, states
-from tests.golden.stores import worker_rows
+from tests.golden.stores import put_off_in, stored_rows, worker_rows
 from tests.golden.values import full
 
 
@@ -39,7 +40,7 @@ def test_a_state_is_stored_in_the_same_bytes_and_read_from_them(name: str) -> No
 
 def test_every_state_that_is_made_is_stored_and_no_other() -> None:
     names = [row["name"] for row in stored("state_rows.json")]
-    assert {*names} == {*states(), "of a worker's store"}
+    assert {*names} == {*states(), *stored_rows()}
 
 
 @pytest.mark.parametrize("kind", [ServerEnforcement, TenantEnforcement])
@@ -65,6 +66,20 @@ def test_a_worker_leaves_the_same_rows_and_goes_on_from_them() -> None:
     after = worker_rows(dict(rows_named("of a worker's store")))
     assert b"p/progress" not in after
     assert after[b"p/policies"] != rows[b"p/policies"]
+
+
+@pytest.mark.parametrize("name", stored_rows())
+def test_a_store_has_the_rows_that_it_had(name: str) -> None:
+    assert sorted(stored_rows()[name].items()) == sorted(rows_named(name))
+
+
+def test_a_worker_in_a_sweep_has_rows_of_its_kinds() -> None:
+    kinds = {key[:2] for key, _ in rows_named("of a worker's store, in a sweep")}
+    assert kinds == {b"d/", b"p/", b"s/", b"t/", b"v/", b"w/", b"x/"}
+
+
+def test_a_change_that_is_put_off_is_read_from_its_rows() -> None:
+    assert [*put_off_in(dict(rows_named("of a change that is put off")))] == [full(TenantChange)]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
