@@ -23,8 +23,9 @@ from streams.domain.commands import AdminCommand, CommandKind, Role
 from streams.domain.connection import DAY_MS, ConnectorType, InboundConnection
 from streams.domain.enforcer import TenantChange
 from streams.domain.rules import Rulebook
-from streams.engine.restore import NAME
+from streams.engine.restore import FILLED_AT, NAME, POSITION
 from streams.engine.state_format import new_rows
+from streams.engine.unit import MARKER, SIDE_MARKER
 from streams.engine.view import View
 from streams.settings import Settings
 from tests.given import Given
@@ -33,6 +34,8 @@ from tests.golden.values import full
 
 Golden = dict[str, Any]
 
+OWN_ROWS = (MARKER, SIDE_MARKER, POSITION, FILLED_AT)
+"""Rows that a partition keeps of itself, each with a number."""
 START = parse_moment("start", "2026-10-01T12:00:00Z")
 
 
@@ -153,6 +156,7 @@ def stored_rows() -> dict[str, dict[bytes, bytes]]:
         "of a worker's store": worker_rows(),
         "of a worker's store, in a sweep": swept_rows(),
         "of a change that is put off": put_off_rows(full(TenantChange)),
+        "of a partition itself": {row: b"%d" % number for number, row in enumerate(OWN_ROWS, 41)},
         "of a new changelog": new_rows(b"%d" % FORMAT) | {NAME: b"name"},
     }
 
