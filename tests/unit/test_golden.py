@@ -38,6 +38,17 @@ def test_a_state_is_stored_in_the_same_bytes_and_read_from_them(name: str) -> No
     assert decode(value) == (state, due_at)
 
 
+def test_a_row_is_written_again_as_it_was_read() -> None:
+    """Needs no name of a field, so that it also judges a change that gives fields other names."""
+    rows = [(bytes.fromhex(row["key"]), bytes.fromhex(row["value"])) for row in stored("state_rows.json")]
+    assert {key[:2] for key, _ in rows} >= {b"s/", b"t/"}
+    for key, value in rows:
+        if key.startswith(b"s/"):
+            assert encoded(*decode_state(value)) == value
+        if key.startswith(b"t/"):
+            assert encoded(*decode_tenant(value)) == value
+
+
 def test_every_state_that_is_made_is_stored_and_no_other() -> None:
     names = [row["name"] for row in stored("state_rows.json")]
     assert {*names} == {*states(), *stored_rows()}
