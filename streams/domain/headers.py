@@ -54,6 +54,7 @@ _ADDRESS = re.compile(
     r"(?:IPv6:)?([0-9]++(?:\.[0-9]*+)++|[0-9A-F]*+:[0-9A-F]*+:[0-9A-F:.]*+)(%[0-9A-Z._-]*+)?(?::[0-9]*+)?",
     re.IGNORECASE,
 )
+_ONLY_ADDRESS = re.compile(r"[0-9A-Fa-f.:]++(?:%[0-9A-Za-z._-]++)?")
 _MAX_COMMENT_CHARS: Final = 64
 """Of a comment whose addresses are remembered."""
 _SMTP = "Microsoft SMTP Server"
@@ -65,8 +66,12 @@ _COMMENT = r"(?: \([ !#-'*-:<-~]*+\))?+"
 _COMMON = re.compile(
     rf"from ({_TOKEN})({_COMMENT}) by ((?:[A-Za-z0-9-]++\.)++[A-Za-z][A-Za-z0-9-]*+)({_COMMENT})"
     rf" with ({_SMTP}|{_MAPI}){_COMMENT}"
-    r" id ([0-9]{1,9}(?:\.[0-9]{1,9}){3})(?: via (?:Frontend|Mailbox) Transport)?; [0-9A-Za-z,:+ -]*+"
+    r" id ([0-9]{1,9}(?:\.[0-9]{1,9}){3})(?: via (?:Frontend|Mailbox) Transport)?"
 )
+_PLAIN_DATE = re.compile(r"[0-9A-Za-z,:+ -]*+")
+"""What stands behind the last semicolon of a line in that form, and holds none of its parts."""
+_MAX_HEAD_CHARS: Final = 512
+"""Of a line's text in front of its date, as it is remembered."""
 _SMTPSVC = "Microsoft SMTPSVC"
 _HTTP_DAV = "Microsoft Exchange Server HTTP-DAV"
 _IMS = "Internet Mail Service"
@@ -86,6 +91,10 @@ _DATE = re.compile(
 _MAX_DATE_CHARS: Final = 128
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+
+_MOST_NAME_CHARS: Final = MAX_SERVER_CHARS - len(HELO)
+_LONG_WORD = re.compile(rf"\S{{{_MOST_NAME_CHARS + 1}}}")
 
 
 class Identity(StrEnum):
@@ -243,9 +252,24 @@ def parse_received(line: str) -> ReceivedLine:
     What a client says of itself stands first in a line and the writer's own clauses stand last, so the last `by` and
     `with` count: a greeting cannot pose as the server.
     """
-    found = _COMMON.fullmatch(line) if len(line) <= MAX_LINE_CHARS else None
+    at = line.rfind("; ")
+    parsed: ReceivedLine | None = None
+    if at > 0 and len(line) <= MAX_LINE_CHARS and _PLAIN_DATE.fullmatch(line, at + 2) is not None:
+        head = line[:at]
+        parsed = _common_line(head) if at > _MAX_HEAD_CHARS else _known_line(head)
+    return take_apart(line) if parsed is None else parsed
+
+
+@lru_cache(4096)  # a host's lines repeat but for their dates
+def _known_line(head: str) -> ReceivedLine | None:
+    return _common_line(head)
+
+
+def _common_line(head: str) -> ReceivedLine | None:
+    """A line in Exchange's own form, of what stands in front of its date; None for any other form."""
+    found = _COMMON.fullmatch(head)
     if found is None:
-        return take_apart(line)
+        return None
     name, shown, host, stated, protocol, build = found.groups()
     by_host, by_address = host.lower(), _first_address(stated[2:-1])
     is_own = name.lower().strip(".") == by_host and _is_shown_by(by_address, [shown[2:-1]] if shown else [])
@@ -336,6 +360,10 @@ def _without_prefix(text: str) -> str:
 
 def _addresses(comment: str) -> tuple[str, ...] | None:
     """The canonical addresses in a comment; None where a word that would be one is none."""
+    # All but always it is one address, in brackets or not.
+    only = comment[1:-1] if comment.startswith("[") and comment.endswith("]") else comment
+    if _ONLY_ADDRESS.fullmatch(only) is not None and (address := canonical_address(only)) is not None:
+        return (address,)
     return _addresses_in(comment) if len(comment) <= _MAX_COMMENT_CHARS else _read_addresses(comment)
 
 
@@ -345,8 +373,6 @@ def _addresses_in(comment: str) -> tuple[str, ...] | None:
 
 
 def _read_addresses(comment: str) -> tuple[str, ...] | None:
-    if ":" not in comment and canonical_address(comment) is not None:
-        return (comment,)
     addresses: list[str] = []
     for found in _WORD.finditer(comment):
         word = _ADDRESS.fullmatch(found[0])
@@ -455,8 +481,8 @@ def check_server(received: Sequence[str], helo: str) -> None:
     """
     named = received[0][:MAX_LINE_CHARS] if received else ""
     # A name is one word, and grows only where it is not in ASCII yet.
-    longest = max([len(helo), *map(len, named.split())])
-    if longest > MAX_SERVER_CHARS - len(HELO) or not (named.isascii() and helo.isascii()):
+    is_long = len(helo) > _MOST_NAME_CHARS or _LONG_WORD.search(named) is not None
+    if is_long or not (named.isascii() and helo.isascii()):
         _server_of(parse_received(named) if received else None, helo, "")
 
 

@@ -1,9 +1,10 @@
 """Any header value is parsed without an error, and neither notation nor folds change a build."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from streams.domain import headers
 from streams.domain.build import Build, parse_build
 from streams.domain.headers import LINES_PARSED, ReceivedLine, detect, parse_received, take_apart
 
@@ -120,3 +121,32 @@ def test_what_exchange_writes_has_the_common_form(protocol: str) -> None:
     assert found == take_apart(line) == ReceivedLine("mx.example.org", "fe80::1", protocol, Build(15, 1, 2507, 39))
     assert parse_received(line.replace(" by ", "  by ")) == found
     assert LINES_PARSED.of_other_form == before + 2
+
+
+ADDRESS_PARTS = st.sampled_from(
+    (
+        "192.0.2.1",
+        "10.0.0.300",
+        "fe80::1",
+        "::ffff:192.0.2.1",
+        "2001:db8::",
+        "1.2.3",
+        "%4",
+        "%",
+        "%4:x",
+        ":25",
+        "[",
+        "]",
+        " ",
+        "IPv6:",
+        "x",
+        "ab::cd",
+    )
+)
+
+
+@given(st.lists(ADDRESS_PARTS, max_size=5).map("".join))
+@example("[fe80::1%4]")
+@example("fe80::1%4:5")
+def test_a_lone_address_is_read_as_any_comment_is(comment: str) -> None:
+    assert headers._addresses(comment) == headers._read_addresses(comment)
