@@ -16,6 +16,10 @@ _SMALL: Final[list[bytes]] = [bytes((number,)) for number in range(_ONE_BYTE)]
 _NULL: Final = b"\0"
 _SECOND_BRANCH: Final = b"\2"
 _END_OF_BLOCKS: Final = b"\0"
+_MANY_TEXTS: Final = 8
+_MAX_KNOWN: Final = 256
+_MAX_KNOWN_BYTES: Final = 8192
+"""Of an array of texts that is remembered."""
 
 
 def _varint(number: int) -> bytes:
@@ -107,6 +111,40 @@ class _Array(Encoder):
         parts.append(_END_OF_BLOCKS)
 
 
+class _Texts(Encoder):
+    """An array of texts; those of many texts repeat: the vulnerabilities of a build."""
+
+    def __init__(self) -> None:
+        self._text = _Text()
+        self._known: dict[tuple[str, ...], bytes] = {}
+
+    def write(self, parts: list[bytes], value: object) -> None:
+        if not isinstance(value, list):
+            raise TypeError(f"{value!r}: must be a list")
+        texts: list[Any] = value
+        if len(texts) < _MANY_TEXTS:
+            parts.append(self._encoded(texts))
+            return
+        key = tuple(texts)
+        encoded = self._known.get(key)
+        if encoded is None:
+            encoded = self._encoded(texts)
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            if len(encoded) <= _MAX_KNOWN_BYTES:
+                self._known[key] = encoded
+        parts.append(encoded)
+
+    def _encoded(self, texts: list[Any]) -> bytes:
+        parts: list[bytes] = []
+        if texts:
+            parts.append(_varint(len(texts) << 1))
+            for text in texts:
+                self._text.write(parts, text)
+        parts.append(_END_OF_BLOCKS)
+        return b"".join(parts)
+
+
 class _Record(Encoder):
     def __init__(self, fields: list[tuple[str, Encoder]]) -> None:
         self._fields = fields
@@ -144,7 +182,8 @@ def encoder_of(schema: Any, names: Mapping[str, Any]) -> Encoder:
         case "enum":
             return _Enum(list(schema["symbols"]))
         case "array":
-            return _Array(encoder_of(schema["items"], names))
+            item = encoder_of(schema["items"], names)
+            return _Texts() if isinstance(item, _Text) else _Array(item)
         case "record":
             return _Record([(field["name"], encoder_of(field["type"], names)) for field in schema["fields"]])
         case str() if kind in names:

@@ -52,7 +52,7 @@ def _converter(kind: type) -> Callable[[Any], Any]:
         names = list(kind._fields)
         return lambda value: _fields(names, value)
     if issubclass(kind, tuple):
-        return lambda value: [to_record(item) for item in value]
+        return _listed
     if issubclass(kind, StrEnum):
         return str
     if issubclass(kind, Enum):
@@ -60,6 +60,13 @@ def _converter(kind: type) -> Callable[[Any], Any]:
     if issubclass(kind, date):
         return lambda value: (value - _EPOCH).days
     return lambda value: value
+
+
+def _listed(value: tuple[Any, ...]) -> list[Any]:
+    for item in value:
+        if type(item) is not str:
+            return [to_record(item) for item in value]
+    return list(value)
 
 
 def _fields(names: list[str], values: Iterable[Any]) -> dict[str, Any]:
