@@ -24,7 +24,7 @@ from streams.domain.stamps import Stamp, highest_held, with_stamp
 from streams.domain.standing import Standing, stages_of, standing_of, standstills_of
 from streams.domain.state import Announced, Evidence, Override, ServerEnforcement, has_mark, mark_of, with_mark
 from streams.domain.telling import announcement_of, notification_of, report_of, verdict_of
-from streams.domain.timers import Timer, TimerKind, timers_of
+from streams.domain.timers import Timer, TimerKind, Timers, timers_of
 from streams.domain.verdict import Verdict
 
 
@@ -127,15 +127,15 @@ class _Step:
 
     # --- time ---
 
-    def timers(self, state: ServerEnforcement, at: int, since: int) -> list[Timer]:
-        """What is still to come since `since`, under the policy that governs at `at`."""
-        return timers_of(state, self.rulebook, self.cover, at, since)
+    def timers(self, state: ServerEnforcement, at: int, since: int, until: int) -> Timers:
+        """What is still to come since `since`, under the policy that governs at `at`, and what is due by `until`."""
+        return timers_of(state, self.rulebook, self.cover, at, since, until)
 
     def advance(self, until: int) -> None:
         """Fire what is due at or before `until`, in due order; `due_at` is when the next is."""
         while self.state is not None:
             clock_at = self.state.clock_at
-            due = min([timer.due for timer in self.timers(self.state, clock_at, clock_at)])
+            due = self.timers(self.state, clock_at, clock_at, -1).next_due
             if due > until:
                 self.due_at = due
                 self.state.clock_at = max(self.state.clock_at, until)
@@ -144,7 +144,7 @@ class _Step:
 
     def _pass(self, state: ServerEnforcement, due: int) -> None:
         """Let one moment pass, with everything that is due then."""
-        kinds = {timer.kind for timer in self.timers(state, state.clock_at, state.clock_at) if timer.due <= due}
+        kinds = {timer.kind for timer in self.timers(state, state.clock_at, state.clock_at, due).due}
         if TimerKind.POLICY in kinds:
             self._switch_policy(state, due)
         if TimerKind.OVERRIDE in kinds:
@@ -156,8 +156,8 @@ class _Step:
             self._has_row = True
         # Only now is it known what else is due: under the new policy, for the build that is judged from here on. What a
         # new schedule would have told before this moment is not told now: it would name the wrong number of days.
-        following = self.timers(state, due, max(state.clock_at, due - 1))
-        timers = [timer for timer in following if timer.due <= due and timer.kind > TimerKind.SETTLED]
+        following = self.timers(state, due, max(state.clock_at, due - 1), due).due
+        timers = [timer for timer in following if timer.kind > TimerKind.SETTLED]
         state.clock_at = due
         for timer in sorted(timers, key=lambda timer: timer.kind):
             self._fire(state, timer, due)
@@ -368,12 +368,16 @@ class _Step:
             if not self._may_be_judged(state, event):
                 return  # Nor does one over another connector, which is not judged.
         build = self._believed_build(state, event, found)
-        judged = judgement_of(event, found._replace(build=build), self.rulebook)
+        shown = found if build == found.build else found._replace(build=build)
+        judged = judgement_of(event, shown, self.rulebook)
         if state.is_in_episode and judged.finding in (Finding.UNDETERMINED, Finding.NOT_EXCHANGE):
             return  # Nor does a number that no build of an own server has.
         known = state.judged_build
         is_taken_over = state.judgement == TAKEN_OVER
-        was_accepted = known is None or is_taken_over or not self._would_enforce(state, known, at)
+        # Within an episode nothing begins, and neither is asked for.
+        was_accepted = not state.is_in_episode and (
+            known is None or is_taken_over or not self._would_enforce(state, known, at)
+        )
         is_settling = was_accepted and not is_taken_over and self._is_settling(state, at)
         ends_override = state.override is not None and self._ends_override(state.override, found.build, at)
         is_judged = state.override is None or ends_override

@@ -185,8 +185,14 @@ def reply_template(action: Action, service: Service, server: str, build: Build |
     return reply_template(action, replace(service, name=service.name[:MAX_NAME_CHARS]), server, build, required)
 
 
+_MINUTES_GROW: Final = len(str(_MAX_MINUTES)) - len(_MINUTES)
+_NEXT_GROWS: Final = len(fill_reply(_NEXT, _MAX_MINUTES, LATEST_MS)) - len(_NEXT)
+
+
 def _longest(template: str) -> int:
-    return len(fill_reply(template, _MAX_MINUTES, LATEST_MS))
+    """The characters of the longest line that a template can become."""
+    grown = template.count(_MINUTES) * _MINUTES_GROW + template.count(_NEXT) * _NEXT_GROWS
+    return len(template) + grown
 
 
 def _own_text(text: str) -> str:
