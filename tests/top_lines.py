@@ -34,5 +34,5 @@ def found_in(cache: TopLines | None = None, lines: Sequence[str] = ()) -> tuple[
     seen = (cache or TopLines(50)).find(value, projected) if projected is not None else None
     if seen is None:
         return None
-    assert seen[0].startswith(b"s/contoso/")
-    return seen[0].removeprefix(b"s/contoso/").decode(), seen[1]
+    assert seen.key.startswith(b"s/contoso/")
+    return seen.key.removeprefix(b"s/contoso/").decode(), seen.build

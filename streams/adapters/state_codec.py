@@ -41,6 +41,8 @@ _HOT = struct.Struct(_BEFORE_BUILD + "4iHHHB")
 and how many stamps there are."""
 _STAMP = struct.Struct(">q4iBB")
 """Moment, build, and the lengths of both addresses, which follow."""
+_STAMP_MOMENT, _STAMP_REST = struct.Struct(">q"), struct.Struct(">4iBB")
+"""The same in two parts: only the moment changes."""
 _BUILD = struct.Struct(">4i")
 _BUILD_AT: Final = struct.calcsize(_BEFORE_BUILD)
 _NONE: Final = -1
@@ -61,10 +63,13 @@ _FINDINGS: Final = {finding: number for number, finding in enumerate(Finding)}
 class StampRow:
     """A stamp as a row of the store holds it; only its moment changes."""
 
-    __slots__ = ("build", "by_address", "seen_at", "source_ip")
+    __slots__ = ("build", "by_address", "fixed", "seen_at", "source_ip")
 
     def __init__(self, build: Build, seen_at: int, by_address: bytes, source_ip: bytes) -> None:
         self.build, self.seen_at, self.by_address, self.source_ip = build, seen_at, by_address, source_ip
+        major, minor, line, update = _numbers_of(build)
+        lengths = len(by_address), len(source_ip)
+        self.fixed: bytes = _STAMP_REST.pack(major, minor, line, update, *lengths) + by_address + source_ip
 
     def stamp(self) -> Stamp:
         """The stamp."""
@@ -72,8 +77,7 @@ class StampRow:
 
     def to_bytes(self) -> bytes:
         """The stamp's part of a row."""
-        lengths = len(self.by_address), len(self.source_ip)
-        return _STAMP.pack(self.seen_at, *_numbers_of(self.build), *lengths) + self.by_address + self.source_ip
+        return _STAMP_MOMENT.pack(self.seen_at) + self.fixed
 
 
 def _stamps_in(value: bytes, at: int, count: int) -> tuple[list[StampRow], int]:
@@ -289,7 +293,7 @@ class ServerRow:
         """The bytes of the row's value."""
         size = _HOT.size + len(self.connector_id) + len(self.source_ip) + len(self.marks) + len(self._encoded_cold())
         for stamp in self.stamps:
-            size += _STAMP.size + len(stamp.by_address) + len(stamp.source_ip)
+            size += _STAMP_MOMENT.size + len(stamp.fixed)
         return size
 
     @property

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from streams.adapters.projection import project
+from streams.adapters.projection import Projected, project
 from streams.adapters.records import command_of, connection_of
 from streams.adapters.state_codec import StampRow
 from streams.agents.rows import SERVER_BYTES, Rows, Wires, due_before, due_row, read_due_row
@@ -24,7 +24,6 @@ from streams.agents.top_lines import TopLines
 from streams.domain.bounds import MAX_TEXT_CHARS
 from streams.domain.commands import AdminCommand, check_command
 from streams.domain.connection import (
-    DAY_MS,
     EARLIEST_MS,
     LATEST_MS,
     MAX_AHEAD_MS,
@@ -34,7 +33,7 @@ from streams.domain.connection import (
 )
 from streams.domain.enforcer import Enforcer
 from streams.domain.names import canonical_address
-from streams.domain.rules import Rulebook
+from streams.domain.rules import NO_SPAN, Rulebook
 from streams.domain.sighting import check_sighting
 from streams.domain.state import has_mark, mark_of
 from streams.engine.events import event
@@ -98,6 +97,9 @@ class InputProcessor:
         self._timers_counted, self._tracer = timers_counted, tracer
         self._servers_at_once = servers_at_once
         self._placement = placement
+        self._span, self._span_of = NO_SPAN, ""
+        self._projected: Projected | None = None
+        self._projected_of: Record | None = None
         self._decoded: tuple[Record, InboundConnection | AdminCommand | Exception] | None = None
 
     @property
@@ -130,7 +132,7 @@ class InputProcessor:
     def _checked(self, record: Record) -> InboundConnection | AdminCommand:
         now = self._now() if self._replay_until is None else None
         if record.topic == self._wires.connections_topic:
-            found = project(record.value, self._header) if record.value is not None else None
+            found = self._project(record)
             if found is None:
                 connection = connection_of(self._wires.connections.decode(record.value))
             else:
@@ -142,6 +144,13 @@ class InputProcessor:
         check_command(command, record.key or b"", now)
         self._check_place(record)
         return command
+
+    def _project(self, record: Record) -> Projected | None:
+        """What the record's value projects to; once for a record that is looked at twice."""
+        if self._projected_of is not record:
+            self._projected = project(record.value, self._header) if record.value is not None else None
+            self._projected_of = record
+        return self._projected
 
     def _check_place(self, record: Record) -> None:
         if self._placement is not None:
@@ -165,10 +174,12 @@ class InputProcessor:
         latest = LATEST_MS - 1 if self._replay_until is not None else self._now() + MAX_AHEAD_MS
         if not (is_source and self._knows_policies(view)):
             latest = 0  # no connection is early enough to be only counted
+        if self._span_of != (fingerprint := self._rulebook().fingerprint):
+            self._span, self._span_of = NO_SPAN, fingerprint
         for index, record in enumerate(records):
             if view.is_full or (not is_source and self._has_to_wait(view, record)):
                 return index
-            moment = self._count(record, latest, before)
+            moment = self._count(record, latest, before) if latest else None
             if moment is None:
                 if before is not None and self.moment_of(record) >= before:
                     return index
@@ -183,26 +194,30 @@ class InputProcessor:
         One at or after `before` is left as it is.
         """
         value = record.value
-        if value is None or not latest:
+        if value is None:
             return None
         found = project(value, self._header)
+        self._projected, self._projected_of = found, record
         if found is None or not EARLIEST_MS <= found.observed_at <= latest or record.key != found.tenant_id:
             return None
         seen = self._top_lines.find(value, found)
         if seen is None:
             return None
+        key, build = seen.key, seen.build
         if self._rows.sweeps.of and found.tenant_id.decode() in self._rows.sweeps.of:
             return None  # its server may have to be caught up first
-        key, build, by_address = seen
         row = self._rows.servers.get(key)
         # State of a misplaced tenant, from before such records were refused, counts no more.
         if row is None and (self._placement is None or self._placement.holds(found.tenant_id)):
             row = self._rows.row(key)
+        span = self._span
+        if not span.starts_at <= found.observed_at < span.ends_at:
+            span = self._span = self._rulebook().span_at(found.observed_at)
         if (
             row is None
             or not row.reported_at < found.observed_at < row.quiet_until
             or found.connector != row.judged_over
-            or row.judged_at < self._rulebook().last_switch_at(found.observed_at)
+            or row.judged_at < span.starts_at
             or (build != row.build and (build is None or row.build is None))
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
             or len(found.connector_id) > MAX_TEXT_CHARS
@@ -222,8 +237,7 @@ class InputProcessor:
         if is_late and build != row.build:
             return None
         if build is not None and not is_late:
-            holds_ms = self._rulebook().policy_at(found.observed_at).stamp_holds_days * DAY_MS
-            stamp = row.stamp_of(build, by_address, source_ip, found.observed_at, holds_ms)
+            stamp = row.stamp_of(build, seen.by_address, source_ip, found.observed_at, span.stamp_holds_ms)
             if stamp is None:
                 return None
         if before is None or found.observed_at < before:

@@ -30,7 +30,7 @@ from streams.domain.state import ServerEnforcement
 from streams.domain.verdict import Verdict
 from streams.engine.events import event
 from streams.engine.ports import Output, is_records_fault
-from streams.engine.view import View, check_row
+from streams.engine.view import View, check_row_size
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class Rows:
             if state is not None:
                 row = ServerRow()
                 row.take(state, indexed)
-            check_row(key, row.to_bytes() if row is not None else None)
+            check_row_size(key, row.size if row is not None else 0)
             self._ready.append((key, row))
 
     def accept(self) -> None:

@@ -19,7 +19,7 @@ MAX_CACHED_CHARS: Final = 1024
 MAX_DATES: Final = 1024
 LINE_BYTES: Final = 700
 """What a line is taken to have in memory."""
-_ENTRY_MEMORY: Final = 300
+_ENTRY_MEMORY: Final = 360
 """Of an entry as objects, its texts aside."""
 MAX_LINES_BELOW: Final = 4096
 """Lines below a topmost one that are remembered; each host has a few."""
@@ -34,39 +34,45 @@ _FOREIGN: Final[bytes] = bytes(33 if chr(code) in '()<>"\\.' else 32 for code in
 """Turns what no date has, and what could matter if one had it, into exclamation marks."""
 
 
+class ShownServer:
+    """What a connection shows: its server's row, the build, None for a gateway's, and the address the line gives."""
+
+    __slots__ = ("build", "by_address", "key")
+
+    def __init__(self, key: bytes, build: Build | None, by_address: bytes) -> None:
+        self.key, self.build, self.by_address = key, build, by_address
+
+
 class TopLine:
     """What a topmost line tells of the server that connects for a tenant.
 
-    `key` is the server's row, None where the line alone cannot name it, `name` and `host` its name. `build` is None for
-    a gateway's. `by_address` is the address that the line gives the host, empty where it gives none. `repeats` is
-    whether other connections have the same text in front of the date.
+    `shown` is None where the line alone cannot name the server, `name` and `host` are the name of the line's host.
+    `repeats` is whether other connections have the same text in front of the date.
     """
 
-    __slots__ = ("_claim", "build", "by_address", "host", "is_from_itself", "key", "name", "repeats")
+    __slots__ = ("_claim", "host", "is_from_itself", "name", "repeats", "shown")
 
     def __init__(self, tenant_id: bytes, text: bytes) -> None:
         line = parse_received(text.decode("ascii"))
-        origin = origin_of(line)
-        self.build: Build | None = line.build
-        self.by_address: bytes = line.by_address.encode() if line.by_address is not None else b""
+        origin, build = origin_of(line), line.build
         # A line without a build has the id of its message, which no other one has.
-        self.repeats: bool = line.build is not None
+        self.repeats: bool = build is not None
         self.is_from_itself: bool = line.is_from_itself
-        self.key: bytes | None = None
+        self.shown: ShownServer | None = None
         self.name: str | None = line.by_host
         self.host: bytes = b""
         if self.name is not None and len(self.name) <= MAX_SERVER_CHARS:
             self.host = self.name.encode()
-            if origin is Origin.GATEWAY or (origin is Origin.EXCHANGE and line.build is not None):
-                self.key = server_key(tenant_id, self.host)
+            if origin is Origin.GATEWAY or (origin is Origin.EXCHANGE and build is not None):
+                self.shown = ShownServer(server_key(tenant_id, self.host), build, (line.by_address or "").encode())
         # Its build of four parts as it stands there, with the ` id ` in front of it; empty where there is none, and no
         # other line can be compared by it.
-        self._claim: bytes = b"" if line.build is None or line.build.update is None else _claim_in(text, line.build)
+        self._claim: bytes = b"" if build is None or build.update is None else _claim_in(text, build)
 
     @property
     def memory_bytes(self) -> int:
         """What it takes in memory at most, the text that it is found by aside."""
-        return _ENTRY_MEMORY + len(self.host) + len(self._claim) + len(self.key or b"")
+        return _ENTRY_MEMORY + len(self.host) + len(self._claim) + (len(self.shown.key) if self.shown else 0)
 
     def can_be_raised_by(self, line: bytes, date_at: int) -> bool:
         """Whether a line below, whose plain date begins at `date_at`, may name the host with a higher build.
@@ -119,10 +125,8 @@ class TopLines:
         """What the lines take in memory, as it is counted."""
         return self._bytes + self._older_bytes + self._runs_bytes
 
-    def find(self, value: bytes, found: Projected) -> tuple[bytes, Build | None, bytes] | None:
-        """The row of the connecting server, its build, None for a gateway's, and the address that the line gives it.
-
-        None where the long way is needed.
+    def find(self, value: bytes, found: Projected) -> ShownServer | None:
+        """The server that connects and its build; None where the long way is needed.
 
         `found` is what `value` projects to. Gives what `detect` does, for lines that name their host and are a
         gateway's, or Exchange's with a build.
@@ -131,14 +135,13 @@ class TopLines:
         if not received:
             return None
         top = self._top(value, found, received[0])
-        key, best = top.key, top.build
-        if key is None:
-            return None
-        if best is not None and top.is_from_itself:
+        shown = top.shown
+        if top.is_from_itself and shown is not None and shown.build is not None:
             for raw in received[1:MAX_LINES]:
                 if top.can_be_raised_by(raw, self._date_at(raw)):
-                    return key, self._highest_of_run(received, top, best), top.by_address
-        return key, best, top.by_address
+                    build = self._highest_of_run(received, top, shown.build)
+                    return ShownServer(shown.key, build, shown.by_address)
+        return shown
 
     def _highest_of_run(self, received: list[bytes], top: TopLine, best: Build) -> Build:
         for raw in received[1:MAX_LINES]:

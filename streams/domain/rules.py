@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
+from typing import Final
 
 from streams.domain.build import Build
 from streams.domain.catalogue import Catalogue
@@ -54,6 +55,19 @@ class PublishedCatalogue:
     def announced_at(self) -> datetime:
         """From when on its effects are announced: its publication, or a month ahead if that is not known."""
         return self.published_at or self.effective_at - timedelta(days=ANNOUNCE_DAYS)
+
+
+class RuleSpan:
+    """A span without a switch, from the last one on (UTC milliseconds, 0 for none); how long a stamp holds in it."""
+
+    __slots__ = ("ends_at", "stamp_holds_ms", "starts_at")
+
+    def __init__(self, starts_at: int, ends_at: int, stamp_holds_ms: int) -> None:
+        self.starts_at, self.ends_at, self.stamp_holds_ms = starts_at, ends_at, stamp_holds_ms
+
+
+NO_SPAN: Final = RuleSpan(0, 0, 0)
+"""No moment lies in it."""
 
 
 @dataclass(slots=True)
@@ -165,6 +179,13 @@ class Rulebook:
             if start <= moment:
                 last = start
         return last
+
+    def span_at(self, moment: int) -> RuleSpan:
+        """The span between two switches in which `moment` (UTC milliseconds) lies, and what counting asks of it."""
+        last, following = self.last_switch_at(moment), self.next_switch_after(moment)
+        # Before the first switch a span has no beginning, behind the last one no end.
+        ends_at = 2 * LATEST_MS if following is None else following
+        return RuleSpan(last, ends_at, self.policy_at(moment).stamp_holds_days * DAY_MS)
 
     def switches_after(self, moment: int) -> Iterable[tuple[int, int]]:
         """The switches after `moment`, each as (when it is announced, when it comes)."""

@@ -25,7 +25,16 @@ def check_row(key: bytes, value: bytes | None) -> int:
     Raises:
         ValueError: the row is larger than the changelog takes.
     """
-    size = len(key) + len(value or b"")
+    return check_row_size(key, len(value or b""))
+
+
+def check_row_size(key: bytes, value_bytes: int) -> int:
+    """The bytes of a state row whose value has so many.
+
+    Raises:
+        ValueError: the row is larger than the changelog takes.
+    """
+    size = len(key) + value_bytes
     if size > MAX_ROW_BYTES:
         raise ValueError(f"state row {key[:100]!r}: {size} bytes, more than {MAX_ROW_BYTES}")
     return size
