@@ -29,7 +29,10 @@ def values(node: Any, named: dict[str, Any]) -> st.SearchStrategy[Any]:
             named[node["name"]] = node
             return st.sampled_from(node["symbols"])
         if kind == "array":
-            return st.lists(values(node["items"], named), max_size=3)
+            # Of a long one of texts the bytes are remembered.
+            size = st.sampled_from((0, 1, 3, 9)) if node["items"] == "string" else st.integers(0, 3)
+            items = values(node["items"], named)
+            return size.flatmap(lambda count: st.lists(items, min_size=count, max_size=count))
         if kind == "map":
             return st.dictionaries(TEXT, values(node["values"], named), max_size=3)
         return values(kind, named)
