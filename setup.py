@@ -10,22 +10,33 @@ from pathlib import Path
 
 from setuptools import setup
 
-HOT = ("streams/agents", "streams/domain")
-HOT_MODULES = (
-    "adapters/avro_encoder",
-    "adapters/projection",
-    "adapters/records",
-    "adapters/state_codec",
-    "engine/view",
+HOT = (
+    "domain/**/*",
+    "engine/partition/view",
+    "service/enforcer",
+    "state/inspect",
+    "state/server_row",
+    "wire/fast_connection",
+    "wire/fast_encoder",
+    "wire/records",
+    "worker/counters",
+    "worker/due_index",
+    "worker/header_cache",
+    "worker/processor",
+    "worker/repository",
+    "worker/sweeps",
 )
+"""Modules below `streams`, as patterns; each must match a file."""
 
 
 def compiled() -> list[object]:
     """The extension modules."""
     from mypyc.build import mypycify
 
-    modules = [str(path) for folder in HOT for path in sorted(Path(folder).glob("*.py"))]
-    modules += [f"streams/{name}.py" for name in HOT_MODULES]
+    found = {pattern: sorted(Path("streams").glob(f"{pattern}.py")) for pattern in HOT}
+    if missing := [pattern for pattern, paths in found.items() if not paths]:
+        raise FileNotFoundError(f"setup.py: no module in streams is {', '.join(missing)}")
+    modules = [str(path) for paths in found.values() for path in paths]
     return mypycify(modules, opt_level="3", debug_level="0")
 
 

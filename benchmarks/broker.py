@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.adapters.embedded_kafka import EmbeddedKafka
+from streams.dev.embedded_kafka import EmbeddedKafka
 
 _JVM_FLAGS = ("-Xmx1g", "-XX:TieredStopAtLevel=4")
 """They follow the product's flags, which ask for a quick start and little memory; of two, the last one counts."""

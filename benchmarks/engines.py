@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from benchmarks.environment import COMPILED, JAVA_PEER, REPOSITORY, compiled, java_class_path, peers_python
-from streams.settings import Settings
+from streams.settings.worker import Settings
 
 PEER_VERDICTS_TOPIC = "peers.verdicts"
 SHORT_SHARE = 10

@@ -119,7 +119,7 @@ def machine() -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "java": java[1] if java else "none",
-            "kafka": _first(r"<version>(4[\d.]+)</version>", REPOSITORY / "deploy" / "kafka" / "pom.xml"),
+            "kafka": _first(r"<version>(4[\d.]+)</version>", REPOSITORY / "streams" / "dev" / "pom.xml"),
             "kafka-streams": _first(r"kafka-streams</artifactId>\s*<version>([\d.]+)", JAVA_PEER / "pom.xml"),
             **{name: metadata.version(name) for name in _SHOWN_OWN},
             **peers,

@@ -25,7 +25,7 @@ from benchmarks.engines import FLOOR, WORKER
 from benchmarks.environment import CACHE_DIR, machine
 from benchmarks.load import load
 from benchmarks.race import Figures, run_engine
-from streams.adapters.embedded_kafka import ensure_jars
+from streams.dev.embedded_kafka import ensure_jars
 
 COMMITTED = Path(__file__).with_name("guard.json")
 ALLOWED_FACTOR = 1.3

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from benchmarks.feed import SEED, Build, Fleet, Server, connection
 from benchmarks.load import Row
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import DEFAULT_POLICY, read_policy
-from streams.adapters.records import connection_of
-from streams.adapters.state_codec import encode_state
-from streams.agents.rows import due_row, server_row
-from streams.domain.rules import Rulebook
-from streams.domain.state import ServerEnforcement
-from streams.simulation import Simulation
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.state import ServerEnforcement
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import DEFAULT_POLICY, read_policy
+from streams.service.simulation import Simulation
+from streams.state.server_row import encode_state
+from streams.wire.records import connection_of
+from streams.worker.repository import due_row, server_row
 
 _APART_MS = 500
 Known = tuple[ServerEnforcement, int | None]

@@ -17,11 +17,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from benchmarks.engines import PEER_VERDICTS_TOPIC, SHORT_SHARE
 from benchmarks.feed import Feed, connections
 from benchmarks.oracle import PeerOutcome, ProductOutcome, peer_outcome, product_outcome
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.schemas import TOPICS, LocalRegistry
-from streams.adapters.topics import create_topics
 from streams.engine.config import kafka_partition
-from streams.settings import Settings
+from streams.kafka.provisioning import create_topics
+from streams.settings.worker import Settings
+from streams.wire.codec import AvroCodec
+from streams.wire.schemas import TOPICS, LocalRegistry
 
 KAFKA_BATCH_BYTES = 512 << 10
 BEHIND_MS = 60_000

@@ -1,7 +1,7 @@
 """What a race must end with: the fold of the product's rules, and the outcome of the comparable job.
 
-The first is `streams.simulation`, over the same connections. The second comes from the builds that the feed says it
-shows, so no engine's reading of the lines is trusted.
+The first is `streams.service.simulation`, over the same connections. The second comes from the builds that the feed
+says it shows, so no engine's reading of the lines is trusted.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import orjson
 
 from benchmarks.feed import Feed, connections
 from benchmarks.peers.job import FLOOR, key_of
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import DEFAULT_POLICY, read_policy
-from streams.adapters.records import connection_of, to_record
-from streams.domain.rules import Rulebook
-from streams.simulation import Simulation
+from streams.domain.policy.rulebook import Rulebook
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import DEFAULT_POLICY, read_policy
+from streams.service.simulation import Simulation
+from streams.wire.records import connection_of, to_record
 
 
 def digest(record: Any) -> bytes:

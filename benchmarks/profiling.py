@@ -25,7 +25,7 @@ from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, REPOSITORY, machine
 from benchmarks.load import load
 from benchmarks.race import run_engine
 from benchmarks.servers import BEHIND_MS, Plan, Service, Watch
-from streams.adapters.embedded_kafka import ensure_jars
+from streams.dev.embedded_kafka import ensure_jars
 
 RATE_HZ = 200
 SHOWN = 60

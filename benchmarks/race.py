@@ -22,8 +22,8 @@ from benchmarks.environment import CACHE_DIR
 from benchmarks.load import SHORT_TOPIC, Loaded, run_settings
 from benchmarks.measure import Mark, Meter, Sample, interpolate
 from benchmarks.worker_log import RESTORED, events_of, moment
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topics import create_topics
+from streams.kafka.provisioning import create_topics
+from streams.wire.schemas import TOPICS
 
 POLL_SECONDS = 0.1
 FIRST_SECONDS = 10.0

@@ -40,15 +40,15 @@ from benchmarks.oracle import ProductOutcome, outcome_of
 from benchmarks.report import DISTURBED_SHARE
 from benchmarks.waits import committed_offsets, run_of, settings_of, started, until
 from benchmarks.worker_log import is_restored
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.embedded_kafka import ensure_jars
-from streams.adapters.records import connection_of
-from streams.adapters.schemas import TOPICS, LocalRegistry
-from streams.adapters.state_codec import FORMAT
-from streams.adapters.topics import create_topics
-from streams.agents.inputs import POLICIES_ROW
-from streams.engine import state_format
-from streams.engine.unit import MARKER
+from streams.dev.embedded_kafka import ensure_jars
+from streams.engine.partition import state_format
+from streams.engine.partition.unit import MARKER
+from streams.kafka.provisioning import create_topics
+from streams.state.server_row import FORMAT
+from streams.wire.codec import AvroCodec
+from streams.wire.records import connection_of
+from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.worker.processor import POLICIES_ROW
 
 SIZES = (10_000, 100_000, 1_000_000)
 EVENTS, ROUNDS = 150_000, 3

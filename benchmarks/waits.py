@@ -37,13 +37,13 @@ from benchmarks.load import Row, produce, write
 from benchmarks.measure import peak_rss_mib
 from benchmarks.peers.job import STATE
 from benchmarks.worker_log import RESTORED, is_restored, logged, moment
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.embedded_kafka import ensure_jars
-from streams.adapters.schemas import TOPICS, LocalRegistry
-from streams.adapters.state_codec import FORMAT
-from streams.adapters.topics import create_topics
-from streams.engine import state_format
-from streams.settings import Settings
+from streams.dev.embedded_kafka import ensure_jars
+from streams.engine.partition import state_format
+from streams.kafka.provisioning import create_topics
+from streams.settings.worker import Settings
+from streams.state.server_row import FORMAT
+from streams.wire.codec import AvroCodec
+from streams.wire.schemas import TOPICS, LocalRegistry
 
 RATES = (1_000, 10_000)
 SECONDS, SETTLING_SECONDS = 30, 6

@@ -13,17 +13,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import parse_moment, to_json, to_record
-from streams.domain.build import parse_build
-from streams.domain.commands import AdminCommand, CommandKind, Role
-from streams.domain.connection import DAY_MS, MINUTE_MS, InboundConnection
-from streams.domain.ladder import Action, ScheduledStage, hour_offset, strongest
-from streams.domain.policy import ConnectorType, Mode, Policy, Stage
-from streams.domain.rules import Rulebook, Service
-from streams.domain.verdict import Verdict, action_at, iso, reply_at, with_replies
-from streams.simulation import Simulation
+from streams.domain.exchange.build import parse_build
+from streams.domain.outputs.verdict import Verdict, action_at, iso, reply_at, with_replies
+from streams.domain.policy.ladder import Action, ScheduledStage, hour_offset, strongest
+from streams.domain.policy.policy import ConnectorType, Mode, Policy, Stage
+from streams.domain.policy.rulebook import Rulebook, Service
+from streams.domain.server.connection import DAY_MS, MINUTE_MS, InboundConnection
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.wire.records import parse_moment, to_json, to_record
 
 DETECTED = parse_moment("detected", "2026-09-01T00:15:08Z")
 POLICY = replace(

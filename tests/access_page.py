@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.adapters.topics import topics_of
-from streams.settings import Settings
+from streams.kafka.provisioning import topics_of
+from streams.settings.worker import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "access.md"
 EVERY_TOPIC = "every topic of the product"

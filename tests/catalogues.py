@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from streams.adapters.catalogue_files import Row, Tables, catalogue_of, shipped_catalogue, shipped_tables
-from streams.adapters.policy_records import moment_of
-from streams.domain.build import parse_build
-from streams.domain.rules import PublishedCatalogue
+from streams.domain.exchange.build import parse_build
+from streams.domain.policy.rulebook import PublishedCatalogue
+from streams.policies.catalogue.files import Row, Tables, catalogue_of, shipped_catalogue, shipped_tables
+from streams.wire.policy import moment_of
 
 GOOD = "15.1.2507.61"
 NEW_CVE = "CVE-2026-99001"

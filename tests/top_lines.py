@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.projection import header_of, project
-from streams.adapters.schemas import LocalRegistry
-from streams.agents.top_lines import TopLines
-from streams.domain.build import Build
+from streams.domain.exchange.build import Build
+from streams.wire.codec import AvroCodec
+from streams.wire.fast_connection import header_of, project
+from streams.wire.schemas import LocalRegistry
+from streams.worker.header_cache import TopLines
 
 _CODEC, _HEADER = AvroCodec("inbound_connection", LocalRegistry()), header_of(LocalRegistry())
 

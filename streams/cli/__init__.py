@@ -1,1 +1,4 @@
-"""The `tes` command line."""
+"""The `tes` command line: one module a command.
+
+It may import everything; nothing imports it.
+"""

@@ -11,16 +11,16 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.record_files import FileError
-from streams.adapters.terminal import visible
-from streams.adapters.topics import TopicError
 from streams.cli.messages import print_error, print_message
 from streams.engine.ports import DependencyError
-from streams.operations.backup import check_backup, create_backup, lost_records
-from streams.operations.manifests import BackupError
-from streams.operations.restoring import restore_backup
-from streams.operations.topics import ContentError, RunningError
-from streams.settings import read_settings
+from streams.kafka.provisioning import TopicError
+from streams.operations.backup.create import check_backup, create_backup, lost_records
+from streams.operations.backup.files import FileError
+from streams.operations.backup.manifest import BackupError
+from streams.operations.backup.restore import restore_backup
+from streams.operations.group import ContentError, RunningError
+from streams.settings.worker import read_settings
+from streams.visible import visible
 
 
 def add_parser(commands: Any) -> None:

@@ -12,7 +12,15 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.catalogue_files import (
+from streams.cli.columns import print_columns
+from streams.cli.messages import print_error, print_message
+from streams.cli.options import operator
+from streams.domain.exchange.build import parse_build
+from streams.domain.outputs.verdict import iso
+from streams.domain.policy.rulebook import PublishedCatalogue
+from streams.domain.server.connection import EARLIEST_MS
+from streams.kafka.provisioning import TopicError
+from streams.policies.catalogue.files import (
     MAX_TEXT_CHARS,
     SOURCES,
     CatalogueError,
@@ -22,26 +30,18 @@ from streams.adapters.catalogue_files import (
     shipped_tables,
     write_tables,
 )
-from streams.adapters.catalogue_records import differences, summary
-from streams.adapters.catalogue_topic import StoredCatalogue, publish_catalogue, read_stored
-from streams.adapters.policy_records import milliseconds, moment_of
-from streams.adapters.policy_topic import catalogue_conflict, moment_now, read_published
-from streams.adapters.records import parse_day_or_moment
-from streams.adapters.terminal import visible
-from streams.adapters.topics import TopicError
-from streams.app import configured_policies, policy_topic_of
-from streams.cli.columns import print_columns
-from streams.cli.messages import print_error, print_message
-from streams.cli.operator import operator
-from streams.domain.build import parse_build
-from streams.domain.connection import EARLIEST_MS
-from streams.domain.rules import PublishedCatalogue
-from streams.domain.verdict import iso
-from streams.settings import Settings, read_settings
+from streams.policies.catalogue.topic import StoredCatalogue, publish_catalogue, read_stored
+from streams.policies.topic import catalogue_conflict, moment_now, read_published
+from streams.settings.worker import Settings, read_settings
+from streams.visible import visible
+from streams.wire.catalogue import differences, summary
+from streams.wire.policy import milliseconds, moment_of
+from streams.wire.records import parse_day_or_moment
+from streams.worker.app import configured_policies, policy_topic_of
 
 BUILT_IN = "builtin"
 _REFERENCE = f"{BUILT_IN}, a published version, or a folder"
-_FOLDER = "folder with the five CSV files, as streams/data"
+_FOLDER = "folder with the five CSV files, as streams/policies/data"
 
 
 def add_parser(commands: Any) -> None:

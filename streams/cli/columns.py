@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.adapters.terminal import visible
+from streams.visible import visible
 
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.command_topic import NoOutcomeError, give
-from streams.adapters.records import parse_day_or_moment, to_json
-from streams.adapters.terminal import visible
-from streams.adapters.topics import TopicError
-from streams.app import registry_of
 from streams.cli.messages import print_error
-from streams.cli.operator import operator
-from streams.domain.commands import CommandKind, CommandOutcome, Role
-from streams.settings import read_settings
+from streams.cli.options import operator
+from streams.domain.tenant.commands import CommandKind, CommandOutcome, Role
+from streams.kafka.provisioning import TopicError
+from streams.operations.commands import NoOutcomeError, give
+from streams.settings.worker import read_settings
+from streams.visible import visible
+from streams.wire.records import parse_day_or_moment, to_json
+from streams.worker.app import registry_of
 
 EXIT_REFUSED = 3
 """Exit code of a command that was refused."""

@@ -12,18 +12,13 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.avro_codec import AvroCodec, MalformedRecordError
-from streams.adapters.records import parse_day_or_moment, to_json
-from streams.adapters.schemas import RegistryError
-from streams.adapters.terminal import visible, write_bytes
-from streams.adapters.topics import TopicError
-from streams.app import registry_of
 from streams.cli.columns import print_columns
 from streams.cli.commands import EXIT_REFUSED
 from streams.cli.messages import print_error, print_message
-from streams.cli.operator import operator
-from streams.domain.verdict import iso
+from streams.cli.options import operator
+from streams.domain.outputs.verdict import iso
 from streams.engine.ports import Headers
+from streams.kafka.provisioning import TopicError
 from streams.operations.dead_letters import (
     INPUTS,
     Action,
@@ -35,7 +30,12 @@ from streams.operations.dead_letters import (
     parse_place,
     read_letters,
 )
-from streams.settings import Settings, read_settings
+from streams.settings.worker import Settings, read_settings
+from streams.visible import visible, write_bytes
+from streams.wire.codec import AvroCodec, MalformedRecordError
+from streams.wire.records import parse_day_or_moment, to_json
+from streams.wire.schemas import RegistryError
+from streams.worker.app import registry_of
 
 _SHOWN_BYTES = 2_000
 _FILTERS = ("input", "error", "tenant", "since")

@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_policy
-from streams.adapters.records import parse_day_or_moment
-from streams.adapters.terminal import visible
+from streams.cli.mail_text import UnreadableError, read_received
 from streams.cli.messages import print_error
-from streams.cli.received_text import UnreadableError, read_received
-from streams.domain.build import Product
-from streams.domain.connection import InboundConnection, MalformedError
-from streams.domain.headers import NAMELESS, Detection, detect, product_of
-from streams.domain.policy import ConnectorType
-from streams.domain.rules import Rulebook
-from streams.domain.sighting import build_name, judgement_of
+from streams.domain.exchange.build import Product
+from streams.domain.exchange.received import NAMELESS, Detection, detect, product_of
+from streams.domain.policy.policy import ConnectorType
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import InboundConnection, MalformedError
+from streams.domain.server.sighting import build_name, judgement_of
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import DEFAULT_POLICY, PolicyError, read_policy
+from streams.visible import visible
+from streams.wire.records import parse_day_or_moment
 
 
 def add_parser(commands: Any) -> None:

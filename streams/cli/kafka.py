@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from streams.adapters.embedded_kafka import (
+from streams.cli.messages import print_message
+from streams.dev.embedded_kafka import (
     REPOSITORY,
     EmbeddedKafka,
     EmbeddedKafkaError,
     MissingToolError,
     ensure_jars,
 )
-from streams.cli.messages import print_message
 
 DEFAULT_DATA_DIR = REPOSITORY / ".cache" / "kafka-data"
 

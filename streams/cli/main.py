@@ -12,7 +12,6 @@ from pathlib import Path
 from textwrap import indent
 from typing import NoReturn
 
-from streams.adapters.terminal import ClosedOutput, OutputError, VisibleStream, discard, visible
 from streams.cli import (
     backup,
     catalogue,
@@ -31,7 +30,8 @@ from streams.cli import (
 )
 from streams.cli import commands as admin_commands
 from streams.cli.messages import print_error
-from streams.engine.cluster import told_soon
+from streams.kafka.cluster import told_soon
+from streams.visible import ClosedOutput, OutputError, VisibleStream, discard, visible
 
 _EXAMPLES = """examples:
   tes inspect message.eml

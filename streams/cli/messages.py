@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from streams.adapters.terminal import visible
+from streams.visible import visible
 
 
 def print_message(text: str) -> None:

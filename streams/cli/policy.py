@@ -13,20 +13,20 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.catalogue_files import CatalogueError, read_catalogue_folder
-from streams.adapters.policy_files import UNKNOWN_LINE, PolicyError, read_policy, shipped_policies
-from streams.adapters.policy_records import content_of, milliseconds, moment_of, policy_yaml
-from streams.adapters.policy_topic import PublicationError, Published, publish, read_published
-from streams.adapters.records import parse_day_or_moment, to_json
-from streams.adapters.terminal import visible
-from streams.adapters.topics import TopicError
-from streams.app import configured_policies, policy_topic_of
 from streams.cli.columns import print_columns
 from streams.cli.messages import print_error, print_message
-from streams.cli.operator import operator
-from streams.domain.policy import Mode, Policy
-from streams.domain.verdict import iso
-from streams.settings import Settings, read_settings
+from streams.cli.options import operator
+from streams.domain.outputs.verdict import iso
+from streams.domain.policy.policy import Mode, Policy
+from streams.kafka.provisioning import TopicError
+from streams.policies.catalogue.files import CatalogueError, read_catalogue_folder
+from streams.policies.files import UNKNOWN_LINE, PolicyError, read_policy, shipped_policies
+from streams.policies.topic import PublicationError, Published, publish, read_published
+from streams.settings.worker import Settings, read_settings
+from streams.visible import visible
+from streams.wire.policy import content_of, milliseconds, moment_of, policy_yaml
+from streams.wire.records import parse_day_or_moment, to_json
+from streams.worker.app import configured_policies, policy_topic_of
 
 MODE_LEAD = timedelta(seconds=5)
 """How far ahead a change of mode begins, so that every worker has read it by then."""

@@ -10,16 +10,16 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.projection import header_of
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topics import TopicError
-from streams.agents.inputs import InputProcessor
-from streams.app import crash_point, registry_of, replay_end, rulebook_of, wires_of
 from streams.cli.messages import print_error
 from streams.engine.ports import DependencyError
-from streams.operations.repartition import Repartitioned, ledger_of, repartition
-from streams.operations.topics import ContentError, RunningError
-from streams.settings import Settings, read_settings
+from streams.kafka.provisioning import TopicError
+from streams.operations.group import ContentError, RunningError
+from streams.operations.repartition.run import Repartitioned, ledger_of, repartition
+from streams.settings.worker import Settings, read_settings
+from streams.wire.fast_connection import header_of
+from streams.wire.schemas import TOPICS
+from streams.worker.app import crash_point, registry_of, replay_end, rulebook_of, wires_of
+from streams.worker.processor import InputProcessor
 
 
 def add_parser(commands: Any) -> None:

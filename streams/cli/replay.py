@@ -14,17 +14,17 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.embedded_kafka import EmbeddedKafka, EmbeddedKafkaError, ensure_jars
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.records import in_order_of_issue, parse_day_or_moment
-from streams.adapters.topics import TopicError, delete_topics, topics_of
-from streams.app import rulebook_of
 from streams.cli.catalogue import given_catalogues
 from streams.cli.messages import print_error, print_message
 from streams.cli.simulate import add_options, feed_lines, scan, write_results
-from streams.kafka_settings import without_security
-from streams.replay import ReplayError, replay
-from streams.settings import Settings, read_settings
+from streams.dev.embedded_kafka import EmbeddedKafka, EmbeddedKafkaError, ensure_jars
+from streams.kafka.provisioning import TopicError, delete_topics, topics_of
+from streams.kafka.security import cluster_of
+from streams.operations.feeds import ReplayError, replay
+from streams.settings.kafka import without_security
+from streams.settings.worker import Settings, read_settings
+from streams.wire.records import in_order_of_issue, parse_day_or_moment
+from streams.worker.app import rulebook_of
 
 
 def add_parser(commands: Any) -> None:

@@ -12,20 +12,20 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.records import to_json
-from streams.adapters.report_rows import named, rows_of_file, rows_of_topic
-from streams.adapters.schemas import TOPICS
-from streams.adapters.terminal import csv_cell, visible
-from streams.adapters.topic_reader import read_all
-from streams.adapters.topics import TopicError
-from streams.app import registry_of
 from streams.cli.columns import print_columns
 from streams.cli.messages import print_error, print_message
-from streams.domain.names import canonical_server
-from streams.domain.report import ServerStatus
-from streams.settings import Settings, read_settings
+from streams.domain.exchange.names import canonical_server
+from streams.domain.outputs.server_report import ServerStatus
+from streams.kafka.provisioning import TopicError
+from streams.kafka.reader import read_all
+from streams.kafka.security import cluster_of
+from streams.settings.worker import Settings, read_settings
+from streams.visible import csv_cell, visible
+from streams.wire.codec import AvroCodec
+from streams.wire.records import to_json
+from streams.wire.schemas import TOPICS
+from streams.wire.server_report import named, rows_of_file, rows_of_topic
+from streams.worker.app import registry_of
 
 _SHORT = (
     *("Tenant", "Server", "Identity", "Build", "Status", "Stage", "FirstDetectedDate"),

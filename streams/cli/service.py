@@ -9,14 +9,14 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.kafka_security import cluster_of, file_faults
-from streams.adapters.policy_files import read_policy
-from streams.adapters.terminal import visible
-from streams.adapters.topics import Difference, TopicError, compare_topics, create_topics
-from streams.app import rulebook_of, run_worker
 from streams.cli.commands import EXIT_REFUSED
 from streams.cli.messages import print_error, print_message
-from streams.settings import Settings, SettingsError, inspect_settings, read_settings
+from streams.kafka.provisioning import Difference, TopicError, compare_topics, create_topics
+from streams.kafka.security import cluster_of, file_faults
+from streams.policies.files import read_policy
+from streams.settings.worker import Settings, SettingsError, inspect_settings, read_settings
+from streams.visible import visible
+from streams.worker.app import rulebook_of, run_worker
 
 
 def add_parser(commands: Any) -> None:

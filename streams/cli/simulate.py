@@ -10,9 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import DEFAULT_POLICY, PolicyError, read_policy
-from streams.adapters.records import (
+from streams.cli.catalogue import given_catalogues
+from streams.cli.messages import print_error, print_message
+from streams.domain.outputs.verdict import iso
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import MAX_AHEAD_MS, InboundConnection, MalformedError
+from streams.domain.server.sighting import check_sighting
+from streams.domain.tenant.commands import AdminCommand, check_command
+from streams.engine.config import kafka_partition
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import DEFAULT_POLICY, PolicyError, read_policy
+from streams.service.simulation import simulate
+from streams.settings.worker import read_settings
+from streams.wire.records import (
     command_of,
     command_record,
     connection_of,
@@ -22,16 +32,6 @@ from streams.adapters.records import (
     to_json_line,
     to_record,
 )
-from streams.cli.catalogue import given_catalogues
-from streams.cli.messages import print_error, print_message
-from streams.domain.commands import AdminCommand, check_command
-from streams.domain.connection import MAX_AHEAD_MS, InboundConnection, MalformedError
-from streams.domain.rules import Rulebook
-from streams.domain.sighting import check_sighting
-from streams.domain.verdict import iso
-from streams.engine.config import kafka_partition
-from streams.settings import read_settings
-from streams.simulation import simulate
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -10,15 +10,15 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.terminal import visible, visible_json, write_bytes
-from streams.adapters.topics import TopicError
-from streams.app import registry_of
 from streams.cli.messages import print_error, print_message
-from streams.domain.connection import check_tenant
-from streams.domain.names import canonical_server
+from streams.domain.exchange.names import canonical_server
+from streams.domain.server.connection import check_tenant
 from streams.engine.ports import DependencyError
+from streams.kafka.provisioning import TopicError
 from streams.operations.states import Found, export, find
-from streams.settings import Settings, read_settings
+from streams.settings.worker import Settings, read_settings
+from streams.visible import visible, visible_json, write_bytes
+from streams.worker.app import registry_of
 
 
 def add_parser(commands: Any) -> None:

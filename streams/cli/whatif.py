@@ -10,24 +10,24 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streams.adapters.catalogue_files import catalogue_of, shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.policy_records import milliseconds, moment_of
-from streams.adapters.policy_topic import Published
-from streams.adapters.records import parse_day_or_moment
-from streams.adapters.report_rows import report_of_record
-from streams.adapters.terminal import visible
-from streams.adapters.topics import TopicError
-from streams.app import configured_policies
 from streams.cli.catalogue import find_catalogue
 from streams.cli.columns import print_columns
 from streams.cli.messages import print_error
 from streams.cli.policy import find_policy, published_rules
 from streams.cli.servers import add_source, print_csv, read_rows
-from streams.domain.rules import Rulebook, in_force
-from streams.domain.verdict import iso
+from streams.domain.outputs.verdict import iso
+from streams.domain.policy.rulebook import Rulebook, in_force
 from streams.domain.whatif import Prediction, foresee, with_catalogue, with_other
-from streams.settings import read_settings
+from streams.kafka.provisioning import TopicError
+from streams.policies.catalogue.files import catalogue_of, shipped_catalogue
+from streams.policies.files import read_policy
+from streams.policies.topic import Published
+from streams.settings.worker import read_settings
+from streams.visible import visible
+from streams.wire.policy import milliseconds, moment_of
+from streams.wire.records import parse_day_or_moment
+from streams.wire.server_report import report_of_record
+from streams.worker.app import configured_policies
 
 
 def add_parser(commands: Any) -> None:

@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from streams.domain.build import Build
-from streams.domain.catalogue import Catalogue
-from streams.domain.connection import InboundConnection
-from streams.domain.enforcement import decide
-from streams.domain.headers import Detection, Origin
-from streams.domain.judgement import Finding, Judgement
-from streams.domain.ladder import Action, Clock
-from streams.domain.pauses import Cover
-from streams.domain.policy import Policy
-from streams.domain.report import ServerReport
-from streams.domain.rules import PublishedCatalogue, Rulebook, in_force
-from streams.domain.sighting import Sighting
-from streams.domain.standing import standing_of
-from streams.domain.state import NO_TIME, Override, ServerEnforcement
+from streams.domain.exchange.build import Build
+from streams.domain.exchange.catalogue import Catalogue
+from streams.domain.exchange.received import Detection, Origin
+from streams.domain.outputs.server_report import ServerReport
+from streams.domain.policy.judgement import Finding, Judgement
+from streams.domain.policy.ladder import Action, Clock
+from streams.domain.policy.policy import Policy
+from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook, in_force
+from streams.domain.server.connection import InboundConnection
+from streams.domain.server.decide import decide
+from streams.domain.server.effective import standing_of
+from streams.domain.server.sighting import Sighting
+from streams.domain.server.state import NO_TIME, Override, ServerEnforcement
+from streams.domain.tenant.waivers import Cover
 
 
 class Outlook(NamedTuple):

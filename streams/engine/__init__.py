@@ -1,1 +1,4 @@
-"""The batch engine on Faust: one Kafka transaction per partition batch. It knows nothing of mail."""
+"""Exactly-once processing of a partition: one Kafka transaction per unit of work. It knows nothing of mail.
+
+It may import `kafka`, never `wire` or `domain`.
+"""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from aiokafka.partitioner import DefaultPartitioner
 
-from streams.engine.cluster import Cluster
 from streams.engine.ports import StateStore
+from streams.kafka.cluster import Cluster
 
 _partitioner = DefaultPartitioner()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from streams.engine.events import event
 from streams.engine.ports import Headers, Output, Record
-from streams.engine.unread import UnreadBatch
+from streams.kafka.unread import UnreadBatch
+from streams.log_events import event
 
 log = logging.getLogger(__name__)
 

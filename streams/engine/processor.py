@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from streams.engine.partition.view import View
 from streams.engine.ports import Record
-from streams.engine.view import View
 
 
 class Processor(Protocol):

@@ -1,1 +1,4 @@
-"""What an operator does with the topics: dead letters, states, backup, another partition count."""
+"""What an operator does with the topics of the product: commands, dead letters, states, backup, repartition.
+
+It may import `telemetry`, `service` and all below, not `worker`, `dev` or `cli`.
+"""

@@ -16,15 +16,15 @@ from typing import Any
 import orjson
 from aiokafka import TopicPartition
 
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topic_reader import partitions_of, read_all, read_partitions
-from streams.adapters.topics import HANDLED_LETTERS
 from streams.engine.config import kafka_partition
 from streams.engine.dead_letters import BATCH, ERROR, LEFT_OUT, OFFSET, PARTITION, SIZE, SUFFIX, TIMESTAMP, TOPIC
 from streams.engine.ports import Headers
-from streams.operations.producer import Batches, producer_of
-from streams.settings import Settings
+from streams.kafka.batch_producer import Batches, producer_of
+from streams.kafka.provisioning import HANDLED_LETTERS
+from streams.kafka.reader import partitions_of, read_all, read_partitions
+from streams.kafka.security import cluster_of
+from streams.settings.worker import Settings
+from streams.wire.schemas import TOPICS
 
 INPUTS = {"connections": "inbound_connection", "commands": "admin_command"}
 """The inputs, by the names that an operator gives them."""

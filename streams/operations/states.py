@@ -11,22 +11,22 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from streams.adapters.avro_codec import AvroCodec, MalformedRecordError
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.records import command_of, to_json
-from streams.adapters.schemas import TOPICS, SchemaRegistry
-from streams.adapters.state_codec import FORMAT
-from streams.adapters.stores import RocksDBStore
-from streams.adapters.topic_reader import partitions_of, read_partitions
-from streams.agents.rows import forgotten_row, server_row, tenant_row
-from streams.agents.state_rows import format_of, shown_row
-from streams.domain.commands import subject_of
-from streams.engine import state_format
-from streams.engine.cluster import Cluster
+from streams.domain.tenant.commands import subject_of
 from streams.engine.config import kafka_partition
-from streams.engine.restore import restore
-from streams.engine.unit import MARKER, SIDE_MARKER
-from streams.settings import Settings
+from streams.engine.partition import state_format
+from streams.engine.partition.restore import restore
+from streams.engine.partition.unit import MARKER, SIDE_MARKER
+from streams.kafka.cluster import Cluster
+from streams.kafka.reader import partitions_of, read_partitions
+from streams.kafka.security import cluster_of
+from streams.settings.worker import Settings
+from streams.state.inspect import format_of, shown_row
+from streams.state.server_row import FORMAT
+from streams.state.stores import RocksDBStore
+from streams.wire.codec import AvroCodec, MalformedRecordError
+from streams.wire.records import command_of, to_json
+from streams.wire.schemas import TOPICS, SchemaRegistry
+from streams.worker.repository import forgotten_row, server_row, tenant_row
 
 _DECISIONS = (
     ("verdict", "VERDICT", "issued_at"),

@@ -12,12 +12,12 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.schemas import TOPICS, LocalRegistry
-from streams.adapters.stores import RocksDBStore
-from streams.adapters.topic_reader import read_settled
-from streams.settings import Settings
+from streams.kafka.reader import read_settled
+from streams.kafka.security import cluster_of
+from streams.settings.worker import Settings
+from streams.state.stores import RocksDBStore
+from streams.wire.codec import AvroCodec
+from streams.wire.schemas import TOPICS, LocalRegistry
 
 INPUTS = ("inbound_connection", "admin_command")
 END = b"\xff" * 9

@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from streams.domain.connection import DAY_MS
-from streams.domain.verdict import iso
+from streams.domain.outputs.verdict import iso
+from streams.domain.server.connection import DAY_MS
 from tests.integration.test_worker import BUILDS, START, UNTIL, make_commands, make_feed
 
 BACKLOG_UNTIL = START + 3 * DAY_MS

@@ -12,14 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.records import connection_record
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topics import create_topics
-from streams.app import registry_of
 from streams.engine.config import kafka_partition
-from streams.settings import Settings
+from streams.kafka.provisioning import create_topics
+from streams.kafka.security import cluster_of
+from streams.settings.worker import Settings
+from streams.wire.codec import AvroCodec
+from streams.wire.records import connection_record
+from streams.wire.schemas import TOPICS
+from streams.worker.app import registry_of
 from tests.chaos.feeds import feed_of, lines
 
 SCHEMA = "inbound_connection"

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streams.adapters.topics import create_topics
-from streams.replay import produce_commands, produce_feed
-from streams.settings import Settings
+from streams.kafka.provisioning import create_topics
+from streams.operations.feeds import produce_commands, produce_feed
+from streams.settings.worker import Settings
 from tests.chaos.feeds import feed_of, lines
 
 

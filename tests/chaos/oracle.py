@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import command_of, command_record
 from streams.cli.simulate import read_connection
-from streams.domain.commands import AdminCommand, AuditRecord, check_command
-from streams.domain.connection import MalformedError
-from streams.domain.enforcement import Forgotten
-from streams.domain.enforcer import TENANT
-from streams.domain.notification import AdminNotification
-from streams.domain.report import ServerReport
-from streams.domain.rules import Rulebook
-from streams.domain.verdict import Verdict
+from streams.domain.outputs.notification import AdminNotification
+from streams.domain.outputs.server_report import ServerReport
+from streams.domain.outputs.verdict import Verdict
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import MalformedError
+from streams.domain.server.decide import Forgotten
+from streams.domain.tenant.commands import AdminCommand, AuditRecord, check_command
 from streams.engine.config import kafka_partition
-from streams.simulation import Simulation
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.enforcer import TENANT
+from streams.service.simulation import Simulation
+from streams.wire.records import command_of, command_record
 
 Emitted = Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord
 
@@ -61,7 +61,7 @@ class Step:
 def fold(steps: Sequence[Step], policies: Sequence[str], partitions: int) -> Fold:
     """Run the steps through the core.
 
-    The merge is that of `streams.simulation.simulate`, which ends after one step and does not show its states.
+    The merge is that of `streams.service.simulation.simulate`, which ends after one step and does not show its states.
     """
     result = Fold(Rulebook(tuple(read_policy(name) for name in policies), shipped_catalogue()))
     for step in steps:

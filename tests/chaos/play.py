@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
-from streams.settings import Settings
+from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.settings.worker import Settings
 from tests.chaos import scenarios
 from tests.chaos.disk import CannotBeDoneError
 from tests.chaos.scenario import SCENARIOS, Scenario

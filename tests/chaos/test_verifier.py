@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.records import to_record
-from streams.adapters.schemas import TOPICS, LocalRegistry
-from streams.adapters.stores import RocksDBStore
 from streams.engine.config import kafka_partition
-from streams.engine.restore import POSITION
-from streams.engine.unit import MARKER
-from streams.replay import replay
-from streams.settings import Settings
+from streams.engine.partition.restore import POSITION
+from streams.engine.partition.unit import MARKER
+from streams.operations.feeds import replay
+from streams.settings.worker import Settings
+from streams.state.stores import RocksDBStore
+from streams.wire.codec import AvroCodec
+from streams.wire.records import to_record
+from streams.wire.schemas import TOPICS, LocalRegistry
 from tests.chaos.evidence import Evidence, gather
 from tests.chaos.feeds import UNTIL, Feed, lines
 from tests.chaos.oracle import Fold, Step, fold

@@ -17,8 +17,8 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from streams.adapters.embedded_kafka import EmbeddedKafka
-from streams.settings import Settings
+from streams.dev.embedded_kafka import EmbeddedKafka
+from streams.settings.worker import Settings
 from tests.chaos.feeds import UNTIL, Feed
 from tests.chaos.worker import EXIT_FAILED, KILLED, Worker
 

@@ -15,15 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from streams.adapters.records import to_record
-from streams.adapters.schemas import TOPICS
-from streams.adapters.state_codec import decode_state, decode_tenant
-from streams.domain.enforcement import Forgotten
+from streams.domain.server.decide import Forgotten
 from streams.engine.config import kafka_partition
+from streams.engine.partition.restore import LOCAL_ROWS, POSITION
+from streams.engine.partition.unit import MARKER, SIDE_MARKER
 from streams.engine.ports import StoreError
-from streams.engine.restore import LOCAL_ROWS, POSITION
-from streams.engine.unit import MARKER, SIDE_MARKER
-from streams.settings import Settings
+from streams.settings.worker import Settings
+from streams.state.server_row import decode_state, decode_tenant
+from streams.wire.records import to_record
+from streams.wire.schemas import TOPICS
 from tests.chaos.evidence import INPUTS, Evidence, gather, repeated, store_rows
 from tests.chaos.feeds import feed_of, lines
 from tests.chaos.oracle import Fold, Step, fold

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from streams.domain.verdict import iso
-from streams.settings import Settings
+from streams.domain.outputs.verdict import iso
+from streams.settings.worker import Settings
 
 EXIT_FAILED = 70
 KILLED = -signal.SIGKILL
@@ -41,7 +41,7 @@ class Worker:
         cls, settings: Settings, until_ms: int | None, log_file: Path, environment: Mapping[str, str]
     ) -> Self:
         """Start a worker; `until_ms` makes it a replay, which ends; `environment` comes on top of this process's."""
-        # Not `streams.replay.start_worker`: that one cannot be given LD_PRELOAD without giving it to everybody.
+        # Not `operations.feeds.start_worker`: that one cannot be given LD_PRELOAD without giving it to everybody.
         variables = {name: value for name, value in os.environ.items() if not name.startswith("TES_")}
         variables |= settings.environment() | {"TES_WEB_PORT": "0", **environment}
         variables |= {"TES_REPLAY_UNTIL": iso(until_ms)} if until_ms is not None else {}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.stores import MemoryStore, RocksDBStore
 from streams.engine.ports import StateStore, StoreError
+from streams.state.stores import MemoryStore, RocksDBStore
 
 
 @pytest.fixture(params=["memory", "rocksdb"])

@@ -22,16 +22,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import parse_moment, to_record
-from streams.adapters.schemas import TOPICS
 from streams.cli.simulate import read_connection
-from streams.domain.rules import Rulebook
-from streams.replay import collect, produce_feed
-from streams.settings import Settings
-from streams.simulation import simulate
+from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.domain.policy.rulebook import Rulebook
+from streams.operations.feeds import collect, produce_feed
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import simulate
+from streams.settings.worker import Settings
+from streams.wire.records import parse_moment, to_record
+from streams.wire.schemas import TOPICS
 from tests.deploy.manifests import REPOSITORY
 
 READY_SECONDS = 120.0
@@ -39,11 +39,11 @@ MESSAGE = (REPOSITORY / "tests" / "deploy" / "message.eml").read_bytes()
 COMPILERS = ("cc", "gcc", "c++", "g++", "clang", "ld", "as", "make", "cargo", "rustc", "go")
 SBOM = "opt/tes/sbom.cdx.json"
 COMPILED = (
-    "streams.domain.enforcement",
-    "streams.adapters.projection",
-    "streams.adapters.state_codec",
-    "streams.agents.inputs",
-    "streams.engine.view",
+    "streams.domain.server.decide",
+    "streams.wire.fast_connection",
+    "streams.state.server_row",
+    "streams.worker.processor",
+    "streams.engine.partition.view",
 )
 """A module of each folder that is compiled; `setup.py` has them all."""
 FEED = REPOSITORY / "examples" / "feed.jsonl"

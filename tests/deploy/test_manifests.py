@@ -8,8 +8,8 @@ import tomllib
 import pytest
 import yaml
 
-from streams.engine.faust_app import RELEASE_SECONDS
-from streams.settings import SettingsError, read_settings
+from streams.engine.faust.app import RELEASE_SECONDS
+from streams.settings.worker import SettingsError, read_settings
 from tests.deploy.manifests import (
     DIGEST_FILE,
     OVERLAYS,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topics import topics_of
-from streams.settings import Settings, read_settings
+from streams.kafka.provisioning import topics_of
+from streams.settings.worker import Settings, read_settings
+from streams.wire.schemas import TOPICS
 from tests.access_page import rights
 from tests.deploy.manifests import Manifest, environment_of, of_kind, only, rendered
 

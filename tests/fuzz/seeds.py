@@ -12,10 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from streams.adapters.policy_files import shipped_policies
-from streams.adapters.records import to_json_line, to_record
-from streams.adapters.state_codec import encode_state, encode_tenant
-from streams.simulation import Simulation
+from streams.policies.files import shipped_policies
+from streams.service.simulation import Simulation
+from streams.state.server_row import encode_state, encode_tenant
+from streams.wire.records import to_json_line, to_record
 from tests.fuzz.targets.avro import SCHEMAS, sample
 from tests.fuzz.targets.headers import SEPARATOR
 from tests.fuzz.targets.service import LINE, SERVER, START, TENANT, codec, connection, pause, rulebook
@@ -87,7 +87,7 @@ def _received_text() -> Iterator[bytes]:
 
 def _policies() -> Iterator[bytes]:
     for name in shipped_policies():
-        yield (files("streams.data") / "policies" / f"{name}.yaml").read_bytes()
+        yield (files("streams.policies.data") / "policies" / f"{name}.yaml").read_bytes()
     for more in (
         "scope: {rollout: {Exchange Server 2016: 0001-01-01}, connector_types: [NONE, NONE], cohort_percent: 0}",
         "critical_patches: {grace_days: 0, known_exploited_only: false}",

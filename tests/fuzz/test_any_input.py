@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.policy_files import shipped_policies
-from streams.adapters.schemas import load_schema
+from streams.policies.files import shipped_policies
+from streams.wire.schemas import load_schema
 from tests.fuzz.seeds import CORPUS_DIR
 from tests.fuzz.targets import TARGETS, avro
 from tests.fuzz.targets.headers import SEPARATOR

@@ -10,14 +10,14 @@ from contextlib import suppress
 
 import pytest
 
-from streams.adapters.avro_codec import MAX_VALUE_BYTES
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import PolicyError, parse_policy
-from streams.adapters.records import command_record, connection_record
-from streams.adapters.report_rows import rows_of_file
-from streams.adapters.strict_yaml import MAX_TEXT_CHARS
-from streams.domain.connection import MalformedError
-from streams.domain.headers import MAX_LINE_CHARS, MAX_LINES, detect
+from streams.domain.exchange.received import MAX_LINE_CHARS, MAX_LINES, detect
+from streams.domain.server.connection import MalformedError
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import PolicyError, parse_policy
+from streams.policies.strict_yaml import MAX_TEXT_CHARS
+from streams.wire.codec import MAX_VALUE_BYTES
+from streams.wire.records import command_record, connection_record
+from streams.wire.server_report import rows_of_file
 from tests.fuzz.growth import Call, excess
 from tests.fuzz.targets import avro
 from tests.fuzz.targets.received_text import read_or_refuse

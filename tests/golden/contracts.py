@@ -7,10 +7,10 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from streams.adapters.schemas import SCHEMA_DIR, TOPICS
-from streams.adapters.topics import topics_of
-from streams.engine.events import EVENTS
-from streams.settings import Settings
+from streams.kafka.provisioning import topics_of
+from streams.log_events import EVENTS
+from streams.settings.worker import Settings
+from streams.wire.schemas import SCHEMA_DIR, TOPICS
 
 Golden = dict[str, Any]
 

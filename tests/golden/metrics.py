@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.adapters.metrics import Metrics
-from streams.agents.tally import Tally
-from streams.domain.commands import AuditRecord
-from streams.domain.notification import AdminNotification
-from streams.domain.verdict import Verdict
+from streams.domain.outputs.notification import AdminNotification
+from streams.domain.outputs.verdict import Verdict
+from streams.domain.tenant.commands import AuditRecord
 from streams.engine.observer import DEAD_LETTERS, Notes, UnitReport
 from streams.engine.status import WorkerStatus
+from streams.telemetry.metrics import Metrics
+from streams.worker.counters import Tally
 from tests.golden.values import full
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from streams.adapters.state_codec import encode_state, encode_tenant
-from streams.agents.rows import server_row, tenant_row
-from streams.domain.build import Build
-from streams.domain.headers import Identity
-from streams.domain.judgement import Finding
-from streams.domain.pauses import TenantEnforcement
-from streams.domain.policy import ConnectorType
-from streams.domain.state import ServerEnforcement
+from streams.domain.exchange.build import Build
+from streams.domain.exchange.received import Identity
+from streams.domain.policy.judgement import Finding
+from streams.domain.policy.policy import ConnectorType
+from streams.domain.server.state import ServerEnforcement
+from streams.domain.tenant.waivers import TenantEnforcement
+from streams.state.server_row import encode_state, encode_tenant
+from streams.worker.repository import server_row, tenant_row
 from tests.golden.values import bare, full, hints_of
 
 

@@ -7,27 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.projection import header_of
-from streams.adapters.records import parse_moment, to_record
-from streams.adapters.schemas import LocalRegistry
-from streams.adapters.state_codec import FORMAT
-from streams.adapters.stores import MemoryStore
-from streams.agents.inputs import InputProcessor
-from streams.agents.state_rows import shown_row
-from streams.agents.sweeps import Sweeps
-from streams.app import wires_of
-from streams.domain.commands import AdminCommand, CommandKind, Role
-from streams.domain.connection import DAY_MS, ConnectorType, InboundConnection
-from streams.domain.enforcer import TenantChange
-from streams.domain.rules import Rulebook
-from streams.engine.restore import FILLED_AT, NAME, POSITION
-from streams.engine.state_format import new_rows
-from streams.engine.unit import MARKER, SIDE_MARKER
-from streams.engine.view import View
-from streams.settings import Settings
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, ConnectorType, InboundConnection
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
+from streams.engine.partition.restore import FILLED_AT, NAME, POSITION
+from streams.engine.partition.state_format import new_rows
+from streams.engine.partition.unit import MARKER, SIDE_MARKER
+from streams.engine.partition.view import View
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.enforcer import TenantChange
+from streams.settings.worker import Settings
+from streams.state.inspect import shown_row
+from streams.state.server_row import FORMAT
+from streams.state.stores import MemoryStore
+from streams.wire.codec import AvroCodec
+from streams.wire.fast_connection import header_of
+from streams.wire.records import parse_moment, to_record
+from streams.wire.schemas import LocalRegistry
+from streams.worker.app import wires_of
+from streams.worker.processor import InputProcessor
+from streams.worker.sweeps import Sweeps
 from tests.given import Given
 from tests.golden.states import encoded, key_of, states
 from tests.golden.values import full

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
-from streams.adapters.embedded_security import BrokerSecurity
-from streams.settings import Settings
+from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.dev.security import BrokerSecurity
+from streams.settings.worker import Settings
 from tests.certificates import Authority
 from tests.integration.secured import USERS, Secured
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
 
-from streams.adapters.embedded_kafka import EmbeddedKafka
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topics import HANDLED_LETTERS
-from streams.engine.cluster import Admin
-from streams.operations.repartition import ledger_of
-from streams.settings import Settings
+from streams.dev.embedded_kafka import EmbeddedKafka
+from streams.kafka.cluster import Admin
+from streams.kafka.provisioning import HANDLED_LETTERS
+from streams.kafka.security import cluster_of
+from streams.operations.repartition.run import ledger_of
+from streams.settings.worker import Settings
+from streams.wire.schemas import TOPICS
 from tests.access_page import Right
 from tests.certificates import Authority
 

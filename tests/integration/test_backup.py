@@ -17,19 +17,19 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.record_files import FileError
-from streams.adapters.schemas import TOPICS
-from streams.adapters.state_codec import FORMAT
-from streams.adapters.topic_reader import extents_of
-from streams.adapters.topics import create_topics
-from streams.operations import restoring
-from streams.operations.backup import check_backup, create_backup
-from streams.operations.manifests import MANIFEST, BackupError, digest_of
-from streams.operations.restoring import restore_backup
-from streams.operations.topics import CHANGELOG, ContentError, RunningError, find_existing
-from streams.replay import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
-from streams.settings import Settings
+from streams.kafka.provisioning import create_topics
+from streams.kafka.reader import extents_of
+from streams.kafka.security import cluster_of
+from streams.operations.backup import restore as restoring
+from streams.operations.backup.create import check_backup, create_backup
+from streams.operations.backup.files import FileError
+from streams.operations.backup.manifest import MANIFEST, BackupError, digest_of
+from streams.operations.backup.restore import restore_backup
+from streams.operations.feeds import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
+from streams.operations.group import CHANGELOG, ContentError, RunningError, find_existing
+from streams.settings.worker import Settings
+from streams.state.server_row import FORMAT
+from streams.wire.schemas import TOPICS
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_worker import SIGKILLED, UNTIL, check, expected, make_commands, make_feed
 

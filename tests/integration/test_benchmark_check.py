@@ -16,16 +16,16 @@ from benchmarks.engines import PEER_VERDICTS_TOPIC, WORKER, Engine, Result, Run
 from benchmarks.feed import Feed, connections
 from benchmarks.oracle import peer_outcome, product_outcome
 from benchmarks.peers import job
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import DEFAULT_POLICY, read_policy
-from streams.adapters.records import connection_of, to_record
-from streams.adapters.schemas import TOPICS, LocalRegistry
-from streams.adapters.state_codec import encode_state
-from streams.adapters.topics import create_topics
-from streams.domain.rules import Rulebook
-from streams.settings import Settings
-from streams.simulation import Simulation
+from streams.domain.policy.rulebook import Rulebook
+from streams.kafka.provisioning import create_topics
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import DEFAULT_POLICY, read_policy
+from streams.service.simulation import Simulation
+from streams.settings.worker import Settings
+from streams.state.server_row import encode_state
+from streams.wire.codec import AvroCodec
+from streams.wire.records import connection_of, to_record
+from streams.wire.schemas import TOPICS, LocalRegistry
 
 FEED = Feed(300, 20, 1_790_000_000_000)
 Row = tuple[str, bytes, bytes | None]

@@ -13,10 +13,10 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
-from streams.adapters.topics import create_topics
-from streams.replay import Collected, collect, produce_feed, run_workers, start_worker
-from streams.settings import Settings
+from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.kafka.provisioning import create_topics
+from streams.operations.feeds import Collected, collect, produce_feed, run_workers, start_worker
+from streams.settings.worker import Settings
 from tests.integration.test_worker import UNTIL, check, make_feed
 
 

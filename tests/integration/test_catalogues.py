@@ -13,24 +13,24 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.catalogue_files import shipped_tables, write_tables
-from streams.adapters.catalogue_records import catalogue_key, catalogue_record
-from streams.adapters.catalogue_topic import publish_catalogue, read_stored
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.policy_files import read_policy
-from streams.adapters.policy_records import moment_of, policy_yaml
-from streams.adapters.policy_topic import PublicationError, publish, read_published
-from streams.adapters.records import parse_moment, to_record
-from streams.adapters.topics import create_topics
-from streams.app import policy_topic_of
 from streams.cli.catalogue import given_catalogues
 from streams.cli.main import main
 from streams.cli.simulate import read_connection, rulebook_of
-from streams.domain.connection import DAY_MS, MINUTE_MS
-from streams.domain.policy import CriticalPatches
-from streams.replay import Collected, collect, produce_feed, replay, start_worker
-from streams.settings import Settings
-from streams.simulation import simulate
+from streams.domain.policy.policy import CriticalPatches
+from streams.domain.server.connection import DAY_MS, MINUTE_MS
+from streams.kafka.provisioning import create_topics
+from streams.kafka.security import cluster_of
+from streams.operations.feeds import Collected, collect, produce_feed, replay, start_worker
+from streams.policies.catalogue.files import shipped_tables, write_tables
+from streams.policies.catalogue.topic import publish_catalogue, read_stored
+from streams.policies.files import read_policy
+from streams.policies.topic import PublicationError, publish, read_published
+from streams.service.simulation import simulate
+from streams.settings.worker import Settings
+from streams.wire.catalogue import catalogue_key, catalogue_record
+from streams.wire.policy import moment_of, policy_yaml
+from streams.wire.records import parse_moment, to_record
+from streams.worker.app import policy_topic_of
 from tests.catalogues import GOOD, NEW_BUILD, NEW_CVE, published, tables, with_rows
 from tests.integration.test_policies import LENIENT, line, now_ms, of_kind, until_found, with_workers
 from tests.unit.test_catalogues import of_a_new_line

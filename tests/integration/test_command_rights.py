@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.catalogue_files import write_tables
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.policy_files import read_policy
-from streams.adapters.policy_records import policy_yaml
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topics import create_topics
 from streams.cli.main import build_parser, main
-from streams.domain.connection import DAY_MS
-from streams.operations.backup import create_backup
+from streams.domain.server.connection import DAY_MS
+from streams.kafka.provisioning import create_topics
+from streams.kafka.security import cluster_of
+from streams.operations.backup.create import create_backup
 from streams.operations.dead_letters import INPUTS, Action, Wanted, handle, read_letters
-from streams.replay import produce_feed, start_worker
-from streams.settings import Settings
+from streams.operations.feeds import produce_feed, start_worker
+from streams.policies.catalogue.files import write_tables
+from streams.policies.files import read_policy
+from streams.settings.worker import Settings
+from streams.wire.policy import policy_yaml
+from streams.wire.schemas import TOPICS
 from tests.access_page import Need, Right, needs
 from tests.catalogues import tables
 from tests.integration.secured import Secured, allow, forbid_all, names_of

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topic_reader import read_all
-from streams.adapters.topics import HANDLED_LETTERS, create_topics
-from streams.domain.connection import MINUTE_MS
+from streams.domain.server.connection import MINUTE_MS
+from streams.kafka.batch_producer import OvertakenError
+from streams.kafka.provisioning import HANDLED_LETTERS, create_topics
+from streams.kafka.reader import read_all
+from streams.kafka.security import cluster_of
 from streams.operations.dead_letters import REPLAY_OF, Action, Wanted, handle
-from streams.operations.producer import OvertakenError
-from streams.replay import collect, produce_feed, run_workers, start_worker
-from streams.settings import Settings
+from streams.operations.feeds import collect, produce_feed, run_workers, start_worker
+from streams.settings.worker import Settings
+from streams.wire.schemas import TOPICS
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_policies import line, now_ms, until_found
 

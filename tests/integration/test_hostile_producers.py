@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.records import command_record, connection_record
-from streams.adapters.schemas import TOPICS, UNKNOWN_ASKED, LocalRegistry
-from streams.adapters.topics import create_topics
 from streams.engine.config import kafka_partition
-from streams.replay import produce_feed, start_worker
-from streams.settings import Settings
+from streams.kafka.provisioning import create_topics
+from streams.kafka.security import cluster_of
+from streams.operations.feeds import produce_feed, start_worker
+from streams.settings.worker import Settings
+from streams.wire.codec import AvroCodec
+from streams.wire.records import command_record, connection_record
+from streams.wire.schemas import TOPICS, UNKNOWN_ASKED, LocalRegistry
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_policies import line, now_ms, until_found
 from tests.registry_server import RegistryServer

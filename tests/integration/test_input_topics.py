@@ -13,14 +13,14 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.errors import MessageSizeTooLargeError
 
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topics import MAX_INPUT_BYTES, create_topics
 from streams.engine.config import kafka_partition
 from streams.engine.dead_letters import BATCH
-from streams.operations.topics import named_topics
-from streams.replay import produce_feed, start_worker
-from streams.settings import Settings
+from streams.kafka.provisioning import MAX_INPUT_BYTES, create_topics
+from streams.kafka.security import cluster_of
+from streams.operations.feeds import produce_feed, start_worker
+from streams.operations.group import named_topics
+from streams.settings.worker import Settings
+from streams.wire.schemas import TOPICS
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_policies import line, now_ms, until_found
 

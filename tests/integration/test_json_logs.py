@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.topics import create_topics
-from streams.replay import produce_feed, start_worker
-from streams.settings import Settings
+from streams.kafka.provisioning import create_topics
+from streams.operations.feeds import produce_feed, start_worker
+from streams.settings.worker import Settings
 from tests.integration.test_broker_and_zombie import committed, until_true
 from tests.integration.test_worker import make_feed
 

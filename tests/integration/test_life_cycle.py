@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
-from streams.adapters.topics import create_topics
-from streams.engine.faust_app import EXIT_FAILED
-from streams.replay import collect, produce_feed, run_workers, start_worker
-from streams.settings import Settings
+from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.engine.faust.app import EXIT_FAILED
+from streams.kafka.provisioning import create_topics
+from streams.operations.feeds import collect, produce_feed, run_workers, start_worker
+from streams.settings.worker import Settings
 from tests.integration.test_broker_and_zombie import committed, committed_offsets, until_true
 from tests.integration.test_worker import UNTIL, check, make_feed
 
@@ -27,7 +27,7 @@ WATCHED, CLOSED_BY_ANOTHER = "connections are watched", "a connection is closed 
 SLOW_AND_WATCHED = f"""
 import asyncio
 from aiokafka.conn import AIOKafkaConnection
-from streams.engine.partition import PartitionWriter
+from streams.engine.partition.task import PartitionWriter
 
 close, stop = AIOKafkaConnection.close, PartitionWriter.stop
 

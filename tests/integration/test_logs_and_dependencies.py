@@ -12,11 +12,11 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topics import create_topics
-from streams.engine.faust_app import EXIT_FAILED
-from streams.replay import Collected, collect, produce_feed, run_workers, start_worker
-from streams.settings import Settings
+from streams.engine.faust.app import EXIT_FAILED
+from streams.kafka.provisioning import create_topics
+from streams.operations.feeds import Collected, collect, produce_feed, run_workers, start_worker
+from streams.settings.worker import Settings
+from streams.wire.schemas import TOPICS
 from tests.integration.test_broker_and_zombie import committed, until_true
 from tests.integration.test_worker import UNTIL, check, expected, make_feed
 

@@ -13,16 +13,16 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.adapters.policy_files import read_policy
-from streams.adapters.policy_records import milliseconds, moment_of
-from streams.adapters.policy_topic import PublicationError, publish
-from streams.adapters.topics import create_topics
-from streams.app import policy_topic_of
-from streams.domain.connection import MINUTE_MS
-from streams.domain.policy import Policy
-from streams.domain.verdict import iso
-from streams.replay import Collected, collect, produce_feed, start_worker
-from streams.settings import Settings
+from streams.domain.outputs.verdict import iso
+from streams.domain.policy.policy import Policy
+from streams.domain.server.connection import MINUTE_MS
+from streams.kafka.provisioning import create_topics
+from streams.operations.feeds import Collected, collect, produce_feed, start_worker
+from streams.policies.files import read_policy
+from streams.policies.topic import PublicationError, publish
+from streams.settings.worker import Settings
+from streams.wire.policy import milliseconds, moment_of
+from streams.worker.app import policy_topic_of
 
 OLD = "15.1.2507.39"
 LENIENT = replace(read_policy("microsoft-2023"), policy_id="lenient")

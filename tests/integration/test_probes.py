@@ -15,11 +15,11 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.adapters.records import command_record
-from streams.adapters.topics import create_topics
-from streams.domain.verdict import iso
-from streams.replay import produce_commands, produce_feed, start_worker
-from streams.settings import Settings
+from streams.domain.outputs.verdict import iso
+from streams.kafka.provisioning import create_topics
+from streams.operations.feeds import produce_commands, produce_feed, start_worker
+from streams.settings.worker import Settings
+from streams.wire.records import command_record
 from tests.integration.test_broker_and_zombie import until_true
 from tests.integration.test_worker import make_feed
 from tests.ports import free_port

@@ -15,17 +15,17 @@ from pathlib import Path
 import orjson
 import pytest
 
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.records import parse_moment
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topic_reader import existing_partitions
-from streams.adapters.topics import create_topics
 from streams.engine.config import kafka_partition
-from streams.operations.repartition import ledger_of
+from streams.kafka.provisioning import create_topics
+from streams.kafka.reader import existing_partitions
+from streams.kafka.security import cluster_of
+from streams.operations.feeds import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
+from streams.operations.group import find_existing, members_of
+from streams.operations.repartition.run import ledger_of
 from streams.operations.states import export
-from streams.operations.topics import find_existing, members_of
-from streams.replay import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
-from streams.settings import Settings
+from streams.settings.worker import Settings
+from streams.wire.records import parse_moment
+from streams.wire.schemas import TOPICS
 from tests.integration.test_worker import SIGKILLED, START, UNTIL, check, make_commands, make_feed
 
 

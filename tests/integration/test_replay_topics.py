@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.topics import create_topics
 from streams.cli import replay
 from streams.cli.main import main
-from streams.replay import ReplayError
-from streams.settings import Settings
+from streams.kafka.provisioning import create_topics
+from streams.kafka.security import cluster_of
+from streams.operations.feeds import ReplayError
+from streams.settings.worker import Settings
 
 FEED = Path(__file__).parents[1] / "data" / "hostile" / "s5-future-event-other-tenant.jsonl"
 

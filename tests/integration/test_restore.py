@@ -11,11 +11,11 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import PolicyViolationError
 
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.stores import MemoryStore
-from streams.adapters.topics import create_topics
-from streams.engine.restore import FILLED_AT, KEPT_SECONDS, LOCAL_ROWS, restore
-from streams.settings import Settings
+from streams.engine.partition.restore import FILLED_AT, KEPT_SECONDS, LOCAL_ROWS, restore
+from streams.kafka.provisioning import create_topics
+from streams.kafka.security import cluster_of
+from streams.settings.worker import Settings
+from streams.state.stores import MemoryStore
 
 GHOST = b"s/deleted"
 """A row that is in a kept store and, as after compaction, nowhere in the changelog."""

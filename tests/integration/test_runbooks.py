@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.topics import create_topics
-from streams.replay import produce_feed
-from streams.settings import Settings
+from streams.kafka.provisioning import create_topics
+from streams.operations.feeds import produce_feed
+from streams.settings.worker import Settings
 from tests.integration.test_broker_and_zombie import committed, until_true
 from tests.integration.test_probes import a_worker, is_well, live_feed
 

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.records import command_of, command_record, to_json
-from streams.adapters.state_codec import FORMAT as READS
-from streams.adapters.topic_reader import extents_of
-from streams.adapters.topics import create_topics
-from streams.domain.commands import subject_of
-from streams.domain.connection import MalformedError
-from streams.engine.faust_app import EXIT_FAILED
-from streams.engine.state_format import FORMAT
-from streams.replay import produce_feed, replay, start_worker
-from streams.settings import Settings
+from streams.domain.server.connection import MalformedError
+from streams.domain.tenant.commands import subject_of
+from streams.engine.faust.app import EXIT_FAILED
+from streams.engine.partition.state_format import FORMAT
+from streams.kafka.provisioning import create_topics
+from streams.kafka.reader import extents_of
+from streams.kafka.security import cluster_of
+from streams.operations.feeds import produce_feed, replay, start_worker
+from streams.settings.worker import Settings
+from streams.state.server_row import FORMAT as READS
+from streams.wire.records import command_of, command_record, to_json
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_worker import UNTIL, make_commands, make_feed
 

@@ -6,11 +6,11 @@ import asyncio
 
 from aiokafka import AIOKafkaProducer
 
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topic_reader import read_all, read_settled
-from streams.adapters.topics import create_topics
-from streams.settings import Settings
+from streams.kafka.provisioning import create_topics
+from streams.kafka.reader import read_all, read_settled
+from streams.kafka.security import cluster_of
+from streams.settings.worker import Settings
+from streams.wire.schemas import TOPICS
 
 
 def test_an_open_transaction_is_waited_for(settings: Settings) -> None:

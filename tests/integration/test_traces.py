@@ -14,22 +14,22 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import connection_record
-from streams.adapters.schemas import TOPICS, LocalRegistry
-from streams.adapters.stores import MemoryStore
-from streams.adapters.topic_reader import read_all
-from streams.adapters.topics import create_topics
-from streams.adapters.tracing import Tracing
-from streams.agents.inputs import InputProcessor
-from streams.domain.rules import Rulebook
+from streams.domain.policy.rulebook import Rulebook
 from streams.engine.observer import UnitReport
+from streams.engine.partition.view import View
 from streams.engine.ports import Headers
-from streams.engine.view import View
-from streams.settings import Settings
+from streams.kafka.provisioning import create_topics
+from streams.kafka.reader import read_all
+from streams.kafka.security import cluster_of
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.settings.worker import Settings
+from streams.state.stores import MemoryStore
+from streams.telemetry.tracing import Tracing
+from streams.wire.codec import AvroCodec
+from streams.wire.records import connection_record
+from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.worker.processor import InputProcessor
 from tests.integration.test_broker_and_zombie import until_true
 from tests.integration.test_probes import a_worker, live_feed
 from tests.ports import free_port

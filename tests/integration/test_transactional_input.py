@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.records import command_record, connection_record
-from streams.adapters.schemas import TOPICS, LocalRegistry
-from streams.adapters.topics import create_topics
-from streams.domain.connection import DAY_MS
-from streams.domain.verdict import iso
-from streams.replay import Collected, collect, run_workers
-from streams.settings import Settings
+from streams.domain.outputs.verdict import iso
+from streams.domain.server.connection import DAY_MS
+from streams.kafka.provisioning import create_topics
+from streams.kafka.security import cluster_of
+from streams.operations.feeds import Collected, collect, run_workers
+from streams.settings.worker import Settings
+from streams.wire.codec import AvroCodec
+from streams.wire.records import command_record, connection_record
+from streams.wire.schemas import TOPICS, LocalRegistry
 from tests.integration.test_policies import line
 from tests.integration.test_worker import START
 

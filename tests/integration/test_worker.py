@@ -15,22 +15,30 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import command_of, command_record, parse_moment, to_record
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topic_reader import read_settled
-from streams.adapters.topics import create_topics
 from streams.cli.simulate import read_connection
-from streams.domain.commands import CommandKind
-from streams.domain.connection import DAY_MS, MalformedError
-from streams.domain.rules import Rulebook
-from streams.domain.verdict import iso
+from streams.domain.outputs.verdict import iso
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, MalformedError
+from streams.domain.tenant.commands import CommandKind
 from streams.engine.config import kafka_partition
-from streams.replay import Collected, collect, produce_commands, produce_feed, replay, run_workers, start_worker
-from streams.settings import Settings
-from streams.simulation import simulate
+from streams.kafka.provisioning import create_topics
+from streams.kafka.reader import read_settled
+from streams.kafka.security import cluster_of
+from streams.operations.feeds import (
+    Collected,
+    collect,
+    produce_commands,
+    produce_feed,
+    replay,
+    run_workers,
+    start_worker,
+)
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import simulate
+from streams.settings.worker import Settings
+from streams.wire.records import command_of, command_record, parse_moment, to_record
+from streams.wire.schemas import TOPICS
 
 START = parse_moment("start", "2026-06-01T00:00:00.000Z")
 UNTIL = START + 130 * DAY_MS

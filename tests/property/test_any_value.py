@@ -13,26 +13,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.avro_codec import MAX_VALUE_BYTES, AvroCodec
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.projection import header_of
-from streams.adapters.records import parse_moment
-from streams.adapters.schemas import LocalRegistry
-from streams.adapters.state_codec import decode_state, encode_state
-from streams.adapters.stores import MemoryStore
-from streams.agents.inputs import InputProcessor
-from streams.agents.rows import Codec, Wires
-from streams.agents.tally import COMMANDS as COMMANDS_COUNTED
-from streams.agents.tally import CONNECTIONS as CONNECTIONS_COUNTED
-from streams.app import wires_of
 from streams.domain.bounds import CUT, MAX_EVIDENCE_CHARS, MAX_TEXT_CHARS
-from streams.domain.connection import DAY_MS
-from streams.domain.rules import Rulebook
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS
 from streams.engine.observer import DEAD_LETTERS
+from streams.engine.partition.view import MAX_ROW_BYTES, View
 from streams.engine.ports import Output, size_of
-from streams.engine.view import MAX_ROW_BYTES, View
-from streams.settings import Settings
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.settings.worker import Settings
+from streams.state.server_row import decode_state, encode_state
+from streams.state.stores import MemoryStore
+from streams.wire.codec import MAX_VALUE_BYTES, AvroCodec
+from streams.wire.fast_connection import header_of
+from streams.wire.records import parse_moment
+from streams.wire.schemas import LocalRegistry
+from streams.worker.app import wires_of
+from streams.worker.counters import COMMANDS as COMMANDS_COUNTED
+from streams.worker.counters import CONNECTIONS as CONNECTIONS_COUNTED
+from streams.worker.processor import InputProcessor
+from streams.worker.repository import Codec, Wires
 from tests.given import Given
 
 START = parse_moment("start", "2026-10-01T20:00:00Z")

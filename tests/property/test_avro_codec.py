@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.adapters.avro_codec import AvroCodec, MalformedRecordError, RecordEncodingError
-from streams.adapters.schemas import SUBJECTS, LocalRegistry, load_schema
+from streams.wire.codec import AvroCodec, MalformedRecordError, RecordEncodingError
+from streams.wire.schemas import SUBJECTS, LocalRegistry, load_schema
 
 REGISTRY = LocalRegistry()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

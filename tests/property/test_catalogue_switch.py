@@ -9,18 +9,18 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.catalogue_files import catalogue_of
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import connection_of, to_record
-from streams.adapters.state_codec import decode_state
-from streams.adapters.stores import MemoryStore
-from streams.agents.inputs import InputProcessor
-from streams.domain.build import parse_build
-from streams.domain.connection import DAY_MS, HOUR_MS
-from streams.domain.policy import ConnectorType, CriticalPatches, Policy
-from streams.domain.rules import PublishedCatalogue, Rulebook
-from streams.engine.view import View
-from streams.simulation import Simulation
+from streams.domain.exchange.build import parse_build
+from streams.domain.policy.policy import ConnectorType, CriticalPatches, Policy
+from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook
+from streams.domain.server.connection import DAY_MS, HOUR_MS
+from streams.engine.partition.view import View
+from streams.policies.catalogue.files import catalogue_of
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.state.server_row import decode_state
+from streams.state.stores import MemoryStore
+from streams.wire.records import connection_of, to_record
+from streams.worker.processor import InputProcessor
 from tests.catalogues import GOOD, published, tables
 from tests.given import Given
 from tests.property.test_processor import CODEC, HEADER, WIRES, feed

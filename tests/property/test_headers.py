@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.domain import headers
-from streams.domain.build import Build, parse_build
-from streams.domain.headers import LINES_PARSED, ReceivedLine, detect, parse_received, take_apart
+from streams.domain.exchange import received as headers
+from streams.domain.exchange.build import Build, parse_build
+from streams.domain.exchange.received import LINES_PARSED, ReceivedLine, detect, parse_received, take_apart
 
 NUMBER = st.integers(min_value=0, max_value=99_999)
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import to_json_line, to_record
-from streams.domain.connection import DAY_MS, InboundConnection
-from streams.domain.judgement import Finding
-from streams.domain.ladder import Action, Clock, schedule
-from streams.domain.policy import ConnectorType
-from streams.domain.rules import Rulebook
-from streams.simulation import Simulation
+from streams.domain.policy.judgement import Finding
+from streams.domain.policy.ladder import Action, Clock, schedule
+from streams.domain.policy.policy import ConnectorType
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, InboundConnection
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.wire.records import to_json_line, to_record
 
 START = 1_780_272_000_000
 POLICY = replace(read_policy("microsoft-2026-09"), policy_id="today")

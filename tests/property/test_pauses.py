@@ -8,16 +8,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import parse_moment
-from streams.domain.commands import AdminCommand, CommandKind, CommandOutcome, Role
-from streams.domain.connection import DAY_MS, HOUR_MS
-from streams.domain.ladder import Action
-from streams.domain.quota import year_of
-from streams.domain.rules import Rulebook
-from streams.domain.verdict import action_at
-from streams.simulation import Simulation
+from streams.domain.outputs.verdict import action_at
+from streams.domain.policy.ladder import Action
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, HOUR_MS
+from streams.domain.tenant.commands import AdminCommand, CommandKind, CommandOutcome, Role
+from streams.domain.tenant.quota import year_of
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.wire.records import parse_moment
 from tests.unit.test_enforcement import connection
 
 START = parse_moment("start", "2027-09-01T00:00:00Z")

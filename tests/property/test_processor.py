@@ -12,26 +12,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.projection import header_of, project
-from streams.adapters.records import connection_of, parse_moment, to_record
-from streams.adapters.schemas import LocalRegistry
-from streams.adapters.state_codec import ServerRow, decode_state, encode_state
-from streams.adapters.stores import MemoryStore
-from streams.agents.inputs import InputProcessor
-from streams.agents.top_lines import TopLines
-from streams.app import wires_of
-from streams.domain.build import Product, parse_build
-from streams.domain.connection import DAY_MS, HOUR_MS
-from streams.domain.headers import Origin, detect, parse_received
-from streams.domain.policy import ConnectorType, CriticalPatches
-from streams.domain.rules import Rulebook
+from streams.domain.exchange.build import Product, parse_build
+from streams.domain.exchange.received import Origin, detect, parse_received
+from streams.domain.policy.policy import ConnectorType, CriticalPatches
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, HOUR_MS
+from streams.engine.partition.view import View
 from streams.engine.ports import StoreError
-from streams.engine.view import View
-from streams.settings import Settings
-from streams.simulation import Simulation
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.settings.worker import Settings
+from streams.state.server_row import ServerRow, decode_state, encode_state
+from streams.state.stores import MemoryStore
+from streams.wire.codec import AvroCodec
+from streams.wire.fast_connection import header_of, project
+from streams.wire.records import connection_of, parse_moment, to_record
+from streams.wire.schemas import LocalRegistry
+from streams.worker.app import wires_of
+from streams.worker.header_cache import TopLines
+from streams.worker.processor import InputProcessor
 from tests.given import Given
 from tests.machines import machine_feed
 from tests.top_lines import found_in

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import parse_moment
-from streams.domain.commands import AdminCommand, CommandKind, CommandOutcome, Role
-from streams.domain.connection import DAY_MS, HOUR_MS
-from streams.domain.policy import Policy
-from streams.domain.rules import Rulebook
-from streams.simulation import Simulation
+from streams.domain.policy.policy import Policy
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, HOUR_MS
+from streams.domain.tenant.commands import AdminCommand, CommandKind, CommandOutcome, Role
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.wire.records import parse_moment
 from tests.unit.test_enforcement import connection
 
 START = parse_moment("start", "2027-10-20T00:00:00Z")

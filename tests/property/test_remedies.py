@@ -10,14 +10,15 @@ from importlib.resources import files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy, shipped_policies
-from streams.domain.build import FIRST_SE_LINE, JUDGED_PRODUCTS, Build, Product, parse_build
-from streams.domain.judgement import Finding, judge
-from streams.domain.policy import Accept, CriticalPatches, Policy, ProductRule
+from streams.domain.exchange.build import FIRST_SE_LINE, JUDGED_PRODUCTS, Build, Product, parse_build
+from streams.domain.policy.judgement import Finding, judge
+from streams.domain.policy.policy import Accept, CriticalPatches, Policy, ProductRule
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy, shipped_policies
 
 CATALOGUE = shipped_catalogue()
-ROWS = list(csv.DictReader((files("streams.data") / "exchange_builds.csv").read_text(encoding="utf-8").splitlines()))
+BUILDS_FILE = files("streams.policies.data") / "exchange_builds.csv"
+ROWS = list(csv.DictReader(BUILDS_FILE.read_text(encoding="utf-8").splitlines()))
 BUILDS = {parse_build(row["build"]): row for row in ROWS}
 NAMED = {CATALOGUE.name(build): build for build in BUILDS}
 DAY_OF = {build: date.fromisoformat(row["release_date"]) for build, row in BUILDS.items()}

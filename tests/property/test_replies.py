@@ -8,12 +8,20 @@ from itertools import pairwise
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.records import to_json, to_record
-from streams.domain.connection import LATEST_MS, MINUTE_MS
-from streams.domain.ladder import Action
-from streams.domain.policy import Policy
-from streams.domain.rules import Service
-from streams.domain.verdict import MAX_REPLY_BYTES, Verdict, action_at, fill_reply, iso, reply_at, reply_template
+from streams.domain.outputs.verdict import (
+    MAX_REPLY_BYTES,
+    Verdict,
+    action_at,
+    fill_reply,
+    iso,
+    reply_at,
+    reply_template,
+)
+from streams.domain.policy.ladder import Action
+from streams.domain.policy.policy import Policy
+from streams.domain.policy.rulebook import Service
+from streams.domain.server.connection import LATEST_MS, MINUTE_MS
+from streams.wire.records import to_json, to_record
 from tests.edge import answer
 from tests.property.test_sequences import POLICIES, STEPS, Step, policy_at, run
 

@@ -10,22 +10,22 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import parse_moment, to_json_line, to_record
-from streams.adapters.report_rows import report_of_record
-from streams.domain.commands import AdminCommand, CommandKind, Role
-from streams.domain.connection import DAY_MS, HOUR_MS, InboundConnection
-from streams.domain.judgement import Finding
-from streams.domain.ladder import Action, Standstill
-from streams.domain.pauses import NO_COVER
-from streams.domain.policy import ConnectorType, Mode, Policy, Stage
-from streams.domain.quota import year_of
-from streams.domain.rules import Rulebook
-from streams.domain.standing import standing_of
-from streams.domain.verdict import Verdict, action_at
+from streams.domain.outputs.verdict import Verdict, action_at
+from streams.domain.policy.judgement import Finding
+from streams.domain.policy.ladder import Action, Standstill
+from streams.domain.policy.policy import ConnectorType, Mode, Policy, Stage
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, HOUR_MS, InboundConnection
+from streams.domain.server.effective import standing_of
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
+from streams.domain.tenant.quota import year_of
+from streams.domain.tenant.waivers import NO_COVER
 from streams.domain.whatif import foresee, with_other
-from streams.simulation import Simulation
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.wire.records import parse_moment, to_json_line, to_record
+from streams.wire.server_report import report_of_record
 
 START = parse_moment("start", "2027-08-01T00:00:00Z")
 BASE = read_policy("microsoft-2026-09")

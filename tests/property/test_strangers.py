@@ -7,23 +7,23 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.projection import header_of
-from streams.adapters.records import to_json_line, to_record
-from streams.adapters.schemas import LocalRegistry
-from streams.adapters.state_codec import encode_state
-from streams.adapters.stores import MemoryStore
-from streams.agents.inputs import InputProcessor
-from streams.app import wires_of
-from streams.domain.commands import AdminCommand, CommandKind, Role
-from streams.domain.connection import DAY_MS, HOUR_MS, InboundConnection
-from streams.domain.policy import ConnectorType
-from streams.domain.rules import Rulebook
-from streams.engine.view import View
-from streams.settings import Settings
-from streams.simulation import Simulation
+from streams.domain.policy.policy import ConnectorType
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, HOUR_MS, InboundConnection
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
+from streams.engine.partition.view import View
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.settings.worker import Settings
+from streams.state.server_row import encode_state
+from streams.state.stores import MemoryStore
+from streams.wire.codec import AvroCodec
+from streams.wire.fast_connection import header_of
+from streams.wire.records import to_json_line, to_record
+from streams.wire.schemas import LocalRegistry
+from streams.worker.app import wires_of
+from streams.worker.processor import InputProcessor
 from tests.given import Given
 
 START = 1_788_220_800_000

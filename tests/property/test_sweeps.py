@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.records import command_of, connection_of, to_record
-from streams.adapters.state_codec import decode_state, decode_tenant, encode_state
-from streams.adapters.stores import MemoryStore
-from streams.agents.inputs import POLICIES_ROW, InputProcessor
-from streams.agents.sweeps import MAX_PUT_OFF
-from streams.domain.connection import DAY_MS, HOUR_MS
+from streams.domain.server.connection import DAY_MS, HOUR_MS
+from streams.engine.partition.view import UNIT_BYTES, View
 from streams.engine.ports import Output, size_of
-from streams.engine.view import UNIT_BYTES, View
-from streams.simulation import Simulation
+from streams.service.simulation import Simulation
+from streams.state.server_row import decode_state, decode_tenant, encode_state
+from streams.state.stores import MemoryStore
+from streams.wire.records import command_of, connection_of, to_record
+from streams.worker.processor import POLICIES_ROW, InputProcessor
+from streams.worker.sweeps import MAX_PUT_OFF
 from tests.given import Given
 from tests.property.test_any_value import (
     COMMANDS,

@@ -8,20 +8,20 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import connection_of
-from streams.adapters.state_codec import ServerRow, encode_state
-from streams.adapters.stores import MemoryStore
-from streams.agents.due_timers import DueTimers
-from streams.agents.inputs import InputProcessor
-from streams.agents.tally import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
-from streams.domain.connection import DAY_MS, HOUR_MS
-from streams.domain.judgement import Finding
-from streams.domain.rules import Rulebook
+from streams.domain.policy.judgement import Finding
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, HOUR_MS
 from streams.engine.observer import DEAD_LETTERS, Label
-from streams.engine.view import View
-from streams.simulation import Simulation
+from streams.engine.partition.view import View
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.state.server_row import ServerRow, encode_state
+from streams.state.stores import MemoryStore
+from streams.wire.records import connection_of
+from streams.worker.counters import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
+from streams.worker.due_index import DueTimers
+from streams.worker.processor import InputProcessor
 from tests.property.test_processor import CODEC, HEADER, WIRES, Given, feed
 
 RULEBOOK = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())

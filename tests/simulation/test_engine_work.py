@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.stores import MemoryStore
-from streams.engine.cluster import Cluster
 from streams.engine.config import PartitionConfig
-from streams.engine.inputs import Inputs, RecordQueue
+from streams.engine.partition.loop import SLICE_RECORDS, Work
+from streams.engine.partition.queues import Inputs, RecordQueue
+from streams.engine.partition.restore import POSITION
+from streams.engine.partition.unit import MARKER, SIDE_MARKER, Unit
+from streams.engine.partition.view import View
 from streams.engine.ports import DependencyError, Output, Record
-from streams.engine.restore import POSITION
-from streams.engine.unit import MARKER, SIDE_MARKER, Unit
-from streams.engine.unread import UnreadBatch
-from streams.engine.view import View
-from streams.engine.work import SLICE_RECORDS, Work
+from streams.kafka.cluster import Cluster
+from streams.kafka.unread import UnreadBatch
+from streams.state.stores import MemoryStore
 from tests.given import Given
 
 BATCH = b"\0" * 16 + b"\2" + b"\0" * 44

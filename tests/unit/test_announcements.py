@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.records import parse_moment
-from streams.domain.connection import DAY_MS
-from streams.domain.policy import Policy
-from streams.domain.rules import Rulebook
-from streams.simulation import Simulation
+from streams.domain.policy.policy import Policy
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.service.simulation import Simulation
+from streams.wire.records import parse_moment
 from tests.unit.test_enforcement import GOOD, OLD, POLICY, connection, kinds, read_policy, run
 
 SWITCH = parse_moment("at", "2026-09-01T00:00:00Z")

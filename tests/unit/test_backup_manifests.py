@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.adapters.private_files import create_private, make_private_folder
-from streams.adapters.record_files import FileError, RecordWriter, checksum_of
-from streams.adapters.stores import RocksDBStore
-from streams.operations.backup import check_backup
-from streams.operations.manifests import MANIFEST, BackupError, digest_of
-from streams.operations.topics import CHANGELOG, INPUTS
+from streams.operations.backup.create import check_backup
+from streams.operations.backup.files import FileError, RecordWriter, checksum_of
+from streams.operations.backup.manifest import MANIFEST, BackupError, digest_of
+from streams.operations.group import CHANGELOG, INPUTS
+from streams.state.private_files import create_private, make_private_folder
+from streams.state.stores import RocksDBStore
 
 TOPICS = (CHANGELOG, *INPUTS, "enforcement.verdicts.v1")
 

@@ -21,13 +21,13 @@ from benchmarks.peers import job
 from benchmarks.race import Figures, fill
 from benchmarks.report import row_of, table
 from benchmarks.servers import Plan, ratio_of, wanted_of
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.records import connection_of
-from streams.adapters.schemas import LocalRegistry
-from streams.adapters.state_codec import decode_state
-from streams.agents.rows import server_row
-from streams.domain.connection import HOUR_MS, check_connection
-from streams.domain.headers import detect
+from streams.domain.exchange.received import detect
+from streams.domain.server.connection import HOUR_MS, check_connection
+from streams.state.server_row import decode_state
+from streams.wire.codec import AvroCodec
+from streams.wire.records import connection_of
+from streams.wire.schemas import LocalRegistry
+from streams.worker.repository import server_row
 
 END_MS = 1_790_000_000_000
 FEED = Feed(3_000, 200, END_MS)

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.state_codec import decode_state
-from streams.agents.inputs import InputProcessor
-from streams.agents.rows import SERVER_BYTES, SLACK_BYTES
-from streams.agents.top_lines import LINE_BYTES
-from streams.domain import ladder
-from streams.domain.build import Build
-from streams.domain.connection import DAY_MS
-from streams.domain.ladder import Clock, Standstill, schedule
-from streams.domain.policy import ConnectorType
-from streams.domain.rules import MAX_JUDGEMENTS, Rulebook
-from streams.engine.view import View
+from streams.domain.exchange.build import Build
+from streams.domain.policy import ladder
+from streams.domain.policy.ladder import Clock, Standstill, schedule
+from streams.domain.policy.policy import ConnectorType
+from streams.domain.policy.rulebook import MAX_JUDGEMENTS, Rulebook
+from streams.domain.server.connection import DAY_MS
+from streams.engine.partition.view import View
+from streams.state.server_row import decode_state
+from streams.worker.header_cache import LINE_BYTES
+from streams.worker.processor import InputProcessor
+from streams.worker.repository import SERVER_BYTES, SLACK_BYTES
 from tests.given import Given
 from tests.property.test_any_value import (
     CONNECTIONS,

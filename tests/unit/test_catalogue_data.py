@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.catalogue_tables import KEYS, Row, Tables, faults, fixed_in, read_tables
-from streams.adapters.policy_files import read_policy
-from streams.domain.build import Build, Product, parse_build
-from streams.domain.catalogue import Catalogue, Fix
-from streams.domain.judgement import Finding, judge
-from streams.domain.policy import CriticalPatches
+from streams.domain.exchange.build import Build, Product, parse_build
+from streams.domain.exchange.catalogue import Catalogue, Fix
+from streams.domain.policy.judgement import Finding, judge
+from streams.domain.policy.policy import CriticalPatches
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.catalogue.tables import KEYS, Row, Tables, faults, fixed_in, read_tables
+from streams.policies.files import read_policy
 
-TABLES = read_tables(Path(str(files("streams.data"))))
+TABLES = read_tables(Path(str(files("streams.policies.data"))))
 CATALOGUE = shipped_catalogue()
 ALL_CRITICAL = replace(
     read_policy("microsoft-2026-09"), critical_patches=CriticalPatches(grace_days=30, known_exploited_only=False)

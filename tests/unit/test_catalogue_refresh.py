@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.catalogue_refresh import main, second_tuesday
-from streams.adapters.catalogue_tables import COLUMNS, Tables, faults, read_tables, table_text
+from streams.dev.catalogue.refresh import main, second_tuesday
+from streams.policies.catalogue.tables import COLUMNS, Tables, faults, read_tables, table_text
 
 DATA_DIR = Path(__file__).parent.parent / "data" / "health_checker"
 BUILDS = "Shared/Get-ExchangeBuildVersionInformation.ps1"

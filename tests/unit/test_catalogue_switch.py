@@ -7,26 +7,26 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import Tables, catalogue_of, shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.policy_records import moment_of
-from streams.adapters.projection import header_of
-from streams.adapters.records import parse_moment, to_record
-from streams.adapters.schemas import LocalRegistry
-from streams.adapters.stores import MemoryStore
-from streams.agents.inputs import InputProcessor
-from streams.app import wires_of
-from streams.domain.build import parse_build
-from streams.domain.commands import AdminCommand, CommandKind, CommandOutcome, Role
-from streams.domain.connection import DAY_MS, HOUR_MS, MINUTE_MS, InboundConnection
-from streams.domain.judgement import Finding
-from streams.domain.policy import ConnectorType, CriticalPatches, Policy
-from streams.domain.rules import PublishedCatalogue, Rulebook
+from streams.domain.exchange.build import parse_build
+from streams.domain.policy.judgement import Finding
+from streams.domain.policy.policy import ConnectorType, CriticalPatches, Policy
+from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook
+from streams.domain.server.connection import DAY_MS, HOUR_MS, MINUTE_MS, InboundConnection
+from streams.domain.tenant.commands import AdminCommand, CommandKind, CommandOutcome, Role
 from streams.domain.whatif import foresee, with_catalogue
-from streams.engine.view import View
-from streams.settings import Settings
-from streams.simulation import Simulation
+from streams.engine.partition.view import View
+from streams.policies.catalogue.files import Tables, catalogue_of, shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.settings.worker import Settings
+from streams.state.stores import MemoryStore
+from streams.wire.codec import AvroCodec
+from streams.wire.fast_connection import header_of
+from streams.wire.policy import moment_of
+from streams.wire.records import parse_moment, to_record
+from streams.wire.schemas import LocalRegistry
+from streams.worker.app import wires_of
+from streams.worker.processor import InputProcessor
 from tests.catalogues import GOOD, NEW_BUILD, NEW_CVE, published, tables
 from tests.given import Given
 from tests.unit.test_enforcement import connection

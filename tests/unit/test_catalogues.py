@@ -14,8 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import (
+from streams.cli.main import main
+from streams.domain.exchange.build import Product, parse_build
+from streams.domain.policy.policy import Accept, Policy, ProductRule
+from streams.domain.policy.rulebook import PublishedCatalogue
+from streams.policies.catalogue.files import (
     FILES,
     MAX_ERRORS,
     CatalogueError,
@@ -26,29 +29,26 @@ from streams.adapters.catalogue_files import (
     shipped_tables,
     write_tables,
 )
-from streams.adapters.catalogue_records import (
+from streams.policies.catalogue.topic import MAX_CATALOGUE_BYTES
+from streams.policies.files import PolicyError, parse_policy, read_policy
+from streams.policies.topic import PolicyTopic, PublishedReader
+from streams.settings.worker import Settings
+from streams.wire.catalogue import (
     catalogue_record,
     differences,
     published_catalogue_of,
     summary,
     tables_of,
 )
-from streams.adapters.catalogue_topic import MAX_CATALOGUE_BYTES
-from streams.adapters.policy_files import PolicyError, parse_policy, read_policy
-from streams.adapters.policy_records import moment_of, policy_record, policy_yaml
-from streams.adapters.policy_topic import PolicyTopic, PublishedReader
-from streams.adapters.records import parse_moment
-from streams.adapters.schemas import LocalRegistry
-from streams.app import policy_topic_of
-from streams.cli.main import main
-from streams.domain.build import Product, parse_build
-from streams.domain.policy import Accept, Policy, ProductRule
-from streams.domain.rules import PublishedCatalogue
-from streams.settings import Settings
+from streams.wire.codec import AvroCodec
+from streams.wire.policy import moment_of, policy_record, policy_yaml
+from streams.wire.records import parse_moment
+from streams.wire.schemas import LocalRegistry
+from streams.worker.app import policy_topic_of
 from tests.catalogues import NEW_BUILD, NEW_CVE, published, tables
 from tests.given import Given
 
-SHIPPED_BUILDS = Path(__file__).parents[2] / "streams" / "data" / "exchange_builds.csv"
+SHIPPED_BUILDS = Path(__file__).parents[2] / "streams" / "policies" / "data" / "exchange_builds.csv"
 AT = parse_moment("at", "2026-11-10T00:00:00Z")
 CODEC = AvroCodec("catalogue", LocalRegistry())
 

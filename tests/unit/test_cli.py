@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import PolicyError, parse_policy, read_policy, shipped_policies
-from streams.adapters.records import to_json_line, to_record
-from streams.agents.inputs import CACHED_SERVERS
 from streams.cli.main import EXIT_PIPE, main
-from streams.cli.operator import operator
-from streams.settings import Settings, SettingsError, read_settings
+from streams.cli.options import operator
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import PolicyError, parse_policy, read_policy, shipped_policies
+from streams.settings.worker import Settings, SettingsError, read_settings
+from streams.wire.records import to_json_line, to_record
+from streams.worker.processor import CACHED_SERVERS
 from tests.unit.test_enforcement import DETECTED, connection, run
 
 LINE = (
@@ -115,7 +115,7 @@ def test_policies_in_succession_govern_from_their_moments(tmp_path: Path) -> Non
     assert verdict["policy_id"] == "microsoft-2026-09"
 
 
-SHIPPED = (files("streams.data") / "policies" / "microsoft-2026-09.yaml").read_text()
+SHIPPED = (files("streams.policies.data") / "policies" / "microsoft-2026-09.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", shipped_policies())

@@ -10,7 +10,7 @@ import pytest
 import streams
 
 PACKAGE = Path(streams.__file__).parent
-MAKERS = {PACKAGE / "engine" / "cluster.py", PACKAGE / "engine" / "connection.py"}
+MAKERS = {PACKAGE / "kafka" / "cluster.py", PACKAGE / "kafka" / "patches.py"}
 CLIENTS = {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "AIOKafkaClient", "create_conn"}
 LIBRARIES = {"kafka", "confluent_kafka"}
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.web import Pulse, WorkerSite
 from streams.cli import dlq, policy
 from streams.cli.main import main
 from streams.operations.dead_letters import DeadLetter
+from streams.telemetry.probes import Pulse, WorkerSite
 
 
 def test_dead_letters_have_one_order(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.adapters.records import command_of, command_record, in_order_of_issue
-from streams.domain.commands import CommandOutcome
-from streams.domain.connection import MalformedError
+from streams.domain.server.connection import MalformedError
+from streams.domain.tenant.commands import CommandOutcome
+from streams.wire.records import command_of, command_record, in_order_of_issue
 from tests.unit.test_enforcement import DETECTED, connection, run
 
 WHOLE: dict[str, Any] = {

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.records import parse_moment, to_json_line, to_record
-from streams.domain.commands import AdminCommand, CommandKind, Role
-from streams.domain.connection import DAY_MS
-from streams.domain.ladder import Action
-from streams.domain.verdict import action_at, iso
-from streams.simulation import Simulation
+from streams.domain.outputs.verdict import action_at, iso
+from streams.domain.policy.ladder import Action
+from streams.domain.server.connection import DAY_MS
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
+from streams.service.simulation import Simulation
+from streams.wire.records import parse_moment, to_json_line, to_record
 from tests.unit.test_enforcement import DETECTED, GOOD, OLD, connection, kinds, row, run
 
 SERVER = "mx1.example.com"

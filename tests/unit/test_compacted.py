@@ -9,7 +9,7 @@ import pytest
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.control_record import ABORT_MARKER, COMMIT_MARKER
 
-import streams.engine.cluster  # noqa: F401 (puts the correction in place)
+import streams.kafka.cluster  # noqa: F401 (puts the correction in place)
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.catalogue_files import shipped_catalogue
 from streams.cli.main import main
-from streams.domain.build import Build, Product, parse_build
-from streams.domain.catalogue import MAX_CVES, Catalogue, Fix, Release
-from streams.domain.commands import CommandKind
-from streams.domain.connection import DAY_MS
-from streams.domain.judgement import Finding, judge
-from streams.domain.policy import CriticalPatches, Policy
-from streams.domain.rules import Rulebook
-from streams.simulation import Simulation
+from streams.domain.exchange.build import Build, Product, parse_build
+from streams.domain.exchange.catalogue import MAX_CVES, Catalogue, Fix, Release
+from streams.domain.policy.judgement import Finding, judge
+from streams.domain.policy.policy import CriticalPatches, Policy
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS
+from streams.domain.tenant.commands import CommandKind
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.service.simulation import Simulation
 from tests.unit.test_commands import command
 from tests.unit.test_enforcement import DETECTED, GOOD, OLD, POLICY, connection, row, run
 

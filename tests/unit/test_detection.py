@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.catalogue_files import shipped_catalogue
 from streams.cli.main import main
-from streams.domain.build import Build, Product, parse_build
-from streams.domain.headers import Identity, Origin, detect
+from streams.domain.exchange.build import Build, Product, parse_build
+from streams.domain.exchange.received import Identity, Origin, detect
+from streams.policies.catalogue.files import shipped_catalogue
 
 SAMPLES = list(
     csv.DictReader((Path(__file__).parents[1] / "data" / "received_samples.csv").open(encoding="utf-8", newline=""))

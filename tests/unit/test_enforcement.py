@@ -7,17 +7,17 @@ from itertools import count
 
 import pytest
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import parse_moment
-from streams.domain.connection import DAY_MS, InboundConnection
-from streams.domain.ladder import Action
-from streams.domain.notification import AdminNotification
-from streams.domain.policy import ConnectorType, Mode, Policy
-from streams.domain.report import ServerReport
-from streams.domain.rules import Rulebook
-from streams.domain.verdict import Verdict, action_at, iso
-from streams.simulation import Simulation
+from streams.domain.outputs.notification import AdminNotification
+from streams.domain.outputs.server_report import ServerReport
+from streams.domain.outputs.verdict import Verdict, action_at, iso
+from streams.domain.policy.ladder import Action
+from streams.domain.policy.policy import ConnectorType, Mode, Policy
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, InboundConnection
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.wire.records import parse_moment
 
 DETECTED = parse_moment("at", "2024-03-28T00:15:08.000Z")
 OLD, GOOD = "15.1.2507.39", "15.1.2507.61"

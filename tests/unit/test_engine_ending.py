@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from streams.engine.ending import cancelled
+from streams.kafka.shutdown import cancelled
 
 
 def test_a_task_that_swallows_its_first_cancellation_ends() -> None:

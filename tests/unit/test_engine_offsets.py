@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from aiokafka import TopicPartition
 
-from streams.engine.offsets import GapError, check_gap
+from streams.engine.partition.offsets import GapError, check_gap
 
 TP = TopicPartition("in", 2)
 

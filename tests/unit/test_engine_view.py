@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.adapters.schemas import RegistryError
-from streams.adapters.stores import MemoryStore
 from streams.engine.dead_letters import MAX_RECORD_BYTES, MAX_VALUE_BYTES
+from streams.engine.partition.view import MAX_ROW_BYTES, UNIT_BYTES, View
 from streams.engine.ports import Output, Record, StoreError
 from streams.engine.processor import RecordProcessor
-from streams.engine.view import MAX_ROW_BYTES, UNIT_BYTES, View
+from streams.state.stores import MemoryStore
+from streams.wire.schemas import RegistryError
 from tests.given import Given
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import parse_moment
 from streams.cli.simulate import read_commands, read_connection
-from streams.domain.notification import AdminNotification
-from streams.domain.policy import Policy
-from streams.domain.report import ServerReport
-from streams.domain.rules import Rulebook
-from streams.domain.verdict import iso
-from streams.simulation import Results, simulate
+from streams.domain.outputs.notification import AdminNotification
+from streams.domain.outputs.server_report import ServerReport
+from streams.domain.outputs.verdict import iso
+from streams.domain.policy.policy import Policy
+from streams.domain.policy.rulebook import Rulebook
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Results, simulate
+from streams.wire.records import parse_moment
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 

@@ -7,25 +7,25 @@ from itertools import product
 
 import pytest
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.projection import header_of
-from streams.adapters.records import parse_moment, to_record
-from streams.adapters.schemas import LocalRegistry
-from streams.adapters.state_codec import ServerRow, decode_state, encode_state
-from streams.adapters.stores import MemoryStore
-from streams.agents.inputs import InputProcessor
-from streams.app import wires_of
-from streams.domain.commands import AdminCommand
-from streams.domain.connection import DAY_MS, HOUR_MS, MINUTE_MS, InboundConnection
-from streams.domain.ladder import Clock, Standstill, elapsed_at, moment_of
-from streams.domain.notification import NotificationKind
-from streams.domain.policy import CriticalPatches
-from streams.domain.rules import Rulebook
-from streams.domain.state import ServerEnforcement
-from streams.engine.view import View
-from streams.settings import Settings
+from streams.domain.outputs.notification import NotificationKind
+from streams.domain.policy.ladder import Clock, Standstill, elapsed_at, moment_of
+from streams.domain.policy.policy import CriticalPatches
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, HOUR_MS, MINUTE_MS, InboundConnection
+from streams.domain.server.state import ServerEnforcement
+from streams.domain.tenant.commands import AdminCommand
+from streams.engine.partition.view import View
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.settings.worker import Settings
+from streams.state.server_row import ServerRow, decode_state, encode_state
+from streams.state.stores import MemoryStore
+from streams.wire.codec import AvroCodec
+from streams.wire.fast_connection import header_of
+from streams.wire.records import parse_moment, to_record
+from streams.wire.schemas import LocalRegistry
+from streams.worker.app import wires_of
+from streams.worker.processor import InputProcessor
 from tests.given import Given
 from tests.unit.test_commands import pause
 from tests.unit.test_enforcement import DETECTED, GOOD, OLD, POLICY, connection, row, run

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.records import parse_moment
 from streams.cli.simulate import read_connection
-from streams.domain.build import Product
-from streams.domain.connection import InboundConnection, MalformedError
-from streams.domain.headers import Origin
-from streams.domain.sighting import sight
+from streams.domain.exchange.build import Product
+from streams.domain.exchange.received import Origin
+from streams.domain.server.connection import InboundConnection, MalformedError
+from streams.domain.server.sighting import sight
+from streams.wire.records import parse_moment
 
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "scripts"))

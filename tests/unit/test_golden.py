@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.state_codec import decode_state, decode_tenant
-from streams.agents.state_rows import shown_row
-from streams.domain.enforcer import TenantChange
-from streams.domain.pauses import TenantEnforcement
-from streams.domain.state import ServerEnforcement
+from streams.domain.server.state import ServerEnforcement
+from streams.domain.tenant.waivers import TenantEnforcement
+from streams.service.enforcer import TenantChange
+from streams.state.inspect import shown_row
+from streams.state.server_row import decode_state, decode_tenant
 from tests.golden import FOLDER
 from tests.golden.decisions import POLICIES, simulated
 from tests.golden.states import encoded, states

@@ -8,15 +8,15 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.records import command_of, command_record, connection_record, to_json_line, to_record
-from streams.adapters.report_rows import report_of_record, rows_of_file
-from streams.adapters.schemas import LocalRegistry
-from streams.agents.top_lines import MAX_CACHED_CHARS, TopLines
-from streams.domain.build import parse_build
-from streams.domain.commands import CommandOutcome
-from streams.domain.connection import MalformedError
-from streams.domain.headers import detect, parse_received
+from streams.domain.exchange.build import parse_build
+from streams.domain.exchange.received import detect, parse_received
+from streams.domain.server.connection import MalformedError
+from streams.domain.tenant.commands import CommandOutcome
+from streams.wire.codec import AvroCodec
+from streams.wire.records import command_of, command_record, connection_record, to_json_line, to_record
+from streams.wire.schemas import LocalRegistry
+from streams.wire.server_report import report_of_record, rows_of_file
+from streams.worker.header_cache import MAX_CACHED_CHARS, TopLines
 from tests.top_lines import found_in
 from tests.unit.test_enforcement import DETECTED, connection, run
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import MAX_ERRORS, PolicyError, parse_policy, read_policy
-from streams.adapters.policy_records import policy_of, policy_record, policy_yaml
-from streams.adapters.strict_yaml import MAX_TEXT_CHARS
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import MAX_ERRORS, PolicyError, parse_policy, read_policy
+from streams.policies.strict_yaml import MAX_TEXT_CHARS
+from streams.wire.policy import policy_of, policy_record, policy_yaml
 
 SOUND = policy_yaml(read_policy("microsoft-2026-09"))
 

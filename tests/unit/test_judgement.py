@@ -5,10 +5,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.domain.build import JUDGED_PRODUCTS, Product, parse_build
-from streams.domain.judgement import Finding, Judgement, judge
-from streams.domain.policy import (
+from streams.domain.exchange.build import JUDGED_PRODUCTS, Product, parse_build
+from streams.domain.policy.judgement import Finding, Judgement, judge
+from streams.domain.policy.policy import (
     DEFAULT_LADDER,
     Accept,
     ConnectorType,
@@ -18,6 +17,7 @@ from streams.domain.policy import (
     Stage,
     ladder_errors,
 )
+from streams.policies.catalogue.files import shipped_catalogue
 
 AT = datetime(2026, 10, 8, tzinfo=UTC)
 POLICY = Policy(

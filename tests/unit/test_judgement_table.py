@@ -9,14 +9,15 @@ from importlib.resources import files
 
 import pytest
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy, shipped_policies
-from streams.domain.build import Product, parse_build
-from streams.domain.judgement import Finding, Judgement, judge
-from streams.domain.policy import Accept, ConnectorType, CriticalPatches, Mode, Policy, ProductRule
+from streams.domain.exchange.build import Product, parse_build
+from streams.domain.policy.judgement import Finding, Judgement, judge
+from streams.domain.policy.policy import Accept, ConnectorType, CriticalPatches, Mode, Policy, ProductRule
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy, shipped_policies
 
 CATALOGUE = shipped_catalogue()
-ROWS = list(csv.DictReader((files("streams.data") / "exchange_builds.csv").read_text(encoding="utf-8").splitlines()))
+BUILDS_FILE = files("streams.policies.data") / "exchange_builds.csv"
+ROWS = list(csv.DictReader(BUILDS_FILE.read_text(encoding="utf-8").splitlines()))
 M23, M26, STRICT = "microsoft-2023", "microsoft-2026-09", "strict-critical"
 OCTOBER = "2026-10-08"
 GOOD, OLD, GONE = Finding.COMPLIANT, Finding.OUT_OF_DATE, Finding.UNSUPPORTED

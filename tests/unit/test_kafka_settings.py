@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.kafka_security import cluster_of
 from streams.cli.main import main
-from streams.kafka_settings import without_security
-from streams.settings import Settings, SettingsError, read_settings
+from streams.kafka.security import cluster_of
+from streams.settings.kafka import without_security
+from streams.settings.worker import Settings, SettingsError, read_settings
 
 SECRET = "s3cret-of-nobody"
 SCRAM = {

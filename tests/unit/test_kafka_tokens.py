@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from streams.adapters import kafka_tokens
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.kafka_tokens import TokenEndpoint, TokenError, TokenFile
-from streams.settings import Settings, SettingsError
+from streams.kafka import tokens as kafka_tokens
+from streams.kafka.security import cluster_of
+from streams.kafka.tokens import TokenEndpoint, TokenError, TokenFile
+from streams.settings.worker import Settings, SettingsError
 from tests.certificates import Authority
 from tests.token_server import Answer, TokenServer, tokens
 

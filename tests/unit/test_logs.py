@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.logs import JsonFormatter, TextFormatter
-from streams.engine.events import EVENTS, event
-from streams.observation import secrets_of
-from streams.settings import Settings, SettingsError
+from streams.log_events import EVENTS, event
+from streams.settings.worker import Settings, SettingsError
+from streams.telemetry.logs import JsonFormatter, TextFormatter
+from streams.worker.telemetry import secrets_of
 
 
 def record_of(message: str, *values: Any, **given: Any) -> logging.LogRecord:

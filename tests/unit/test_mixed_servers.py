@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import parse_moment
-from streams.domain.build import parse_build
-from streams.domain.commands import AdminCommand, CommandKind, Role
-from streams.domain.connection import DAY_MS, HOUR_MS, InboundConnection
-from streams.domain.policy import ConnectorType
-from streams.domain.report import ServerReport
-from streams.domain.rules import Rulebook
-from streams.domain.stamps import MAX_STAMPS, Stamp, highest_held, with_stamp
-from streams.simulation import Simulation
+from streams.domain.exchange.build import parse_build
+from streams.domain.outputs.server_report import ServerReport
+from streams.domain.policy.policy import ConnectorType
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, HOUR_MS, InboundConnection
+from streams.domain.server.stamps import MAX_STAMPS, Stamp, highest_held, with_stamp
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.wire.records import parse_moment
 
 START = parse_moment("start", "2026-10-01T00:00:00Z")
 POLICY = read_policy("microsoft-2026-09")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.adapters.metrics import Metrics
-from streams.engine.events import EVENTS
+from streams.log_events import EVENTS
+from streams.telemetry.metrics import Metrics
 from tests.unit.test_probes import WORKING
 
 REPOSITORY = Path(__file__).parents[2]

@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.projection import header_of
-from streams.adapters.records import command_record, connection_record
-from streams.adapters.schemas import TOPICS, LocalRegistry
-from streams.adapters.stores import MemoryStore
-from streams.agents.inputs import InputProcessor
-from streams.app import wires_of
-from streams.domain.connection import HOUR_MS, MINUTE_MS
-from streams.domain.rules import Rulebook
-from streams.engine import placement
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import HOUR_MS, MINUTE_MS
 from streams.engine.config import kafka_partition
-from streams.engine.placement import PLACED_KEYS, MisplacedRecordError, Placement
-from streams.engine.view import View
-from streams.settings import Settings
+from streams.engine.partition import placement
+from streams.engine.partition.placement import PLACED_KEYS, MisplacedRecordError, Placement
+from streams.engine.partition.view import View
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.settings.worker import Settings
+from streams.state.stores import MemoryStore
+from streams.wire.codec import AvroCodec
+from streams.wire.fast_connection import header_of
+from streams.wire.records import command_record, connection_record
+from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.worker.app import wires_of
+from streams.worker.processor import InputProcessor
 from tests.given import Given
 from tests.integration.test_policies import line
 from tests.integration.test_transactional_input import pause

@@ -9,18 +9,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import PolicyError, parse_policy, read_policy, shipped_policies
-from streams.adapters.policy_records import policy_of, policy_record, policy_yaml
-from streams.adapters.policy_topic import PolicyTopic, PublishedReader, conflict, same_moment
-from streams.adapters.schemas import LocalRegistry
-from streams.app import rulebook_of
 from streams.cli.main import main
-from streams.domain.policy import Policy
-from streams.domain.rules import Rulebook
-from streams.engine.cluster import Cluster
-from streams.settings import Settings
+from streams.domain.policy.policy import Policy
+from streams.domain.policy.rulebook import Rulebook
+from streams.kafka.cluster import Cluster
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import PolicyError, parse_policy, read_policy, shipped_policies
+from streams.policies.topic import PolicyTopic, PublishedReader, conflict, same_moment
+from streams.settings.worker import Settings
+from streams.wire.codec import AvroCodec
+from streams.wire.policy import policy_of, policy_record, policy_yaml
+from streams.wire.schemas import LocalRegistry
+from streams.worker.app import rulebook_of
 
 BAD = """\
 policy_id: "bad id"

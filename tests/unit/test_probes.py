@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.adapters.metrics import CONTENT_TYPE, Metrics
-from streams.adapters.web import Pulse, WorkerSite
 from streams.engine.observer import Notes, UnitReport
 from streams.engine.status import BEFORE_THE_START, PartitionStatus, Phase, WorkerStatus
+from streams.telemetry.metrics import CONTENT_TYPE, Metrics
+from streams.telemetry.probes import Pulse, WorkerSite
 
 PARTITION = PartitionStatus(3, Phase.WORKING, 7, 0, {"in": 5}, 1_000)
 WORKING = WorkerStatus(

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from streams.cli.received_text import ReceivedText, UnreadableError, decoded, read_received
-from streams.domain.headers import MAX_LINE_CHARS, detect
+from streams.cli.mail_text import ReceivedText, UnreadableError, decoded, read_received
+from streams.domain.exchange.received import MAX_LINE_CHARS, detect
 from tests.outlook import outlook_message
 
 TOP = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.record_files import FileError, RecordWriter, StoredRecord, checksum_of, read_records
+from streams.operations.backup.files import FileError, RecordWriter, StoredRecord, checksum_of, read_records
 
 RECORDS: list[Any] = [
     StoredRecord(7, 1_700_000_000_000, b"tenant-1", b"\x00value", (("name", b"text"), ("name", b""))),

@@ -9,16 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
-from streams.adapters.records import parse_moment, to_json, to_record
 from streams.cli.simulate import read_connection
-from streams.domain.build import Build, parse_build
-from streams.domain.commands import CommandKind
-from streams.domain.connection import DAY_MS, MINUTE_MS, MalformedError
-from streams.domain.ladder import Action, ScheduledStage
-from streams.domain.rules import Rulebook, Service
-from streams.domain.verdict import (
+from streams.domain.exchange.build import Build, parse_build
+from streams.domain.outputs.verdict import (
     MAX_REPLY_BYTES,
     Verdict,
     action_at,
@@ -28,7 +21,14 @@ from streams.domain.verdict import (
     reply_template,
     with_replies,
 )
-from streams.simulation import Simulation
+from streams.domain.policy.ladder import Action, ScheduledStage
+from streams.domain.policy.rulebook import Rulebook, Service
+from streams.domain.server.connection import DAY_MS, MINUTE_MS, MalformedError
+from streams.domain.tenant.commands import CommandKind
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
+from streams.wire.records import parse_moment, to_json, to_record
 from tests.edge import answer
 from tests.unit.test_commands import command, pause
 from tests.unit.test_enforcement import DETECTED, GOOD, OLD, connection, run

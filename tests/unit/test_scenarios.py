@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.records import to_json_line, to_record
 from streams.cli import simulate as simulate_command
-from streams.domain.build import Product, parse_build
-from streams.domain.commands import AdminCommand, CommandKind
-from streams.domain.connection import DAY_MS
-from streams.domain.ladder import Action
-from streams.domain.notification import AdminNotification, NotificationKind
-from streams.domain.policy import Mode, Policy, Stage
-from streams.domain.rules import Rulebook
-from streams.domain.state import RECENT_EVENTS
-from streams.domain.verdict import Verdict, iso
+from streams.domain.exchange.build import Product, parse_build
+from streams.domain.outputs.notification import AdminNotification, NotificationKind
+from streams.domain.outputs.verdict import Verdict, iso
+from streams.domain.policy.ladder import Action
+from streams.domain.policy.policy import Mode, Policy, Stage
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS
+from streams.domain.server.state import RECENT_EVENTS
+from streams.domain.tenant.commands import AdminCommand, CommandKind
 from streams.domain.whatif import foresee, with_other
-from streams.simulation import Simulation
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.service.simulation import Simulation
+from streams.wire.records import to_json_line, to_record
 from tests.unit.test_commands import SERVER, audit, command, pause
 from tests.unit.test_enforcement import DETECTED, GOOD, OLD, POLICY, connection, kinds, row, run
 

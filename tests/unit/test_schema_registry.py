@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.avro_codec import AvroCodec, MalformedRecordError
-from streams.adapters.schemas import (
+from streams.engine.ports import is_records_fault
+from streams.wire.codec import AvroCodec, MalformedRecordError
+from streams.wire.schemas import (
     SUBJECTS,
     UNKNOWN_ASKED,
     UNKNOWN_SECONDS,
@@ -19,7 +20,6 @@ from streams.adapters.schemas import (
     UnknownSchemaIdError,
     load_schema,
 )
-from streams.engine.ports import is_records_fault
 from tests.registry_server import RegistryServer
 
 

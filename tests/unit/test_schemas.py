@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.schema_check import check, incompatibilities, undocumented
-from streams.adapters.schemas import SCHEMA_DIR, SUBJECTS, load_schema
+from streams.dev.schema_check import check, incompatibilities, undocumented
+from streams.wire.schemas import SCHEMA_DIR, SUBJECTS, load_schema
 
 BASE: dict[str, Any] = {
     "type": "record",

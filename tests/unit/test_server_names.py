@@ -9,17 +9,17 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import read_policy
 from streams.cli.main import main
-from streams.domain.commands import AdminCommand, CommandKind, Role, subject_of
-from streams.domain.connection import DAY_MS, InboundConnection, MalformedError
-from streams.domain.headers import Origin, check_server, detect
-from streams.domain.judgement import Finding
-from streams.domain.names import canonical_address, canonical_name, canonical_server
-from streams.domain.policy import ConnectorType
-from streams.domain.rules import Rulebook
-from streams.simulation import Simulation
+from streams.domain.exchange.names import canonical_address, canonical_name, canonical_server
+from streams.domain.exchange.received import Origin, check_server, detect
+from streams.domain.policy.judgement import Finding
+from streams.domain.policy.policy import ConnectorType
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import DAY_MS, InboundConnection, MalformedError
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role, subject_of
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 POLICY = "microsoft-2026-09"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from streams.domain.connection import LATEST_MS
-from streams.domain.ladder import Action
-from streams.domain.rules import Service
-from streams.domain.verdict import MAX_LINK_CHARS, MAX_NAME_CHARS, MAX_REPLY_BYTES, fill_reply, reply_template
-from streams.settings import SettingsError, read_settings
+from streams.domain.outputs.verdict import MAX_LINK_CHARS, MAX_NAME_CHARS, MAX_REPLY_BYTES, fill_reply, reply_template
+from streams.domain.policy.ladder import Action
+from streams.domain.policy.rulebook import Service
+from streams.domain.server.connection import LATEST_MS
+from streams.settings.worker import SettingsError, read_settings
 
 SECRET = "s3cret"
 

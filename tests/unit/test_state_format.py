@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from streams.adapters.state_codec import FORMAT as READS
-from streams.adapters.state_codec import encode_tenant
-from streams.adapters.stores import MemoryStore
-from streams.agents.state_rows import format_of, shown_row, tenant_of
-from streams.domain.pauses import ExceptionGrant, Pause, TenantEnforcement
-from streams.domain.quota import PaidDays, YearUse
+from streams.domain.tenant.quota import PaidDays, YearUse
+from streams.domain.tenant.waivers import ExceptionGrant, Pause, TenantEnforcement
+from streams.engine.partition.restore import NAME
+from streams.engine.partition.state_format import FORMAT, check_format, first_rows
 from streams.engine.ports import StoreError
-from streams.engine.restore import NAME
-from streams.engine.state_format import FORMAT, check_format, first_rows
+from streams.state.inspect import format_of, shown_row, tenant_of
+from streams.state.server_row import FORMAT as READS
+from streams.state.server_row import encode_tenant
+from streams.state.stores import MemoryStore
 
 TENANT = TenantEnforcement(
     "tenant-1",

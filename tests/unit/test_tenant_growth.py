@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.records import to_json_line, to_record
-from streams.adapters.state_codec import encode_tenant
-from streams.domain.commands import SEEN_COMMANDS, AdminCommand, CommandKind, CommandOutcome, Role
-from streams.domain.connection import DAY_MS
-from streams.domain.pauses import KEPT_PAUSES, MAX_KEPT_BYTES
-from streams.simulation import Simulation
+from streams.domain.server.connection import DAY_MS
+from streams.domain.tenant.commands import SEEN_COMMANDS, AdminCommand, CommandKind, CommandOutcome, Role
+from streams.domain.tenant.waivers import KEPT_PAUSES, MAX_KEPT_BYTES
+from streams.service.simulation import Simulation
+from streams.state.server_row import encode_tenant
+from streams.wire.records import to_json_line, to_record
 from tests.unit.test_enforcement import DETECTED, connection, run
 
 SERVER = "mx1.example.com"

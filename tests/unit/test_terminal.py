@@ -20,19 +20,19 @@ from typing import Any
 
 import pytest
 
-from streams.adapters.catalogue_files import write_tables
-from streams.adapters.catalogue_topic import StoredCatalogue
-from streams.adapters.logs import TextFormatter
-from streams.adapters.policy_files import read_policy
-from streams.adapters.policy_records import policy_yaml
-from streams.adapters.terminal import csv_cell, visible, visible_json, visible_lines
 from streams.cli import backup, catalogue, commands, dlq, policy, repartition, state
 from streams.cli.main import build_parser, main
-from streams.domain.policy import Mode
+from streams.domain.policy.policy import Mode
+from streams.operations.backup.manifest import MANIFEST, VERSION, digest_of
 from streams.operations.dead_letters import Action, DeadLetter, Handled, Outcome
-from streams.operations.manifests import MANIFEST, VERSION, digest_of
+from streams.operations.group import ContentError
 from streams.operations.states import Found
-from streams.operations.topics import ContentError
+from streams.policies.catalogue.files import write_tables
+from streams.policies.catalogue.topic import StoredCatalogue
+from streams.policies.files import read_policy
+from streams.telemetry.logs import TextFormatter
+from streams.visible import csv_cell, visible, visible_json, visible_lines
+from streams.wire.policy import policy_yaml
 from tests.catalogues import published, tables
 
 FEED = Path(__file__).parents[1] / "data" / "hostile" / "control-characters.jsonl"
@@ -542,7 +542,7 @@ def test_bare_tes_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert not shown.err
 
 
-@pytest.mark.parametrize("module", ["argparse", "aiokafka", "streams.cli.main", "streams.app"])
+@pytest.mark.parametrize("module", ["argparse", "aiokafka", "streams.cli.main", "streams.worker.app"])
 def test_ctrl_c_while_the_product_is_loaded_ends_it_without_a_word(module: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(

@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from streams.settings import Settings
+from streams.settings.worker import Settings
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "concepts" / "threat-model.md").read_text()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.domain.headers import detect, parse_received
-from streams.domain.names import is_of_host
+from streams.domain.exchange.names import is_of_host
+from streams.domain.exchange.received import detect, parse_received
 from tests.top_lines import found_in
 
 DATE = "Tue, 1 Sep 2026 00:00:00 +0000"

@@ -22,13 +22,13 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-import streams.engine.cluster  # noqa: F401 (puts the bounds in place)
-from streams.adapters.policy_topic import PublishedReader
-from streams.adapters.topic_reader import read_partitions
-from streams.adapters.topics import TopicError
-from streams.engine import inflation
-from streams.engine.inflation import MAX_INFLATED_BYTES, InflationError, TooLargeError, gunzip, unlz4, unsnap, unzstd
-from streams.engine.unread import LIST_BYTES, UnreadBatch, UnreadBatchError, size_of
+import streams.kafka.cluster  # noqa: F401 (puts the bounds in place)
+from streams.kafka import inflation
+from streams.kafka.inflation import MAX_INFLATED_BYTES, InflationError, TooLargeError, gunzip, unlz4, unsnap, unzstd
+from streams.kafka.provisioning import TopicError
+from streams.kafka.reader import read_partitions
+from streams.kafka.unread import LIST_BYTES, UnreadBatch, UnreadBatchError, size_of
+from streams.policies.topic import PublishedReader
 
 TP = TopicPartition("in", 2)
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from streams.engine import cluster as clusters
-from streams.engine.cluster import Cluster, ClusterError, told_soon
+from streams.kafka import cluster as clusters
+from streams.kafka.cluster import Cluster, ClusterError, told_soon
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-from streams.adapters.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
 from tests.chaos.disk import SmallDisk
 from tests.chaos.feeds import BACKLOG_UNTIL, Feed
 from tests.chaos.proxy import PRODUCE, SlowProxy

@@ -15,12 +15,12 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import PolicyViolationError
 
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.stores import RocksDBStore
-from streams.adapters.topic_reader import partitions_of, read_all
-from streams.adapters.topics import create_topics, topics_of
-from streams.domain.connection import DAY_MS
-from streams.engine.restore import FILLED_AT, KEPT_SECONDS, POSITION
+from streams.domain.server.connection import DAY_MS
+from streams.engine.partition.restore import FILLED_AT, KEPT_SECONDS, POSITION
+from streams.kafka.provisioning import create_topics, topics_of
+from streams.kafka.reader import partitions_of, read_all
+from streams.kafka.security import cluster_of
+from streams.state.stores import RocksDBStore
 from tests.chaos.evidence import store_rows
 from tests.chaos.feeds import START, Feed
 from tests.chaos.scenario import scenario

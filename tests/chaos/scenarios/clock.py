@@ -9,11 +9,11 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams.adapters.kafka_security import cluster_of
-from streams.adapters.schemas import TOPICS
-from streams.adapters.topic_reader import read_all
-from streams.adapters.topics import create_topics
-from streams.domain.connection import DAY_MS, HOUR_MS, MAX_AHEAD_MS
+from streams.domain.server.connection import DAY_MS, HOUR_MS, MAX_AHEAD_MS
+from streams.kafka.provisioning import create_topics
+from streams.kafka.reader import read_all
+from streams.kafka.security import cluster_of
+from streams.wire.schemas import TOPICS
 from tests.chaos.disk import CannotBeDoneError
 from tests.chaos.feeds import Feed
 from tests.chaos.scenario import scenario

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from streams.adapters.topics import create_topics
-from streams.domain.connection import HOUR_MS
-from streams.settings import Settings
+from streams.domain.server.connection import HOUR_MS
+from streams.kafka.provisioning import create_topics
+from streams.settings.worker import Settings
 from tests.chaos.disk import CannotBeDoneError
 from tests.chaos.feeds import BACKLOG_UNTIL, FLOOD_PER_MS, Feed
 from tests.chaos.scenario import scenario

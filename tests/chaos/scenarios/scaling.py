@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from streams.operations.topics import members_of
+from streams.operations.group import members_of
 from tests.chaos.scenario import scenario
 from tests.chaos.static_members import Member, Service
 from tests.chaos.trial import Trial, expect

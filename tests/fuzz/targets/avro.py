@@ -8,19 +8,19 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from streams.adapters.avro_codec import AvroCodec, MalformedRecordError
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import PolicyError
-from streams.adapters.policy_records import policy_of, policy_record
-from streams.adapters.projection import project
-from streams.adapters.records import command_of, connection_of, to_record
-from streams.adapters.schemas import TOPICS
-from streams.adapters.stores import MemoryStore
-from streams.agents.inputs import InputProcessor
-from streams.app import wires_of
-from streams.domain.connection import DAY_MS
-from streams.engine.view import View
-from streams.settings import Settings
+from streams.domain.server.connection import DAY_MS
+from streams.engine.partition.view import View
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import PolicyError
+from streams.settings.worker import Settings
+from streams.state.stores import MemoryStore
+from streams.wire.codec import AvroCodec, MalformedRecordError
+from streams.wire.fast_connection import project
+from streams.wire.policy import policy_of, policy_record
+from streams.wire.records import command_of, connection_of, to_record
+from streams.wire.schemas import TOPICS
+from streams.worker.app import wires_of
+from streams.worker.processor import InputProcessor
 from tests.fuzz.targets.policies import check_errors, check_policy
 from tests.fuzz.targets.service import START, TENANT, check_reason, codec, connection, pause, rulebook
 from tests.given import Given

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from streams.adapters.records import command_of, command_record, in_order_of_issue, to_record
-from streams.domain.commands import check_command
-from streams.domain.connection import DAY_MS, MalformedError
-from streams.simulation import Simulation
+from streams.domain.server.connection import DAY_MS, MalformedError
+from streams.domain.tenant.commands import check_command
+from streams.service.simulation import Simulation
+from streams.wire.records import command_of, command_record, in_order_of_issue, to_record
 from tests.fuzz.targets.service import check_reason, codec, connection, rulebook
 
 MAX_LINES = 12

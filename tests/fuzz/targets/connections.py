@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from streams.adapters.records import connection_of, connection_record, to_json_line, to_record
-from streams.domain.connection import LATEST_MS, MalformedError
-from streams.domain.sighting import check_sighting
-from streams.simulation import Simulation
+from streams.domain.server.connection import LATEST_MS, MalformedError
+from streams.domain.server.sighting import check_sighting
+from streams.service.simulation import Simulation
+from streams.wire.records import connection_of, connection_record, to_json_line, to_record
 from tests.fuzz.targets.service import check_reason, codec, rulebook
 
 MAX_LINES = 8

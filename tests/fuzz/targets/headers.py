@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from streams.agents.top_lines import TopLines
-from streams.domain.build import parse_build
-from streams.domain.connection import MalformedError
-from streams.domain.headers import MAX_LINE_CHARS, MAX_LINES, Identity, check_server, detect, parse_received
-from streams.domain.names import canonical_address, canonical_server
+from streams.domain.exchange.build import parse_build
+from streams.domain.exchange.names import canonical_address, canonical_server
+from streams.domain.exchange.received import MAX_LINE_CHARS, MAX_LINES, Identity, check_server, detect, parse_received
+from streams.domain.server.connection import MalformedError
+from streams.worker.header_cache import TopLines
 from tests.fuzz.targets.service import LINE, check_reason
 from tests.top_lines import found_in
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import MAX_ERRORS, PolicyError, parse_policy
-from streams.adapters.policy_records import policy_of, policy_record, policy_yaml
-from streams.domain.build import parse_build
-from streams.domain.policy import ConnectorType, Policy
-from streams.domain.rules import Rulebook, in_force
+from streams.domain.exchange.build import parse_build
+from streams.domain.policy.policy import ConnectorType, Policy
+from streams.domain.policy.rulebook import Rulebook, in_force
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import MAX_ERRORS, PolicyError, parse_policy
+from streams.wire.policy import policy_of, policy_record, policy_yaml
 from tests.fuzz.targets.service import START, codec, rulebook
 
 BUILDS = [parse_build(text) for text in ("8.3.517.0", "14.3.123.4", "15.0.1497.48", "15.1.2507.39", "15.2.2562.17")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from streams.cli.inspect import inspect
-from streams.cli.received_text import ReceivedText, UnreadableError, decoded, read_received
+from streams.cli.mail_text import ReceivedText, UnreadableError, decoded, read_received
 from tests.fuzz.targets.service import START, rulebook
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streams.adapters.records import to_record
-from streams.adapters.report_rows import named, report_of_record, rows_of_file
-from streams.domain.connection import MalformedError
+from streams.domain.server.connection import MalformedError
+from streams.wire.records import to_record
+from streams.wire.server_report import named, report_of_record, rows_of_file
 from tests.fuzz.targets.service import check_reason
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from streams.adapters.avro_codec import AvroCodec
-from streams.adapters.catalogue_files import shipped_catalogue
-from streams.adapters.policy_files import DEFAULT_POLICY, read_policy
-from streams.adapters.schemas import LocalRegistry
-from streams.domain.commands import AdminCommand, CommandKind, Role
-from streams.domain.connection import InboundConnection
-from streams.domain.policy import ConnectorType
-from streams.domain.rules import Rulebook
+from streams.domain.policy.policy import ConnectorType
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import InboundConnection
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import DEFAULT_POLICY, read_policy
+from streams.wire.codec import AvroCodec
+from streams.wire.schemas import LocalRegistry
 
 TENANT = "contoso"
 SERVER = "mx.example.com"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.adapters.state_codec import FORMAT, decode_state, decode_tenant
 from streams.engine.ports import StoreError
+from streams.state.server_row import FORMAT, decode_state, decode_tenant
 
 
 def check(data: bytes) -> None:

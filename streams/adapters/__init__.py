@@ -1,1 +1,0 @@
-"""What connects the rules to files and wires."""

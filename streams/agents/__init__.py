@@ -1,1 +1,0 @@
-"""From a record to decisions: one module per input topic."""

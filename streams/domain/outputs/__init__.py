@@ -1,0 +1,4 @@
+"""What the service says: verdicts, notifications, server reports, and their words.
+
+It may import `domain`.
+"""

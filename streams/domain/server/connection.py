@@ -1,0 +1,97 @@
+"""One inbound connection, as the transport event bus reports it, and what makes one malformed."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from streams.domain.exchange.names import canonical_address
+from streams.domain.policy.policy import ConnectorType
+
+SECOND_MS: Final = 1_000
+MINUTE_MS: Final = 60 * SECOND_MS
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
+
+EARLIEST_MS: Final = 946_684_800_000
+"""2000-01-01: no connection of this service can be older; an older time is a broken clock."""
+LATEST_MS: Final = 4_102_444_800_000
+"""2100-01-01: a later time is a broken clock, and would fire every timer there is."""
+MAX_AHEAD_MS: Final = 5 * MINUTE_MS
+"""How far ahead of the wall clock a live event may be."""
+MAX_EVENT_ID_CHARS: Final = 255
+
+_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Outcome(StrEnum):
+    """What the edge did with the connection."""
+
+    ACCEPTED = "ACCEPTED"
+    DEFERRED = "DEFERRED"
+    REJECTED = "REJECTED"
+
+
+class InboundConnection(NamedTuple):
+    """A connection; `observed_at` in UTC milliseconds, `received` topmost first below the service's own line.
+
+    `source_ip` is in its canonical spelling, whatever the record's was.
+    """
+
+    event_id: str
+    observed_at: int
+    tenant_id: str
+    connector_id: str
+    connector_type: ConnectorType
+    source_ip: str
+    helo: str
+    received: tuple[str, ...]
+    tls_subject: str | None = None
+    message_id: str | None = None
+    outcome: Outcome | None = None
+    recipients: int = 0
+
+
+class MalformedError(ValueError):
+    """A record that cannot be processed; the message names the field, the value and the rule."""
+
+
+def check_tenant(tenant_id: str) -> None:
+    """Refuse a tenant id that could not be part of a key.
+
+    Raises:
+        MalformedError: it is not 1 to 64 letters, digits, dots, underscores or hyphens.
+    """
+    if not _TENANT.fullmatch(tenant_id):
+        raise MalformedError(f"tenant_id: {tenant_id[:80]!r}: must match [A-Za-z0-9._-]{{1,64}}")
+
+
+def check_moment(name: str, moment_ms: int, now_ms: int | None) -> None:
+    """Refuse a moment (UTC milliseconds) outside of what a clock can show; `now_ms` is the wall clock, live only.
+
+    Raises:
+        MalformedError: it is before 2000, from 2100 on, or more than five minutes ahead of `now_ms`.
+    """
+    if not EARLIEST_MS <= moment_ms < LATEST_MS:
+        raise MalformedError(f"{name}: {moment_ms}: must be a moment from 2000 to 2099, in milliseconds")
+    if now_ms is not None and moment_ms > now_ms + MAX_AHEAD_MS:
+        raise MalformedError(f"{name}: {moment_ms}: more than 5 minutes ahead of the clock ({now_ms})")
+
+
+def check_connection(connection: InboundConnection, key: bytes | None = None, now_ms: int | None = None) -> None:
+    """Refuse a connection that cannot be judged honestly; `key` is the record's key, None where there is none.
+
+    Raises:
+        MalformedError: names the first bad field, its value and the rule.
+    """
+    check_tenant(connection.tenant_id)
+    if key is not None and key != connection.tenant_id.encode():
+        raise MalformedError(f"key: {key[:80]!r}: must be the record's tenant_id {connection.tenant_id!r}")
+    check_moment("observed_at", connection.observed_at, now_ms)
+    if not 1 <= len(connection.event_id) <= MAX_EVENT_ID_CHARS:
+        raise MalformedError(f"event_id: {connection.event_id[:80]!r}: must be 1 to {MAX_EVENT_ID_CHARS} characters")
+    if canonical_address(connection.source_ip) is None:
+        raise MalformedError(f"source_ip: {connection.source_ip[:80]!r}: must be an IPv4 or IPv6 address")
+    if connection.recipients < 0:
+        raise MalformedError(f"recipients: {connection.recipients}: must not be negative")

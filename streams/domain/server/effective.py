@@ -1,0 +1,95 @@
+"""Where a server stands: what the edge does now, every stage with its date, and what is to come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from streams.domain.policy.ladder import Action, ScheduledStage, Standstill, schedule, strongest
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import LATEST_MS
+from streams.domain.server.state import ServerEnforcement
+from streams.domain.tenant.waivers import Cover, covered_until
+
+
+class Standing(NamedTuple):
+    """What applies at a moment; rates in minutes of each hour, moments in UTC milliseconds.
+
+    `stages` holds every stage of the ladder with its date, `upcoming` what changes for the edge from now on: stages
+    that begin, and the known ends of enforcement in between, which have no minutes. `covered_until` is the end of all
+    pauses and exceptions that follow each other without a gap.
+    """
+
+    action: Action
+    throttle_minutes_per_hour: int
+    block_minutes_per_hour: int
+    stages: tuple[ScheduledStage, ...]
+    upcoming: tuple[ScheduledStage, ...]
+    covered_until: int | None = None
+    paused_until: int | None = None
+    exempt_until: int | None = None
+
+    def next_above(self, stage: int) -> ScheduledStage | None:
+        """What comes next and is not merely an end of enforcement."""
+        return next((item for item in self.upcoming if item.stage > stage or _has_minutes(item)), None)
+
+
+def _has_minutes(stage: ScheduledStage) -> bool:
+    return bool(stage.throttle_minutes_per_hour or stage.block_minutes_per_hour)
+
+
+def standstills_of(rulebook: Rulebook, cover: Cover) -> tuple[Standstill, ...]:
+    """Every span in which enforcement time stands still: policies that do not enforce, pauses, exceptions."""
+    return (*rulebook.standstills(), *cover.standstills())
+
+
+def stages_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: int) -> tuple[ScheduledStage, ...]:
+    """Every stage of the ladder in force at `at` with its date; those that no clock reaches are left out."""
+    stages = schedule(rulebook.policy_at(at).ladder, state.clock, standstills_of(rulebook, cover))
+    return tuple(stage for stage in stages if stage.starts_at < LATEST_MS)
+
+
+def standing_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: int) -> Standing:
+    """Where a server stands at a moment."""
+    covers = cover.until(at), covered_until(cover.pauses, at), covered_until(cover.exceptions, at)
+    if not state.is_in_episode:
+        return Standing(Action.ACCEPT, 0, 0, (), (), *covers)
+    stages = stages_of(state, rulebook, cover, at)
+    ladder = rulebook.policy_at(at).ladder
+    rates = ladder[min(state.stage, len(ladder)) - 1]
+    now = ScheduledStage(state.stage, at, rates.throttle_minutes_per_hour, rates.block_minutes_per_hour)
+    standstills = standstills_of(rulebook, cover)
+    # The number never goes back: where another ladder is behind, its stages are shown as the one that was reached.
+    changes = _changes(now, stages, standstills, at)
+    upcoming = tuple(change._replace(stage=max(change.stage, state.reached_stage)) for change in changes)
+    if covered_until(standstills, at) is not None:
+        return Standing(Action.ACCEPT, 0, 0, stages, upcoming, *covers)
+    throttle, block = now.throttle_minutes_per_hour, now.block_minutes_per_hour
+    return Standing(strongest(throttle, block), throttle, block, stages, upcoming, *covers)
+
+
+def _changes(
+    now: ScheduledStage, stages: Sequence[ScheduledStage], standstills: Sequence[Standstill], at: int
+) -> Iterator[ScheduledStage]:
+    """What an edge on its own has to know: the stages to come, and where enforcement ends and goes on in between."""
+    begins: list[int] = []
+    ends: list[int] = []
+    reached = at
+    for starts_at, ends_at in sorted(standstills):
+        if ends_at > reached:
+            if starts_at > reached:
+                begins.append(starts_at)
+            elif ends:
+                ends.pop()
+            ends.append(ends_at)
+            reached = ends_at
+    moments = sorted({*begins, *ends, *(stage.starts_at for stage in stages if stage.stage > now.stage)})
+    for moment in moments:
+        entered = [stage for stage in stages if stage.stage > now.stage and stage.starts_at <= moment]
+        if entered:
+            now = entered[-1]
+            yield now
+        elif moment in ends and _has_minutes(now) and moment < LATEST_MS:
+            yield now._replace(starts_at=moment)
+        if moment in begins and _has_minutes(now):
+            yield ScheduledStage(now.stage, moment, 0, 0)

@@ -1,0 +1,106 @@
+"""One connection and what it shows of the server that connects."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from streams.domain.bounds import MAX_EVIDENCE_CHARS, MAX_TEXT_CHARS, cut
+from streams.domain.exchange.build import Build, Product
+from streams.domain.exchange.catalogue import Catalogue
+from streams.domain.exchange.received import Detection, Origin, check_server, detect, is_exchange_online
+from streams.domain.policy.judgement import NEVER_JUDGED, Finding, Judgement
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import InboundConnection, check_connection
+from streams.domain.server.state import Evidence
+
+_WITHOUT_BUILD = {
+    Origin.SMTPSVC: "Written by the SMTP service of Windows (Exchange 2000/2003 or IIS), whose number is not a build.",
+    Origin.HTTP_DAV: "Written by Outlook Web Access of Exchange 2000/2003, which stamps no build.",
+    Origin.IMS: "Written by the Internet Mail Service of Exchange 5.5 or older, whose number is not a build.",
+}
+TAKEN_OVER = Judgement(
+    Finding.NOT_EXCHANGE, "For long only a gateway has sent mail in the name of this Exchange server."
+)
+"""What a server is found to be when its episode ends because a gateway took its name over."""
+
+
+class Sighting(NamedTuple):
+    """A connection and what its header shows of the server; the connection's texts are bounded."""
+
+    connection: InboundConnection
+    found: Detection
+
+    @property
+    def server(self) -> str:
+        """The server's name, the second part of its key."""
+        return self.found.server
+
+
+def check_sighting(connection: InboundConnection, key: bytes | None = None, now_ms: int | None = None) -> None:
+    """Refuse a connection that cannot be judged honestly, as `check_connection`, or whose server has no fit name.
+
+    Raises:
+        MalformedError: names the first bad field, its value and the rule.
+    """
+    check_connection(connection, key, now_ms)
+    check_server(connection.received, connection.helo)
+
+
+def sight(connection: InboundConnection) -> Sighting:
+    """Find out which server connects."""
+    return Sighting(bounded(connection), detect(connection.received, connection.helo, connection.source_ip))
+
+
+def bounded(connection: InboundConnection) -> InboundConnection:
+    """The connection with its senders' texts cut to what is kept; its lines are left as they are."""
+    message_id, tls_subject = connection.message_id, connection.tls_subject
+    if (
+        len(connection.connector_id) <= MAX_TEXT_CHARS
+        and len(connection.helo) <= MAX_TEXT_CHARS
+        and (message_id is None or len(message_id) <= MAX_TEXT_CHARS)
+        and (tls_subject is None or len(tls_subject) <= MAX_TEXT_CHARS)
+    ):
+        return connection
+    return connection._replace(
+        connector_id=cut(connection.connector_id),
+        helo=cut(connection.helo),
+        message_id=None if message_id is None else cut(message_id),
+        tls_subject=None if tls_subject is None else cut(tls_subject),
+    )
+
+
+def build_name(catalogue: Catalogue, server: str, build: Build | None) -> str | None:
+    """What to call the build of a server, None without one."""
+    if build is None:
+        return None
+    return Product.EXCHANGE_ONLINE.value if is_exchange_online(server, build) else catalogue.name(build)
+
+
+def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook) -> Judgement:
+    """What a connection shows of its server, judged at its moment."""
+    if found.origin is Origin.GATEWAY:
+        return Judgement(Finding.NOT_EXCHANGE, "Exchange did not write the topmost line: a gateway is between.")
+    if found.origin is Origin.NOTHING:
+        return Judgement(Finding.UNDETERMINED, "The message carries no Received line of the connecting server.")
+    if (reason := _WITHOUT_BUILD.get(found.origin)) is not None:
+        return Judgement(Finding.UNDETERMINED, reason)
+    if is_exchange_online(found.server, found.build):
+        return Judgement(Finding.NOT_EXCHANGE, NEVER_JUDGED)
+    if found.build is None:
+        return Judgement(Finding.UNDETERMINED, "The topmost line carries no Exchange build.")
+    return rulebook.judge(found.build, event.observed_at, event.connector_type, event.tenant_id)
+
+
+def evidence_of(event: InboundConnection, found: Detection) -> Evidence:
+    """Which message showed what was found, and where in it, as far as it is kept."""
+    event = bounded(event)
+    return Evidence(
+        received=None if found.received is None else cut(found.received, MAX_EVIDENCE_CHARS),
+        position=found.position,
+        protocol=found.protocol,
+        event_id=event.event_id,
+        message_id=event.message_id,
+        connector_id=event.connector_id,
+        source_ip=event.source_ip,
+        observed_at=event.observed_at,
+    )

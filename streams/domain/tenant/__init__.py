@@ -1,0 +1,4 @@
+"""What administrators of a tenant may do: commands, pauses, exceptions, their quota.
+
+It may import `domain`.
+"""

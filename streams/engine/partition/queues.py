@@ -1,0 +1,99 @@
+"""What waits for a partition's writer: the fetched records of the source, and the side input."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from streams.engine.partition.merged_input import SideInput
+from streams.kafka.unread import UnreadBatch, size_of
+
+MAX_BATCHES = 16
+"""Fetched batches that wait at most, however small."""
+
+
+class RecordQueue:
+    """Fetched batches in order; fetching pauses while it has no room."""
+
+    def __init__(self, max_records: int, max_bytes: int) -> None:
+        self._max_records, self._max_bytes = max_records, max_bytes
+        self._batches: deque[list[Any]] = deque()
+        self._records = self._bytes = 0
+        self._wake = asyncio.Event()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._batches
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more batch may be fetched."""
+        return len(self._batches) < MAX_BATCHES and self._records < self._max_records and self._bytes < self._max_bytes
+
+    def put(self, records: list[Any]) -> None:
+        """Add a batch; only its last record may be an unread batch."""
+        if len(records) > 1 and isinstance(records[-1], UnreadBatch):
+            self._add(records[:-1])
+            self._add(records[-1:])
+        else:
+            self._add(records)
+        self.wake()
+
+    def _add(self, records: list[Any]) -> None:
+        self._batches.append(records)
+        self._records += len(records)
+        self._bytes += _size(records)
+
+    def first(self, most: int) -> list[Any]:
+        """The first records of the batch that waits longest; an unread batch stands alone."""
+        return self._batches[0][:most]
+
+    def drop(self, count: int) -> None:
+        """Remove the first records of the batch that waits longest; they are in the unit."""
+        records = self._batches[0]
+        self._records -= count
+        self._bytes -= _size(records[:count])
+        if count == len(records):
+            self._batches.popleft()
+        else:
+            self._batches[0] = records[count:]
+
+    def wake(self) -> None:
+        """Look again whether there is something to do."""
+        self._wake.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until `wake`, at most so long."""
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Both inputs of a partition."""
+
+    queue: RecordQueue
+    side: SideInput
+    is_fetched_up: Callable[[], bool]
+
+    @property
+    def is_source_at_end(self) -> bool:
+        """Whether every record of the source so far was taken."""
+        return self.queue.is_empty and self.is_fetched_up()
+
+    @property
+    def are_at_end(self) -> bool:
+        """Whether every record of both inputs so far was taken."""
+        return self.is_source_at_end and self.side.is_at_end and not self.side.waiting
+
+
+def _size(records: list[Any]) -> int:
+    return sum([size_of(record) for record in records])

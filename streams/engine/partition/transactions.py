@@ -1,0 +1,148 @@
+"""The partition's transactional producer: one transaction per unit of work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+
+from streams.engine.config import PartitionConfig
+from streams.engine.dead_letters import MAX_LETTER_BATCH_BYTES
+from streams.engine.partition.view import MAX_ROW_BYTES
+from streams.engine.ports import Headers, Output
+from streams.kafka.shutdown import closed_quietly
+
+log = logging.getLogger(__name__)
+
+MAX_REQUEST_BYTES = MAX_LETTER_BATCH_BYTES + (4 << 20)
+"""A dead letter may hold a record as large as the source topic took."""
+ROWS_AT_ONCE = 2_000
+"""Rows that are put into batches before other partitions get their turn."""
+
+_partitioner = DefaultPartitioner()
+
+Target = tuple[str, int]
+Sent = tuple[asyncio.Future[Any], int]
+"""The broker's answer to a batch, and how many rows it has."""
+
+
+def transactional_id(app_id: str, source: str, partition: int) -> str:
+    """The id of a partition's writer; whoever starts a producer with it fences the one before."""
+    return f"{app_id}-{source}-{partition}"
+
+
+class Transactions:
+    """Writes units of work; `reached` is told each step."""
+
+    def __init__(self, config: PartitionConfig, partition: int, reached: Callable[[str], None]) -> None:
+        self._config, self._partition, self._reached = config, partition, reached
+        self._is_open = False
+        self._producer = config.cluster.producer(
+            client_id=f"{config.app_id}-{partition}",
+            transactional_id=transactional_id(config.app_id, config.source, partition),
+            acks="all",
+            linger_ms=0,
+            # A transaction waits this long for each step that the coordinator has not finished.
+            retry_backoff_ms=2,
+            max_batch_size=MAX_ROW_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
+            transaction_timeout_ms=round(config.transaction_timeout_seconds * 1000),
+        )
+
+    async def fence(self) -> None:
+        """End the epoch of whoever had the partition before, and settle his open transaction."""
+        await self._producer.start()
+
+    async def begin_changelog(self, rows: Mapping[bytes, bytes]) -> int | None:
+        """Write the first rows of the changelog; gives its position as `commit` does."""
+        async with self._transaction():
+            logged = await self._send_rows(rows)
+            await asyncio.gather(*(answer for answer, _ in logged))
+        return _end(logged)
+
+    async def commit(
+        self, outputs: Sequence[Output], changes: Mapping[bytes, bytes | None], done: Mapping[str, int]
+    ) -> int | None:
+        """Write outputs, changed state and consumer offsets (last offset done by topic), all or nothing.
+
+        Gives the changelog position after it; None where the broker did not tell.
+        """
+        async with self._transaction():
+            self._reached("begun")
+            sent = await self._send(await self._placed(outputs))
+            logged = await self._send_rows(changes)
+            # The coordinator takes the offsets while the brokers write the batches.
+            await asyncio.gather(*(answer for answer, _ in (*sent, *logged)), self._send_offsets(done))
+            self._reached("sent")
+        self._reached("committed")
+        return _end(logged)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
+        """Commits at the end of its block; after an error it stays open, for `close` to abort."""
+        await self._producer.begin_transaction()
+        self._is_open = True
+        yield
+        await self._producer.commit_transaction()
+        self._is_open = False
+
+    async def _send_rows(self, rows: Mapping[bytes, bytes | None] | Mapping[bytes, bytes]) -> list[Sent]:
+        target = (self._config.changelog, self._partition)
+        return await self._send((target, key, value, ()) for key, value in rows.items())
+
+    async def _send_offsets(self, done: Mapping[str, int]) -> None:
+        if not done:
+            return
+        offsets = {TopicPartition(topic, self._partition): offset + 1 for topic, offset in done.items()}
+        await self._producer.send_offsets_to_transaction(offsets, self._config.group)
+        self._reached("offsets-sent")
+
+    async def close(self) -> None:
+        """Abort what is open, so that readers need not wait for its time-out, and end."""
+        if self._is_open:
+            await closed_quietly(self._producer.abort_transaction())
+        await closed_quietly(self._producer.stop())
+
+    async def _placed(self, outputs: Sequence[Output]) -> Iterable[tuple[Target, bytes | None, bytes | None, Headers]]:
+        partitions = {
+            topic: sorted(await self._producer.partitions_for(topic)) for topic in {row.topic for row in outputs}
+        }
+        return (
+            ((row.topic, _partitioner(row.key, partitions[row.topic], partitions[row.topic])), *row[1:])
+            for row in outputs
+        )
+
+    async def _send(self, rows: Iterable[tuple[Target, bytes | None, bytes | None, Headers]]) -> list[Sent]:
+        """Put rows into as few batches as their size allows, and send these."""
+        producer, sent = self._producer, list[Sent]()
+        batches: dict[Target, Any] = {}
+        for count, (target, key, value, headers) in enumerate(rows, 1):
+            batch = batches.get(target)
+            if batch is None:
+                batch = batches[target] = producer.create_batch()
+            if batch.append(key=key, value=value, timestamp=None, headers=list(headers)) is None:
+                sent.append(await self._send_batch(target, batch))
+                batch = batches[target] = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None, headers=list(headers))
+            if count % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        for target, batch in batches.items():
+            sent.append(await self._send_batch(target, batch))
+        return sent
+
+    async def _send_batch(self, target: Target, batch: Any) -> Sent:
+        rows = batch.record_count()
+        return await self._producer.send_batch(batch, target[0], partition=target[1]), rows
+
+
+def _end(logged: Sequence[Sent]) -> int | None:
+    """The offset after the last row; None where the broker did not tell, as for a batch that it had already."""
+    ends = [(answer.result().offset, rows) for answer, rows in logged]
+    if not ends or any(offset < 0 for offset, _ in ends):
+        return None
+    return int(ends[-1][0]) + ends[-1][1]

@@ -1,0 +1,178 @@
+"""A Kafka cluster, and the only place where clients of it are made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import IllegalOperation, KafkaConnectionError, KafkaError
+
+import streams.kafka.compacted  # corrects what every client reads by
+import streams.kafka.patches
+import streams.kafka.unread  # noqa: F401 (bounds what every client takes into memory)
+from streams.kafka.shutdown import cancelled
+
+REFUSAL_SECONDS = 10.0
+"""How long an address may take to say why it lets no client in."""
+_SOON_SECONDS = 2.0
+_SOON_REFUSAL_SECONDS = 5.5
+"""A person is told of a wrong address within ten seconds, the start of a process included."""
+_is_told_soon = ContextVar("is_told_soon", default=False)
+
+
+@contextmanager
+def told_soon() -> Iterator[None]:
+    """Clients that start in here give up on addresses that take connections and do not answer.
+
+    A worker does not: it waits for a broker that is busy or restarts.
+    """
+    token = _is_told_soon.set(True)
+    try:
+        yield
+    finally:
+        _is_told_soon.reset(token)
+
+
+class ClusterError(KafkaConnectionError):  # type: ignore[misc]
+    """No address of the cluster lets this client in; the message has each address with its reason."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class _Reasoned:
+    """A client that says why it cannot start; aiokafka's own error only says that it cannot."""
+
+    cluster: Cluster
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            ClusterError: no address lets it in.
+            KafkaError: the cluster let it in, and then failed.
+        """
+        start = super().start  # type: ignore[misc]
+        try:
+            await (self._start_soon(start) if _is_told_soon.get() else start())
+        except KafkaConnectionError as error:
+            await self.end()
+            if isinstance(error, ClusterError):
+                raise
+            seconds = _SOON_REFUSAL_SECONDS if _is_told_soon.get() else REFUSAL_SECONDS
+            raise await self.cluster.refusal(seconds) or error from None
+
+    async def _start_soon(self, start: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        starting = asyncio.create_task(start())
+        try:
+            await asyncio.wait({starting}, timeout=_SOON_SECONDS)
+            if not starting.done():
+                asking = asyncio.create_task(self.cluster.refusal(_SOON_REFUSAL_SECONDS))
+                await asyncio.wait({starting, asking}, return_when=asyncio.FIRST_COMPLETED)
+                if not starting.done() and (refusal := await asking) is not None:
+                    raise refusal
+                await cancelled(asking)
+            await starting
+        finally:
+            await cancelled(starting)
+
+    async def end(self) -> None:
+        """Close it; nobody else closes what did not start."""
+        await self.stop()  # type: ignore[attr-defined]
+
+
+class Consumer(_Reasoned, AIOKafkaConsumer):  # type: ignore[misc]
+    """Reads topics."""
+
+
+class Producer(_Reasoned, AIOKafkaProducer):  # type: ignore[misc]
+    """Writes to topics."""
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """A transaction that is committed at the end, and aborted where anything is raised.
+
+        Raises:
+            KafkaError: what ended it, where it had ended before; aiokafka would only say that there is none.
+        """
+        await self.begin_transaction()
+        ended = self._txn_manager.wait_for_transaction_end()
+        try:
+            try:
+                yield
+            except BaseException:
+                if not self._txn_manager.is_fatal_error():
+                    with suppress(KafkaError):  # what led to the abort is worth telling, not that it failed as well
+                        await self.abort_transaction()
+                raise
+            await self.commit_transaction()
+        except (KafkaError, IllegalOperation):
+            # The first error is the cause: those behind it say that there is no transaction, or no valid one.
+            if ended.done() and (reason := ended.exception()) is not None:
+                raise reason from None
+            raise
+
+
+class Admin(_Reasoned, AIOKafkaAdminClient):  # type: ignore[misc]
+    """Knows topics and groups."""
+
+    async def end(self) -> None:
+        """See `_Reasoned`."""
+        await self.close()
+
+
+Client = TypeVar("Client", bound=_Reasoned)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Addresses (host:port, joined by commas) and what every client needs to be let in; the latter is never shown."""
+
+    bootstrap: str
+    security: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def consumer(self, **options: Any) -> Consumer:
+        """A consumer with these options of aiokafka; it is not started."""
+        return self._client(Consumer, options)
+
+    def producer(self, **options: Any) -> Producer:
+        """A producer with these options of aiokafka; it is not started."""
+        return self._client(Producer, options)
+
+    def admin(self) -> Admin:
+        """A client for topics and groups; it is not started."""
+        return self._client(Admin, {})
+
+    def _client(self, kind: type[Client], options: Mapping[str, Any]) -> Client:
+        client = kind(bootstrap_servers=self.bootstrap, **self.security, **options)
+        client.cluster = self
+        return client
+
+    async def refusal(self, seconds: float = REFUSAL_SECONDS) -> ClusterError | None:
+        """Why no address lets a client in, each asked for so long; None when one does."""
+        hosts = collect_hosts(self.bootstrap)
+        reasons = await asyncio.gather(*(self._reason(host, port, seconds) for host, port, _ in hosts))
+        return None if None in reasons else ClusterError("; ".join(filter(None, reasons)))
+
+    async def _reason(self, host: str, port: int, seconds: float) -> str | None:
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await create_conn(host, port, request_timeout_ms=round(seconds * 1000), **self.security)
+        except TimeoutError:
+            return f"{host}:{port}: no answer within {seconds:g} s"
+        except KafkaError as error:
+            return f"{host}:{port}: {error}"
+        except OSError as error:
+            return f"{host}:{port}: {type(error).__name__}: {error}"
+        await connection.close()
+        return None

@@ -1,0 +1,32 @@
+"""Asks, before a worker starts, whether it may see what it needs: later it would wait for ever, and say nothing."""
+
+from __future__ import annotations
+
+from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
+
+from streams.kafka.provisioning import HANDLED_LETTERS, TopicError, topics_of
+from streams.kafka.reader import partitions_of
+from streams.kafka.security import cluster_of
+from streams.settings.worker import Settings
+
+
+async def check_access(settings: Settings) -> None:
+    """See every topic of a worker, and the group.
+
+    Raises:
+        TopicError: a topic does not exist, or this user may not see it; or he may not see the group.
+        KafkaError: the cluster did not answer.
+    """
+    cluster = cluster_of(settings)
+    handled = settings.topic(HANDLED_LETTERS)  # for operators only
+    await partitions_of(cluster, *(topic.name for topic in topics_of(settings) if topic.name != handled))
+    admin = cluster.admin()
+    try:
+        await admin.start()
+        await admin.list_consumer_group_offsets(settings.app_id)
+    except GroupAuthorizationFailedError:
+        raise TopicError(f"group {settings.app_id}: GroupAuthorizationFailedError") from None
+    except GroupCoordinatorNotAvailableError:
+        pass  # a cluster that had no group so far
+    finally:
+        await admin.close()

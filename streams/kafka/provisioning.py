@@ -1,0 +1,174 @@
+"""Creates the topics of the product on a Kafka cluster, and says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+
+from streams.engine.dead_letters import MAX_LETTER_BATCH_BYTES, MAX_RECORD_BYTES, SUFFIX
+from streams.kafka.security import cluster_of
+from streams.settings.worker import Settings
+from streams.wire.schemas import TOPICS
+
+MAX_INPUT_BYTES = MAX_RECORD_BYTES
+"""What the input topics take; their dead letters must hold it, so that no record is refused for its size."""
+HISTORY_MS = 400 * 24 * 3_600_000
+"""How long commands, their audit and notifications are kept: more than a year of what was decided."""
+DELETIONS_MS = 24 * 3_600_000
+"""How long a compacted changelog tells of deleted rows; a store that was away for half as long is restored anew."""
+HANDLED_LETTERS = "enforcement.dead-letters.v1"
+"""What became of dead letters: one row for each that was replayed or discarded."""
+
+
+_INPUTS: Final = ("inbound_connection", "admin_command")
+_PARTITIONS, _REPLICATION, _CLEANUP = "partitions", "replication", "cleanup.policy"
+
+
+class TopicError(RuntimeError):
+    """A topic is missing or could not be created; the message names it and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A topic that exists and is not as it would have been created; `has` is None where this user may not see it."""
+
+    topic: str
+    field: str
+    has: str | None
+    wanted: str
+
+    @property
+    def is_serious(self) -> bool:
+        """Whether the service cannot work with it: tenants would be split, or records lost."""
+        return self.has is not None and self.field in (_PARTITIONS, _CLEANUP)
+
+    def __str__(self) -> str:
+        if self.has is None:
+            return f"{self.topic}: {self.field}: cannot be seen: {self.wanted}"
+        return f"{self.topic}: {self.field}: {self.has}: tes topics create would make it {self.wanted}"
+
+
+def topics_of(settings: Settings) -> list[NewTopic]:
+    """Every topic with its partitions and configuration.
+
+    The broker stores input uncompressed, so that `max.message.bytes` bounds what a batch inflates to, and refuses one
+    that becomes larger. With any other compression it bounds only what the batch was compressed to.
+    """
+    compact = {"cleanup.policy": "compact"}
+    large = {"max.message.bytes": str(MAX_INPUT_BYTES)}
+    configs: dict[str, dict[str, str]] = {settings.topic(topic): {} for topic in TOPICS.values()}
+    for name in ("policy", "catalogue", "verdict", "server_report"):
+        configs[settings.topic(TOPICS[name])] = compact
+    configs[settings.topic(HANDLED_LETTERS)] = compact
+    for name in _INPUTS:
+        configs[settings.topic(TOPICS[name])] = {**large, "compression.type": "uncompressed"}
+        configs[f"{settings.topic(TOPICS[name])}{SUFFIX}"] = {"max.message.bytes": str(MAX_LETTER_BATCH_BYTES)}
+    for name in ("admin_command", "admin_notification", "audit_record"):
+        configs[settings.topic(TOPICS[name])] = {
+            **configs[settings.topic(TOPICS[name])],
+            "retention.ms": str(HISTORY_MS),
+        }
+    configs[settings.changelog] = {**compact, **large, "delete.retention.ms": str(DELETIONS_MS)}
+    single = {settings.topic(TOPICS[name]) for name in ("policy", "catalogue")}
+    return [
+        NewTopic(name, 1 if name in single else settings.partitions, settings.replication, topic_configs=config)
+        for name, config in configs.items()
+    ]
+
+
+async def create_topics(settings: Settings) -> list[str]:
+    """Create the topics that do not exist; gives the names of those created.
+
+    Raises:
+        TopicError: the broker refused one.
+        KafkaError: the broker did not answer.
+    """
+    admin = cluster_of(settings).admin()
+    await admin.start()
+    try:
+        response = await admin.create_topics(topics_of(settings))
+    finally:
+        await admin.close()
+    created = []
+    for name, code, *message in response.topic_errors:
+        if code == 0:
+            created.append(name)
+        elif code != TopicAlreadyExistsError.errno:
+            raise TopicError(f"{name}: {for_code(code).__name__}: {message[0] if message else ''}")
+    return created
+
+
+async def compare_topics(settings: Settings, left_out: frozenset[str] = frozenset()) -> list[Difference]:
+    """How the topics that exist differ from those that would be created, but for those `left_out`; changes nothing.
+
+    Raises:
+        KafkaError: the broker did not answer.
+    """
+    wanted = {topic.name: topic for topic in topics_of(settings) if topic.name not in left_out}
+    if not wanted:
+        return []
+    admin = cluster_of(settings).admin()
+    try:
+        await admin.start()
+        described = await admin.describe_topics(list(wanted))
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
+        answers = await admin.describe_configs(asked)
+    finally:
+        await admin.close()
+    configs = {name: (code, entries) for answer in answers for code, _, _, name, entries in answer.resources}
+    differences: list[Difference] = []
+    for found in sorted(described, key=lambda row: row["topic"]):
+        topic = wanted[found["topic"]]
+        if found["error_code"]:
+            error = for_code(found["error_code"]).__name__
+            differences.append(Difference(topic.name, _PARTITIONS, None, error))
+            continue
+        differences += _compare_places(topic, found["partitions"])
+        differences += _compare_settings(topic, *configs[topic.name])
+    return differences
+
+
+def _compare_places(topic: NewTopic, partitions: list[dict[str, Any]]) -> list[Difference]:
+    differences = []
+    if len(partitions) != topic.num_partitions:
+        differences.append(Difference(topic.name, _PARTITIONS, str(len(partitions)), str(topic.num_partitions)))
+    replicas = sorted({len(partition["replicas"]) for partition in partitions})
+    if topic.replication_factor > 0 and replicas != [topic.replication_factor]:
+        has = ", ".join(map(str, replicas))
+        differences.append(Difference(topic.name, _REPLICATION, has, str(topic.replication_factor)))
+    return differences
+
+
+def _compare_settings(topic: NewTopic, error_code: int, entries: list[Any]) -> list[Difference]:
+    if error_code:
+        return [Difference(topic.name, "settings", None, for_code(error_code).__name__)]
+    has = {name: value for name, value, *_ in entries}
+    wanted = {_CLEANUP: "delete", **topic.topic_configs}
+    return [
+        Difference(topic.name, name, str(has.get(name)), value)
+        for name, value in sorted(wanted.items())
+        if has.get(name) != value
+    ]
+
+
+async def delete_topics(settings: Settings, names: Iterable[str]) -> None:
+    """Delete those of the named topics that exist.
+
+    Raises:
+        TopicError: the broker refused one.
+        KafkaError: the broker did not answer.
+    """
+    admin = cluster_of(settings).admin()
+    await admin.start()
+    try:
+        response = await admin.delete_topics(sorted(names))
+    finally:
+        await admin.close()
+    for name, code, *_ in response.topic_error_codes:
+        if code not in (0, UnknownTopicOrPartitionError.errno):
+            raise TopicError(f"{name}: not deleted: {for_code(code).__name__}")

@@ -1,0 +1,146 @@
+"""Reads whole topics with read_committed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError, for_code
+
+from streams.kafka.cluster import Cluster, Consumer
+from streams.kafka.provisioning import TopicError
+from streams.kafka.unread import UnreadBatch
+
+log = logging.getLogger(__name__)
+
+
+async def partitions_of(cluster: Cluster, *topics: str) -> dict[str, list[TopicPartition]]:
+    """The partitions of topics.
+
+    Raises:
+        TopicError: one does not exist.
+    """
+    found = await existing_partitions(cluster, *topics)
+    for topic in topics:
+        if topic not in found:
+            raise TopicError(f"{topic}: does not exist on {cluster.bootstrap}: tes topics create")
+    return found
+
+
+async def existing_partitions(cluster: Cluster, *topics: str) -> dict[str, list[TopicPartition]]:
+    """The partitions of those of the topics that exist.
+
+    Raises:
+        TopicError: the brokers do not tell of one.
+    """
+    admin = cluster.admin()
+    try:
+        await admin.start()
+        rows = await admin.describe_topics(list(topics))
+    finally:
+        await admin.close()
+    found = {}
+    for row in rows:
+        topic, error = row["topic"], row["error_code"] and for_code(row["error_code"])
+        if error and error is not UnknownTopicOrPartitionError:
+            raise TopicError(f"{topic}: {error.__name__}")
+        if not error:
+            found[topic] = sorted(TopicPartition(topic, item["partition"]) for item in row["partitions"])
+    return found
+
+
+async def read_all(cluster: Cluster, topic: str) -> AsyncIterator[Any]:
+    """Every committed record of a topic, from its beginning to the end as it is now.
+
+    Raises:
+        TopicError: the topic does not exist.
+    """
+    partitions = (await partitions_of(cluster, topic))[topic]
+    async for record in read_partitions(cluster, dict.fromkeys(partitions)):
+        yield record
+
+
+async def read_settled(cluster: Cluster, topic: str) -> AsyncIterator[Any]:
+    """Every committed record of a topic, from its beginning to its end; what is in transactions there is waited for.
+
+    A producer that has committed goes on before the broker has marked all partitions; until then none of them shows it.
+
+    Raises:
+        TopicError: the topic does not exist.
+    """
+    partitions = (await partitions_of(cluster, topic))[topic]
+    extents = await extents_of(cluster, partitions, "read_uncommitted")
+    async for record in read_partitions(
+        cluster, dict.fromkeys(partitions), {one: end for one, (_, end) in extents.items()}
+    ):
+        yield record
+
+
+async def read_partitions(
+    cluster: Cluster,
+    starts: Mapping[TopicPartition, int | None],
+    ends: Mapping[TopicPartition, int] | None = None,
+    *,
+    needs_all: bool = False,
+) -> AsyncIterator[Any]:
+    """Every committed record of partitions in front of `ends`, else of the end as it is now.
+
+    Each is read from its start on, which is the beginning where it is None or no longer held. A batch that cannot be
+    read is told on stderr and left out, unless the reader `needs_all`.
+
+    Raises:
+        TopicError: a batch cannot be read, and the reader needs all.
+    """
+    consumer = _consumer(cluster)
+    try:
+        await consumer.start()
+        partitions = list(starts)
+        consumer.assign(partitions)
+        ends = ends or await consumer.end_offsets(partitions)
+        for partition, begin in (await consumer.beginning_offsets(partitions)).items():
+            consumer.seek(partition, max(begin, starts[partition] or 0))
+        while left := [one for one in partitions if await consumer.position(one) < ends[one]]:
+            for partition, records in (await consumer.getmany(*left, timeout_ms=200)).items():
+                for record in records:
+                    if isinstance(record, UnreadBatch):
+                        _report(record, needs_all)
+                    elif record.offset < ends[partition]:
+                        yield record
+    finally:
+        await consumer.stop()
+
+
+def _report(unread: UnreadBatch, needs_all: bool) -> None:
+    name = f"{unread.topic}-{unread.partition}: {unread.error}"
+    if needs_all:
+        raise TopicError(f"{name}: let a worker read it first, which makes it a dead letter where it is input")
+    log.warning("%s: left out", name)
+
+
+async def extents_of(
+    cluster: Cluster, partitions: Sequence[TopicPartition], isolation_level: str = "read_committed"
+) -> dict[TopicPartition, tuple[int, int]]:
+    """Where the records of each partition begin and end; with read_uncommitted, what is in transactions included."""
+    if not partitions:
+        return {}  # a consumer without any cannot be stopped in order
+    consumer = _consumer(cluster, isolation_level)
+    try:
+        await consumer.start()
+        consumer.assign(partitions)
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+    finally:
+        await consumer.stop()
+    return {partition: (begins[partition], ends[partition]) for partition in partitions}
+
+
+def _consumer(cluster: Cluster, isolation_level: str = "read_committed") -> Consumer:
+    return cluster.consumer(
+        group_id=None,
+        isolation_level=isolation_level,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        fetch_max_wait_ms=100,
+    )

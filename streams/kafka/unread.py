@@ -1,0 +1,195 @@
+"""Batches of records that cannot be read, and lists of records that stay within a worker's memory.
+
+A batch whose checksum is right is what its producer wrote, and reading it again changes nothing. Where it is damaged,
+or becomes larger than `inflation` lets it, aiokafka would fail at the same offset for ever. Here it is handed on as one
+record, an `UnreadBatch`, always the last of its list: the source and the side input make a dead letter of it, and every
+other reader says which batch it is. Nobody takes it for a record: it has no `value`.
+
+How many records are handed on at once is bounded in bytes too: a fetch may hold many batches that inflate.
+
+Importing this module puts this in place for all of aiokafka's consumers, Faust's included.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.util import calc_crc32c
+
+from streams.engine.ports import DependencyError, Headers
+from streams.kafka.inflation import CODECS
+
+LIST_BYTES: Final = 8 << 20
+"""A list of records ends with the first one that makes it larger than this."""
+
+_LENGTH: Final = struct.Struct(">i")
+_LENGTH_AT, _OVERHEAD, _MAGIC_AT = 8, 12, 16
+_CRC: Final = struct.Struct(">I")
+_CRC_AT, _ATTRIBUTES_AT, _MAX_TIMESTAMP_AT = 17, 21, 35
+_CODEC_MASK: Final = 0x07
+
+_MemoryRecords = fetcher.MemoryRecords
+
+
+class UnreadBatchError(DependencyError):
+    """A reader that takes only records came to a batch that cannot be read; the message names it."""
+
+
+class UnreadableError(ValueError):
+    """A batch is not what a worker can read, or should; the message has offsets, codec, size and reason."""
+
+
+class UnreadBatch:
+    """A batch that cannot be read, in the place of its records: of offsets `first` to `offset`.
+
+    `batch` has its bytes as the broker stores them, `timestamp` is its latest (UTC milliseconds), `error` says why.
+    """
+
+    __slots__ = ("batch", "codec", "error", "first", "offset", "partition", "timestamp", "topic")
+
+    key = None
+    headers: Headers = ()
+    timestamp_type = 0
+
+    def __init__(self, topic: str, partition: int, first: int, offset: int, batch: bytes, why: Exception) -> None:
+        self.topic, self.partition, self.first, self.offset = topic, partition, first, offset
+        self.batch = batch
+        is_current = batch[_MAGIC_AT] > 1
+        attributes = batch[_ATTRIBUTES_AT + 1] if is_current else batch[_MAGIC_AT + 1]
+        number = attributes & _CODEC_MASK
+        self.codec = CODECS[number] if number < len(CODECS) else str(number)
+        self.timestamp: int = struct.unpack_from(">q", batch, _MAX_TIMESTAMP_AT)[0] if is_current else 0
+        self.error = UnreadableError(f"{self.offsets}: batch of {len(batch)} bytes ({self.codec}): {why}")
+
+    @property
+    def offsets(self) -> str:
+        """Which records it stands for."""
+        return f"offset {self.offset}" if self.first == self.offset else f"offsets {self.first}..{self.offset}"
+
+    @property
+    def value(self) -> bytes | None:
+        """There is none.
+
+        Raises:
+            UnreadBatchError: always; whoever comes here did not look for unread batches.
+        """
+        raise UnreadBatchError(f"{self.topic}-{self.partition}: {self.error}")
+
+    @property
+    def serialized_value_size(self) -> int:
+        """Its bytes in memory."""
+        return len(self.batch)
+
+
+def size_of(record: Any) -> int:
+    """The bytes that a record's key, value and headers take."""
+    if type(record) is UnreadBatch:
+        return len(record.batch)
+    size = len(record.value or b"") + len(record.key or b"")
+    if record.headers:
+        size += sum(len(name) + len(text or b"") for name, text in record.headers)
+    return size
+
+
+class _Batches:
+    """Batches of a fetched partition, and the bytes of the one that was taken last."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._begin, self._end = data, 0, 0
+        self._batches = _MemoryRecords(data)
+        self.has_next = self._batches.has_next
+        self.size_in_bytes = self._batches.size_in_bytes
+        self.last: Any = None
+
+    def next_batch(self) -> Any:
+        self.last = self._batches.next_batch()
+        self._begin = self._end
+        (length,) = _LENGTH.unpack_from(self._data, self._begin + _LENGTH_AT)
+        self._end = self._begin + _OVERHEAD + length
+        return self.last
+
+    @property
+    def last_bytes(self) -> bytes:
+        return bytes(self._data[self._begin : self._end])
+
+
+class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    next_fetch_offset: int
+    _records_iterator: Any
+
+    def __next__(self) -> Any:
+        records = self._records_iterator
+        if records is None:
+            raise StopIteration
+        try:
+            return next(records)
+        except StopIteration:
+            self._records_iterator = None
+            raise
+        except Exception as error:
+            return self.unread(error)
+
+    def unread(self, error: Exception) -> UnreadBatch:
+        """The batch that could not be read, and nothing of the fetch behind it: that is fetched again.
+
+        Raises:
+            CorruptRecordException: its checksum is wrong.
+            Exception: `error` itself, where it is not the batch's fault otherwise.
+        """
+        self._records_iterator = None
+        batches = self._records
+        if isinstance(error, OSError | MemoryError) or batches.last is None:
+            raise error
+        data = batches.last_bytes
+        tp, first, following = self._tp, self.next_fetch_offset, batches.last.next_offset
+        if isinstance(error, CorruptRecordException) and not _has_right_checksum(data):
+            # The next fetch, or another replica, may have it whole.
+            where = f"{tp.topic}-{tp.partition}: offsets {first}..{following - 1}"
+            raise CorruptRecordException(f"{where}: wrong checksum: damaged on its way or on a disk") from error
+        self.next_fetch_offset = following
+        return UnreadBatch(tp.topic, tp.partition, first, self.next_fetch_offset - 1, data, error)
+
+
+def _has_right_checksum(batch: bytes) -> bool:
+    if batch[_MAGIC_AT] < 2:
+        return False
+    return bool(_CRC.unpack_from(batch, _CRC_AT)[0] == calc_crc32c(batch[_ATTRIBUTES_AT:]))
+
+
+class _FetchResult(fetcher.FetchResult):  # type: ignore[misc]
+    _partition_records: Any
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """The next records, at most so many, and not many more than `LIST_BYTES`."""
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        reader = self._partition_records
+        records: list[Any] = []
+        size = 0
+        try:
+            for record in reader._records_iterator or ():
+                records.append(record)
+                size += record.serialized_value_size + record.serialized_key_size
+                if record.headers:
+                    size += sum(len(name) + len(text or b"") for name, text in record.headers)
+                if size > LIST_BYTES or (max_records is not None and len(records) >= max_records):
+                    self._update_position()
+                    return records
+        except Exception as error:
+            try:
+                records.append(reader.unread(error))
+            except Exception:
+                if not records:
+                    raise
+                # Those in front of it first: the next fetch comes to it again.
+        self._update_position()
+        self._partition_records = None
+        return records
+
+
+fetcher.MemoryRecords = _Batches
+fetcher.PartitionRecords = _PartitionRecords
+fetcher.FetchResult = _FetchResult

@@ -1,0 +1,111 @@
+"""Compares what was moved with where it came from, independently of how it was moved.
+
+Of a compacted topic and of the state, the last record of each key is compared, since the broker may drop those before
+it at any time; of all others, every record. Digests do not depend on the order; partitions are looked at one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aiokafka import TopicPartition
+
+from streams.engine.config import kafka_partition
+from streams.engine.partition.restore import LOCAL_ROWS
+from streams.engine.ports import Headers, StateStore
+from streams.kafka.cluster import Cluster
+from streams.kafka.reader import read_partitions
+from streams.operations.group import ContentError
+from streams.operations.repartition.moves import moved, tenant_rows
+from streams.operations.states import last_rows
+from streams.state.inspect import tenant_of
+
+_MODULUS = 2**256
+
+
+@dataclass(slots=True)
+class Digest:
+    """How many records, and the sum of their hashes."""
+
+    records: int = 0
+    total: int = 0
+
+    def add(self, key: bytes | None, value: bytes | None, headers: Headers = (), timestamp: int = 0) -> None:
+        """Take a record into account."""
+        text = repr((key, value, headers, timestamp)).encode()
+        self.records += 1
+        self.total = (self.total + int.from_bytes(hashlib.sha256(text).digest(), "big")) % _MODULUS
+
+
+def compare(name: str, wanted: Digest, found: Digest) -> int:
+    """The number of records.
+
+    Raises:
+        ContentError: they are not the same.
+    """
+    if wanted != found:
+        said = "another number" if wanted.records != found.records else "other records"
+        raise ContentError(f"{name}: {found.records} records where {wanted.records} were moved: {said}")
+    return found.records
+
+
+async def digest_of_log(
+    cluster: Cluster, starts: Mapping[TopicPartition, int | None], ends: Mapping[TopicPartition, int] | None = None
+) -> Digest:
+    """Every record of a topic's partitions."""
+    digest = Digest()
+    async for record in read_partitions(cluster, starts, ends, needs_all=True):
+        digest.add(record.key, record.value, tuple(record.headers), record.timestamp)
+    return digest
+
+
+async def check_places(cluster: Cluster, partitions: Sequence[TopicPartition]) -> None:
+    """Refuse a topic with a keyed record in another partition than its key's.
+
+    Raises:
+        ContentError: it has one.
+    """
+    async for record in read_partitions(cluster, dict.fromkeys(partitions)):
+        if record.key is not None and moved(record, len(partitions)).partition != record.partition:
+            raise ContentError(f"{record.topic}-{record.partition}@{record.offset}: belongs into another partition")
+
+
+async def digest_of_keyed(cluster: Cluster, partitions: Sequence[TopicPartition]) -> Digest:
+    """The last record of each key."""
+    digest = Digest()
+    for partition in partitions:
+        async with last_rows(cluster, partition) as store:
+            for key, value in store.scan(b"", b"\xff" * 8):
+                if key not in LOCAL_ROWS:
+                    digest.add(key, value)
+    return digest
+
+
+def digest_of_states(stores: Sequence[StateStore]) -> Digest:
+    """The rows of tenants."""
+    digest = Digest()
+    for partition, store in enumerate(stores):
+        for key, value in tenant_rows(store, partition, len(stores)):
+            digest.add(key, value)
+    return digest
+
+
+async def digest_of_changelog(cluster: Cluster, partitions: Sequence[TopicPartition]) -> Digest:
+    """The rows of tenants as a worker would restore them.
+
+    Raises:
+        ContentError: a row is in another partition than its tenant's records.
+    """
+    digest = Digest()
+    for number, partition in enumerate(partitions):
+        async with last_rows(cluster, partition) as store:
+            for key, value in store.scan(b"\1", b"\xff"):
+                tenant_id = tenant_of(key)
+                if tenant_id is None:
+                    continue
+                if kafka_partition(tenant_id.encode(), len(partitions)) != number:
+                    raise ContentError(f"{partition.topic}-{number}: row {key[:60]!r} belongs elsewhere")
+                digest.add(key, value)
+    return digest

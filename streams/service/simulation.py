@@ -1,0 +1,168 @@
+"""The service in one process and without Kafka: the same pure core, dicts for its state."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from streams.domain.outputs.notification import AdminNotification
+from streams.domain.outputs.server_report import ServerReport
+from streams.domain.outputs.verdict import Verdict
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import InboundConnection, MalformedError
+from streams.domain.server.decide import Forgotten
+from streams.domain.server.state import ServerEnforcement
+from streams.domain.tenant.commands import AdminCommand, AuditRecord
+from streams.domain.tenant.waivers import TenantEnforcement
+from streams.service.enforcer import TENANT, Enforcer, TenantChange
+
+
+@dataclass(slots=True)
+class Results:
+    """Everything that was emitted, in the order of processing; `servers` holds the last row of each server."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    notifications: list[AdminNotification] = field(default_factory=list)
+    servers: dict[tuple[str, str], ServerReport] = field(default_factory=dict)
+    audit: list[AuditRecord] = field(default_factory=list)
+
+
+class Simulation:
+    """Feeds connections and commands to the core one after the other; its own repository."""
+
+    def __init__(self, rulebook: Rulebook) -> None:
+        self.results = Results()
+        self.states: dict[tuple[str, str], ServerEnforcement] = {}
+        self.tenants: dict[str, TenantEnforcement] = {}
+        self.stream_time = 0
+        self._enforcer = Enforcer(self, rulebook)
+        self._revisions: dict[tuple[str, str], int] = {}
+        self._servers: dict[str, set[str]] = {}
+        self._put_off: TenantChange | None = None
+        self._due: list[tuple[int, tuple[str, str]]] = []
+        self._due_of: dict[tuple[str, str], int] = {}
+
+    def feed(self, connection: InboundConnection) -> None:
+        """Process one valid connection."""
+        self.stream_time = max(self.stream_time, connection.observed_at)
+        self._enforcer.connection(connection)
+
+    def command(self, command: AdminCommand) -> None:
+        """Process one valid command."""
+        self.stream_time = max(self.stream_time, command.issued_at)
+        self._enforcer.command(command)
+        if self._put_off is not None:
+            for server in self.servers_of(command.tenant_id):
+                self._enforcer.catch_up(command.tenant_id, server)
+            self._put_off = None
+
+    def advance(self, until: int) -> None:
+        """Move every clock to `until` (UTC milliseconds); timers fire in due order."""
+        while self._due and self._due[0][0] <= until:
+            due, key = heapq.heappop(self._due)
+            if self._due_of.get(key) == due:
+                self._enforcer.tick(*key, due)
+
+    # --- repository ---
+
+    def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
+        """See `Repository`."""
+        return self.states.get((tenant_id, server))
+
+    def keep_server(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
+        """See `Repository`."""
+        key = (tenant_id, server)
+        if state is None:
+            self.states.pop(key, None)
+            self._servers.get(tenant_id, set()).discard(server)
+        else:
+            self.states[key] = state
+            self._servers.setdefault(tenant_id, set()).add(server)
+        self._index(key, due_at)
+
+    def forgotten_revision(self, tenant_id: str, server: str) -> int:
+        """See `Repository`."""
+        return self._revisions.get((tenant_id, server), 0)
+
+    def servers_of(self, tenant_id: str) -> Iterable[str]:
+        """See `Repository`."""
+        return sorted(self._servers.get(tenant_id, ()))
+
+    def put_off(self, tenant_id: str, change: TenantChange) -> None:
+        """See `Repository`."""
+        self._put_off = change
+
+    def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
+        """See `Repository`."""
+        return () if self._put_off is None else (self._put_off,)
+
+    def tenant(self, tenant_id: str) -> TenantEnforcement | None:
+        """See `Repository`."""
+        return self.tenants.get(tenant_id)
+
+    def keep_tenant(self, tenant: TenantEnforcement, due_at: int | None) -> None:
+        """See `Repository`."""
+        self.tenants[tenant.tenant_id] = tenant
+        self._index((tenant.tenant_id, TENANT), due_at)
+
+    def emit(self, emitted: Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord) -> None:
+        """See `Repository`."""
+        match emitted:
+            case Verdict():
+                self.results.verdicts.append(emitted)
+            case AdminNotification():
+                self.results.notifications.append(emitted)
+            case ServerReport():
+                self.results.servers[emitted.tenant_id, emitted.server] = emitted
+            case AuditRecord():
+                self.results.audit.append(emitted)
+            case Forgotten():
+                self.results.servers.pop((emitted.tenant_id, emitted.server), None)
+                self._revisions[emitted.tenant_id, emitted.server] = emitted.revision
+
+    def _index(self, key: tuple[str, str], due_at: int | None) -> None:
+        if due_at is None:
+            self._due_of.pop(key, None)
+        elif due_at != self._due_of.get(key):
+            self._due_of[key] = due_at
+            heapq.heappush(self._due, (due_at, key))
+
+
+def simulate(
+    connections: Iterable[Callable[[], InboundConnection]],
+    rulebook: Rulebook,
+    until: int | None,
+    on_malformed: Callable[[MalformedError], None],
+    commands: Iterable[AdminCommand] = (),
+    partition_of: Callable[[str], int] = lambda _: 0,
+    until_of: Callable[[], int | None] = lambda: None,
+) -> Results:
+    """Run a feed through the core; `until` (UTC milliseconds, the last record by default) ends every clock.
+
+    Where `until` is None, `until_of` is asked for it once the feed is read.
+
+    Commands and connections are merged as a worker does it: per partition, a command before the first connection
+    that is not older.
+    """
+    simulation = Simulation(rulebook)
+    waiting: dict[int, deque[AdminCommand]] = {}
+    for command in commands:
+        waiting.setdefault(partition_of(command.tenant_id), deque()).append(command)
+    for read in connections:
+        try:
+            connection = read()
+        except MalformedError as error:
+            on_malformed(error)
+            continue
+        queue = waiting.get(partition_of(connection.tenant_id)) if waiting else None
+        while queue and queue[0].issued_at <= connection.observed_at:
+            simulation.command(queue.popleft())
+        simulation.feed(connection)
+    for queue in waiting.values():
+        for command in queue:
+            simulation.command(command)
+    end = until_of() if until is None else until
+    simulation.advance(simulation.stream_time if end is None else end)
+    return simulation.results

@@ -1,0 +1,202 @@
+"""The settings that say where Kafka is and how the service is let in; which go together, and which do not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+OAUTHBEARER = "OAUTHBEARER"
+REDACTED = "(redacted)"
+
+
+_BOOTSTRAP = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+
+
+class SettingsError(ValueError):
+    """Settings that are refused; `errors` has a line for each: variable, value and rule, but never a secret."""
+
+    def __init__(self, *errors: str) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+def setting(variable: str, default: Any, about: str, *, is_secret: bool = False) -> Any:
+    """A field with its environment variable; a secret's value is never shown."""
+    return field(
+        default=default, repr=not is_secret, metadata={"variable": variable, "about": about, "is_secret": is_secret}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """Addresses, TLS and SASL of the cluster; files are named here and read by `kafka.security`."""
+
+    bootstrap: str = setting("TES_KAFKA_BOOTSTRAP", "127.0.0.1:9092", "host:port of Kafka, several joined by commas")
+    kafka_protocol: str = setting("TES_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", f"one of {', '.join(PROTOCOLS)}")
+    allow_plaintext: bool = setting(
+        "TES_ALLOW_PLAINTEXT", True, "whether connections to Kafka may go without TLS; production says 0"
+    )
+    kafka_ca_file: str = setting("TES_KAFKA_CA_FILE", "", "PEM, who signs the brokers; empty: the system's authorities")
+    kafka_certificate_file: str = setting("TES_KAFKA_CERTIFICATE_FILE", "", "PEM, the client's certificate chain")
+    kafka_key_file: str = setting("TES_KAFKA_KEY_FILE", "", "PEM, the key of this certificate, not encrypted")
+    kafka_mechanism: str = setting("TES_KAFKA_SASL_MECHANISM", "", f"one of {', '.join((*SCRAM, OAUTHBEARER))}")
+    kafka_user: str = setting("TES_KAFKA_USER", "", "SCRAM: the user")
+    kafka_password: str = setting("TES_KAFKA_PASSWORD", "", "SCRAM: his password", is_secret=True)
+    kafka_password_file: str = setting("TES_KAFKA_PASSWORD_FILE", "", "SCRAM: the file that holds his password")
+    kafka_token_file: str = setting(
+        "TES_KAFKA_TOKEN_FILE", "", "OAUTHBEARER: the file that holds the token; read anew for every connection"
+    )
+    kafka_token_url: str = setting(
+        "TES_KAFKA_TOKEN_URL", "", "OAUTHBEARER: the https endpoint that gives tokens for client credentials"
+    )
+    kafka_token_ca_file: str = setting(
+        "TES_KAFKA_TOKEN_CA_FILE", "", "PEM, who signs the endpoint; empty: the system's authorities"
+    )
+    kafka_token_scope: str = setting("TES_KAFKA_TOKEN_SCOPE", "", "scopes asked for, joined by blanks; empty: none")
+    kafka_client_id: str = setting("TES_KAFKA_CLIENT_ID", "", "the client known to the endpoint")
+    kafka_client_secret: str = setting("TES_KAFKA_CLIENT_SECRET", "", "its secret", is_secret=True)
+    kafka_client_secret_file: str = setting(
+        "TES_KAFKA_CLIENT_SECRET_FILE", "", "the file that holds its secret; read anew for every token"
+    )
+
+    def __post_init__(self) -> None:
+        if faults := list(self.faults()):
+            raise SettingsError(*faults)
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong with each setting."""
+        yield from _bootstrap_faults(self)
+        yield from _protocol_faults(self)
+        yield from _scram_faults(self)
+        yield from _oauth_faults(self)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether connections are encrypted and the broker's certificate is checked."""
+        return self.kafka_protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def has_scram(self) -> bool:
+        """Whether a user with a password logs in."""
+        return self.kafka_mechanism in SCRAM
+
+    @property
+    def has_oauth(self) -> bool:
+        """Whether a bearer token is shown."""
+        return self.kafka_mechanism == OAUTHBEARER
+
+
+def without_security(bootstrap: str) -> dict[str, Any]:
+    """What to replace in settings for a cluster that knows neither TLS nor SASL, as the embedded one."""
+    return {item.name: item.default for item in fields(KafkaSettings)} | {"bootstrap": bootstrap}
+
+
+def fault(settings: KafkaSettings, name: str, rule: str, *, is_shown: bool = True) -> str:
+    """The error for a field: variable, value (where it is no secret) and rule."""
+    item = next(item for item in fields(settings) if item.name == name)
+    value = getattr(settings, name)
+    shown = REDACTED if value and (item.metadata["is_secret"] or not is_shown) else repr(value)
+    return f"{item.metadata['variable']}: {shown}: {rule}"
+
+
+def refuse(settings: KafkaSettings, name: str, rule: str) -> SettingsError:
+    """The error for a field."""
+    return SettingsError(fault(settings, name, rule))
+
+
+def address_faults(settings: KafkaSettings, name: str, schemes: tuple[str, ...]) -> Iterator[str]:
+    """What is wrong with an address: another scheme, no host, or a place in it where secrets are put."""
+    text, rule = getattr(settings, name), f"must be an address that begins with {' or '.join(schemes)}://"
+    # The text decides, not what a parser makes of it: what is no address can hold a secret as well.
+    if "@" in text:
+        yield fault(settings, name, "must not hold a user or a password, for it is shown", is_shown=False)
+        return
+    if "?" in text or "#" in text:
+        yield fault(settings, name, "must not hold a query or a fragment, for it is shown", is_shown=False)
+        return
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_address = False
+    if not is_address or not text.isascii() or not text.isprintable() or " " in text:
+        yield fault(settings, name, rule)
+
+
+def _bootstrap_faults(settings: KafkaSettings) -> Iterator[str]:
+    for host in settings.bootstrap.split(","):
+        found = _BOOTSTRAP.fullmatch(host.strip())
+        if found is None or not 0 < int(found[1] or 9092) < 65536:
+            rule = "must be host:port, several joined by commas, with no user or password"
+            yield fault(settings, "bootstrap", rule, is_shown=not set("@/?#") & set(settings.bootstrap))
+            return
+
+
+def _protocol_faults(settings: KafkaSettings) -> Iterator[str]:
+    protocol, mechanism = settings.kafka_protocol, settings.kafka_mechanism
+    if protocol not in PROTOCOLS:
+        yield fault(settings, "kafka_protocol", f"must be one of {', '.join(PROTOCOLS)}")
+        return  # what goes with it cannot be told
+    if not settings.has_tls and not settings.allow_plaintext:
+        rule = "must be SSL or SASL_SSL; to go without TLS all the same, set TES_ALLOW_PLAINTEXT=1"
+        yield fault(settings, "kafka_protocol", rule)
+    has_sasl = protocol.startswith("SASL")
+    if has_sasl and mechanism not in (*SCRAM, OAUTHBEARER):
+        rule = f"must be one of {', '.join((*SCRAM, OAUTHBEARER))} with TES_KAFKA_SECURITY_PROTOCOL {protocol}"
+        yield fault(settings, "kafka_mechanism", rule)
+    if not has_sasl:
+        yield from _must_be_empty(settings, ["kafka_mechanism"], f"TES_KAFKA_SECURITY_PROTOCOL is {protocol}")
+    tls = ("kafka_ca_file", "kafka_certificate_file", "kafka_key_file")
+    if not settings.has_tls:
+        yield from _must_be_empty(settings, tls, f"TES_KAFKA_SECURITY_PROTOCOL is {protocol}")
+    for name, other in (tls[1:], reversed(tls[1:])):
+        if getattr(settings, name) and not getattr(settings, other):
+            yield fault(settings, other, "must be set, for a certificate and its key go together")
+
+
+def _scram_faults(settings: KafkaSettings) -> Iterator[str]:
+    if not settings.has_scram:
+        names = ("kafka_user", "kafka_password", "kafka_password_file")
+        yield from _must_be_empty(settings, names, f"TES_KAFKA_SASL_MECHANISM is {settings.kafka_mechanism or 'empty'}")
+        return
+    if not settings.kafka_user:
+        yield fault(settings, "kafka_user", f"must be set with {settings.kafka_mechanism}")
+    yield from _must_be_one(settings, "kafka_password", "kafka_password_file")
+
+
+def _oauth_faults(settings: KafkaSettings) -> Iterator[str]:
+    secret = ("kafka_client_secret", "kafka_client_secret_file")
+    endpoint = ("kafka_client_id", *secret, "kafka_token_scope", "kafka_token_ca_file")
+    if not settings.has_oauth:
+        names = ("kafka_token_file", "kafka_token_url", *endpoint)
+        yield from _must_be_empty(settings, names, f"TES_KAFKA_SASL_MECHANISM is {settings.kafka_mechanism or 'empty'}")
+        return
+    if not settings.has_tls:
+        yield fault(settings, "kafka_protocol", "must be SASL_SSL with OAUTHBEARER, for who reads a token can use it")
+    yield from _must_be_one(settings, "kafka_token_file", "kafka_token_url")
+    if not settings.kafka_token_url:
+        yield from _must_be_empty(settings, endpoint, "TES_KAFKA_TOKEN_URL is empty")
+        return
+    yield from address_faults(settings, "kafka_token_url", ("https",))
+    if not settings.kafka_client_id:
+        yield fault(settings, "kafka_client_id", "must be set with TES_KAFKA_TOKEN_URL")
+    yield from _must_be_one(settings, *secret)
+
+
+def _must_be_empty(settings: KafkaSettings, names: Iterable[str], why: str) -> Iterator[str]:
+    for name in names:
+        if getattr(settings, name):
+            yield fault(settings, name, f"must be empty, for {why}")
+
+
+def _must_be_one(settings: KafkaSettings, name: str, other: str) -> Iterator[str]:
+    """Exactly one of two is set."""
+    if bool(getattr(settings, name)) == bool(getattr(settings, other)):
+        variable = next(item.metadata["variable"] for item in fields(settings) if item.name == other)
+        both = "one of both must be empty" if getattr(settings, name) else "one of both must be set"
+        yield fault(settings, name, f"{both}, it or {variable}")

@@ -1,0 +1,206 @@
+"""Every setting, typed; the only module that reads the environment."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from streams.domain.outputs.verdict import service_faults
+from streams.domain.policy.rulebook import Service
+from streams.policies.files import DEFAULT_POLICY
+from streams.settings.kafka import REDACTED, KafkaSettings, SettingsError, address_faults, fault
+from streams.settings.kafka import setting as _setting
+
+__all__ = ["Settings", "SettingsError", "read_settings"]
+
+_LEAST = {
+    "partitions": 1,
+    "replication": 1,
+    "batch_records": 1,
+    "gather_seconds": 0,
+    "web_port": 0,
+    "state_cache_bytes": 256 << 10,
+}
+"""The least values of settings. In a smaller cache RocksDB finds no place for a few blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(KafkaSettings):
+    """The settings of a worker; each can be given by the environment variable named with it."""
+
+    app_id: str = _setting("TES_APP_ID", "tes", "consumer group, and prefix of changelog and transactional ids")
+    topic_prefix: str = _setting("TES_TOPIC_PREFIX", "", "put before every topic name")
+    partitions: int = _setting("TES_PARTITIONS", 4, "partitions of the topics that `tes topics create` makes")
+    replication: int = _setting("TES_REPLICATION", 1, "replication factor of these topics")
+    state_dir: str = _setting(
+        "TES_STATE_DIR", ".cache/state", "folder of the RocksDB state; may be deleted at any time"
+    )
+    state_cache_bytes: int = _setting(
+        "TES_STATE_CACHE_BYTES", 128 << 20, "memory of RocksDB over all partitions of the worker: blocks, write buffers"
+    )
+    cached_servers: int = _setting(
+        "TES_CACHED_SERVERS",
+        200_000,
+        "servers kept in memory over all TES_PARTITIONS, an equal part for each: 4.5 KB a server, in bytes",
+    )
+    policies: tuple[str, ...] = _setting(
+        "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas"
+    )
+    schema_registry_url: str = _setting(
+        "TES_SCHEMA_REGISTRY_URL", "", "Confluent-compatible registry; empty: the registry file that ships"
+    )
+    service_name: str = _setting("TES_SERVICE_NAME", "Exchange Online", "the service's name in SMTP replies")
+    service_link: str = _setting(
+        "TES_SERVICE_LINK", "https://aka.ms/BlockUnsafeExchange", "where an administrator reads more"
+    )
+    batch_records: int = _setting("TES_BATCH_RECORDS", 10_000, "most records in one fetched batch")
+    gather_seconds: float = _setting(
+        "TES_GATHER_SECONDS", 1.0, "how long a unit of work gathers connections while there is a backlog"
+    )
+    tick_seconds: float = _setting("TES_TICK_SECONDS", 1.0, "longest wait between two looks at the due timers")
+    session_timeout_seconds: float = _setting(
+        "TES_SESSION_TIMEOUT_SECONDS", 10.0, "a silent worker loses its partitions"
+    )
+    stall_seconds: float = _setting("TES_STALL_SECONDS", 60.0, "a partition with work and no progress stops the worker")
+    accept_gaps: bool = _setting(
+        "TES_ACCEPT_GAPS", False, "go on when input records are gone that were never read; else the worker refuses"
+    )
+    instance_id: str = _setting("TES_INSTANCE_ID", "", "static group membership; empty: none")
+    log_format: str = _setting("TES_LOG_FORMAT", "text", "lines of the worker's log: text, or json for machines")
+    web_host: str = _setting("TES_WEB_HOST", "127.0.0.1", "address of the web server")
+    web_port: int = _setting("TES_WEB_PORT", 6066, "port of the web server; 0: no web server")
+    traces_endpoint: str = _setting(
+        "TES_TRACES_ENDPOINT", "", "where traces go, as http://collector:4318/v1/traces; empty: nowhere"
+    )
+    replay_until: str = _setting(
+        "TES_REPLAY_UNTIL", "", "replay: this moment takes the place of the wall clock, and the worker ends at the end"
+    )
+    crash_at: str = _setting(
+        "TES_CRASH_AT", "", "tests: kill the worker at this point, as `committed:3` the third time"
+    )
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong with each setting."""
+        yield from KafkaSettings.faults(self)
+        if self.schema_registry_url:
+            yield from address_faults(self, "schema_registry_url", ("http", "https"))
+        if self.traces_endpoint:
+            yield from address_faults(self, "traces_endpoint", ("http", "https"))
+        for name, low in _LEAST.items():
+            if getattr(self, name) < low:
+                yield fault(self, name, f"must be at least {low}")
+        if self.web_port > 65535:
+            yield fault(self, "web_port", "must be at most 65535")
+        if self.cached_servers < self.partitions:
+            yield fault(self, "cached_servers", f"must be at least TES_PARTITIONS, {self.partitions}")
+        if self.log_format not in ("text", "json"):
+            yield fault(self, "log_format", "must be text or json")
+        if self.tick_seconds <= 0:
+            yield fault(self, "tick_seconds", "must be above 0")
+        if self.session_timeout_seconds < 6:
+            yield fault(self, "session_timeout_seconds", "must be at least 6")
+        for field, rule in service_faults(Service(self.service_name, self.service_link)):
+            yield fault(self, f"service_{field}", rule)
+
+    @property
+    def cached_servers_of_partition(self) -> int:
+        """How many of the cached servers are one partition's."""
+        return self.cached_servers // self.partitions
+
+    @property
+    def state_path(self) -> Path:
+        """The folder of this application's state."""
+        return Path(self.state_dir) / self.app_id
+
+    def topic(self, name: str) -> str:
+        """The name of a topic on this cluster."""
+        return self.topic_prefix + name
+
+    @property
+    def changelog(self) -> str:
+        """The topic that holds the state."""
+        return f"{self.topic_prefix}{self.app_id}-state-changelog"
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give another process these settings."""
+        return {
+            item.metadata["variable"]: ",".join(value) if isinstance(value, tuple) else str(value)
+            for item in fields(self)
+            if (value := getattr(self, item.name)) != item.default
+        }
+
+    def secrets(self) -> list[str]:
+        """The values that must be shown nowhere."""
+        shown = self.shown()
+        values = {item.metadata["variable"]: getattr(self, item.name) for item in fields(self)}
+        return [str(value) for variable, value in values.items() if shown[variable] != value]
+
+    def shown(self) -> dict[str, Any]:
+        """Variable and value of every setting, secrets redacted."""
+        return {
+            item.metadata["variable"]: REDACTED
+            if item.metadata["is_secret"] and getattr(self, item.name)
+            else getattr(self, item.name)
+            for item in fields(self)
+        }
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of the environment.
+
+    Raises:
+        SettingsError: TES_ variables are unknown, or their values are not of their kind; names all of them.
+    """
+    settings, errors = inspect_settings(environment)
+    if errors:
+        raise SettingsError(*errors)
+    return settings
+
+
+def inspect_settings(environment: Mapping[str, str] = os.environ) -> tuple[Settings, list[str]]:
+    """The settings of the environment with all that is wrong with them, so that more can be looked at at once.
+
+    A setting whose value is not of its type has its default.
+    """
+    known = {item.metadata["variable"]: item for item in fields(Settings)}
+    values: dict[str, Any] = {}
+    errors: dict[str, str] = {}
+    for variable, text in environment.items():
+        if not variable.startswith("TES_"):
+            continue
+        if variable not in known:
+            # The value may be a secret whose variable was misspelt.
+            errors[variable] = f"{variable}: unknown setting; known are {', '.join(sorted(known))}"
+            continue
+        item = known[variable]
+        try:
+            values[item.name] = _value(item.default, text)
+        except (ValueError, KeyError):
+            errors[variable] = f"{variable}: {text!r}: must be a value of type {type(item.default).__name__}"
+    settings = object.__new__(Settings)  # without the check that refuses them
+    for item in fields(Settings):
+        object.__setattr__(settings, item.name, values.get(item.name, item.default))
+    # What is said of a setting whose own value could not be read would be said of its default.
+    others = [line for line in settings.faults() if line.partition(":")[0] not in errors]
+    return settings, [*errors.values(), *others]
+
+
+def _value(default: Any, text: str) -> Any:
+    """The value that a text is, of the default's type.
+
+    Raises:
+        ValueError, KeyError: it is none.
+    """
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(default, bool):
+        return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
+    kind: Any = type(default)
+    value = kind(text)
+    if kind is float and not math.isfinite(value):
+        raise ValueError  # no time can be compared with it, or waited for
+    return value

@@ -1,0 +1,204 @@
+"""Topmost header lines repeat but for their date: what stands in front of it tells the server and its build once.
+
+The lines below matter only as far as the unbroken run of the host goes, and only where they name that host with another
+build. Most cannot, which is seen without parsing them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.domain.bounds import MAX_SERVER_CHARS
+from streams.domain.exchange.build import Build, parse_build
+from streams.domain.exchange.received import MAX_LINES, Origin, ReceivedLine, is_higher, origin_of, parse_received
+from streams.wire.fast_connection import TENANT_AT, Projected
+from streams.worker.repository import server_key
+
+MAX_CACHED_CHARS: Final = 1024
+"""Of a line's text in front of its date; real ones have a few hundred, and others must not fill the memory."""
+MAX_DATES: Final = 1024
+LINE_BYTES: Final = 700
+"""What a line is taken to have in memory."""
+_ENTRY_MEMORY: Final = 360
+"""Of an entry as objects, its texts aside."""
+MAX_LINES_BELOW: Final = 4096
+"""Lines below a topmost one that are remembered; each host has a few."""
+_MAX_DATE_CHARS: Final = 64
+_MAX_BUILD_CHARS: Final = 39
+"""Four numbers of nine digits, which `parse_build` takes at most, and three dots."""
+_SHAPE: Final[bytes] = bytes(48 if 48 <= code <= 57 else 46 if code == 46 else 32 for code in range(256))
+"""Turns every digit into 0, and all but dots into blanks."""
+_NUMBER: Final = b"0.0"
+"""A number with a dot, in that shape."""
+_FOREIGN: Final[bytes] = bytes(33 if chr(code) in '()<>"\\.' else 32 for code in range(256))
+"""Turns what no date has, and what could matter if one had it, into exclamation marks."""
+
+
+class ShownServer:
+    """What a connection shows: its server's row, the build, None for a gateway's, and the address the line gives."""
+
+    __slots__ = ("build", "by_address", "key")
+
+    def __init__(self, key: bytes, build: Build | None, by_address: bytes) -> None:
+        self.key, self.build, self.by_address = key, build, by_address
+
+
+class TopLine:
+    """What a topmost line tells of the server that connects for a tenant.
+
+    `shown` is None where the line alone cannot name the server, `name` and `host` are the name of the line's host.
+    `repeats` is whether other connections have the same text in front of the date.
+    """
+
+    __slots__ = ("_claim", "host", "is_from_itself", "name", "repeats", "shown")
+
+    def __init__(self, tenant_id: bytes, text: bytes) -> None:
+        line = parse_received(text.decode("ascii"))
+        origin, build = origin_of(line), line.build
+        # A line without a build has the id of its message, which no other one has.
+        self.repeats: bool = build is not None
+        self.is_from_itself: bool = line.is_from_itself
+        self.shown: ShownServer | None = None
+        self.name: str | None = line.by_host
+        self.host: bytes = b""
+        if self.name is not None and len(self.name) <= MAX_SERVER_CHARS:
+            self.host = self.name.encode()
+            if origin is Origin.GATEWAY or (origin is Origin.EXCHANGE and build is not None):
+                self.shown = ShownServer(server_key(tenant_id, self.host), build, (line.by_address or "").encode())
+        # Its build of four parts as it stands there, with the ` id ` in front of it; empty where there is none, and no
+        # other line can be compared by it.
+        self._claim: bytes = b"" if build is None or build.update is None else _claim_in(text, build)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes in memory at most, the text that it is found by aside."""
+        return _ENTRY_MEMORY + len(self.host) + len(self._claim) + (len(self.shown.key) if self.shown else 0)
+
+    def can_be_raised_by(self, line: bytes, date_at: int) -> bool:
+        """Whether a line below, whose plain date begins at `date_at`, may name the host with a higher build.
+
+        Without that name in any case it does not name it; and where no number with a dot is left when all that repeats
+        the claim is taken out, it claims no other build.
+        """
+        if self._claim:
+            # Most lines end with the claim. Elsewhere it begins another build in front of one more digit; in front of a
+            # dot none, as it has four parts.
+            text = line[:date_at]
+            text = text[: -len(self._claim)] if text.endswith(self._claim) else line.replace(self._claim, b"0.")
+            if text.translate(_SHAPE).find(_NUMBER) < 0:
+                return False
+        return line.find(self.host) >= 0 or line.lower().find(self.host) >= 0
+
+
+def _claim_in(line: bytes, build: Build) -> bytes:
+    at = line.rfind(b" id ")
+    while at >= 0:
+        number = line[at + 4 : at + 4 + _MAX_BUILD_CHARS + 1].split(b";", 1)[0].split(b" ", 1)[0]
+        try:
+            if parse_build(number.decode("ascii")) == build:
+                return b" id " + number
+        except ValueError:
+            pass
+        at = line.rfind(b" id ", 0, at)
+    return b""
+
+
+class TopLines:
+    """Topmost lines by tenant and text in front of the date.
+
+    Where they take more than the bytes of `most` lines, those go that were not seen lately.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._half_bytes = most * LINE_BYTES * 3 // 8
+        self._bytes = self._older_bytes = 0
+        self._lines: dict[bytes, TopLine] = {}
+        self._older: dict[bytes, TopLine] = {}
+        self._runs: dict[bytes, ReceivedLine] = {}
+        self._most_runs_bytes = most * LINE_BYTES // 4
+        self._runs_bytes = 0
+        self._dates: set[bytes] = set()
+        self._date_chars = 0
+
+    @property
+    def counted_bytes(self) -> int:
+        """What the lines take in memory, as it is counted."""
+        return self._bytes + self._older_bytes + self._runs_bytes
+
+    def find(self, value: bytes, found: Projected) -> ShownServer | None:
+        """The server that connects and its build; None where the long way is needed.
+
+        `found` is what `value` projects to. Gives what `detect` does, for lines that name their host and are a
+        gateway's, or Exchange's with a build.
+        """
+        received = found.received
+        if not received:
+            return None
+        top = self._top(value, found, received[0])
+        shown = top.shown
+        if top.is_from_itself and shown is not None and shown.build is not None:
+            for raw in received[1:MAX_LINES]:
+                if top.can_be_raised_by(raw, self._date_at(raw)):
+                    build = self._highest_of_run(received, top, shown.build)
+                    return ShownServer(shown.key, build, shown.by_address)
+        return shown
+
+    def _highest_of_run(self, received: list[bytes], top: TopLine, best: Build) -> Build:
+        for raw in received[1:MAX_LINES]:
+            line = self._below(raw)
+            if line.by_host != top.name:
+                break
+            if line.build is not None and is_higher(line.build, best):
+                best = line.build
+            if not line.is_from_itself:
+                break
+        return best
+
+    def _below(self, raw: bytes) -> ReceivedLine:
+        at = self._date_at(raw)
+        text = raw[:at]
+        line = self._runs.get(text)
+        if line is None:
+            line = parse_received(raw.decode("ascii"))
+            # A line without a build has the id of its message, which no other one has.
+            if line.build is not None and at < len(raw) and at <= MAX_CACHED_CHARS:
+                if len(self._runs) >= MAX_LINES_BELOW or self._runs_bytes >= self._most_runs_bytes:
+                    self._runs.clear()
+                    self._runs_bytes = 0
+                self._runs[text] = line
+                self._runs_bytes += _ENTRY_MEMORY + 2 * len(text)
+        return line
+
+    def _top(self, value: bytes, found: Projected, line: bytes) -> TopLine:
+        at = self._date_at(line)
+        if at == len(line) or at > MAX_CACHED_CHARS:
+            return TopLine(found.tenant_id, line)
+        text = value[TENANT_AT : found.top_at + at]
+        top = self._lines.get(text)
+        if top is None:
+            top = self._older.get(text) or TopLine(found.tenant_id, line)
+            if top.repeats:
+                if self._bytes >= self._half_bytes:
+                    self._older, self._older_bytes = self._lines, self._bytes
+                    self._lines, self._bytes = {}, 0
+                self._lines[text] = top
+                self._bytes += len(text) + top.memory_bytes
+        return top
+
+    def _date_at(self, line: bytes) -> int:
+        """Where the line's date begins, with its semicolon; at the line's end where what stands there may matter.
+
+        A comment that ends in it may begin in front of it, and a number with a dot may be a build.
+        """
+        at = len(line) - self._date_chars
+        if at > 0 and line[at:] in self._dates:
+            return at
+        at = line.rfind(b";")
+        date = line[at:]
+        if at < 0 or len(date) > _MAX_DATE_CHARS or date.translate(_FOREIGN).find(b"!") >= 0:
+            return len(line)
+        if len(self._dates) >= MAX_DATES:
+            self._dates.clear()
+        self._dates.add(date)
+        self._date_chars = len(date)
+        return at

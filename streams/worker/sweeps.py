@@ -1,0 +1,199 @@
+"""Tenant-wide commands whose servers are changed bit by bit, over several units of work.
+
+A command's change gets a number. A pass goes over the tenant's servers in the order of their names and brings each up
+to the number that was the newest when the pass began, `target`; the pass before it had brought all to `base`. So a
+server's name, and how far the pass has come, tell which changes the server has had. Those of which that is not true,
+since something else happened to them meanwhile, have a row of their own until a pass goes by.
+
+Rows: `w/<tenant>` has how far the pass has come, `v/<tenant>/<number>` a change, `x/<tenant>/<server>` the number of
+the last change of a server that has had more than its name tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from streams.domain.policy.ladder import Standstill
+from streams.domain.tenant.waivers import Cover
+from streams.engine.partition.view import View
+from streams.service.enforcer import TenantChange
+
+MAX_PUT_OFF: Final = 32
+"""Changes of a tenant that are put off at once: each may cost a server that connects a verdict."""
+_PASSES: Final = (b"w/", b"w0")
+
+
+class Sweep:
+    """How far the servers of a tenant are; `cursor` is the last server that the pass has gone over, as its bytes.
+
+    `passing` is the server that the pass goes over now.
+    """
+
+    __slots__ = ("base", "changes", "cursor", "newest", "passing", "target")
+
+    def __init__(self, base: int = 0, target: int = 1, newest: int = 0, cursor: bytes = b"") -> None:
+        self.base, self.target, self.newest, self.cursor = base, target, newest, cursor
+        self.passing: bytes | None = None
+        self.changes: list[tuple[int, TenantChange]] = []
+
+    def number_of(self, server: bytes) -> int:
+        """The last change that a server without a row of its own has had."""
+        return self.target if server <= self.cursor else self.base
+
+    def to_bytes(self) -> bytes:
+        """The row."""
+        return orjson.dumps([self.base, self.target, self.newest, self.cursor.decode()])
+
+
+class Sweeps:
+    """The sweeps of a partition, in memory and in the rows of the view; what a record began is kept by `accept`."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Sweep] = {}
+        self._view: View
+        self._is_read = False
+        self._begun: tuple[str, TenantChange] | None = None
+
+    def begin(self, view: View) -> None:
+        """Work on the view of a new unit."""
+        self._view = view
+        if self._is_read:
+            return
+        self._is_read = True
+        for key, value in view.scan(*_PASSES):
+            tenant_id = key[2:].decode()
+            base, target, newest, cursor = orjson.loads(value)
+            sweep = self.of[tenant_id] = Sweep(base, target, newest, cursor.encode())
+            prefix = _change_row(tenant_id, 0)[:-_NUMBER_DIGITS]
+            for row, change in view.scan(prefix, prefix[:-1] + b"0"):
+                sweep.changes.append((int(row[len(prefix) :]), _read_change(change)))
+
+    def put_off(self, tenant_id: str, change: TenantChange) -> None:
+        """A record changes all servers of a tenant."""
+        known = self.of.get(tenant_id)
+        number = known.newest + 1 if known is not None else 1
+        sweep = Sweep(newest=number) if known is None else Sweep(known.base, known.target, number, known.cursor)
+        self._view.put(_pass_row(tenant_id), sweep.to_bytes())
+        self._view.put(_change_row(tenant_id, number), _change_bytes(change))
+        self._begun = (tenant_id, change)
+
+    @property
+    def begun(self) -> str | None:
+        """The tenant whose servers the record changes, if it changes all of one."""
+        return self._begun[0] if self._begun is not None else None
+
+    def accept(self) -> None:
+        """Keep what the record put off."""
+        if self._begun is not None:
+            tenant_id, change = self._begun
+            sweep = self.of.setdefault(tenant_id, Sweep())
+            sweep.newest += 1
+            sweep.changes.append((sweep.newest, change))
+            self._begun = None
+
+    def drop(self) -> None:
+        """Forget what the record put off and was not accepted; the view undoes the rows."""
+        self._begun = None
+
+    def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
+        """The changes that a server has not had yet."""
+        sweep = self.of.get(tenant_id)
+        if sweep is None:
+            return ()
+        row = self._view.get(_server_row(tenant_id, server))
+        number = int(row) if row is not None else sweep.number_of(server.encode())
+        return [change for at, change in sweep.changes if at > number]
+
+    def mark(self, tenant_id: str, server: str, is_known: bool) -> None:
+        """A server has had all changes, or is gone."""
+        sweep = self.of.get(tenant_id)
+        if sweep is None:
+            return
+        name = server.encode()
+        number = sweep.target if name == sweep.passing else sweep.number_of(name)
+        self._set(tenant_id, server, sweep.newest if is_known and number != sweep.newest else None)
+
+    def next_servers(self, tenant_id: str, limit: int) -> list[str]:
+        """The next servers that the pass has to go over."""
+        prefix = f"s/{tenant_id}/".encode()
+        cursor = self.of[tenant_id].cursor
+        start = prefix + cursor + b"\0" if cursor else prefix
+        return [key[len(prefix) :].decode() for key, _ in self._view.scan(start, prefix[:-1] + b"0", limit)]
+
+    def begin_passing(self, tenant_id: str, server: str) -> None:
+        """The pass goes over a server now."""
+        self.of[tenant_id].passing = server.encode()
+
+    def end_passing(self, tenant_id: str, server: str) -> None:
+        """The pass has gone over a server."""
+        sweep = self.of[tenant_id]
+        sweep.cursor, sweep.passing = server.encode(), None
+        row = self._view.get(_server_row(tenant_id, server))
+        if row is not None and int(row) == sweep.target:
+            self._set(tenant_id, server, None)
+
+    def end_slice(self, tenant_id: str, is_over: bool) -> None:
+        """Keep how far the pass has come; where it is over the next one begins, if there is anything to do for it."""
+        sweep = self.of[tenant_id]
+        if is_over:
+            for number, _ in sweep.changes:
+                if number <= sweep.target:
+                    self._view.put(_change_row(tenant_id, number), None)
+            sweep.changes = [found for found in sweep.changes if found[0] > sweep.target]
+            sweep.base, sweep.target, sweep.cursor = sweep.target, sweep.newest, b""
+        if sweep.changes:
+            self._view.put(_pass_row(tenant_id), sweep.to_bytes())
+            self.of[tenant_id] = self.of.pop(tenant_id)  # behind the others, whose turn it is
+        else:
+            self._view.put(_pass_row(tenant_id), None)
+            del self.of[tenant_id]
+
+    def _set(self, tenant_id: str, server: str, number: int | None) -> None:
+        row = _server_row(tenant_id, server)
+        value = None if number is None else b"%d" % number
+        if self._view.get(row) != value:
+            self._view.put(row, value)
+
+
+_NUMBER_DIGITS: Final = 12
+
+
+def _pass_row(tenant_id: str) -> bytes:
+    return f"w/{tenant_id}".encode()
+
+
+def _change_row(tenant_id: str, number: int) -> bytes:
+    return f"v/{tenant_id}/{number:012}".encode()
+
+
+def _server_row(tenant_id: str, server: str) -> bytes:
+    return f"x/{tenant_id}/{server}".encode()
+
+
+def _spans(spans: Sequence[Standstill]) -> list[list[int]]:
+    return [[span.starts_at, span.ends_at] for span in spans]
+
+
+def _read_spans(rows: list[list[int]]) -> tuple[Standstill, ...]:
+    return tuple([Standstill(starts_at, ends_at) for starts_at, ends_at in rows])
+
+
+def _change_bytes(change: TenantChange) -> bytes:
+    own = {
+        server: [[_spans(cover.pauses), _spans(cover.exceptions)] for cover in covers]
+        for server, covers in change.own.items()
+    }
+    return orjson.dumps([change.at, _spans(change.before), _spans(change.after), own])
+
+
+def _read_change(value: bytes) -> TenantChange:
+    content: list[Any] = orjson.loads(value)
+    at, before, after, own = content
+    covers: dict[str, tuple[Cover, Cover]] = {}
+    for server, pair in own.items():
+        was, becomes = [Cover(_read_spans(pauses), _read_spans(grants)) for pauses, grants in pair]
+        covers[server] = (was, becomes)
+    return TenantChange(at, _read_spans(before), _read_spans(after), covers)
