@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error, print_message
-from streams.engine.ports import DependencyError
+from streams.errors import DependencyError
 from streams.kafka.provisioning import TopicError
 from streams.operations.backup.create import check_backup, create_backup, lost_records
 from streams.operations.backup.files import FileError

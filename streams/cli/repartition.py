@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error
-from streams.engine.ports import DependencyError
+from streams.errors import DependencyError
 from streams.kafka.provisioning import TopicError
 from streams.operations.group import ContentError, RunningError
 from streams.operations.repartition.run import Repartitioned, ledger_of, repartition

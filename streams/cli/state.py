@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from streams.cli.messages import print_error, print_message
 from streams.domain.exchange.names import canonical_server
 from streams.domain.server.connection import check_tenant
-from streams.engine.ports import DependencyError
+from streams.errors import DependencyError
 from streams.kafka.provisioning import TopicError
 from streams.operations.states import Found, export, find
 from streams.settings.worker import Settings, read_settings

@@ -1,30 +1,17 @@
-"""What the engine needs from outside: records, a store for the state, and errors that say whose fault they are."""
+"""What the engine needs from outside: records, and a store for the state."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from streams.errors import DependencyError
+
 Headers = tuple[tuple[str, bytes], ...]
-
-
-class DependencyError(RuntimeError):
-    """Something that processing depends on failed; this says nothing about the record at hand.
-
-    The worker stops, and the record is processed by the next one. It never becomes a dead letter.
-    """
 
 
 class StoreError(DependencyError):
     """The store failed, or holds what this version cannot read; nothing can be decided without it."""
-
-
-def is_records_fault(error: Exception) -> bool:
-    """Whether an error while processing a record makes it a dead letter; all others stop the worker.
-
-    A system call that failed or memory that ran out would fail for every record, so good ones would be dead-lettered.
-    """
-    return not isinstance(error, DependencyError | OSError | MemoryError)
 
 
 class Record(Protocol):

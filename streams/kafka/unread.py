@@ -19,7 +19,8 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.util import calc_crc32c
 
-from streams.engine.ports import DependencyError, Headers
+from streams.engine.ports import Headers
+from streams.errors import DependencyError
 from streams.kafka.inflation import CODECS
 
 LIST_BYTES: Final = 8 << 20

@@ -15,7 +15,7 @@ from typing import Any, Final
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.validation import ValidationError, validate
 
-from streams.engine.ports import is_records_fault
+from streams.errors import is_records_fault
 from streams.wire.fast_encoder import encoder_of
 from streams.wire.schemas import SUBJECTS, Schema, SchemaRegistry, UnknownSchemaIdError, load_schema, without
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 import avro.schema
 
-from streams.engine.ports import DependencyError
+from streams.errors import DependencyError
 
 Schema = dict[str, Any]
 """A record's Avro schema as parsed JSON."""

@@ -32,7 +32,8 @@ from streams.domain.tenant.commands import AdminCommand, check_command
 from streams.engine.observer import Tracer
 from streams.engine.partition.placement import Placement
 from streams.engine.partition.view import View
-from streams.engine.ports import DependencyError, Record, is_records_fault
+from streams.engine.ports import Record
+from streams.errors import DependencyError, is_records_fault
 from streams.log_events import event
 from streams.service.enforcer import Enforcer
 from streams.state.server_row import StampRow

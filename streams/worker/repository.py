@@ -23,7 +23,8 @@ from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.commands import AuditRecord
 from streams.domain.tenant.waivers import TenantEnforcement
 from streams.engine.partition.view import View, check_row_size
-from streams.engine.ports import Output, is_records_fault
+from streams.engine.ports import Output
+from streams.errors import is_records_fault
 from streams.log_events import event
 from streams.service.enforcer import TENANT, TenantChange
 from streams.state.server_row import ServerRow, decode_tenant, encode_tenant

@@ -17,7 +17,8 @@ from streams.engine.partition.queues import Inputs, RecordQueue
 from streams.engine.partition.restore import POSITION
 from streams.engine.partition.unit import MARKER, SIDE_MARKER, Unit
 from streams.engine.partition.view import View
-from streams.engine.ports import DependencyError, Output, Record
+from streams.engine.ports import Output, Record
+from streams.errors import DependencyError
 from streams.kafka.cluster import Cluster
 from streams.kafka.unread import UnreadBatch
 from streams.state.stores import MemoryStore

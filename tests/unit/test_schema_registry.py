@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streams.engine.ports import is_records_fault
+from streams.errors import is_records_fault
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.schemas import (
     SUBJECTS,

@@ -13,8 +13,9 @@ from streams.engine.partition.queues import Inputs
 from streams.engine.partition.restore import POSITION, filled
 from streams.engine.partition.transactions import Transactions
 from streams.engine.partition.unit import Unit
-from streams.engine.ports import DependencyError, Record, StateStore
+from streams.engine.ports import Record, StateStore
 from streams.engine.processor import Processor
+from streams.errors import DependencyError
 from streams.kafka.shutdown import cancelled
 from streams.kafka.unread import UnreadBatch
 

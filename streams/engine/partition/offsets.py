@@ -7,7 +7,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from streams.engine.ports import DependencyError
+from streams.errors import DependencyError
 from streams.kafka.cluster import Consumer
 from streams.log_events import event
 

@@ -35,9 +35,10 @@ from streams.engine.partition.restore import filled, restore
 from streams.engine.partition.state_format import check_format, first_rows
 from streams.engine.partition.transactions import Transactions
 from streams.engine.partition.unit import MARKER, SIDE_MARKER
-from streams.engine.ports import DependencyError, StateStore
+from streams.engine.ports import StateStore
 from streams.engine.processor import Processor
 from streams.engine.status import PartitionStatus, Phase
+from streams.errors import DependencyError
 from streams.kafka.shutdown import cancelled, closed_quietly
 from streams.log_events import event
 

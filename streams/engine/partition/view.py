@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from streams.engine.dead_letters import dead_letter
 from streams.engine.observer import DEAD_LETTERS, Notes
-from streams.engine.ports import Headers, Output, Record, StateStore, is_records_fault, size_of
+from streams.engine.ports import Headers, Output, Record, StateStore, size_of
+from streams.errors import is_records_fault
 
 UNIT_BYTES = 8 << 20
 """A unit of work is cut, between two records, when its changes and outputs exceed this."""
