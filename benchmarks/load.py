@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from benchmarks.engines import PEER_VERDICTS_TOPIC, SHORT_SHARE
 from benchmarks.feed import Feed, connections
 from benchmarks.oracle import PeerOutcome, ProductOutcome, peer_outcome, product_outcome
-from streams.engine.config import kafka_partition
+from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import create_topics
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec

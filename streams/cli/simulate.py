@@ -17,7 +17,7 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import MAX_AHEAD_MS, InboundConnection, MalformedError
 from streams.domain.server.sighting import check_sighting
 from streams.domain.tenant.commands import AdminCommand, check_command
-from streams.engine.config import kafka_partition
+from streams.kafka.partitioner import kafka_partition
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import DEFAULT_POLICY, PolicyError, read_policy
 from streams.service.simulation import simulate

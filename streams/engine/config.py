@@ -5,18 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiokafka.partitioner import DefaultPartitioner
-
 from streams.engine.ports import StateStore
 from streams.kafka.cluster import Cluster
-
-_partitioner = DefaultPartitioner()
-
-
-def kafka_partition(key: bytes, partitions: int) -> int:
-    """The partition that Kafka's default partitioner gives a key."""
-    every = list(range(partitions))
-    return int(_partitioner(key, every, every))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from streams.engine.ports import Headers, Output, Record
+from streams.engine.ports import Output, Record
+from streams.kafka.record import MAX_RECORD_BYTES, Headers
 from streams.kafka.unread import UnreadBatch
 from streams.log_events import event
 
 log = logging.getLogger(__name__)
 
-MAX_RECORD_BYTES = 16 << 20
-"""What an input topic takes: a record of as much is kept whole. What the client inflates may be larger."""
-MAX_LETTER_BYTES = MAX_RECORD_BYTES + (64 << 10)
-"""Of a dead letter: the largest record, and the headers that say what is wrong with it."""
-MAX_LETTER_BATCH_BYTES = MAX_LETTER_BYTES + (64 << 10)
-"""What the topic of dead letters has to take: a letter, the lengths of its parts, and the head of its batch."""
 MAX_VALUE_BYTES = MAX_RECORD_BYTES - (256 << 10)
 """Of the value of a record that is larger, less key and headers."""
 _SMALL_BYTES = 128 << 10

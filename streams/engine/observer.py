@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from streams.engine.ports import Headers, Record
+from streams.engine.ports import Record
+from streams.kafka.record import Headers
 
 Label = tuple[str, ...]
 """The name of what is counted, then what tells its kinds apart; only of bounded sets, so that counts stay few."""

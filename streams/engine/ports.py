@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from streams.errors import DependencyError
-
-Headers = tuple[tuple[str, bytes], ...]
+from streams.kafka.record import Headers
 
 
 class StoreError(DependencyError):

@@ -10,11 +10,9 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
-from streams.engine.config import kafka_partition
-from streams.engine.partition.transactions import MAX_REQUEST_BYTES
-from streams.engine.partition.view import MAX_ROW_BYTES
-from streams.engine.ports import Headers
 from streams.kafka.cluster import Producer
+from streams.kafka.partitioner import kafka_partition
+from streams.kafka.record import MAX_REQUEST_BYTES, MAX_ROW_BYTES, Headers
 from streams.kafka.security import cluster_of
 from streams.settings.worker import Settings
 

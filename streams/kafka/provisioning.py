@@ -10,7 +10,8 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-from streams.engine.dead_letters import MAX_LETTER_BATCH_BYTES, MAX_RECORD_BYTES, SUFFIX
+from streams.engine.dead_letters import SUFFIX
+from streams.kafka.record import MAX_LETTER_BATCH_BYTES, MAX_RECORD_BYTES
 from streams.kafka.security import cluster_of
 from streams.settings.worker import Settings
 from streams.wire.schemas import TOPICS

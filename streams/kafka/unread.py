@@ -19,9 +19,9 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.util import calc_crc32c
 
-from streams.engine.ports import Headers
 from streams.errors import DependencyError
 from streams.kafka.inflation import CODECS
+from streams.kafka.record import Headers
 
 LIST_BYTES: Final = 8 << 20
 """A list of records ends with the first one that makes it larger than this."""

@@ -9,8 +9,8 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 
 from streams.domain.tenant.commands import SEEN_COMMANDS
-from streams.engine.config import kafka_partition
 from streams.kafka.cluster import Consumer
+from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import partitions_of
 from streams.kafka.security import cluster_of
 from streams.kafka.unread import UnreadBatch

@@ -16,12 +16,12 @@ from typing import Any
 import orjson
 from aiokafka import TopicPartition
 
-from streams.engine.config import kafka_partition
 from streams.engine.dead_letters import BATCH, ERROR, LEFT_OUT, OFFSET, PARTITION, SIZE, SUFFIX, TIMESTAMP, TOPIC
-from streams.engine.ports import Headers
 from streams.kafka.batch_producer import Batches, producer_of
+from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import HANDLED_LETTERS
 from streams.kafka.reader import partitions_of, read_all, read_partitions
+from streams.kafka.record import Headers
 from streams.kafka.security import cluster_of
 from streams.settings.worker import Settings
 from streams.wire.schemas import TOPICS

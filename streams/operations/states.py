@@ -12,11 +12,11 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from streams.domain.tenant.commands import subject_of
-from streams.engine.config import kafka_partition
 from streams.engine.partition import state_format
 from streams.engine.partition.restore import restore
 from streams.engine.partition.unit import MARKER, SIDE_MARKER
 from streams.kafka.cluster import Cluster
+from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import partitions_of, read_partitions
 from streams.kafka.security import cluster_of
 from streams.settings.worker import Settings

@@ -17,7 +17,8 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from streams.engine.observer import UnitReport
-from streams.engine.ports import Headers, Record
+from streams.engine.ports import Record
+from streams.kafka.record import Headers
 
 EXPORT_SECONDS = 5.0
 """How long a collector may take; what it does not take is dropped."""

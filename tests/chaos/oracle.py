@@ -16,7 +16,7 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import MalformedError
 from streams.domain.server.decide import Forgotten
 from streams.domain.tenant.commands import AdminCommand, AuditRecord, check_command
-from streams.engine.config import kafka_partition
+from streams.kafka.partitioner import kafka_partition
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.enforcer import TENANT

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streams.engine.config import kafka_partition
 from streams.engine.partition.restore import POSITION
 from streams.engine.partition.unit import MARKER
+from streams.kafka.partitioner import kafka_partition
 from streams.operations.feeds import replay
 from streams.settings.worker import Settings
 from streams.state.stores import RocksDBStore

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from streams.domain.server.decide import Forgotten
-from streams.engine.config import kafka_partition
 from streams.engine.partition.restore import LOCAL_ROWS, POSITION
 from streams.engine.partition.unit import MARKER, SIDE_MARKER
 from streams.engine.ports import StoreError
+from streams.kafka.partitioner import kafka_partition
 from streams.settings.worker import Settings
 from streams.state.server_row import decode_state, decode_tenant
 from streams.wire.records import to_record

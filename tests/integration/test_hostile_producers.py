@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from streams.engine.config import kafka_partition
+from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
 from streams.operations.feeds import produce_feed, start_worker

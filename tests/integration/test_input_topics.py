@@ -13,8 +13,8 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.errors import MessageSizeTooLargeError
 
-from streams.engine.config import kafka_partition
 from streams.engine.dead_letters import BATCH
+from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import MAX_INPUT_BYTES, create_topics
 from streams.kafka.security import cluster_of
 from streams.operations.feeds import produce_feed, start_worker

@@ -15,7 +15,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from streams.engine.config import kafka_partition
+from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import existing_partitions
 from streams.kafka.security import cluster_of

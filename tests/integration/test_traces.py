@@ -17,9 +17,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from streams.domain.policy.rulebook import Rulebook
 from streams.engine.observer import UnitReport
 from streams.engine.partition.view import View
-from streams.engine.ports import Headers
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_all
+from streams.kafka.record import Headers
 from streams.kafka.security import cluster_of
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy

@@ -20,7 +20,7 @@ from streams.domain.outputs.verdict import iso
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import DAY_MS, MalformedError
 from streams.domain.tenant.commands import CommandKind
-from streams.engine.config import kafka_partition
+from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of

@@ -17,8 +17,9 @@ from streams.domain.bounds import CUT, MAX_EVIDENCE_CHARS, MAX_TEXT_CHARS
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import DAY_MS
 from streams.engine.observer import DEAD_LETTERS
-from streams.engine.partition.view import MAX_ROW_BYTES, View
+from streams.engine.partition.view import View
 from streams.engine.ports import Output, size_of
+from streams.kafka.record import MAX_ROW_BYTES
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings

@@ -7,15 +7,9 @@ from typing import Any
 
 import pytest
 
-from streams.engine.dead_letters import (
-    MAX_HEADERS_BYTES,
-    MAX_KEY_BYTES,
-    MAX_LETTER_BYTES,
-    MAX_RECORD_BYTES,
-    MAX_VALUE_BYTES,
-    dead_letter,
-)
-from streams.engine.ports import Headers, Output, size_of
+from streams.engine.dead_letters import MAX_HEADERS_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, dead_letter
+from streams.engine.ports import Output, size_of
+from streams.kafka.record import MAX_LETTER_BYTES, MAX_RECORD_BYTES, Headers
 from streams.operations.dead_letters import Action, DeadLetter, Handled, LetterError, Wanted, letter_of, parse_place
 from tests.given import Given
 

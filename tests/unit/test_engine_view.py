@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.dead_letters import MAX_RECORD_BYTES, MAX_VALUE_BYTES
-from streams.engine.partition.view import MAX_ROW_BYTES, UNIT_BYTES, View
+from streams.engine.dead_letters import MAX_VALUE_BYTES
+from streams.engine.partition.view import UNIT_BYTES, View
 from streams.engine.ports import Output, Record, StoreError
 from streams.engine.processor import RecordProcessor
+from streams.kafka.record import MAX_RECORD_BYTES, MAX_ROW_BYTES
 from streams.state.stores import MemoryStore
 from streams.wire.schemas import RegistryError
 from tests.given import Given

@@ -9,10 +9,10 @@ import pytest
 
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import HOUR_MS, MINUTE_MS
-from streams.engine.config import kafka_partition
 from streams.engine.partition import placement
 from streams.engine.partition.placement import PLACED_KEYS, MisplacedRecordError, Placement
 from streams.engine.partition.view import View
+from streams.kafka.partitioner import kafka_partition
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from streams.engine.config import kafka_partition
+from streams.kafka.partitioner import kafka_partition
 
 PLACED_KEYS: Final = 20_000
 """Keys that a partition remembers to be in the right place."""

@@ -12,15 +12,12 @@ from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from streams.engine.config import PartitionConfig
-from streams.engine.dead_letters import MAX_LETTER_BATCH_BYTES
-from streams.engine.partition.view import MAX_ROW_BYTES
-from streams.engine.ports import Headers, Output
+from streams.engine.ports import Output
+from streams.kafka.record import MAX_REQUEST_BYTES, MAX_ROW_BYTES, Headers
 from streams.kafka.shutdown import closed_quietly
 
 log = logging.getLogger(__name__)
 
-MAX_REQUEST_BYTES = MAX_LETTER_BATCH_BYTES + (4 << 20)
-"""A dead letter may hold a record as large as the source topic took."""
 ROWS_AT_ONCE = 2_000
 """Rows that are put into batches before other partitions get their turn."""
 

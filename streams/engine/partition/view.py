@@ -8,13 +8,12 @@ from typing import Any, cast
 
 from streams.engine.dead_letters import dead_letter
 from streams.engine.observer import DEAD_LETTERS, Notes
-from streams.engine.ports import Headers, Output, Record, StateStore, size_of
+from streams.engine.ports import Output, Record, StateStore, size_of
 from streams.errors import is_records_fault
+from streams.kafka.record import MAX_ROW_BYTES, Headers
 
 UNIT_BYTES = 8 << 20
 """A unit of work is cut, between two records, when its changes and outputs exceed this."""
-MAX_ROW_BYTES = 900_000
-"""Of one state row or output, its headers included: below the broker's default `message.max.bytes` of 1 MiB."""
 
 _ABSENT: Any = object()
 _NOTHING: Mapping[bytes, bytes | None] = {}

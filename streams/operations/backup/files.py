@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from streams.engine.ports import Headers
+from streams.kafka.record import Headers
 from streams.state.private_files import create_private, open_regular
 
 _HEAD = struct.Struct(">qqiii")

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 
-from streams.engine.config import kafka_partition
-from streams.engine.ports import Headers, StateStore
+from streams.engine.ports import StateStore
 from streams.kafka.cluster import Cluster
+from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import read_partitions
+from streams.kafka.record import Headers
 from streams.operations.group import ContentError
 from streams.state.inspect import tenant_of
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
-from streams.engine.config import kafka_partition
 from streams.engine.partition.restore import LOCAL_ROWS
-from streams.engine.ports import Headers, StateStore
+from streams.engine.ports import StateStore
 from streams.kafka.cluster import Cluster
+from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import read_partitions
+from streams.kafka.record import Headers
 from streams.operations.group import ContentError
 from streams.operations.repartition.moves import moved, tenant_rows
 from streams.operations.states import last_rows
