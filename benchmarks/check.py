@@ -17,10 +17,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from benchmarks.engines import PEER_VERDICTS_TOPIC, Engine, Result, Run
 from benchmarks.oracle import PeerOutcome, ProductOutcome, digest
 from benchmarks.peers.job import STATE, decode_verdict
+from streams.kafka.topics import TOPICS
 from streams.state.server_row import decode_state
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_record
-from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.wire.schemas import LocalRegistry
 
 _STATE_ROW = b"s/"
 Ends = Mapping[tuple[str, int], int]

@@ -19,9 +19,10 @@ from benchmarks.feed import Feed, connections
 from benchmarks.oracle import PeerOutcome, ProductOutcome, peer_outcome, product_outcome
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import create_topics
+from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
-from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.wire.schemas import LocalRegistry
 
 KAFKA_BATCH_BYTES = 512 << 10
 BEHIND_MS = 60_000

@@ -23,7 +23,7 @@ from benchmarks.load import SHORT_TOPIC, Loaded, run_settings
 from benchmarks.measure import Mark, Meter, Sample, interpolate
 from benchmarks.worker_log import RESTORED, events_of, moment
 from streams.kafka.provisioning import create_topics
-from streams.wire.schemas import TOPICS
+from streams.kafka.topics import TOPICS
 
 POLL_SECONDS = 0.1
 FIRST_SECONDS = 10.0

@@ -40,10 +40,11 @@ from benchmarks.worker_log import RESTORED, is_restored, logged, moment
 from streams.dev.embedded_kafka import ensure_jars
 from streams.engine.partition import state_format
 from streams.kafka.provisioning import create_topics
+from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.state.server_row import FORMAT
 from streams.wire.codec import AvroCodec
-from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.wire.schemas import LocalRegistry
 
 RATES = (1_000, 10_000)
 SECONDS, SETTLING_SECONDS = 30, 6

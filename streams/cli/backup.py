@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error, print_message
 from streams.errors import DependencyError
-from streams.kafka.provisioning import TopicError
+from streams.kafka.topics import TopicError
 from streams.operations.backup.create import check_backup, create_backup, lost_records
 from streams.operations.backup.files import FileError
 from streams.operations.backup.manifest import BackupError

@@ -19,7 +19,7 @@ from streams.domain.exchange.build import parse_build
 from streams.domain.outputs.verdict import iso
 from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.domain.server.connection import EARLIEST_MS
-from streams.kafka.provisioning import TopicError
+from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import (
     MAX_TEXT_CHARS,
     SOURCES,

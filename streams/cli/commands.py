@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from streams.cli.messages import print_error
 from streams.cli.options import operator
 from streams.domain.tenant.commands import CommandKind, CommandOutcome, Role
-from streams.kafka.provisioning import TopicError
+from streams.kafka.topics import TopicError
 from streams.operations.commands import NoOutcomeError, give
 from streams.settings.worker import read_settings
 from streams.visible import visible

@@ -17,8 +17,8 @@ from streams.cli.commands import EXIT_REFUSED
 from streams.cli.messages import print_error, print_message
 from streams.cli.options import operator
 from streams.domain.outputs.verdict import iso
-from streams.kafka.provisioning import TopicError
 from streams.kafka.record import Headers
+from streams.kafka.topics import TopicError
 from streams.operations.dead_letters import (
     INPUTS,
     Action,

@@ -18,7 +18,7 @@ from streams.cli.messages import print_error, print_message
 from streams.cli.options import operator
 from streams.domain.outputs.verdict import iso
 from streams.domain.policy.policy import Mode, Policy
-from streams.kafka.provisioning import TopicError
+from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import CatalogueError, read_catalogue_folder
 from streams.policies.files import UNKNOWN_LINE, PolicyError, read_policy, shipped_policies
 from streams.policies.topic import PublicationError, Published, publish, read_published

@@ -12,12 +12,11 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error
 from streams.errors import DependencyError
-from streams.kafka.provisioning import TopicError
+from streams.kafka.topics import TOPICS, TopicError
 from streams.operations.group import ContentError, RunningError
 from streams.operations.repartition.run import Repartitioned, ledger_of, repartition
 from streams.settings.worker import Settings, read_settings
 from streams.wire.fast_connection import header_of
-from streams.wire.schemas import TOPICS
 from streams.worker.app import crash_point, registry_of, replay_end, rulebook_of, wires_of
 from streams.worker.processor import InputProcessor
 

@@ -18,8 +18,9 @@ from streams.cli.catalogue import given_catalogues
 from streams.cli.messages import print_error, print_message
 from streams.cli.simulate import add_options, feed_lines, scan, write_results
 from streams.dev.embedded_kafka import EmbeddedKafka, EmbeddedKafkaError, ensure_jars
-from streams.kafka.provisioning import TopicError, delete_topics, topics_of
+from streams.kafka.provisioning import delete_topics, topics_of
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TopicError
 from streams.operations.feeds import ReplayError, replay
 from streams.settings.kafka import without_security
 from streams.settings.worker import Settings, read_settings

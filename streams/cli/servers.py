@@ -16,14 +16,13 @@ from streams.cli.columns import print_columns
 from streams.cli.messages import print_error, print_message
 from streams.domain.exchange.names import canonical_server
 from streams.domain.outputs.server_report import ServerStatus
-from streams.kafka.provisioning import TopicError
 from streams.kafka.reader import read_all
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS, TopicError
 from streams.settings.worker import Settings, read_settings
 from streams.visible import csv_cell, visible
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_json
-from streams.wire.schemas import TOPICS
 from streams.wire.server_report import named, rows_of_file, rows_of_topic
 from streams.worker.app import registry_of
 

@@ -11,8 +11,9 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.commands import EXIT_REFUSED
 from streams.cli.messages import print_error, print_message
-from streams.kafka.provisioning import Difference, TopicError, compare_topics, create_topics
+from streams.kafka.provisioning import Difference, compare_topics, create_topics
 from streams.kafka.security import cluster_of, file_faults
+from streams.kafka.topics import TopicError
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings, SettingsError, inspect_settings, read_settings
 from streams.visible import visible

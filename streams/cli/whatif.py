@@ -18,7 +18,7 @@ from streams.cli.servers import add_source, print_csv, read_rows
 from streams.domain.outputs.verdict import iso
 from streams.domain.policy.rulebook import Rulebook, in_force
 from streams.domain.whatif import Prediction, foresee, with_catalogue, with_other
-from streams.kafka.provisioning import TopicError
+from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import catalogue_of, shipped_catalogue
 from streams.policies.files import read_policy
 from streams.policies.topic import Published

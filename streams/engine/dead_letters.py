@@ -6,6 +6,7 @@ import logging
 
 from streams.engine.ports import Output, Record
 from streams.kafka.record import MAX_RECORD_BYTES, Headers
+from streams.kafka.topics import DEAD_LETTER_SUFFIX
 from streams.kafka.unread import UnreadBatch
 from streams.log_events import event
 
@@ -17,8 +18,6 @@ _SMALL_BYTES = 128 << 10
 """Of key and own headers, that a value of the full size leaves room for."""
 MAX_KEY_BYTES = MAX_HEADERS_BYTES = 1 << 20
 """Of a dead letter that would be too large: a longer key, or more headers, are left out."""
-SUFFIX = ".dlq"
-"""Of the topic that holds the dead letters of another."""
 ERROR, TOPIC, PARTITION = "error", "source.topic", "source.partition"
 OFFSET, TIMESTAMP = "source.offset", "source.timestamp"
 """With those above the headers behind the record's own, in this order."""
@@ -73,7 +72,7 @@ def dead_letter(record: Record, error: Exception, partition: int) -> Output:
         about[SIZE] = str(len(value))
         value = value[:room]
     headers = tuple((name, text.encode("utf-8", "replace")) for name, text in about.items())
-    return Output(record.topic + SUFFIX, key, value, (*own, *headers))
+    return Output(record.topic + DEAD_LETTER_SUFFIX, key, value, (*own, *headers))
 
 
 def _size(headers: Headers) -> int:

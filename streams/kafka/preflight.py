@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
 
-from streams.kafka.provisioning import HANDLED_LETTERS, TopicError, topics_of
+from streams.kafka.provisioning import topics_of
 from streams.kafka.reader import partitions_of
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import HANDLED_LETTERS, TopicError
 from streams.settings.worker import Settings
 
 

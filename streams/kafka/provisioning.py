@@ -10,11 +10,10 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-from streams.engine.dead_letters import SUFFIX
 from streams.kafka.record import MAX_LETTER_BATCH_BYTES, MAX_RECORD_BYTES
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import DEAD_LETTER_SUFFIX, HANDLED_LETTERS, TOPICS, TopicError
 from streams.settings.worker import Settings
-from streams.wire.schemas import TOPICS
 
 MAX_INPUT_BYTES = MAX_RECORD_BYTES
 """What the input topics take; their dead letters must hold it, so that no record is refused for its size."""
@@ -22,16 +21,10 @@ HISTORY_MS = 400 * 24 * 3_600_000
 """How long commands, their audit and notifications are kept: more than a year of what was decided."""
 DELETIONS_MS = 24 * 3_600_000
 """How long a compacted changelog tells of deleted rows; a store that was away for half as long is restored anew."""
-HANDLED_LETTERS = "enforcement.dead-letters.v1"
-"""What became of dead letters: one row for each that was replayed or discarded."""
 
 
 _INPUTS: Final = ("inbound_connection", "admin_command")
 _PARTITIONS, _REPLICATION, _CLEANUP = "partitions", "replication", "cleanup.policy"
-
-
-class TopicError(RuntimeError):
-    """A topic is missing or could not be created; the message names it and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +61,9 @@ def topics_of(settings: Settings) -> list[NewTopic]:
     configs[settings.topic(HANDLED_LETTERS)] = compact
     for name in _INPUTS:
         configs[settings.topic(TOPICS[name])] = {**large, "compression.type": "uncompressed"}
-        configs[f"{settings.topic(TOPICS[name])}{SUFFIX}"] = {"max.message.bytes": str(MAX_LETTER_BATCH_BYTES)}
+        configs[f"{settings.topic(TOPICS[name])}{DEAD_LETTER_SUFFIX}"] = {
+            "max.message.bytes": str(MAX_LETTER_BATCH_BYTES)
+        }
     for name in ("admin_command", "admin_notification", "audit_record"):
         configs[settings.topic(TOPICS[name])] = {
             **configs[settings.topic(TOPICS[name])],

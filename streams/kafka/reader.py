@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 
 from streams.kafka.cluster import Cluster, Consumer
-from streams.kafka.provisioning import TopicError
+from streams.kafka.topics import TopicError
 from streams.kafka.unread import UnreadBatch
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,11 @@ from streams.kafka.cluster import Consumer
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import partitions_of
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.kafka.unread import UnreadBatch
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
-from streams.wire.schemas import TOPICS, SchemaRegistry
+from streams.wire.schemas import SchemaRegistry
 
 WINDOW: Final = 10_000
 """How many offsets of the audit topic are searched at a time, the newest first."""

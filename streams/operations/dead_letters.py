@@ -16,15 +16,14 @@ from typing import Any
 import orjson
 from aiokafka import TopicPartition
 
-from streams.engine.dead_letters import BATCH, ERROR, LEFT_OUT, OFFSET, PARTITION, SIZE, SUFFIX, TIMESTAMP, TOPIC
+from streams.engine.dead_letters import BATCH, ERROR, LEFT_OUT, OFFSET, PARTITION, SIZE, TIMESTAMP, TOPIC
 from streams.kafka.batch_producer import Batches, producer_of
 from streams.kafka.partitioner import kafka_partition
-from streams.kafka.provisioning import HANDLED_LETTERS
 from streams.kafka.reader import partitions_of, read_all, read_partitions
 from streams.kafka.record import Headers
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import DEAD_LETTER_SUFFIX, HANDLED_LETTERS, TOPICS
 from streams.settings.worker import Settings
-from streams.wire.schemas import TOPICS
 
 INPUTS = {"connections": "inbound_connection", "commands": "admin_command"}
 """The inputs, by the names that an operator gives them."""
@@ -176,7 +175,7 @@ async def read_letters(settings: Settings, wanted: Wanted) -> AsyncIterator[Dead
     """
     handled = await _read_handled(settings)
     for name in dict.fromkeys(place[0] for place in wanted.places) or wanted.inputs:
-        topic = settings.topic(TOPICS[INPUTS[name]]) + SUFFIX
+        topic = settings.topic(TOPICS[INPUTS[name]]) + DEAD_LETTER_SUFFIX
         partitions = (await partitions_of(cluster_of(settings), topic))[topic]
         starts: dict[TopicPartition, int | None] = dict.fromkeys(partitions)
         if wanted.places:

@@ -19,12 +19,12 @@ from streams.domain.server.connection import MalformedError, check_moment
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import Tables
 from streams.settings.worker import Settings
 from streams.wire.catalogue import catalogue_key, catalogue_record
 from streams.wire.codec import AvroCodec
 from streams.wire.records import command_record, connection_record
-from streams.wire.schemas import TOPICS
 from streams.worker.app import registry_of
 
 WORKER_SECONDS = 1800.0

@@ -14,11 +14,11 @@ from aiokafka.structs import OffsetAndMetadata
 
 from streams.engine.partition.transactions import transactional_id
 from streams.kafka.batch_producer import producer_of
-from streams.kafka.provisioning import TopicError, create_topics, topics_of
+from streams.kafka.provisioning import create_topics, topics_of
 from streams.kafka.reader import existing_partitions, extents_of, partitions_of
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS, TopicError
 from streams.settings.worker import Settings
-from streams.wire.schemas import TOPICS
 
 CHANGELOG: Final = "state-changelog"
 """The changelog's name without prefix and application."""

@@ -19,13 +19,14 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import partitions_of, read_partitions
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.state.inspect import format_of, shown_row
 from streams.state.server_row import FORMAT
 from streams.state.stores import RocksDBStore
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.records import command_of, to_json
-from streams.wire.schemas import TOPICS, SchemaRegistry
+from streams.wire.schemas import SchemaRegistry
 from streams.worker.repository import forgotten_row, server_row, tenant_row
 
 _DECISIONS = (

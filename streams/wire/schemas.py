@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import avro.schema
 
 from streams.errors import DependencyError
+from streams.kafka.topics import TOPICS
 
 Schema = dict[str, Any]
 """A record's Avro schema as parsed JSON."""
@@ -26,17 +27,6 @@ SCHEMA_DIR: Final = Path(__file__).resolve().parents[2] / "schemas"
 """Lies beside the package `streams`, in the source tree and in an installed product alike."""
 REGISTRY_FILE: Final = "registry.json"
 
-TOPICS: Final[Mapping[str, str]] = {
-    "inbound_connection": "transport.connections.v1",
-    "admin_command": "enforcement.commands.v1",
-    "policy": "enforcement.policies.v1",
-    "catalogue": "enforcement.catalogues.v1",
-    "verdict": "enforcement.verdicts.v1",
-    "admin_notification": "enforcement.notifications.v1",
-    "server_report": "enforcement.servers.v1",
-    "audit_record": "enforcement.audit.v1",
-}
-"""Topic by schema name (the `.avsc` file's name without its ending)."""
 SUBJECTS: Final[Mapping[str, str]] = {name: f"{topic}-value" for name, topic in TOPICS.items()}
 """Registry subject by schema name."""
 

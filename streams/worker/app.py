@@ -21,8 +21,8 @@ from streams.engine.faust.credentials import credentials_of
 from streams.engine.faust.watchdog import watch
 from streams.engine.partition.placement import Placement
 from streams.kafka.preflight import check_access
-from streams.kafka.provisioning import TopicError
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS, TopicError
 from streams.log_events import event
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
@@ -35,7 +35,7 @@ from streams.state.stores import MemoryBudget, RocksDBStore
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import header_of
 from streams.wire.records import parse_moment
-from streams.wire.schemas import TOPICS, ConfluentRegistry, LocalRegistry, RegistryError, SchemaRegistry
+from streams.wire.schemas import ConfluentRegistry, LocalRegistry, RegistryError, SchemaRegistry
 from streams.worker.processor import InputProcessor, wall_clock
 from streams.worker.repository import Wires
 from streams.worker.telemetry import Observation

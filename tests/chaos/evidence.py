@@ -14,10 +14,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.state.stores import RocksDBStore
 from streams.wire.codec import AvroCodec
-from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.wire.schemas import LocalRegistry
 
 INPUTS = ("inbound_connection", "admin_command")
 END = b"\xff" * 9

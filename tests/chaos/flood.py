@@ -15,10 +15,10 @@ from typing import IO
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_record
-from streams.wire.schemas import TOPICS
 from streams.worker.app import registry_of
 from tests.chaos.feeds import feed_of, lines
 

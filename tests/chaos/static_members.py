@@ -14,7 +14,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.wire.schemas import TOPICS
+from streams.kafka.topics import TOPICS
 from tests.chaos.feeds import Feed
 from tests.chaos.trial import POLL_SECONDS, Trial, expect
 from tests.chaos.worker import Worker

@@ -18,12 +18,13 @@ from aiokafka import AIOKafkaProducer
 from streams.engine.partition.restore import POSITION
 from streams.engine.partition.unit import MARKER
 from streams.kafka.partitioner import kafka_partition
+from streams.kafka.topics import TOPICS
 from streams.operations.feeds import replay
 from streams.settings.worker import Settings
 from streams.state.stores import RocksDBStore
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_record
-from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.wire.schemas import LocalRegistry
 from tests.chaos.evidence import Evidence, gather
 from tests.chaos.feeds import UNTIL, Feed, lines
 from tests.chaos.oracle import Fold, Step, fold

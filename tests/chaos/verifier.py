@@ -20,10 +20,10 @@ from streams.engine.partition.restore import LOCAL_ROWS, POSITION
 from streams.engine.partition.unit import MARKER, SIDE_MARKER
 from streams.engine.ports import StoreError
 from streams.kafka.partitioner import kafka_partition
+from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.state.server_row import decode_state, decode_tenant
 from streams.wire.records import to_record
-from streams.wire.schemas import TOPICS
 from tests.chaos.evidence import INPUTS, Evidence, gather, repeated, store_rows
 from tests.chaos.feeds import feed_of, lines
 from tests.chaos.oracle import Fold, Step, fold

@@ -25,13 +25,13 @@ from typing import Any
 from streams.cli.simulate import read_connection
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
 from streams.domain.policy.rulebook import Rulebook
+from streams.kafka.topics import TOPICS
 from streams.operations.feeds import collect, produce_feed
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import simulate
 from streams.settings.worker import Settings
 from streams.wire.records import parse_moment, to_record
-from streams.wire.schemas import TOPICS
 from tests.deploy.manifests import REPOSITORY
 
 READY_SECONDS = 120.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from streams.kafka.provisioning import topics_of
+from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings, read_settings
-from streams.wire.schemas import TOPICS
 from tests.access_page import rights
 from tests.deploy.manifests import Manifest, environment_of, of_kind, only, rendered
 

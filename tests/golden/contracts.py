@@ -8,9 +8,10 @@ from dataclasses import fields
 from typing import Any
 
 from streams.kafka.provisioning import topics_of
+from streams.kafka.topics import TOPICS
 from streams.log_events import EVENTS
 from streams.settings.worker import Settings
-from streams.wire.schemas import SCHEMA_DIR, TOPICS
+from streams.wire.schemas import SCHEMA_DIR
 
 Golden = dict[str, Any]
 

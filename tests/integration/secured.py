@@ -12,11 +12,10 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, Descri
 
 from streams.dev.embedded_kafka import EmbeddedKafka
 from streams.kafka.cluster import Admin
-from streams.kafka.provisioning import HANDLED_LETTERS
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import HANDLED_LETTERS, TOPICS
 from streams.operations.repartition.run import ledger_of
 from streams.settings.worker import Settings
-from streams.wire.schemas import TOPICS
 from tests.access_page import Right
 from tests.certificates import Authority
 

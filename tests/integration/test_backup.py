@@ -20,6 +20,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import extents_of
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.operations.backup import restore as restoring
 from streams.operations.backup.create import check_backup, create_backup
 from streams.operations.backup.files import FileError
@@ -29,7 +30,6 @@ from streams.operations.feeds import Collected, collect, produce_commands, produ
 from streams.operations.group import CHANGELOG, ContentError, RunningError, find_existing
 from streams.settings.worker import Settings
 from streams.state.server_row import FORMAT
-from streams.wire.schemas import TOPICS
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_worker import SIGKILLED, UNTIL, check, expected, make_commands, make_feed
 

@@ -18,6 +18,7 @@ from benchmarks.oracle import peer_outcome, product_outcome
 from benchmarks.peers import job
 from streams.domain.policy.rulebook import Rulebook
 from streams.kafka.provisioning import create_topics
+from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import DEFAULT_POLICY, read_policy
 from streams.service.simulation import Simulation
@@ -25,7 +26,7 @@ from streams.settings.worker import Settings
 from streams.state.server_row import encode_state
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_of, to_record
-from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.wire.schemas import LocalRegistry
 
 FEED = Feed(300, 20, 1_790_000_000_000)
 Row = tuple[str, bytes, bytes | None]

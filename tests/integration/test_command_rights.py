@@ -16,6 +16,7 @@ from streams.cli.main import build_parser, main
 from streams.domain.server.connection import DAY_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.operations.backup.create import create_backup
 from streams.operations.dead_letters import INPUTS, Action, Wanted, handle, read_letters
 from streams.operations.feeds import produce_feed, start_worker
@@ -23,7 +24,6 @@ from streams.policies.catalogue.files import write_tables
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from streams.wire.policy import policy_yaml
-from streams.wire.schemas import TOPICS
 from tests.access_page import Need, Right, needs
 from tests.catalogues import tables
 from tests.integration.secured import Secured, allow, forbid_all, names_of

@@ -12,13 +12,13 @@ import pytest
 
 from streams.domain.server.connection import MINUTE_MS
 from streams.kafka.batch_producer import OvertakenError
-from streams.kafka.provisioning import HANDLED_LETTERS, create_topics
+from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_all
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import HANDLED_LETTERS, TOPICS
 from streams.operations.dead_letters import REPLAY_OF, Action, Wanted, handle
 from streams.operations.feeds import collect, produce_feed, run_workers, start_worker
 from streams.settings.worker import Settings
-from streams.wire.schemas import TOPICS
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_policies import line, now_ms, until_found
 

@@ -16,11 +16,12 @@ import pytest
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.operations.feeds import produce_feed, start_worker
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.records import command_record, connection_record
-from streams.wire.schemas import TOPICS, UNKNOWN_ASKED, LocalRegistry
+from streams.wire.schemas import UNKNOWN_ASKED, LocalRegistry
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_policies import line, now_ms, until_found
 from tests.registry_server import RegistryServer

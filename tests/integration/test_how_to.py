@@ -19,10 +19,10 @@ from streams.domain.outputs.verdict import iso
 from streams.domain.server.connection import DAY_MS, MINUTE_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.operations.dead_letters import Wanted, read_letters
 from streams.operations.feeds import produce_feed, start_worker
 from streams.settings.worker import Settings
-from streams.wire.schemas import TOPICS
 from tests.integration.test_broker_and_zombie import until_true
 from tests.integration.test_dead_letters import POISON
 from tests.integration.test_policies import line, now_ms

@@ -17,10 +17,10 @@ from streams.engine.dead_letters import BATCH
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import MAX_INPUT_BYTES, create_topics
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.operations.feeds import produce_feed, start_worker
 from streams.operations.group import named_topics
 from streams.settings.worker import Settings
-from streams.wire.schemas import TOPICS
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_policies import line, now_ms, until_found
 

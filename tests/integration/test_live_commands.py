@@ -15,10 +15,10 @@ from streams.domain.server.connection import DAY_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.operations import commands as command_topic
 from streams.operations.feeds import collect, produce_feed, start_worker
 from streams.settings.worker import Settings
-from streams.wire.schemas import TOPICS
 from tests.integration.test_policies import line, now_ms, until_found
 
 SERVER = "mx1.example.com"

@@ -14,9 +14,9 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from streams.engine.faust.app import EXIT_FAILED
 from streams.kafka.provisioning import create_topics
+from streams.kafka.topics import TOPICS
 from streams.operations.feeds import Collected, collect, produce_feed, run_workers, start_worker
 from streams.settings.worker import Settings
-from streams.wire.schemas import TOPICS
 from tests.integration.test_broker_and_zombie import committed, until_true
 from tests.integration.test_worker import UNTIL, check, expected, make_feed
 

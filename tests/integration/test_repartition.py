@@ -19,13 +19,13 @@ from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import existing_partitions
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.operations.feeds import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
 from streams.operations.group import find_existing, members_of
 from streams.operations.repartition.run import ledger_of
 from streams.operations.states import export
 from streams.settings.worker import Settings
 from streams.wire.records import parse_moment
-from streams.wire.schemas import TOPICS
 from tests.integration.test_worker import SIGKILLED, START, UNTIL, check, make_commands, make_feed
 
 

@@ -9,8 +9,8 @@ from aiokafka import AIOKafkaProducer
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_all, read_settled
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
-from streams.wire.schemas import TOPICS
 
 
 def test_an_open_transaction_is_waited_for(settings: Settings) -> None:

@@ -21,6 +21,7 @@ from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_all
 from streams.kafka.record import Headers
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings
@@ -28,7 +29,7 @@ from streams.state.stores import MemoryStore
 from streams.telemetry.tracing import Tracing
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_record
-from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.wire.schemas import LocalRegistry
 from streams.worker.processor import InputProcessor
 from tests.integration.test_broker_and_zombie import until_true
 from tests.integration.test_probes import a_worker, live_feed

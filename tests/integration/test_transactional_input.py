@@ -11,11 +11,12 @@ from streams.domain.outputs.verdict import iso
 from streams.domain.server.connection import DAY_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.operations.feeds import Collected, collect, run_workers
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.records import command_record, connection_record
-from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.wire.schemas import LocalRegistry
 from tests.integration.test_policies import line
 from tests.integration.test_worker import START
 

@@ -18,12 +18,12 @@ from streams.cli.main import main
 from streams.engine.faust.app import EXIT_FAILED
 from streams.kafka.cluster import ClusterError
 from streams.kafka.preflight import check_access
-from streams.kafka.provisioning import TopicError, create_topics
+from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_all
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS, TopicError
 from streams.operations.feeds import collect, produce_commands, produce_feed, run_workers, start_worker
 from streams.settings.worker import Settings
-from streams.wire.schemas import TOPICS
 from tests.access_page import Right, rights
 from tests.integration.secured import USERS, Secured, allow, names_of
 from tests.integration.test_worker import UNTIL, check, make_commands, make_feed

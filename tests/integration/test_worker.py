@@ -24,6 +24,7 @@ from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.operations.feeds import (
     Collected,
     collect,
@@ -38,7 +39,6 @@ from streams.policies.files import read_policy
 from streams.service.simulation import simulate
 from streams.settings.worker import Settings
 from streams.wire.records import command_of, command_record, parse_moment, to_record
-from streams.wire.schemas import TOPICS
 
 START = parse_moment("start", "2026-06-01T00:00:00.000Z")
 UNTIL = START + 130 * DAY_MS

@@ -13,6 +13,7 @@ from streams.engine.partition import placement
 from streams.engine.partition.placement import PLACED_KEYS, MisplacedRecordError, Placement
 from streams.engine.partition.view import View
 from streams.kafka.partitioner import kafka_partition
+from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings
@@ -20,7 +21,7 @@ from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import header_of
 from streams.wire.records import command_record, connection_record
-from streams.wire.schemas import TOPICS, LocalRegistry
+from streams.wire.schemas import LocalRegistry
 from streams.worker.app import wires_of
 from streams.worker.processor import InputProcessor
 from tests.given import Given

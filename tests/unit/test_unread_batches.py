@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 import streams.kafka.cluster  # noqa: F401 (puts the bounds in place)
 from streams.kafka import inflation
 from streams.kafka.inflation import MAX_INFLATED_BYTES, InflationError, TooLargeError, gunzip, unlz4, unsnap, unzstd
-from streams.kafka.provisioning import TopicError
 from streams.kafka.reader import read_partitions
+from streams.kafka.topics import TopicError
 from streams.kafka.unread import LIST_BYTES, UnreadBatch, UnreadBatchError, size_of
 from streams.policies.topic import PublishedReader
 

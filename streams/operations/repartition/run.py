@@ -22,9 +22,10 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.engine.partition import state_format
 from streams.kafka.batch_producer import Batches, producer_of
-from streams.kafka.provisioning import TopicError, delete_topics
+from streams.kafka.provisioning import delete_topics
 from streams.kafka.reader import existing_partitions, extents_of, read_all
 from streams.kafka.security import cluster_of
+from streams.kafka.topics import TopicError
 from streams.operations.backup.create import MARKERS
 from streams.operations.backup.restore import UNFINISHED
 from streams.operations.group import (

@@ -13,7 +13,7 @@ from streams.domain.server.connection import DAY_MS, HOUR_MS, MAX_AHEAD_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_all
 from streams.kafka.security import cluster_of
-from streams.wire.schemas import TOPICS
+from streams.kafka.topics import TOPICS
 from tests.chaos.disk import CannotBeDoneError
 from tests.chaos.feeds import Feed
 from tests.chaos.scenario import scenario

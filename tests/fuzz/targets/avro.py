@@ -10,6 +10,7 @@ from typing import Any
 
 from streams.domain.server.connection import DAY_MS
 from streams.engine.partition.view import View
+from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import PolicyError
 from streams.settings.worker import Settings
@@ -18,7 +19,6 @@ from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.fast_connection import project
 from streams.wire.policy import policy_of, policy_record
 from streams.wire.records import command_of, connection_of, to_record
-from streams.wire.schemas import TOPICS
 from streams.worker.app import wires_of
 from streams.worker.processor import InputProcessor
 from tests.fuzz.targets.policies import check_errors, check_policy
