@@ -11,8 +11,9 @@ from benchmarks.load import Row
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.state import ServerEnforcement
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import DEFAULT_POLICY, read_policy
+from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
+from streams.settings.worker import DEFAULT_POLICY
 from streams.state.server_row import encode_state
 from streams.wire.records import connection_of
 from streams.worker.repository import due_row, server_row

@@ -17,8 +17,9 @@ from benchmarks.feed import Feed, connections
 from benchmarks.peers.job import FLOOR, key_of
 from streams.domain.policy.rulebook import Rulebook
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import DEFAULT_POLICY, read_policy
+from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
+from streams.settings.worker import DEFAULT_POLICY
 from streams.wire.records import connection_of, to_record
 
 

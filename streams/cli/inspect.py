@@ -20,7 +20,8 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection, MalformedError
 from streams.domain.server.sighting import build_name, judgement_of
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import DEFAULT_POLICY, PolicyError, read_policy
+from streams.policies.files import PolicyError, read_policy
+from streams.settings.worker import DEFAULT_POLICY
 from streams.visible import visible
 from streams.wire.records import parse_day_or_moment
 

@@ -19,9 +19,9 @@ from streams.domain.server.sighting import check_sighting
 from streams.domain.tenant.commands import AdminCommand, check_command
 from streams.kafka.partitioner import kafka_partition
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import DEFAULT_POLICY, PolicyError, read_policy
+from streams.policies.files import PolicyError, read_policy
 from streams.service.simulation import simulate
-from streams.settings.worker import read_settings
+from streams.settings.worker import DEFAULT_POLICY, read_settings
 from streams.wire.records import (
     command_of,
     command_record,

@@ -26,7 +26,6 @@ from streams.domain.policy.policy import (
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.strict_yaml import MAX_KEY_CHARS, load_strictly
 
-DEFAULT_POLICY = "microsoft-2026-09"
 UNKNOWN_LINE = "is of a CU line that is not in the catalogue"
 MAX_ERRORS = 100
 """Of one policy; a text can be wrong in more places than anyone reads."""

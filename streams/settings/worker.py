@@ -7,16 +7,16 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from streams.domain.outputs.verdict import service_faults
 from streams.domain.policy.rulebook import Service
-from streams.policies.files import DEFAULT_POLICY
 from streams.settings.kafka import REDACTED, KafkaSettings, SettingsError, address_faults, fault
 from streams.settings.kafka import setting as _setting
 
-__all__ = ["Settings", "SettingsError", "read_settings"]
+__all__ = ["DEFAULT_POLICY", "Settings", "SettingsError", "read_settings"]
 
+DEFAULT_POLICY: Final = "microsoft-2026-09"
 _LEAST = {
     "partitions": 1,
     "replication": 1,

@@ -20,9 +20,9 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.kafka.provisioning import create_topics
 from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import DEFAULT_POLICY, read_policy
+from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
-from streams.settings.worker import Settings
+from streams.settings.worker import DEFAULT_POLICY, Settings
 from streams.state.server_row import encode_state
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_of, to_record

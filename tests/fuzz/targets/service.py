@@ -9,7 +9,8 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import DEFAULT_POLICY, read_policy
+from streams.policies.files import read_policy
+from streams.settings.worker import DEFAULT_POLICY
 from streams.wire.codec import AvroCodec
 from streams.wire.schemas import LocalRegistry
 
