@@ -17,7 +17,8 @@ from streams.operations.group import ContentError, RunningError
 from streams.operations.repartition.run import Repartitioned, ledger_of, repartition
 from streams.settings.worker import Settings, read_settings
 from streams.wire.fast_connection import header_of
-from streams.worker.app import crash_point, registry_of, replay_end, rulebook_of, wires_of
+from streams.wire.schemas import registry_of
+from streams.worker.app import crash_point, replay_end, rulebook_of, wires_of
 from streams.worker.processor import InputProcessor
 
 

@@ -18,7 +18,7 @@ from streams.kafka.topics import TopicError
 from streams.operations.states import Found, export, find
 from streams.settings.worker import Settings, read_settings
 from streams.visible import visible, visible_json, write_bytes
-from streams.worker.app import registry_of
+from streams.wire.schemas import registry_of
 
 
 def add_parser(commands: Any) -> None:

@@ -19,6 +19,7 @@ import avro.schema
 
 from streams.errors import DependencyError
 from streams.kafka.topics import TOPICS
+from streams.settings.worker import Settings
 
 Schema = dict[str, Any]
 """A record's Avro schema as parsed JSON."""
@@ -273,3 +274,8 @@ def _detail(error: urllib.error.HTTPError) -> str:
         return error.read(1_000).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
         return "without a body that can be read"
+
+
+def registry_of(settings: Settings) -> SchemaRegistry:
+    """The schema registry that the settings name."""
+    return ConfluentRegistry(settings.schema_registry_url) if settings.schema_registry_url else LocalRegistry()

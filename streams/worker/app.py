@@ -35,7 +35,7 @@ from streams.state.stores import MemoryBudget, RocksDBStore
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import header_of
 from streams.wire.records import parse_moment
-from streams.wire.schemas import ConfluentRegistry, LocalRegistry, RegistryError, SchemaRegistry
+from streams.wire.schemas import RegistryError, registry_of
 from streams.worker.processor import InputProcessor, wall_clock
 from streams.worker.repository import Wires
 from streams.worker.telemetry import Observation
@@ -44,11 +44,6 @@ log = logging.getLogger(__name__)
 
 COLLECTED_OBJECTS = 50_000
 """New objects that may be part of cycles, such as tasks and errors with their frames, before these are looked for."""
-
-
-def registry_of(settings: Settings) -> SchemaRegistry:
-    """The schema registry that the settings name."""
-    return ConfluentRegistry(settings.schema_registry_url) if settings.schema_registry_url else LocalRegistry()
 
 
 def configured_policies(settings: Settings) -> list[Policy]:
