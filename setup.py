@@ -15,6 +15,7 @@ HOT = (
     "engine/partition/view",
     "service/enforcer",
     "state/inspect",
+    "state/keys",
     "state/server_row",
     "wire/fast_connection",
     "wire/fast_encoder",

@@ -14,9 +14,9 @@ from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.settings.worker import DEFAULT_POLICY
+from streams.state.keys import due_row, server_row
 from streams.state.server_row import encode_state
 from streams.wire.records import connection_of
-from streams.worker.repository import due_row, server_row
 
 _APART_MS = 500
 Known = tuple[ServerEnforcement, int | None]

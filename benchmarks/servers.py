@@ -45,11 +45,11 @@ from streams.engine.partition import state_format
 from streams.engine.partition.unit import MARKER
 from streams.kafka.provisioning import create_topics
 from streams.kafka.topics import TOPICS
+from streams.state.keys import POLICIES_ROW
 from streams.state.server_row import FORMAT
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_of
 from streams.wire.schemas import LocalRegistry
-from streams.worker.processor import POLICIES_ROW
 
 SIZES = (10_000, 100_000, 1_000_000)
 EVENTS, ROUNDS = 150_000, 3

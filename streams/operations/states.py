@@ -22,12 +22,12 @@ from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.state.inspect import format_of, shown_row
+from streams.state.keys import forgotten_row, server_row, tenant_row
 from streams.state.server_row import FORMAT
 from streams.state.stores import RocksDBStore
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.records import command_of, to_json
 from streams.wire.schemas import SchemaRegistry
-from streams.worker.repository import forgotten_row, server_row, tenant_row
 
 _DECISIONS = (
     ("verdict", "VERDICT", "issued_at"),

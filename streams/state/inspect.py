@@ -1,13 +1,13 @@
-"""What the rows of the state hold, for whoever reads them from outside of a worker. Which there are: see `rows`."""
+"""What the rows of the state hold, for whoever reads them from outside of a worker. Which there are: see `keys`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from streams.engine.ports import StateStore, StoreError
+from streams.state.keys import read_due_row
 from streams.state.server_row import FORMAT, decode_state, decode_tenant
 from streams.wire.records import to_json, to_record
-from streams.worker.repository import read_due_row
 
 _OF_TENANTS = (b"s/", b"t/", b"f/", b"v/", b"w/", b"x/")
 

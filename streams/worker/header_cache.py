@@ -11,8 +11,8 @@ from typing import Final
 from streams.domain.bounds import MAX_SERVER_CHARS
 from streams.domain.exchange.build import Build, parse_build
 from streams.domain.exchange.received import MAX_LINES, Origin, ReceivedLine, is_higher, origin_of, parse_received
+from streams.state.keys import server_key
 from streams.wire.fast_connection import TENANT_AT, Projected
-from streams.worker.repository import server_key
 
 MAX_CACHED_CHARS: Final = 1024
 """Of a line's text in front of its date; real ones have a few hundred, and others must not fill the memory."""

@@ -36,11 +36,12 @@ from streams.engine.ports import Record
 from streams.errors import DependencyError, is_records_fault
 from streams.log_events import event
 from streams.service.enforcer import Enforcer
+from streams.state.keys import POLICIES_ROW, PROGRESS_ROW, due_before, due_row, read_due_row
 from streams.state.server_row import StampRow
 from streams.wire.fast_connection import Projected, project
 from streams.wire.records import command_of, connection_of
 from streams.worker.header_cache import TopLines
-from streams.worker.repository import SERVER_BYTES, Rows, Wires, due_before, due_row, read_due_row
+from streams.worker.repository import SERVER_BYTES, Rows, Wires
 from streams.worker.sweeps import MAX_PUT_OFF
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,6 @@ LATENESS_MS = 5 * MINUTE_MS
 """While a partition has a backlog, its clock stays this far behind its stream time."""
 CACHED_SERVERS: Final = 50_000
 """Servers that a partition keeps in memory unless it is told: the bytes of their rows and of as many topmost lines."""
-POLICIES_ROW, _PROGRESS = b"p/policies", b"p/progress"
 
 
 def wall_clock() -> int:
@@ -405,7 +405,7 @@ class InputProcessor:
         self._rows.flush()
         rulebook = self._rulebook()
         wanted = rulebook.fingerprint.encode()
-        progress = view.get(_PROGRESS) or b""
+        progress = view.get(PROGRESS_ROW) or b""
         about, _, last = progress.partition(b"\n")
         start = last + b"\0" if about == wanted else b"s/"
         keys = [key for key, _ in view.scan(start, b"s0", limit)]
@@ -420,9 +420,9 @@ class InputProcessor:
             done += 1
         if done < len(keys) or len(keys) == limit:
             if done:
-                view.put(_PROGRESS, wanted + b"\n" + keys[done - 1])
+                view.put(PROGRESS_ROW, wanted + b"\n" + keys[done - 1])
             return True
-        view.put(_PROGRESS, None)
+        view.put(PROGRESS_ROW, None)
         view.put(POLICIES_ROW, wanted)
         self._taken_over = wanted
         return False

@@ -9,7 +9,6 @@ For `v/`, `w/` and `x/` see `sweeps`.
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -27,6 +26,7 @@ from streams.engine.ports import Output
 from streams.errors import is_records_fault
 from streams.log_events import event
 from streams.service.enforcer import TENANT, TenantChange
+from streams.state.keys import due_row, forgotten_row, server_row, tenant_row
 from streams.state.server_row import ServerRow, decode_tenant, encode_tenant
 from streams.wire.records import to_record
 from streams.worker.counters import Tally
@@ -35,7 +35,6 @@ from streams.worker.sweeps import Sweeps
 
 log = logging.getLogger(__name__)
 
-_DUE = struct.Struct(">q")
 SERVER_BYTES: Final = 3_800
 """What a cached server is taken to have in memory: a row with the marks of 32 connections, decided about lately."""
 _ENTRY_MEMORY: Final = 200
@@ -71,42 +70,6 @@ class Wires:
     servers: Codec
     audit_topic: str
     audit: Codec
-
-
-def server_key(tenant_id: bytes, server: bytes) -> bytes:
-    """The row of a server, of names as they stand in a record."""
-    return b"s/" + tenant_id + b"/" + server
-
-
-def server_row(tenant_id: str, server: str) -> bytes:
-    """The row of a server."""
-    return server_key(tenant_id.encode(), server.encode())
-
-
-def tenant_row(tenant_id: str) -> bytes:
-    """The row of a tenant."""
-    return b"t/" + tenant_id.encode()
-
-
-def forgotten_row(tenant_id: str, server: str) -> bytes:
-    """The row of a server that was forgotten."""
-    return f"f/{tenant_id}/{server}".encode()
-
-
-def due_row(due: int, tenant_id: str, server: str) -> bytes:
-    """The row of the due index."""
-    return b"d/" + _DUE.pack(due) + b"/" + f"{tenant_id}/{server}".encode()
-
-
-def due_before(moment: int) -> tuple[bytes, bytes]:
-    """Between which keys the rows due at or before `moment` stand."""
-    return b"d/", b"d/" + _DUE.pack(moment + 1)
-
-
-def read_due_row(row: bytes) -> tuple[int, str, str]:
-    """Due moment, tenant and server of a row of the due index."""
-    tenant_id, _, server = row[11:].decode().partition("/")
-    return _DUE.unpack_from(row, 2)[0], tenant_id, server
 
 
 class Rows:

@@ -20,10 +20,10 @@ from streams.domain.policy.ladder import Standstill
 from streams.domain.tenant.waivers import Cover
 from streams.engine.partition.view import View
 from streams.service.enforcer import TenantChange
+from streams.state.keys import NUMBER_DIGITS, PASS_ROWS, change_row, pass_row, swept_row
 
 MAX_PUT_OFF: Final = 32
 """Changes of a tenant that are put off at once: each may cost a server that connects a verdict."""
-_PASSES: Final = (b"w/", b"w0")
 
 
 class Sweep:
@@ -63,11 +63,11 @@ class Sweeps:
         if self._is_read:
             return
         self._is_read = True
-        for key, value in view.scan(*_PASSES):
+        for key, value in view.scan(*PASS_ROWS):
             tenant_id = key[2:].decode()
             base, target, newest, cursor = orjson.loads(value)
             sweep = self.of[tenant_id] = Sweep(base, target, newest, cursor.encode())
-            prefix = _change_row(tenant_id, 0)[:-_NUMBER_DIGITS]
+            prefix = change_row(tenant_id, 0)[:-NUMBER_DIGITS]
             for row, change in view.scan(prefix, prefix[:-1] + b"0"):
                 sweep.changes.append((int(row[len(prefix) :]), _read_change(change)))
 
@@ -76,8 +76,8 @@ class Sweeps:
         known = self.of.get(tenant_id)
         number = known.newest + 1 if known is not None else 1
         sweep = Sweep(newest=number) if known is None else Sweep(known.base, known.target, number, known.cursor)
-        self._view.put(_pass_row(tenant_id), sweep.to_bytes())
-        self._view.put(_change_row(tenant_id, number), _change_bytes(change))
+        self._view.put(pass_row(tenant_id), sweep.to_bytes())
+        self._view.put(change_row(tenant_id, number), _change_bytes(change))
         self._begun = (tenant_id, change)
 
     @property
@@ -103,7 +103,7 @@ class Sweeps:
         sweep = self.of.get(tenant_id)
         if sweep is None:
             return ()
-        row = self._view.get(_server_row(tenant_id, server))
+        row = self._view.get(swept_row(tenant_id, server))
         number = int(row) if row is not None else sweep.number_of(server.encode())
         return [change for at, change in sweep.changes if at > number]
 
@@ -131,7 +131,7 @@ class Sweeps:
         """The pass has gone over a server."""
         sweep = self.of[tenant_id]
         sweep.cursor, sweep.passing = server.encode(), None
-        row = self._view.get(_server_row(tenant_id, server))
+        row = self._view.get(swept_row(tenant_id, server))
         if row is not None and int(row) == sweep.target:
             self._set(tenant_id, server, None)
 
@@ -141,36 +141,21 @@ class Sweeps:
         if is_over:
             for number, _ in sweep.changes:
                 if number <= sweep.target:
-                    self._view.put(_change_row(tenant_id, number), None)
+                    self._view.put(change_row(tenant_id, number), None)
             sweep.changes = [found for found in sweep.changes if found[0] > sweep.target]
             sweep.base, sweep.target, sweep.cursor = sweep.target, sweep.newest, b""
         if sweep.changes:
-            self._view.put(_pass_row(tenant_id), sweep.to_bytes())
+            self._view.put(pass_row(tenant_id), sweep.to_bytes())
             self.of[tenant_id] = self.of.pop(tenant_id)  # behind the others, whose turn it is
         else:
-            self._view.put(_pass_row(tenant_id), None)
+            self._view.put(pass_row(tenant_id), None)
             del self.of[tenant_id]
 
     def _set(self, tenant_id: str, server: str, number: int | None) -> None:
-        row = _server_row(tenant_id, server)
+        row = swept_row(tenant_id, server)
         value = None if number is None else b"%d" % number
         if self._view.get(row) != value:
             self._view.put(row, value)
-
-
-_NUMBER_DIGITS: Final = 12
-
-
-def _pass_row(tenant_id: str) -> bytes:
-    return f"w/{tenant_id}".encode()
-
-
-def _change_row(tenant_id: str, number: int) -> bytes:
-    return f"v/{tenant_id}/{number:012}".encode()
-
-
-def _server_row(tenant_id: str, server: str) -> bytes:
-    return f"x/{tenant_id}/{server}".encode()
 
 
 def _spans(spans: Sequence[Standstill]) -> list[list[int]]:

@@ -11,8 +11,8 @@ from streams.domain.policy.judgement import Finding
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.waivers import TenantEnforcement
+from streams.state.keys import server_row, tenant_row
 from streams.state.server_row import encode_state, encode_tenant
-from streams.worker.repository import server_row, tenant_row
 from tests.golden.values import bare, full, hints_of
 
 

@@ -14,10 +14,11 @@ from streams.domain.server.connection import DAY_MS, HOUR_MS
 from streams.engine.partition.view import UNIT_BYTES, View
 from streams.engine.ports import Output, size_of
 from streams.service.simulation import Simulation
+from streams.state.keys import POLICIES_ROW
 from streams.state.server_row import decode_state, decode_tenant, encode_state
 from streams.state.stores import MemoryStore
 from streams.wire.records import command_of, connection_of, to_record
-from streams.worker.processor import POLICIES_ROW, InputProcessor
+from streams.worker.processor import InputProcessor
 from streams.worker.sweeps import MAX_PUT_OFF
 from tests.given import Given
 from tests.property.test_any_value import (

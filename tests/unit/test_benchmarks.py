@@ -23,11 +23,11 @@ from benchmarks.report import row_of, table
 from benchmarks.servers import Plan, ratio_of, wanted_of
 from streams.domain.exchange.received import detect
 from streams.domain.server.connection import HOUR_MS, check_connection
+from streams.state.keys import server_row
 from streams.state.server_row import decode_state
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_of
 from streams.wire.schemas import LocalRegistry
-from streams.worker.repository import server_row
 
 END_MS = 1_790_000_000_000
 FEED = Feed(3_000, 200, END_MS)

@@ -46,9 +46,9 @@ from streams.operations.repartition import verification
 from streams.operations.repartition.moves import Move, copy_of, merge_of, states_of
 from streams.operations.states import restored
 from streams.settings.worker import Settings
+from streams.state.keys import POLICIES_ROW
 from streams.state.server_row import FORMAT
 from streams.state.stores import RocksDBStore
-from streams.worker.processor import POLICIES_ROW
 
 _PLAN, _DONE = b"plan", b"done"
 Reached = Callable[[str], None]
