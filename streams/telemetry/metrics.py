@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 from streams.engine.observer import DEAD_LETTERS, UnitReport
 from streams.engine.status import BEFORE_THE_START, Phase, WorkerStatus
 from streams.log_events import EVENTS
-from streams.worker.counters import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
+from streams.telemetry.port import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 UNIT_RECORDS_BUCKETS: Final = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)

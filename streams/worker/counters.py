@@ -13,11 +13,7 @@ from streams.domain.policy.judgement import Finding
 from streams.domain.server.connection import InboundConnection, Outcome
 from streams.domain.tenant.commands import AuditRecord
 from streams.engine.observer import Label, Notes
-
-CONNECTIONS: Final = "connections"
-VERDICTS: Final = "verdicts"
-NOTIFICATIONS: Final = "notifications"
-COMMANDS: Final = "commands"
+from streams.telemetry.port import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 
 _FINDINGS: Final = (*(finding.value for finding in Finding), "NONE")
 _OUTCOMES: Final = (*(outcome.value for outcome in Outcome), "UNKNOWN")

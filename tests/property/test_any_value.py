@@ -25,13 +25,13 @@ from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from streams.state.server_row import decode_state, encode_state
 from streams.state.stores import MemoryStore
+from streams.telemetry.port import COMMANDS as COMMANDS_COUNTED
+from streams.telemetry.port import CONNECTIONS as CONNECTIONS_COUNTED
 from streams.wire.codec import MAX_VALUE_BYTES, AvroCodec
 from streams.wire.fast_connection import header_of
 from streams.wire.records import parse_moment
 from streams.wire.schemas import LocalRegistry
 from streams.worker.app import wires_of
-from streams.worker.counters import COMMANDS as COMMANDS_COUNTED
-from streams.worker.counters import CONNECTIONS as CONNECTIONS_COUNTED
 from streams.worker.processor import InputProcessor
 from streams.worker.repository import Codec, Wires
 from tests.given import Given

@@ -18,8 +18,8 @@ from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.state.server_row import ServerRow, encode_state
 from streams.state.stores import MemoryStore
+from streams.telemetry.port import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 from streams.wire.records import connection_of
-from streams.worker.counters import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 from streams.worker.due_index import DueTimers
 from streams.worker.processor import InputProcessor
 from tests.property.test_processor import CODEC, HEADER, WIRES, Given, feed
