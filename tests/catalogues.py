@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from streams.domain.exchange.build import parse_build
+from streams.domain.exchange.tables import Row, Tables, catalogue_of
 from streams.domain.policy.rulebook import PublishedCatalogue
-from streams.policies.catalogue.files import Row, Tables, catalogue_of, shipped_catalogue, shipped_tables
+from streams.policies.catalogue.files import shipped_catalogue, shipped_tables
 from streams.wire.policy import moment_of
 
 GOOD = "15.1.2507.61"

@@ -15,12 +15,13 @@ from streams.cli.mail_text import UnreadableError, read_received
 from streams.cli.messages import print_error
 from streams.domain.exchange.build import Product
 from streams.domain.exchange.received import NAMELESS, Detection, detect, product_of
+from streams.domain.policy.content import PolicyError
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection, MalformedError
 from streams.domain.server.sighting import build_name, judgement_of
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import PolicyError, read_policy
+from streams.policies.files import read_policy
 from streams.settings.worker import DEFAULT_POLICY
 from streams.visible import visible
 from streams.wire.records import parse_day_or_moment

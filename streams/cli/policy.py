@@ -16,11 +16,13 @@ from aiokafka.errors import KafkaError
 from streams.cli.columns import print_columns
 from streams.cli.messages import print_error, print_message
 from streams.cli.options import operator
+from streams.domain.exchange.tables import CatalogueError
 from streams.domain.outputs.verdict import iso
+from streams.domain.policy.content import UNKNOWN_LINE, PolicyError
 from streams.domain.policy.policy import Mode, Policy
 from streams.kafka.topics import TopicError
-from streams.policies.catalogue.files import CatalogueError, read_catalogue_folder
-from streams.policies.files import UNKNOWN_LINE, PolicyError, read_policy, shipped_policies
+from streams.policies.catalogue.files import read_catalogue_folder
+from streams.policies.files import read_policy, shipped_policies
 from streams.policies.topic import PublicationError, Published, publish, read_published
 from streams.settings.worker import Settings, read_settings
 from streams.visible import visible

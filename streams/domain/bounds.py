@@ -17,3 +17,6 @@ CUT: Final = "…[cut]"
 def cut(text: str, most: int = MAX_TEXT_CHARS) -> str:
     """The text, or as much of its beginning as `most` characters hold together with the mark."""
     return text if len(text) <= most else text[: most - len(CUT)] + CUT
+
+
+MAX_KEY_CHARS: Final = 64

@@ -13,6 +13,7 @@ from typing import IO, Any
 import orjson
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
+from streams.domain.exchange.tables import Tables
 from streams.domain.outputs.verdict import iso
 from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.domain.server.connection import MalformedError, check_moment
@@ -20,7 +21,6 @@ from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
-from streams.policies.catalogue.files import Tables
 from streams.settings.worker import Settings
 from streams.wire.catalogue import catalogue_key, catalogue_record
 from streams.wire.codec import AvroCodec

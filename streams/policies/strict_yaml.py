@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
+from streams.domain.bounds import MAX_KEY_CHARS
+
 MAX_TEXT_CHARS = 65_536
 MAX_DEPTH = 12
-MAX_KEY_CHARS = 64
 MAX_NUMBER_CHARS = 64
 """Of a number or a date; making an integer of its digits takes more than linear time."""
 

@@ -13,7 +13,9 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from streams.domain.exchange.catalogue import Catalogue
+from streams.domain.exchange.tables import CatalogueError
 from streams.domain.outputs.verdict import NAMESPACE
+from streams.domain.policy.content import PolicyError
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
@@ -21,8 +23,6 @@ from streams.kafka.cluster import Cluster, Consumer
 from streams.kafka.reader import partitions_of
 from streams.kafka.unread import UnreadBatch
 from streams.log_events import event
-from streams.policies.catalogue.files import CatalogueError
-from streams.policies.files import PolicyError
 from streams.wire.catalogue import published_catalogue_of
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.policy import content_of, milliseconds, policy_key, policy_of, policy_record

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
+from streams.domain.exchange.tables import FILES, CatalogueError, Row, Tables, catalogue_of
 from streams.domain.policy.rulebook import PublishedCatalogue
-from streams.policies.catalogue.files import FILES, CatalogueError, Row, Tables, catalogue_of
 from streams.wire.policy import milliseconds, moment_of
 
 KEYS: Final = {

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from streams.domain.exchange.catalogue import Catalogue
+from streams.domain.policy.content import PolicyError, check_content
 from streams.domain.policy.policy import Policy
-from streams.policies.files import PolicyError, check_content
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY = date(1970, 1, 1)

@@ -11,9 +11,10 @@ from contextlib import suppress
 import pytest
 
 from streams.domain.exchange.received import MAX_LINE_CHARS, MAX_LINES, detect
+from streams.domain.policy.content import PolicyError
 from streams.domain.server.connection import MalformedError
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import PolicyError, parse_policy
+from streams.policies.files import parse_policy
 from streams.policies.strict_yaml import MAX_TEXT_CHARS
 from streams.wire.codec import MAX_VALUE_BYTES
 from streams.wire.records import command_record, connection_record

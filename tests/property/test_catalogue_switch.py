@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.exchange.build import parse_build
+from streams.domain.exchange.tables import catalogue_of
 from streams.domain.policy.policy import ConnectorType, CriticalPatches, Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook
 from streams.domain.server.connection import DAY_MS, HOUR_MS
 from streams.engine.partition.view import View
-from streams.policies.catalogue.files import catalogue_of
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.state.server_row import decode_state

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streams.domain.exchange.build import parse_build
+from streams.domain.exchange.tables import Tables, catalogue_of
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.policy import ConnectorType, CriticalPatches, Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook
@@ -15,7 +16,7 @@ from streams.domain.server.connection import DAY_MS, HOUR_MS, MINUTE_MS, Inbound
 from streams.domain.tenant.commands import AdminCommand, CommandKind, CommandOutcome, Role
 from streams.domain.whatif import foresee, with_catalogue
 from streams.engine.partition.view import View
-from streams.policies.catalogue.files import Tables, catalogue_of, shipped_catalogue
+from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.settings.worker import Settings

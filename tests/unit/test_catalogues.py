@@ -16,21 +16,13 @@ from hypothesis import strategies as st
 
 from streams.cli.main import main
 from streams.domain.exchange.build import Product, parse_build
+from streams.domain.exchange.tables import FILES, MAX_ERRORS, CatalogueError, Tables, catalogue_of
+from streams.domain.policy.content import PolicyError
 from streams.domain.policy.policy import Accept, Policy, ProductRule
 from streams.domain.policy.rulebook import PublishedCatalogue
-from streams.policies.catalogue.files import (
-    FILES,
-    MAX_ERRORS,
-    CatalogueError,
-    Tables,
-    catalogue_of,
-    read_catalogue_folder,
-    shipped_catalogue,
-    shipped_tables,
-    write_tables,
-)
+from streams.policies.catalogue.files import read_catalogue_folder, shipped_catalogue, shipped_tables, write_tables
 from streams.policies.catalogue.topic import MAX_CATALOGUE_BYTES
-from streams.policies.files import PolicyError, parse_policy, read_policy
+from streams.policies.files import parse_policy, read_policy
 from streams.policies.topic import PolicyTopic, PublishedReader
 from streams.settings.worker import Settings
 from streams.wire.catalogue import (

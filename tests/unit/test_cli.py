@@ -13,8 +13,9 @@ import pytest
 
 from streams.cli.main import EXIT_PIPE, main
 from streams.cli.options import operator
+from streams.domain.policy.content import PolicyError
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import PolicyError, parse_policy, read_policy, shipped_policies
+from streams.policies.files import parse_policy, read_policy, shipped_policies
 from streams.settings.worker import Settings, SettingsError, read_settings
 from streams.wire.records import to_json_line, to_record
 from streams.worker.processor import CACHED_SERVERS

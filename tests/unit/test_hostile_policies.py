@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from streams.domain.policy.content import MAX_ERRORS, PolicyError
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import MAX_ERRORS, PolicyError, parse_policy, read_policy
+from streams.policies.files import parse_policy, read_policy
 from streams.policies.strict_yaml import MAX_TEXT_CHARS
 from streams.wire.policy import policy_of, policy_record, policy_yaml
 

@@ -12,12 +12,13 @@ from typing import Final
 import orjson
 
 from streams.domain.exchange.catalogue import Catalogue
+from streams.domain.exchange.tables import Tables, catalogue_of
 from streams.domain.outputs.verdict import NAMESPACE, iso
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, in_force
 from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
 from streams.kafka.reader import read_all
-from streams.policies.catalogue.files import Tables, catalogue_of, shipped_tables
+from streams.policies.catalogue.files import shipped_tables
 from streams.policies.topic import (
     ALL_TENANTS,
     PolicyTopic,

@@ -8,11 +8,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from streams.domain.policy.content import PolicyError
 from streams.domain.server.connection import DAY_MS
 from streams.engine.partition.view import View
 from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import PolicyError
 from streams.settings.worker import Settings
 from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec, MalformedRecordError

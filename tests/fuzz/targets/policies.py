@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from streams.domain.exchange.build import parse_build
+from streams.domain.policy.content import MAX_ERRORS, PolicyError
 from streams.domain.policy.policy import ConnectorType, Policy
 from streams.domain.policy.rulebook import Rulebook, in_force
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import MAX_ERRORS, PolicyError, parse_policy
+from streams.policies.files import parse_policy
 from streams.wire.policy import policy_of, policy_record, policy_yaml
 from tests.fuzz.targets.service import START, codec, rulebook
 
