@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from streams.domain.server.connection import DAY_MS, HOUR_MS
+from streams.domain.time import DAY_MS, HOUR_MS
 
 SMTP_BUILDS = ("15.1.2507.39", "15.1.2507.61", "15.1.2507.66", "15.1.2507.72", "15.1.2507.73", "14.3.123.4")
 MAPI_BUILDS = ("15.01.2507.069", "15.01.2507.073", "15.01.2507.075")

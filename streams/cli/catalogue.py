@@ -17,9 +17,8 @@ from streams.cli.messages import print_error, print_message
 from streams.cli.options import operator
 from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.tables import MAX_TEXT_CHARS, CatalogueError, Tables
-from streams.domain.outputs.verdict import iso
 from streams.domain.policy.rulebook import PublishedCatalogue
-from streams.domain.server.connection import EARLIEST_MS
+from streams.domain.time import EARLIEST_MS, iso
 from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import SOURCES, provenance_of, read_catalogue_folder, shipped_tables, write_tables
 from streams.policies.catalogue.topic import StoredCatalogue, publish_catalogue, read_stored

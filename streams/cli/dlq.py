@@ -16,7 +16,7 @@ from streams.cli.columns import print_columns
 from streams.cli.commands import EXIT_REFUSED
 from streams.cli.messages import print_error, print_message
 from streams.cli.options import operator
-from streams.domain.outputs.verdict import iso
+from streams.domain.time import iso
 from streams.kafka.record import Headers
 from streams.kafka.topics import TopicError
 from streams.operations.dead_letters import (

@@ -17,9 +17,9 @@ from streams.cli.columns import print_columns
 from streams.cli.messages import print_error, print_message
 from streams.cli.options import operator
 from streams.domain.exchange.tables import CatalogueError
-from streams.domain.outputs.verdict import iso
 from streams.domain.policy.content import UNKNOWN_LINE, PolicyError
 from streams.domain.policy.policy import Mode, Policy
+from streams.domain.time import iso
 from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import read_catalogue_folder
 from streams.policies.files import read_policy, shipped_policies

@@ -16,8 +16,8 @@ from streams.cli.messages import print_error
 from streams.cli.policy import find_policy, published_rules
 from streams.cli.servers import add_source, print_csv, read_rows
 from streams.domain.exchange.tables import catalogue_of
-from streams.domain.outputs.verdict import iso
 from streams.domain.policy.rulebook import Rulebook, in_force
+from streams.domain.time import iso
 from streams.domain.whatif import Prediction, foresee, with_catalogue, with_other
 from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import shipped_catalogue

@@ -18,11 +18,11 @@ from streams.domain.exchange.received import Identity
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Clock
 from streams.domain.policy.policy import CONNECTORS, ConnectorType
-from streams.domain.server.connection import DAY_MS, HOUR_MS
 from streams.domain.server.stamps import Stamp
 from streams.domain.server.state import Announced, Evidence, Override, ServerEnforcement, with_mark
 from streams.domain.tenant.quota import PaidDays, YearUse
 from streams.domain.tenant.waivers import ExceptionGrant, Pause, TenantEnforcement
+from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.ports import StoreError
 
 FORMAT: Final = 4

@@ -9,8 +9,7 @@ from typing import Any
 
 import orjson
 
-from streams.domain.outputs.verdict import iso
-from streams.domain.server.connection import DAY_MS
+from streams.domain.time import DAY_MS, iso
 from tests.integration.test_worker import BUILDS, START, UNTIL, make_commands, make_feed
 
 BACKLOG_UNTIL = START + 3 * DAY_MS

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from streams.domain.outputs.verdict import iso
+from streams.domain.time import iso
 from streams.settings.worker import Settings
 
 EXIT_FAILED = 70

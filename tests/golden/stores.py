@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, ConnectorType, InboundConnection
+from streams.domain.server.connection import ConnectorType, InboundConnection
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
+from streams.domain.time import DAY_MS
 from streams.engine.partition.restore import FILLED_AT, NAME, POSITION
 from streams.engine.partition.state_format import new_rows
 from streams.engine.partition.unit import MARKER, SIDE_MARKER

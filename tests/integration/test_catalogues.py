@@ -17,7 +17,7 @@ from streams.cli.catalogue import given_catalogues
 from streams.cli.main import main
 from streams.cli.simulate import read_connection, rulebook_of
 from streams.domain.policy.policy import CriticalPatches
-from streams.domain.server.connection import DAY_MS, MINUTE_MS
+from streams.domain.time import DAY_MS, MINUTE_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
 from streams.operations.feeds import Collected, collect, produce_feed, replay, start_worker

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from streams.cli.main import build_parser, main
-from streams.domain.server.connection import DAY_MS
+from streams.domain.time import DAY_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS

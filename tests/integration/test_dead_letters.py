@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streams.domain.server.connection import MINUTE_MS
+from streams.domain.time import MINUTE_MS
 from streams.kafka.batch_producer import OvertakenError
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_all

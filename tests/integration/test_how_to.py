@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.domain.outputs.verdict import iso
-from streams.domain.server.connection import DAY_MS, MINUTE_MS
+from streams.domain.time import DAY_MS, MINUTE_MS, iso
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from streams.cli.main import main
-from streams.domain.server.connection import DAY_MS
+from streams.domain.time import DAY_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of

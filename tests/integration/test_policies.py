@@ -13,9 +13,8 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.domain.outputs.verdict import iso
 from streams.domain.policy.policy import Policy
-from streams.domain.server.connection import MINUTE_MS
+from streams.domain.time import MINUTE_MS, iso
 from streams.kafka.provisioning import create_topics
 from streams.operations.feeds import Collected, collect, produce_feed, start_worker
 from streams.policies.files import read_policy

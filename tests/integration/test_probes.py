@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.domain.outputs.verdict import iso
+from streams.domain.time import iso
 from streams.kafka.provisioning import create_topics
 from streams.operations.feeds import produce_commands, produce_feed, start_worker
 from streams.settings.worker import Settings

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from streams.domain.outputs.verdict import iso
-from streams.domain.server.connection import DAY_MS
+from streams.domain.time import DAY_MS, iso
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from streams.domain.bounds import CUT, MAX_EVIDENCE_CHARS, MAX_TEXT_CHARS
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS
+from streams.domain.time import DAY_MS
 from streams.engine.observer import DEAD_LETTERS
 from streams.engine.partition.view import View
 from streams.engine.ports import Output, size_of

@@ -13,7 +13,7 @@ from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.tables import catalogue_of
 from streams.domain.policy.policy import ConnectorType, CriticalPatches, Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook
-from streams.domain.server.connection import DAY_MS, HOUR_MS
+from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.partition.view import View
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation

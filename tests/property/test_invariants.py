@@ -11,7 +11,8 @@ from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, Clock, schedule
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, InboundConnection
+from streams.domain.server.connection import InboundConnection
+from streams.domain.time import DAY_MS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation

@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from streams.domain.outputs.verdict import action_at
 from streams.domain.policy.ladder import Action
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, HOUR_MS
 from streams.domain.tenant.commands import AdminCommand, CommandKind, CommandOutcome, Role
 from streams.domain.tenant.quota import year_of
+from streams.domain.time import DAY_MS, HOUR_MS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation

@@ -16,7 +16,7 @@ from streams.domain.exchange.build import Product, parse_build
 from streams.domain.exchange.received import Origin, detect, parse_received
 from streams.domain.policy.policy import ConnectorType, CriticalPatches
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, HOUR_MS
+from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.partition.view import View
 from streams.engine.ports import StoreError
 from streams.policies.catalogue.files import shipped_catalogue

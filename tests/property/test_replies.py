@@ -8,19 +8,11 @@ from itertools import pairwise
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.domain.outputs.verdict import (
-    MAX_REPLY_BYTES,
-    Verdict,
-    action_at,
-    fill_reply,
-    iso,
-    reply_at,
-    reply_template,
-)
+from streams.domain.outputs.verdict import MAX_REPLY_BYTES, Verdict, action_at, fill_reply, reply_at, reply_template
 from streams.domain.policy.ladder import Action
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import Service
-from streams.domain.server.connection import LATEST_MS, MINUTE_MS
+from streams.domain.time import LATEST_MS, MINUTE_MS, iso
 from streams.wire.records import to_json, to_record
 from tests.edge import answer
 from tests.property.test_sequences import POLICIES, STEPS, Step, policy_at, run

@@ -15,11 +15,12 @@ from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, Standstill
 from streams.domain.policy.policy import ConnectorType, Mode, Policy, Stage
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, HOUR_MS, InboundConnection
+from streams.domain.server.connection import InboundConnection
 from streams.domain.server.effective import standing_of
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.tenant.quota import year_of
 from streams.domain.tenant.waivers import NO_COVER
+from streams.domain.time import DAY_MS, HOUR_MS
 from streams.domain.whatif import foresee, with_other
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, HOUR_MS, InboundConnection
+from streams.domain.server.connection import InboundConnection
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
+from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.partition.view import View
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain.server.connection import DAY_MS, HOUR_MS
+from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.partition.view import UNIT_BYTES, View
 from streams.engine.ports import Output, size_of
 from streams.service.simulation import Simulation

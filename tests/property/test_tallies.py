@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, HOUR_MS
+from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.observer import DEAD_LETTERS, Label
 from streams.engine.partition.view import View
 from streams.policies.catalogue.files import shipped_catalogue

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS
+from streams.domain.time import DAY_MS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.service.simulation import Simulation
 from streams.wire.records import parse_moment

@@ -22,7 +22,8 @@ from benchmarks.race import Figures, fill
 from benchmarks.report import row_of, table
 from benchmarks.servers import Plan, ratio_of, wanted_of
 from streams.domain.exchange.received import detect
-from streams.domain.server.connection import HOUR_MS, check_connection
+from streams.domain.server.connection import check_connection
+from streams.domain.time import HOUR_MS
 from streams.state.keys import server_row
 from streams.state.server_row import decode_state
 from streams.wire.codec import AvroCodec

@@ -13,7 +13,7 @@ from streams.domain.policy import ladder
 from streams.domain.policy.ladder import Clock, Standstill, schedule
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import MAX_JUDGEMENTS, Rulebook
-from streams.domain.server.connection import DAY_MS
+from streams.domain.time import DAY_MS
 from streams.engine.partition.view import View
 from streams.state.server_row import decode_state
 from streams.worker.header_cache import LINE_BYTES

@@ -12,8 +12,9 @@ from streams.domain.exchange.tables import Tables, catalogue_of
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.policy import ConnectorType, CriticalPatches, Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook
-from streams.domain.server.connection import DAY_MS, HOUR_MS, MINUTE_MS, InboundConnection
+from streams.domain.server.connection import InboundConnection
 from streams.domain.tenant.commands import AdminCommand, CommandKind, CommandOutcome, Role
+from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.domain.whatif import foresee, with_catalogue
 from streams.engine.partition.view import View
 from streams.policies.catalogue.files import shipped_catalogue

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from streams.domain.outputs.verdict import action_at, iso
+from streams.domain.outputs.verdict import action_at
 from streams.domain.policy.ladder import Action
-from streams.domain.server.connection import DAY_MS
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
+from streams.domain.time import DAY_MS, iso
 from streams.service.simulation import Simulation
 from streams.wire.records import parse_moment, to_json_line, to_record
 from tests.unit.test_enforcement import DETECTED, GOOD, OLD, connection, kinds, row, run

@@ -15,8 +15,8 @@ from streams.domain.exchange.catalogue import MAX_CVES, Catalogue, Fix, Release
 from streams.domain.policy.judgement import Finding, judge
 from streams.domain.policy.policy import CriticalPatches, Policy
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS
 from streams.domain.tenant.commands import CommandKind
+from streams.domain.time import DAY_MS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.service.simulation import Simulation
 from tests.unit.test_commands import command

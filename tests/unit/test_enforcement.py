@@ -9,11 +9,12 @@ import pytest
 
 from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.server_report import ServerReport
-from streams.domain.outputs.verdict import Verdict, action_at, iso
+from streams.domain.outputs.verdict import Verdict, action_at
 from streams.domain.policy.ladder import Action
 from streams.domain.policy.policy import ConnectorType, Mode, Policy
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, InboundConnection
+from streams.domain.server.connection import InboundConnection
+from streams.domain.time import DAY_MS, iso
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation

@@ -10,9 +10,9 @@ import pytest
 from streams.cli.simulate import read_commands, read_connection
 from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.server_report import ServerReport
-from streams.domain.outputs.verdict import iso
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import Rulebook
+from streams.domain.time import iso
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Results, simulate

@@ -11,9 +11,10 @@ from streams.domain.outputs.notification import NotificationKind
 from streams.domain.policy.ladder import Clock, Standstill, elapsed_at, moment_of
 from streams.domain.policy.policy import CriticalPatches
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, HOUR_MS, MINUTE_MS, InboundConnection
+from streams.domain.server.connection import InboundConnection
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.commands import AdminCommand
+from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.engine.partition.view import View
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy

@@ -15,9 +15,10 @@ from streams.domain.exchange.build import parse_build
 from streams.domain.outputs.server_report import ServerReport
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, HOUR_MS, InboundConnection
+from streams.domain.server.connection import InboundConnection
 from streams.domain.server.stamps import MAX_STAMPS, Stamp, highest_held, with_stamp
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
+from streams.domain.time import DAY_MS, HOUR_MS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import HOUR_MS, MINUTE_MS
+from streams.domain.time import HOUR_MS, MINUTE_MS
 from streams.engine.partition import placement
 from streams.engine.partition.placement import PLACED_KEYS, MisplacedRecordError, Placement
 from streams.engine.partition.view import View

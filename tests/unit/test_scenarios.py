@@ -14,13 +14,13 @@ import pytest
 from streams.cli import simulate as simulate_command
 from streams.domain.exchange.build import Product, parse_build
 from streams.domain.outputs.notification import AdminNotification, NotificationKind
-from streams.domain.outputs.verdict import Verdict, iso
+from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.ladder import Action
 from streams.domain.policy.policy import Mode, Policy, Stage
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS
 from streams.domain.server.state import RECENT_EVENTS
 from streams.domain.tenant.commands import AdminCommand, CommandKind
+from streams.domain.time import DAY_MS, iso
 from streams.domain.whatif import foresee, with_other
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.service.simulation import Simulation

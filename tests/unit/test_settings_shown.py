@@ -7,7 +7,7 @@ import pytest
 from streams.domain.outputs.verdict import MAX_LINK_CHARS, MAX_NAME_CHARS, MAX_REPLY_BYTES, fill_reply, reply_template
 from streams.domain.policy.ladder import Action
 from streams.domain.policy.rulebook import Service
-from streams.domain.server.connection import LATEST_MS
+from streams.domain.time import LATEST_MS
 from streams.settings.worker import SettingsError, read_settings
 
 SECRET = "s3cret"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from streams.domain.server.connection import DAY_MS
 from streams.domain.tenant.commands import SEEN_COMMANDS, AdminCommand, CommandKind, CommandOutcome, Role
 from streams.domain.tenant.waivers import KEPT_PAUSES, MAX_KEPT_BYTES
+from streams.domain.time import DAY_MS
 from streams.service.simulation import Simulation
 from streams.state.server_row import encode_tenant
 from streams.wire.records import to_json_line, to_record

@@ -8,7 +8,7 @@ from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.exchange.received import Identity, product_of
 from streams.domain.outputs.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.outputs.server_report import ServerReport, ServerStatus
-from streams.domain.outputs.verdict import Verdict, first_with, iso, verdict_id, with_replies
+from streams.domain.outputs.verdict import Verdict, first_with, verdict_id, with_replies
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Action, ScheduledStage, Standstill
 from streams.domain.policy.policy import Policy
@@ -16,6 +16,7 @@ from streams.domain.policy.rulebook import Service
 from streams.domain.server.effective import Standing
 from streams.domain.server.sighting import build_name
 from streams.domain.server.state import ServerEnforcement
+from streams.domain.time import iso
 
 
 def verdict_of(

@@ -6,7 +6,6 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from streams.domain.exchange.build import Build
@@ -15,8 +14,8 @@ from streams.domain.exchange.received import Identity
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ScheduledStage, hour_offset, minute_action
 from streams.domain.policy.rulebook import Service
-from streams.domain.server.connection import LATEST_MS
 from streams.domain.server.state import Evidence
+from streams.domain.time import LATEST_MS, iso
 
 NAMESPACE = uuid.UUID("6f7d1a52-5d0b-5c62-9a54-0d6a6b2f4c11")
 """Namespace of every UUIDv5 that this product makes."""
@@ -36,11 +35,6 @@ _MAX_MINUTES: Final = 60
 def verdict_id(tenant_id: str, server: str, revision: int) -> str:
     """The id of a server's verdict: the same input always gives the same one."""
     return str(uuid.uuid5(NAMESPACE, f"verdict/{tenant_id}/{server}/{revision}"))
-
-
-def iso(moment: int) -> str:
-    """A moment (UTC milliseconds) as ISO 8601 with milliseconds."""
-    return datetime.fromtimestamp(moment // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment % 1000:03d}Z"
 
 
 class Verdict(NamedTuple):

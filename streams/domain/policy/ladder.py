@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from streams.domain.policy.policy import Stage
-from streams.domain.server.connection import DAY_MS, MINUTE_MS
+from streams.domain.time import DAY_MS, MINUTE_MS
 
 
 class Action(StrEnum):

@@ -13,7 +13,7 @@ from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.policy.judgement import Judgement, judge
 from streams.domain.policy.ladder import Standstill
 from streams.domain.policy.policy import ANNOUNCE_DAYS, ConnectorType, Mode, Policy
-from streams.domain.server.connection import DAY_MS, LATEST_MS
+from streams.domain.time import DAY_MS, LATEST_MS
 
 MAX_JUDGEMENTS = 5_000
 """Kept at most: 2.5 KB each. Senders may claim any build, and then each is another one."""

@@ -8,16 +8,8 @@ from typing import Final, NamedTuple
 
 from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.policy import ConnectorType
+from streams.domain.time import EARLIEST_MS, LATEST_MS, MINUTE_MS
 
-SECOND_MS: Final = 1_000
-MINUTE_MS: Final = 60 * SECOND_MS
-HOUR_MS: Final = 60 * MINUTE_MS
-DAY_MS: Final = 24 * HOUR_MS
-
-EARLIEST_MS: Final = 946_684_800_000
-"""2000-01-01: no connection of this service can be older; an older time is a broken clock."""
-LATEST_MS: Final = 4_102_444_800_000
-"""2100-01-01: a later time is a broken clock, and would fire every timer there is."""
 MAX_AHEAD_MS: Final = 5 * MINUTE_MS
 """How far ahead of the wall clock a live event may be."""
 MAX_EVENT_ID_CHARS: Final = 255

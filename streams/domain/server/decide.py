@@ -19,13 +19,14 @@ from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Clock, ScheduledStage, elapsed_at
 from streams.domain.policy.policy import Mode
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, HOUR_MS, InboundConnection, Outcome
+from streams.domain.server.connection import InboundConnection, Outcome
 from streams.domain.server.effective import Standing, stages_of, standing_of, standstills_of
 from streams.domain.server.sighting import TAKEN_OVER, Sighting, evidence_of, judgement_of
 from streams.domain.server.stamps import Stamp, highest_held, with_stamp
 from streams.domain.server.state import Announced, Evidence, Override, ServerEnforcement, has_mark, mark_of, with_mark
 from streams.domain.server.timers import Timer, TimerKind, Timers, timers_of
 from streams.domain.tenant.waivers import NO_COVER, Cover
+from streams.domain.time import DAY_MS, HOUR_MS
 
 
 class Forgotten(NamedTuple):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from streams.domain.policy.ladder import Action, ScheduledStage, Standstill, schedule, strongest
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import LATEST_MS
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.waivers import Cover, covered_until
+from streams.domain.time import LATEST_MS
 
 
 class Standing(NamedTuple):

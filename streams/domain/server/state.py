@@ -12,8 +12,8 @@ from streams.domain.exchange.received import Identity, is_exchange_online
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Clock
 from streams.domain.policy.policy import ConnectorType
-from streams.domain.server.connection import DAY_MS
 from streams.domain.server.stamps import Stamp
+from streams.domain.time import DAY_MS
 
 NO_TIME = Clock(0, 0)
 

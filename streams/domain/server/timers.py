@@ -7,10 +7,10 @@ from typing import Final
 
 from streams.domain.policy.ladder import ScheduledStage
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import DAY_MS, HOUR_MS, LATEST_MS
 from streams.domain.server.effective import stages_of
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.waivers import Cover
+from streams.domain.time import DAY_MS, HOUR_MS, LATEST_MS
 
 _NEVER: Final = 4 * LATEST_MS
 

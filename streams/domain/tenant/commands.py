@@ -16,7 +16,7 @@ from streams.domain.exchange.build import Build, parse_build
 from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.exchange.names import canonical_server
 from streams.domain.outputs.notification import AdminNotification, NotificationKind, Severity, notification_id
-from streams.domain.outputs.verdict import NAMESPACE, iso
+from streams.domain.outputs.verdict import NAMESPACE
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import MalformedError, check_moment, check_tenant
 from streams.domain.server.state import Override
@@ -36,6 +36,7 @@ from streams.domain.tenant.waivers import (
     settle,
     settle_subject,
 )
+from streams.domain.time import iso
 
 SEEN_COMMANDS = 4096
 """How many command ids are remembered per tenant; a command given again within so many changes nothing."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from streams.domain.policy.ladder import Standstill
-from streams.domain.server.connection import DAY_MS
+from streams.domain.time import DAY_MS
 
 
 def year_of(moment: int) -> int:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from streams.domain.outputs.notification import AdminNotification, NotificationKind, Severity, notification_id
-from streams.domain.outputs.verdict import iso
-from streams.domain.server.connection import DAY_MS
 from streams.domain.tenant.waivers import TenantEnforcement
+from streams.domain.time import DAY_MS, iso
 
 ENDING_DAYS = 3
 """How long before its end a pause is announced to end."""

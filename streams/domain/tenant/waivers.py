@@ -12,8 +12,8 @@ from typing import Final, NamedTuple, Self, TypeVar
 
 from streams.domain.policy.ladder import Standstill
 from streams.domain.policy.policy import MAX_LADDER_DAYS
-from streams.domain.server.connection import DAY_MS, LATEST_MS
 from streams.domain.tenant.quota import PaidDays, QuotaError, Use, YearUse, check_quota, uncovered, union_of
+from streams.domain.time import DAY_MS, LATEST_MS
 
 KEPT_PAUSES: Final = 366
 """Pauses over that are remembered of a tenant, and of each server; of more, the oldest two become as long a one."""

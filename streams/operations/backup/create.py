@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from streams.domain.outputs.verdict import iso
+from streams.domain.time import iso
 from streams.engine.partition import state_format
 from streams.engine.partition.unit import MARKER, SIDE_MARKER
 from streams.kafka.reader import extents_of, read_partitions

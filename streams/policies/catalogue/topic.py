@@ -13,10 +13,11 @@ import orjson
 
 from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.exchange.tables import Tables, catalogue_of
-from streams.domain.outputs.verdict import NAMESPACE, iso
+from streams.domain.outputs.verdict import NAMESPACE
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, in_force
 from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
+from streams.domain.time import iso
 from streams.kafka.reader import read_all
 from streams.policies.catalogue.files import shipped_tables
 from streams.policies.topic import (

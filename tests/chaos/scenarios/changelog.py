@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import PolicyViolationError
 
-from streams.domain.server.connection import DAY_MS
+from streams.domain.time import DAY_MS
 from streams.engine.partition.restore import FILLED_AT, KEPT_SECONDS, POSITION
 from streams.kafka.provisioning import create_topics, topics_of
 from streams.kafka.reader import partitions_of, read_all

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from streams.domain.server.connection import HOUR_MS
+from streams.domain.time import HOUR_MS
 from streams.kafka.provisioning import create_topics
 from streams.settings.worker import Settings
 from tests.chaos.disk import CannotBeDoneError

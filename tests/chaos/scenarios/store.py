@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from streams.domain.server.connection import DAY_MS
+from streams.domain.time import DAY_MS
 from streams.engine.ports import StoreError
 from tests.chaos.disk import SmallDisk
 from tests.chaos.evidence import store_rows, store_values

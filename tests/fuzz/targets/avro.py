@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from streams.domain.policy.content import PolicyError
-from streams.domain.server.connection import DAY_MS
+from streams.domain.time import DAY_MS
 from streams.engine.partition.view import View
 from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
