@@ -16,6 +16,7 @@ from streams.cli.columns import print_columns
 from streams.cli.commands import EXIT_REFUSED
 from streams.cli.messages import print_error, print_message
 from streams.cli.options import operator
+from streams.cli.terminal import write_bytes
 from streams.domain.time import iso
 from streams.kafka.record import Headers
 from streams.kafka.topics import TopicError
@@ -31,7 +32,7 @@ from streams.operations.dead_letters import (
     read_letters,
 )
 from streams.settings.worker import Settings, read_settings
-from streams.visible import visible, write_bytes
+from streams.visible import visible
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.records import parse_day_or_moment, to_json
 from streams.wire.schemas import RegistryError, registry_of

@@ -30,8 +30,9 @@ from streams.cli import (
 )
 from streams.cli import commands as admin_commands
 from streams.cli.messages import print_error
+from streams.cli.terminal import ClosedOutput, OutputError, VisibleStream, discard
 from streams.kafka.cluster import told_soon
-from streams.visible import ClosedOutput, OutputError, VisibleStream, discard, visible
+from streams.visible import visible
 
 _EXAMPLES = """examples:
   tes inspect message.eml

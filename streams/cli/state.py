@@ -11,13 +11,14 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error, print_message
+from streams.cli.terminal import write_bytes
 from streams.domain.exchange.names import canonical_server
 from streams.domain.server.connection import check_tenant
 from streams.errors import DependencyError
 from streams.kafka.topics import TopicError
 from streams.operations.states import Found, export, find
 from streams.settings.worker import Settings, read_settings
-from streams.visible import visible, visible_json, write_bytes
+from streams.visible import visible, visible_json
 from streams.wire.schemas import registry_of
 
 
