@@ -14,8 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import IllegalOperation, KafkaConnectionError, KafkaError
 
-import streams.kafka.compacted  # corrects what every client reads by
-import streams.kafka.patches
+import streams.kafka.patches  # corrects what every client reads by
 import streams.kafka.unread  # noqa: F401 (bounds what every client takes into memory)
 from streams.kafka.shutdown import cancelled
 
