@@ -14,7 +14,7 @@ from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.settings.worker import DEFAULT_POLICY
-from streams.state.keys import due_row, server_row
+from streams.state.keys import server_key, timer_key
 from streams.state.server_row import encode_state
 from streams.wire.records import connection_of
 
@@ -97,9 +97,9 @@ class KnownServers:
         """Tenant and row of the changelog of a worker that knows them: of each a state, and a row of the due index."""
         for number, server in enumerate(self._fleet.servers):
             state, due = self[number]
-            yield server.tenant_id, server_row(server.tenant_id, server.host), encode_state(state, due)
+            yield server.tenant_id, server_key(server.tenant_id, server.host), encode_state(state, due)
             if due is not None:
-                yield server.tenant_id, due_row(due, server.tenant_id, server.host), b""
+                yield server.tenant_id, timer_key(due, server.tenant_id, server.host), b""
 
 
 class KnownSimulation(Simulation):

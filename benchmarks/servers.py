@@ -45,8 +45,8 @@ from streams.engine.partition import state_format
 from streams.engine.partition.unit import MARKER
 from streams.kafka.provisioning import create_topics
 from streams.kafka.topics import TOPICS
-from streams.state.keys import POLICIES_ROW
-from streams.state.server_row import FORMAT
+from streams.state.keys import POLICIES_KEY
+from streams.state.server_row import STATE_FORMAT
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_of
 from streams.wire.schemas import LocalRegistry
@@ -136,7 +136,7 @@ class Service:
         settings = self.settings
         await create_topics(settings)
         rows = self.plan.known(self.fleet).changelog_rows()
-        first = state_format.new_rows(b"%d" % FORMAT) | {POLICIES_ROW: shipped_rules().fingerprint.encode()}
+        first = state_format.new_rows(b"%d" % STATE_FORMAT) | {POLICIES_KEY: shipped_rules().fingerprint.encode()}
         await write(self.bootstrap, settings.changelog, settings.partitions, rows, first)
         self.begin = await ends_of(self.bootstrap, [settings.changelog, *output_topics(self.run, WORKER)])
 

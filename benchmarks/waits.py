@@ -42,7 +42,7 @@ from streams.engine.partition import state_format
 from streams.kafka.provisioning import create_topics
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
-from streams.state.server_row import FORMAT
+from streams.state.server_row import STATE_FORMAT
 from streams.wire.codec import AvroCodec
 from streams.wire.schemas import LocalRegistry
 
@@ -220,7 +220,7 @@ def restore_worker(bootstrap: str, folder: Path, servers: int) -> dict[str, Any]
     """A worker's restore of so many servers, its start without any state, and with a RocksDB that was kept."""
     settings = settings_of(bootstrap, f"restore{servers}", folder)
     asyncio.run(create_topics(settings))
-    first = state_format.new_rows(b"%d" % FORMAT)
+    first = state_format.new_rows(b"%d" % STATE_FORMAT)
     rows = KnownServers(Fleet(servers), round(time.time() * 1000)).changelog_rows()
     size = asyncio.run(write(bootstrap, settings.changelog, settings.partitions, rows, first))
     asyncio.run(_one_connection(settings))

@@ -38,7 +38,7 @@ OTHER: Final = "log"
 """Stands for a name where a line has none, as those of libraries."""
 
 
-def event(name: str, **fields: Any) -> dict[str, Any]:
+def log_event(name: str, **fields: Any) -> dict[str, Any]:
     """What a line's `extra` should be: its event and its fields, which say nothing secret.
 
     Raises:

@@ -8,7 +8,7 @@ from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.tables import Row, Tables, catalogue_of
 from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.policies.catalogue.files import shipped_catalogue, shipped_tables
-from streams.wire.policy import moment_of
+from streams.wire.policy import from_millis
 
 GOOD = "15.1.2507.61"
 NEW_CVE = "CVE-2026-99001"
@@ -43,5 +43,5 @@ def with_rows(found: Tables, **rows: tuple[Row, ...]) -> Tables:
 
 def published(version: int, effective_at: int, found: Tables, published_at: int | None = None) -> PublishedCatalogue:
     """The catalogue of these tables from a moment on (UTC milliseconds)."""
-    at: datetime | None = None if published_at is None else moment_of(published_at)
-    return PublishedCatalogue(version, moment_of(effective_at), catalogue_of(found), at)
+    at: datetime | None = None if published_at is None else from_millis(published_at)
+    return PublishedCatalogue(version, from_millis(effective_at), catalogue_of(found), at)

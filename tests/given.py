@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Given(NamedTuple):
+class FakeRecord(NamedTuple):
     """A record as it is fetched."""
 
     topic: str

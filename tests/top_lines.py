@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from streams.domain.exchange.build import Build
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import header_of, project
+from streams.wire.fast_connection import decode_fast, fast_header
 from streams.wire.schemas import LocalRegistry
-from streams.worker.header_cache import TopLines
+from streams.worker.header_cache import HeaderCache
 
-_CODEC, _HEADER = AvroCodec("inbound_connection", LocalRegistry()), header_of(LocalRegistry())
+_CODEC, _HEADER = AvroCodec("inbound_connection", LocalRegistry()), fast_header(LocalRegistry())
 
 
-def found_in(cache: TopLines | None = None, lines: Sequence[str] = ()) -> tuple[str, Build | None] | None:
+def found_in(cache: HeaderCache | None = None, lines: Sequence[str] = ()) -> tuple[str, Build | None] | None:
     """The server and its build, None for a gateway's; None where the long way is needed."""
     record = {
         "observed_at": 1_790_000_000_000,
@@ -30,8 +30,8 @@ def found_in(cache: TopLines | None = None, lines: Sequence[str] = ()) -> tuple[
         "recipients": 1,
     }
     value = _CODEC.encode(record)
-    projected = project(value, _HEADER)
-    seen = (cache or TopLines(50)).find(value, projected) if projected is not None else None
+    projected = decode_fast(value, _HEADER)
+    seen = (cache or HeaderCache(50)).find(value, projected) if projected is not None else None
     if seen is None:
         return None
     assert seen.key.startswith(b"s/contoso/")

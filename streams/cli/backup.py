@@ -18,7 +18,7 @@ from streams.operations.backup.create import check_backup, create_backup, lost_r
 from streams.operations.backup.files import FileError
 from streams.operations.backup.manifest import BackupError
 from streams.operations.backup.restore import restore_backup
-from streams.operations.group import ContentError, RunningError
+from streams.operations.group import TopicContentError, WorkersRunningError
 from streams.settings.worker import read_settings
 from streams.visible import visible
 
@@ -45,7 +45,16 @@ def add_parser(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], dict[str, Any]]) -> int:
     """Exit code 0 done, 1 Kafka failed, workers run or the backup cannot be used, 2 wrong usage."""
-    failures = (KafkaError, TopicError, DependencyError, BackupError, ContentError, RunningError, FileError, OSError)
+    failures = (
+        KafkaError,
+        TopicError,
+        DependencyError,
+        BackupError,
+        TopicContentError,
+        WorkersRunningError,
+        FileError,
+        OSError,
+    )
     try:
         told = action(arguments)
     except (*failures, ValueError) as error:

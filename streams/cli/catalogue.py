@@ -26,7 +26,7 @@ from streams.policies.topic import catalogue_conflict, moment_now, read_publishe
 from streams.settings.worker import Settings, read_settings
 from streams.visible import visible
 from streams.wire.catalogue import differences, summary
-from streams.wire.policy import milliseconds, moment_of
+from streams.wire.policy import from_millis, to_millis
 from streams.wire.records import parse_day_or_moment
 from streams.worker.app import configured_policies, policy_topic_of
 
@@ -111,7 +111,7 @@ def given_catalogues(given: list[str] | None) -> list[tuple[PublishedCatalogue, 
     for version, words in enumerate(given or [], 1):
         folder, at, begins = (words, "", "") if Path(words).is_dir() else words.rpartition("@")
         tables, catalogue = read_catalogue_folder(folder if at or not begins else words)
-        effective_at = moment_of(parse_day_or_moment("--catalogue", begins) if at else EARLIEST_MS)
+        effective_at = from_millis(parse_day_or_moment("--catalogue", begins) if at else EARLIEST_MS)
         published = PublishedCatalogue(version, effective_at, catalogue)
         if wrong := catalogue_conflict(published, [known for known, _ in found]):
             raise CatalogueError([f"--catalogue: {words}: {wrong}"])
@@ -145,7 +145,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _publish(arguments: argparse.Namespace) -> int:
     try:
         settings = read_settings()
-        effective_at = moment_of(parse_day_or_moment("--effective-at", arguments.effective_at))
+        effective_at = from_millis(parse_day_or_moment("--effective-at", arguments.effective_at))
         provenance = provenance_of(arguments.folder) if arguments.provenance is None else arguments.provenance
         for name, value in (("by", arguments.by), ("provenance", provenance)):
             if not value.isprintable() or len(value) > MAX_TEXT_CHARS:
@@ -166,7 +166,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         )
     except (ValueError, OSError, KafkaError, TopicError) as error:
         return _refused("publish", error)
-    print(f"catalogue {published.version} is in force from {iso(milliseconds(published.effective_at))} on: {said}")
+    print(f"catalogue {published.version} is in force from {iso(to_millis(published.effective_at))} on: {said}")
     return 0
 
 
@@ -205,7 +205,7 @@ def _listed(version: str, tables: Tables, stored: StoredCatalogue | None, state:
     published = stored.published if stored else None
     return {
         "version": version,
-        "effective_at": iso(milliseconds(published.effective_at)) if published else None,
+        "effective_at": iso(to_millis(published.effective_at)) if published else None,
         "up_to": tables.newest_day,
         "builds": len(tables.rows["builds"]),
         "cves": len(tables.rows["cves"]),
@@ -240,8 +240,8 @@ def _about(found: Found) -> dict[str, str | None]:
     published_at = stored.published.published_at if stored else None
     return {
         "catalogue": found.name,
-        "effective_at": iso(milliseconds(stored.published.effective_at)) if stored else None,
-        "published_at": iso(milliseconds(published_at)) if published_at else None,
+        "effective_at": iso(to_millis(stored.published.effective_at)) if stored else None,
+        "published_at": iso(to_millis(published_at)) if published_at else None,
         "published_by": stored.published_by if stored and stored.published_by else None,
         "provenance": stored.provenance if stored and stored.provenance else None,
         "up_to": found.tables.newest_day,

@@ -15,7 +15,7 @@ from streams.cli.messages import print_error
 from streams.cli.options import operator
 from streams.domain.tenant.commands import CommandKind, CommandOutcome, Role
 from streams.kafka.topics import TopicError
-from streams.operations.commands import NoOutcomeError, give
+from streams.operations.commands import CommandTimeoutError, submit
 from streams.settings.worker import read_settings
 from streams.visible import visible
 from streams.wire.records import parse_day_or_moment, to_json
@@ -95,8 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
             **{name: given.get(name) for name in ("days", "server", "owner", "reason", "build")},
         }
         is_new = arguments.command_id is None
-        audit = asyncio.run(give(settings, registry_of(settings), command, is_new, arguments.timeout))
-    except (ValueError, KafkaError, TopicError, NoOutcomeError, OSError) as error:
+        audit = asyncio.run(submit(settings, registry_of(settings), command, is_new, arguments.timeout))
+    except (ValueError, KafkaError, TopicError, CommandTimeoutError, OSError) as error:
         print_error(f"tes {arguments.command} {arguments.action}", error)
         return 2 if isinstance(error, ValueError) else 1
     if arguments.json:

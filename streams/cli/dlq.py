@@ -22,11 +22,11 @@ from streams.kafka.record import Headers
 from streams.kafka.topics import TopicError
 from streams.operations.dead_letters import (
     INPUTS,
-    Action,
     DeadLetter,
-    LetterError,
-    Outcome,
-    Wanted,
+    DeadLetterError,
+    DeadLetterFilter,
+    DispositionKind,
+    RedriveResult,
     handle,
     parse_place,
     read_letters,
@@ -80,7 +80,8 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(
-    arguments: argparse.Namespace, action: Callable[[argparse.Namespace, Settings, Wanted], Coroutine[Any, Any, int]]
+    arguments: argparse.Namespace,
+    action: Callable[[argparse.Namespace, Settings, DeadLetterFilter], Coroutine[Any, Any, int]],
 ) -> int:
     """Exit code 0 done, 1 Kafka failed, 2 wrong usage or no such letter, 3 a letter was refused."""
     try:
@@ -90,15 +91,15 @@ def _run(
         return 2 if isinstance(error, ValueError) else 1
 
 
-def _wanted(arguments: argparse.Namespace) -> Wanted:
+def _wanted(arguments: argparse.Namespace) -> DeadLetterFilter:
     given = vars(arguments)
     places = [given["letter"]] if "letter" in given else given.get("letters", [])
     filters = [name for name in _FILTERS if given.get(name) is not None]
     if "all" in given:
         ways = bool(places) + bool(filters) + arguments.all
         if ways != 1:
-            raise LetterError("name letters, or give filters, or --all: one of them")
-    return Wanted(
+            raise DeadLetterError("name letters, or give filters, or --all: one of them")
+    return DeadLetterFilter(
         places=tuple(map(parse_place, places)),
         inputs=(given["input"],) if given.get("input") else tuple(INPUTS),
         error=given.get("error") or "",
@@ -108,7 +109,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
     )
 
 
-async def _list(arguments: argparse.Namespace, settings: Settings, wanted: Wanted) -> int:
+async def _list(arguments: argparse.Namespace, settings: Settings, wanted: DeadLetterFilter) -> int:
     # Partitions are read side by side, and the order of the list must not depend on which answers first. Only what is
     # shown of a letter is kept until all are known: together their values may be far more than memory holds.
     rank = {name: number for number, name in enumerate(INPUTS)}
@@ -130,7 +131,7 @@ def _line(letter: DeadLetter, is_json: bool) -> tuple[str, ...]:
     if is_json:
         return (json.dumps(_summary(letter)),)
     return (
-        letter.place,
+        letter.position,
         iso(letter.timestamp),
         _text(letter.key)[:40],
         str(len(letter.value or b"")),
@@ -139,14 +140,16 @@ def _line(letter: DeadLetter, is_json: bool) -> tuple[str, ...]:
     )
 
 
-async def _show(arguments: argparse.Namespace, settings: Settings, wanted: Wanted) -> int:
+async def _show(arguments: argparse.Namespace, settings: Settings, wanted: DeadLetterFilter) -> int:
     letters = [letter async for letter in read_letters(settings, wanted)]
     if not letters:
-        raise LetterError(f"letter: {arguments.letter!r}: does not exist")
+        raise DeadLetterError(f"letter: {arguments.letter!r}: does not exist")
     letter = letters[0]
     if arguments.raw:
         if sys.stdout.isatty():
-            raise LetterError("--raw: standard output is a terminal, which obeys control characters: write to a file")
+            raise DeadLetterError(
+                "--raw: standard output is a terminal, which obeys control characters: write to a file"
+            )
         write_bytes(letter.value or b"")
         return 0
     codec = AvroCodec(INPUTS[letter.input], registry_of(settings))
@@ -179,39 +182,39 @@ def _print_facts(facts: dict[str, Any]) -> None:
             print(f"{'' if number else name:12} {item}")
 
 
-async def _handle(arguments: argparse.Namespace, settings: Settings, wanted: Wanted) -> int:
-    action = Action.REPLAYED if arguments.action == "replay" else Action.DISCARDED
+async def _handle(arguments: argparse.Namespace, settings: Settings, wanted: DeadLetterFilter) -> int:
+    action = DispositionKind.REPLAYED if arguments.action == "replay" else DispositionKind.DISCARDED
     outcome = await handle(settings, wanted, action, arguments.by, arguments.reason, arguments.dry_run)
     _print_outcome(arguments, action, outcome)
     return EXIT_REFUSED if outcome.refused else 0
 
 
-def _print_outcome(arguments: argparse.Namespace, action: Action, outcome: Outcome) -> None:
+def _print_outcome(arguments: argparse.Namespace, action: DispositionKind, outcome: RedriveResult) -> None:
     said = f"would be {action}" if arguments.dry_run else str(action)
     for letter in outcome.done:
         if arguments.json:
-            print(json.dumps({"letter": letter.place, "outcome": said, "why": None}))
+            print(json.dumps({"letter": letter.position, "outcome": said, "why": None}))
         else:
-            print(f"{letter.place}  {said}  {_text(letter.key)[:40]}  {visible(letter.error)[:80]}")
+            print(f"{letter.position}  {said}  {_text(letter.key)[:40]}  {visible(letter.error)[:80]}")
     for letter, why in outcome.refused:
         if arguments.json:
-            print(json.dumps({"letter": letter.place, "outcome": "REFUSED", "why": why}))
+            print(json.dumps({"letter": letter.position, "outcome": "REFUSED", "why": why}))
         else:
-            print(f"{letter.place}  REFUSED  {visible(why)}")
+            print(f"{letter.position}  REFUSED  {visible(why)}")
     print_message(f"{len(outcome.done)} {said}, {len(outcome.refused)} refused")
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:
     handled = letter.handled
     return {
-        "letter": letter.place,
+        "letter": letter.position,
         "written_at": iso(letter.timestamp),
         "error": letter.error,
         "key": None if letter.key is None else letter.key.decode("utf-8", "replace"),
         "bytes": len(letter.value or b""),
         "headers": _headers(letter.headers),
         "origin": letter.origin,
-        "flaw": letter.flaw,
+        "flaw": letter.unreplayable_reason,
         "handled": handled
         and {"action": handled.action, "at": iso(handled.at), "by": handled.by, "reason": handled.reason},
     }

@@ -14,7 +14,7 @@ from typing import Any
 from streams.cli.mail_text import UnreadableError, read_received
 from streams.cli.messages import print_error
 from streams.domain.exchange.build import Product
-from streams.domain.exchange.received import NAMELESS, Detection, detect, product_of
+from streams.domain.exchange.received import UNNAMED, Detection, detect, product_of
 from streams.domain.policy.content import PolicyError
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
@@ -97,7 +97,7 @@ def inspect(lines: list[str], rulebook: Rulebook, at: int) -> dict[str, Any]:
     connector = ConnectorType.ON_PREMISES
     event = InboundConnection("inspect", at, "inspect", "", connector, "", "", tuple(lines))
     judged = judgement_of(event, found, rulebook)
-    is_named = found.server != NAMELESS
+    is_named = found.server != UNNAMED
     is_own = product_of(found.server, found.build) is not Product.EXCHANGE_ONLINE
     return {
         "server": found.server if is_named else None,

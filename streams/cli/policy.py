@@ -26,7 +26,7 @@ from streams.policies.files import read_policy, shipped_policies
 from streams.policies.topic import PublicationError, Published, publish, read_published
 from streams.settings.worker import Settings, read_settings
 from streams.visible import visible
-from streams.wire.policy import content_of, milliseconds, moment_of, policy_yaml
+from streams.wire.policy import content_of, from_millis, policy_yaml, to_millis
 from streams.wire.records import parse_day_or_moment, to_json
 from streams.worker.app import configured_policies, policy_topic_of
 
@@ -127,7 +127,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         settings = read_settings()
         policy = _read_policy(arguments.file, settings)
         if arguments.effective_at:
-            effective_at = moment_of(parse_day_or_moment("--effective-at", arguments.effective_at))
+            effective_at = from_millis(parse_day_or_moment("--effective-at", arguments.effective_at))
             policy = replace(policy, effective_at=effective_at)
         path = Path(arguments.file)
         source = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -142,7 +142,7 @@ def _publish(arguments: argparse.Namespace) -> int:
 def _published(settings: Settings, policy: Policy, by: str, source: str) -> int:
     topic = policy_topic_of(settings)
     done = asyncio.run(publish(topic, settings.app_id, policy, configured_policies(settings), by, source))
-    at = iso(milliseconds(done.effective_at))
+    at = iso(to_millis(done.effective_at))
     print(f"{visible(done.policy_id)} version {done.version} ({done.mode.value}) governs from {at} on")
     return 0
 
@@ -158,11 +158,11 @@ def _mode(arguments: argparse.Namespace) -> int:
             governing,
             version=max([governing.version, *versions]) + 1,
             mode=Mode(arguments.mode),
-            effective_at=moment_of(milliseconds(now + MODE_LEAD)),
+            effective_at=from_millis(to_millis(now + MODE_LEAD)),
         )
         for policy in published:
             if policy.effective_at > changed.effective_at and policy.mode is not changed.mode:
-                at = iso(milliseconds(policy.effective_at))
+                at = iso(to_millis(policy.effective_at))
                 said = f"{policy.policy_id} version {policy.version} begins at {at} with mode {policy.mode.value}"
                 print_message(f"tes policy mode: {said}")
         return _published(settings, changed, arguments.by, policy_yaml(changed))
@@ -190,7 +190,7 @@ def _list(arguments: argparse.Namespace) -> int:
         {
             "policy_id": policy.policy_id,
             "version": policy.version,
-            "effective_at": iso(milliseconds(policy.effective_at)),
+            "effective_at": iso(to_millis(policy.effective_at)),
             "mode": policy.mode.value,
             "from": "topic" if policy in published else "settings",
             "state": "governs" if policy is governing else "to come" if policy.effective_at > now else "past",
@@ -232,7 +232,7 @@ def _show(arguments: argparse.Namespace) -> int:
     except (ValueError, OSError, KafkaError, TopicError) as error:
         return _refused("show", error)
     if arguments.json:
-        content = to_json(content_of(policy) | {"effective_at": milliseconds(policy.effective_at)})
+        content = to_json(content_of(policy) | {"effective_at": to_millis(policy.effective_at)})
         print(json.dumps(content, default=str))
     else:
         print(policy_yaml(policy), end="")

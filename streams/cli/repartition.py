@@ -13,12 +13,12 @@ from aiokafka.errors import KafkaError
 from streams.cli.messages import print_error
 from streams.errors import DependencyError
 from streams.kafka.topics import TOPICS, TopicError
-from streams.operations.group import ContentError, RunningError
+from streams.operations.group import TopicContentError, WorkersRunningError
 from streams.operations.repartition.run import Repartitioned, ledger_of, repartition
 from streams.settings.worker import Settings, read_settings
-from streams.wire.fast_connection import header_of
+from streams.wire.fast_connection import fast_header
 from streams.wire.schemas import registry_of
-from streams.worker.app import crash_point, replay_end, rulebook_of, wires_of
+from streams.worker.app import failpoints, record_channels, replay_end, rulebook_of
 from streams.worker.processor import InputProcessor
 
 
@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 moved and verified, 1 Kafka failed, workers run or something does not fit, 2 wrong usage."""
-    failures = (KafkaError, TopicError, DependencyError, ContentError, RunningError, OSError)
+    failures = (KafkaError, TopicError, DependencyError, TopicContentError, WorkersRunningError, OSError)
     try:
         source = read_settings()
         target = replace(
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             topic_prefix=arguments.to_prefix,
             app_id=arguments.to_app_id or source.app_id,
         )
-        moved = asyncio.run(repartition(source, target, _processor(source).moment_of, crash_point(source.crash_at)))
+        moved = asyncio.run(repartition(source, target, _processor(source).timestamp_of, failpoints(source.crash_at)))
     except (*failures, ValueError) as error:
         print_error("tes repartition", error)
         return 1 if isinstance(error, failures) else 2
@@ -56,7 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _processor(settings: Settings) -> InputProcessor:
     """What tells when a record happened, as a worker has it."""
     rulebook = rulebook_of(settings)
-    return InputProcessor(lambda: rulebook, wires_of(settings), header_of(registry_of(settings)), replay_end(settings))
+    return InputProcessor(
+        lambda: rulebook, record_channels(settings), fast_header(registry_of(settings)), replay_end(settings)
+    )
 
 
 def _print(arguments: argparse.Namespace, moved: Repartitioned) -> None:

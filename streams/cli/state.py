@@ -16,7 +16,7 @@ from streams.domain.exchange.names import canonical_server
 from streams.domain.server.connection import check_tenant
 from streams.errors import DependencyError
 from streams.kafka.topics import TopicError
-from streams.operations.states import Found, export, find
+from streams.operations.states import ServerHistory, export, load_history
 from streams.settings.worker import Settings, read_settings
 from streams.visible import visible, visible_json
 from streams.wire.schemas import registry_of
@@ -56,7 +56,7 @@ async def _export(_: argparse.Namespace, settings: Settings) -> int:
 async def _get(arguments: argparse.Namespace, settings: Settings) -> int:
     tenant_id, server = arguments.tenant, canonical_server(arguments.server)
     check_tenant(tenant_id)
-    found = await find(settings, registry_of(settings), tenant_id, server)
+    found = await load_history(settings, registry_of(settings), tenant_id, server)
     if not found.is_known:
         print_message(f"tes state get: server: {server!r} of {tenant_id}: is not known")
         return 2
@@ -68,7 +68,7 @@ async def _get(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _print(found: Found) -> None:
+def _print(found: ServerHistory) -> None:
     about = {"partition": found.partition, **found.markers}
     if found.forgotten is not None:
         about["forgotten_at_revision"] = found.forgotten["revision"]

@@ -16,16 +16,16 @@ from streams.cli.messages import print_error
 from streams.cli.policy import find_policy, published_rules
 from streams.cli.servers import add_source, print_csv, read_rows
 from streams.domain.exchange.tables import catalogue_of
-from streams.domain.policy.rulebook import Rulebook, in_force
+from streams.domain.policy.rulebook import Rulebook, effective_policies
 from streams.domain.time import iso
-from streams.domain.whatif import Prediction, foresee, with_catalogue, with_other
+from streams.domain.whatif import Prediction, predict, with_catalogue, with_policy
 from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.policies.topic import Published
 from streams.settings.worker import read_settings
 from streams.visible import visible
-from streams.wire.policy import milliseconds, moment_of
+from streams.wire.policy import from_millis, to_millis
 from streams.wire.records import parse_day_or_moment
 from streams.wire.server_report import report_of_record
 from streams.worker.app import configured_policies
@@ -64,20 +64,24 @@ def run(arguments: argparse.Namespace) -> int:
         published = Published() if arguments.servers else published_rules(settings)
         reports = [report_of_record(row) for row in read_rows(arguments.servers, settings)]
         newest = max((report.reported_at for report in reports), default=0)
-        at = max(milliseconds(other.effective_at) if other else 0, newest)
+        at = max(to_millis(other.effective_at) if other else 0, newest)
         if arguments.at:
             at = parse_day_or_moment("--at", arguments.at)
             if at < newest:
                 raise ValueError(f"--at: {iso(at)}: must not be before the newest row ({iso(newest)})")
-        policies, catalogues, begins = in_force(configured, published.policies), published.catalogues, moment_of(at)
+        policies, catalogues, begins = (
+            effective_policies(configured, published.policies),
+            published.catalogues,
+            from_millis(at),
+        )
         current = Rulebook(policies, shipped_catalogue(), catalogues=catalogues)
-        policies = with_other(policies, other, begins) if other else policies
+        policies = with_policy(policies, other, begins) if other else policies
         catalogues = with_catalogue(catalogues, catalogue_of(tables), begins) if tables else catalogues
         changed = Rulebook(policies, shipped_catalogue(), catalogues=catalogues)
     except (ValueError, OSError, KafkaError, TopicError) as error:
         print_error("tes whatif", error)
         return 1 if isinstance(error, (KafkaError, TopicError)) else 2
-    predictions = [foresee(report, current, changed, at) for report in reports]
+    predictions = [predict(report, current, changed, at) for report in reports]
     names = {"policy": f"{other.policy_id}/{other.version}" if other else None, "catalogue": arguments.catalogue}
     _print(arguments, names, at, predictions)
     return 0

@@ -14,16 +14,16 @@ from streams.domain.outputs.server_report import ServerReport
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Action, Clock
 from streams.domain.policy.policy import Policy
-from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook, in_force
+from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook, effective_policies
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.decide import decide
-from streams.domain.server.effective import standing_of
+from streams.domain.server.effective import effective_enforcement
 from streams.domain.server.sighting import Sighting
 from streams.domain.server.state import NO_TIME, Override, ServerEnforcement
-from streams.domain.tenant.waivers import Cover
+from streams.domain.tenant.waivers import Waivers
 
 
-class Outlook(NamedTuple):
+class PredictedStatus(NamedTuple):
     """Where a server will stand: its finding, the stage of the ladder (0 outside of it), and the edge's action."""
 
     finding: Finding
@@ -38,8 +38,8 @@ class Prediction:
     tenant_id: str
     server: str
     build: Build | None
-    before: Outlook
-    after: Outlook
+    before: PredictedStatus
+    after: PredictedStatus
     reason: str
 
     @property
@@ -48,10 +48,10 @@ class Prediction:
         return self.before != self.after
 
 
-def with_other(policies: Sequence[Policy], other: Policy, at: datetime) -> tuple[Policy, ...]:
+def with_policy(policies: Sequence[Policy], other: Policy, at: datetime) -> tuple[Policy, ...]:
     """The policies with another one from `at` on, whatever moment it bears; in place of one that begins just then."""
     others = [policy for policy in policies if policy.effective_at != at]
-    return in_force(others, [replace(other, effective_at=at)])
+    return effective_policies(others, [replace(other, effective_at=at)])
 
 
 def with_catalogue(
@@ -107,15 +107,15 @@ def state_of(report: ServerReport) -> ServerEnforcement:
     )
 
 
-def foresee(report: ServerReport, current: Rulebook, other: Rulebook, at: int) -> Prediction:
+def predict(report: ServerReport, current: Rulebook, other: Rulebook, at: int) -> Prediction:
     """Where a server will stand at `at` (UTC milliseconds), its next connection with the same build included."""
     before, _ = _outlook(report, current, at)
     after, reason = _outlook(report, other, at)
     return Prediction(report.tenant_id, report.server, report.build, before, after, reason)
 
 
-def _outlook(report: ServerReport, rulebook: Rulebook, at: int) -> tuple[Outlook, str]:
-    cover = Cover(report.standstills)
+def _outlook(report: ServerReport, rulebook: Rulebook, at: int) -> tuple[PredictedStatus, str]:
+    waivers = Waivers(report.standstills)
     # A silent server is not forgotten ahead: what matters is where it stands when it comes back.
     state: ServerEnforcement | None = state_of(report)
     assert state is not None
@@ -124,12 +124,12 @@ def _outlook(report: ServerReport, rulebook: Rulebook, at: int) -> tuple[Outlook
     state.last_seen_at = max(at, report.last_seen_at)
     # The row may show the very moment at which the other policy begins: that moment is still to come.
     state.clock_at = min(state.clock_at, at - 1)
-    state = decide(state, None, rulebook, at, cover=cover).state
+    state = decide(state, None, rulebook, at, waivers=waivers).state
     if state is not None and state.build is not None:
-        state = decide(state, _next_connection(report, at), rulebook, at, cover=cover).state
+        state = decide(state, _next_connection(report, at), rulebook, at, waivers=waivers).state
     assert state is not None
-    action = standing_of(state, rulebook, cover, at).action
-    return Outlook(state.finding, state.shown_stage, action), state.judgement.reason
+    action = effective_enforcement(state, rulebook, waivers, at).action
+    return PredictedStatus(state.finding, state.displayed_stage, action), state.judgement.reason
 
 
 def _next_connection(report: ServerReport, at: int) -> Sighting:

@@ -23,7 +23,7 @@ class PartitionConfig:
     app_id: str
     group: str
     source: str
-    side: str
+    merged: str
     changelog: str
     tick_seconds: float = 1.0
     transaction_timeout_seconds: float = 60.0

@@ -8,7 +8,7 @@ from streams.engine.ports import Output, Record
 from streams.kafka.record import MAX_RECORD_BYTES, Headers
 from streams.kafka.topics import DEAD_LETTER_SUFFIX
 from streams.kafka.unread import UnreadBatch
-from streams.log_events import event
+from streams.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def dead_letter(record: Record, error: Exception, partition: int) -> Output:
     log.warning(
         "dead letter %s-%d@%d: %s",
         *(record.topic, partition, record.offset, reason),
-        extra=event(
+        extra=log_event(
             "dead_letter", topic=record.topic, partition=partition, offset=record.offset, reason=type(error).__name__
         ),
     )

@@ -18,7 +18,7 @@ DEAD_LETTERS = "dead_letters"
 
 
 @dataclass(slots=True)
-class Notes:
+class UnitMetrics:
     """What a unit of work has to tell once it is committed.
 
     `moments` (UTC milliseconds) are those of events that led to an output somebody waits for, `traces` what is
@@ -39,7 +39,7 @@ class UnitReport:
     began_ns: int
     decide_seconds: float
     commit_seconds: float
-    notes: Notes
+    notes: UnitMetrics
 
 
 class Observer(Protocol):

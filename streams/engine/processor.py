@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.engine.ports import Record
 
 
@@ -17,16 +17,16 @@ class Processor(Protocol):
     keep states decoded from unit to unit: a unit either commits, or no other follows it in this process.
     """
 
-    def begin(self, view: View) -> None:
+    def begin(self, view: StateView) -> None:
         """A unit of work begins."""
 
-    def finish(self, view: View) -> None:
+    def finish(self, view: StateView) -> None:
         """The unit ends: whatever is still to be written goes into the view now."""
 
-    def moment_of(self, record: Record) -> int:
+    def timestamp_of(self, record: Record) -> int:
         """When a record happened, UTC milliseconds, by which the inputs are merged; 0 where it does not say."""
 
-    def on_records(self, view: View, records: Sequence[Record], before: int | None) -> int:
+    def on_records(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
         """Process records of one input in order; gives how many were processed or rejected.
 
         Stops early only at the first record that happened at or after `before`, or when `view.is_full`. A record that
@@ -38,7 +38,7 @@ class Processor(Protocol):
     def tick_moment(self, is_caught_up: bool) -> int | None:
         """Up to which moment (UTC milliseconds) timers may fire now, None for not at all."""
 
-    def on_tick(self, view: View, moment: int, limit: int) -> bool:
+    def on_tick(self, view: StateView, moment: int, limit: int) -> bool:
         """Fire at most about `limit` timers due at or before `moment`, and as much of what was put off.
 
         True when some of either is left: it is called again after the records that wait have had a turn.
@@ -48,24 +48,24 @@ class Processor(Protocol):
 class RecordProcessor:
     """Base of a processor that handles one record after the other and keeps nothing beside the view."""
 
-    def begin(self, view: View) -> None:
+    def begin(self, view: StateView) -> None:
         """Nothing to prepare."""
 
-    def finish(self, view: View) -> None:
+    def finish(self, view: StateView) -> None:
         """Everything is in the view already."""
 
-    def moment_of(self, record: Record) -> int:
+    def timestamp_of(self, record: Record) -> int:
         """See `Processor`."""
         raise NotImplementedError
 
-    def on_record(self, view: View, record: Record) -> None:
+    def on_record(self, view: StateView, record: Record) -> None:
         """Process one record; one that raises is rejected, and what it changed is undone."""
         raise NotImplementedError
 
-    def on_records(self, view: View, records: Sequence[Record], before: int | None) -> int:
+    def on_records(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
         """See `Processor`."""
         for index, record in enumerate(records):
-            if view.is_full or (before is not None and self.moment_of(record) >= before):
+            if view.is_full or (before is not None and self.timestamp_of(record) >= before):
                 return index
             view.savepoint()
             try:

@@ -20,7 +20,7 @@ BATCH_RECORDS = 10_000
 BATCH_BYTES = 4 << 20
 
 
-class OvertakenError(KafkaError):  # type: ignore[misc]
+class FencedError(KafkaError):  # type: ignore[misc]
     """Another run of the same command has begun meanwhile; what this one had not committed does not happen."""
 
 
@@ -99,7 +99,7 @@ class Batches:
             async with self._producer.transaction():
                 return await self._send(rows)
         except (ProducerFenced, IllegalOperation) as error:
-            raise OvertakenError("another run of this command, or a worker, has begun meanwhile") from error
+            raise FencedError("another run of this command, or a worker, has begun meanwhile") from error
 
     async def _send(self, rows: list[Any]) -> dict[TopicPartition, int]:
         sent: list[tuple[TopicPartition, int, asyncio.Future[Any]]] = []

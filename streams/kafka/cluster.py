@@ -16,7 +16,7 @@ from aiokafka.errors import IllegalOperation, KafkaConnectionError, KafkaError
 
 import streams.kafka.patches  # corrects what every client reads by
 import streams.kafka.unread  # noqa: F401 (bounds what every client takes into memory)
-from streams.kafka.shutdown import cancelled
+from streams.kafka.shutdown import cancel_and_wait
 
 REFUSAL_SECONDS = 10.0
 """How long an address may take to say why it lets no client in."""
@@ -80,10 +80,10 @@ class _Reasoned:
                 await asyncio.wait({starting, asking}, return_when=asyncio.FIRST_COMPLETED)
                 if not starting.done() and (refusal := await asking) is not None:
                     raise refusal
-                await cancelled(asking)
+                await cancel_and_wait(asking)
             await starting
         finally:
-            await cancelled(starting)
+            await cancel_and_wait(starting)
 
     async def end(self) -> None:
         """Close it; nobody else closes what did not start."""

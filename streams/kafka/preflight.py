@@ -7,7 +7,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAv
 from streams.kafka.provisioning import topics_of
 from streams.kafka.reader import partitions_of
 from streams.kafka.security import cluster_of
-from streams.kafka.topics import HANDLED_LETTERS, TopicError
+from streams.kafka.topics import DEAD_LETTER_LOG, TopicError
 from streams.settings.worker import Settings
 
 
@@ -19,7 +19,7 @@ async def check_access(settings: Settings) -> None:
         KafkaError: the cluster did not answer.
     """
     cluster = cluster_of(settings)
-    handled = settings.topic(HANDLED_LETTERS)  # for operators only
+    handled = settings.topic(DEAD_LETTER_LOG)  # for operators only
     await partitions_of(cluster, *(topic.name for topic in topics_of(settings) if topic.name != handled))
     admin = cluster.admin()
     try:

@@ -12,7 +12,7 @@ from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionErro
 
 from streams.kafka.record import MAX_LETTER_BATCH_BYTES, MAX_RECORD_BYTES
 from streams.kafka.security import cluster_of
-from streams.kafka.topics import DEAD_LETTER_SUFFIX, HANDLED_LETTERS, TOPICS, TopicError
+from streams.kafka.topics import DEAD_LETTER_LOG, DEAD_LETTER_SUFFIX, TOPICS, TopicError
 from streams.settings.worker import Settings
 
 MAX_INPUT_BYTES = MAX_RECORD_BYTES
@@ -58,7 +58,7 @@ def topics_of(settings: Settings) -> list[NewTopic]:
     configs: dict[str, dict[str, str]] = {settings.topic(topic): {} for topic in TOPICS.values()}
     for name in ("policy", "catalogue", "verdict", "server_report"):
         configs[settings.topic(TOPICS[name])] = compact
-    configs[settings.topic(HANDLED_LETTERS)] = compact
+    configs[settings.topic(DEAD_LETTER_LOG)] = compact
     for name in _INPUTS:
         configs[settings.topic(TOPICS[name])] = {**large, "compression.type": "uncompressed"}
         configs[f"{settings.topic(TOPICS[name])}{DEAD_LETTER_SUFFIX}"] = {

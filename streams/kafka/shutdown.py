@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
-from streams.log_events import event
+from streams.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ CANCEL_SECONDS = 0.5
 """After this a task that is still there is cancelled again."""
 
 
-async def cancelled(task: asyncio.Task[Any]) -> None:
+async def cancel_and_wait(task: asyncio.Task[Any]) -> None:
     """End a task; its result or error is not looked at.
 
     The Kafka client swallows a cancellation that reaches it while it cancels tasks of its own, so once is not enough.
@@ -27,11 +27,11 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
         await asyncio.wait([task], timeout=CANCEL_SECONDS)
 
 
-async def closed_quietly(closing: Awaitable[Any]) -> None:
+async def close_with_timeout(closing: Awaitable[Any]) -> None:
     """Wait for a client to close, but not long: what it has not sent by now belongs to the next owner."""
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await closing
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
-        log.info("a client did not close in order: %s", why, extra=event("client_not_closed", why=why))
+        log.info("a client did not close in order: %s", why, extra=log_event("client_not_closed", why=why))

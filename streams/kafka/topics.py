@@ -16,7 +16,7 @@ TOPICS: Final[Mapping[str, str]] = {
     "audit_record": "enforcement.audit.v1",
 }
 """Topic by schema name (the `.avsc` file's name without its ending)."""
-HANDLED_LETTERS: Final = "enforcement.dead-letters.v1"
+DEAD_LETTER_LOG: Final = "enforcement.dead-letters.v1"
 """What became of dead letters: one row for each that was replayed or discarded."""
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 """Of the topic that holds the dead letters of another."""

@@ -25,11 +25,11 @@ MAX_SEARCHED: Final = 500_000
 """Of how many offsets an earlier outcome is searched; the worker itself lets an older command count once."""
 
 
-class NoOutcomeError(RuntimeError):
+class CommandTimeoutError(RuntimeError):
     """No audit record came in time; the command may still be carried out."""
 
 
-async def give(
+async def submit(
     settings: Settings, registry: SchemaRegistry, command: dict[str, Any], is_new: bool, seconds: float
 ) -> dict[str, Any]:
     """Write an Avro-shaped command and wait for its audit record.
@@ -68,12 +68,12 @@ async def give(
     except TimeoutError:
         if not is_given:
             said = f"no answer of Kafka within {seconds:g} s: try again with --command-id {command_id}"
-            raise NoOutcomeError(f"{said}, it counts once; a longer --timeout may help") from None
+            raise CommandTimeoutError(f"{said}, it counts once; a longer --timeout may help") from None
         said = (
             f"no outcome of command {command_id} within {seconds:g} s: does a worker run? "
             f"The command is still pending: ask again with --command-id {command_id}, it counts once"
         )
-        raise NoOutcomeError(said) from None
+        raise CommandTimeoutError(said) from None
     finally:
         await producer.stop()
         await reader.stop()

@@ -1,6 +1,6 @@
 """Dead letters as an operator sees them, and what becomes of them.
 
-A letter is known by the record that it holds: topic, partition, offset and timestamp of its source. `HANDLED_LETTERS`
+A letter is known by the record that it holds: topic, partition, offset and timestamp of its source. `DEAD_LETTER_LOG`
 has a row for each letter that was replayed or discarded. The row is written in the transaction that writes the record
 back, by a producer whose start fences any other, so that no letter is replayed twice.
 """
@@ -22,7 +22,7 @@ from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import partitions_of, read_all, read_partitions
 from streams.kafka.record import Headers
 from streams.kafka.security import cluster_of
-from streams.kafka.topics import DEAD_LETTER_SUFFIX, HANDLED_LETTERS, TOPICS
+from streams.kafka.topics import DEAD_LETTER_LOG, DEAD_LETTER_SUFFIX, TOPICS
 from streams.settings.worker import Settings
 
 INPUTS = {"connections": "inbound_connection", "commands": "admin_command"}
@@ -32,11 +32,11 @@ REPLAY_OF = "tes.replay-of"
 _ORIGIN = (ERROR, TOPIC, PARTITION, OFFSET, TIMESTAMP)
 
 
-class LetterError(ValueError):
+class DeadLetterError(ValueError):
     """A dead letter that does not exist, or with which this cannot be done; the message names it."""
 
 
-class Action(StrEnum):
+class DispositionKind(StrEnum):
     """What became of a letter."""
 
     REPLAYED = "REPLAYED"
@@ -44,10 +44,10 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Handled:
+class Disposition:
     """What became of a letter, when (UTC milliseconds), by whom and why."""
 
-    action: Action
+    action: DispositionKind
     at: int
     by: str
     reason: str | None
@@ -70,19 +70,19 @@ class DeadLetter:
     headers: Headers
     error: str
     origin: dict[str, str]
-    flaw: str | None
+    unreplayable_reason: str | None
     row: bytes
-    handled: Handled | None = None
+    handled: Disposition | None = None
     is_batch: bool = False
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         """How an operator names it."""
         return f"{self.input}/{self.partition}/{self.offset}"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DeadLetterFilter:
     """Which letters: those at `places` or, where it is empty, all that fit the rest."""
 
     places: tuple[tuple[str, int, int], ...] = ()
@@ -92,7 +92,7 @@ class Wanted:
     since: int = 0
     with_handled: bool = False
 
-    def fits(self, letter: DeadLetter) -> bool:
+    def matches(self, letter: DeadLetter) -> bool:
         """Whether a letter is wanted."""
         if self.places:
             return (letter.input, letter.partition, letter.offset) in self.places
@@ -105,7 +105,7 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class Outcome:
+class RedriveResult:
     """The letters that were handled, and those that were not, each with the reason; without the values."""
 
     done: list[DeadLetter] = field(default_factory=list)
@@ -122,11 +122,13 @@ def parse_place(text: str) -> tuple[str, int, int]:
     partition, _, offset = rest.partition("/")
     if name not in INPUTS or not (partition.isdecimal() and offset.isdecimal()):
         inputs = " or ".join(INPUTS)
-        raise LetterError(f"letter: {text!r}: must be INPUT/PARTITION/OFFSET as connections/2/15; INPUT is {inputs}")
+        raise DeadLetterError(
+            f"letter: {text!r}: must be INPUT/PARTITION/OFFSET as connections/2/15; INPUT is {inputs}"
+        )
     return name, int(partition), int(offset)
 
 
-def letter_of(name: str, record: Any, handled: dict[bytes, Handled] | None = None) -> DeadLetter:
+def parse_dead_letter(name: str, record: Any, handled: dict[bytes, Disposition] | None = None) -> DeadLetter:
     """The letter that a record of a dead-letter topic is."""
     headers = tuple(record.headers)
     own, size, batch, left_out = headers, None, None, None
@@ -139,15 +141,15 @@ def letter_of(name: str, record: Any, handled: dict[bytes, Handled] | None = Non
     about = own[-len(_ORIGIN) :]
     is_known = tuple(header for header, _ in about) == _ORIGIN
     texts = {header: text.decode("utf-8", "replace") for header, text in about} if is_known else {}
-    flaw = None
+    unreplayable_reason = None
     if not is_known:
-        flaw = "its headers do not tell where it comes from"
+        unreplayable_reason = "its headers do not tell where it comes from"
     elif batch is not None:
-        flaw = f"it holds a batch of records that cannot be read: {batch}"
+        unreplayable_reason = f"it holds a batch of records that cannot be read: {batch}"
     elif left_out is not None:
-        flaw = f"it lacks what was too large: {left_out}"
+        unreplayable_reason = f"it lacks what was too large: {left_out}"
     elif size is not None:
-        flaw = f"its value is cut to {len(record.value)} of {size} bytes"
+        unreplayable_reason = f"its value is cut to {len(record.value)} of {size} bytes"
     where = f"{record.topic}/{record.partition}/{record.offset}@{record.timestamp}"
     row = "/".join((texts[TOPIC], texts[PARTITION], f"{texts[OFFSET]}@{texts[TIMESTAMP]}")) if is_known else where
     return DeadLetter(
@@ -160,26 +162,26 @@ def letter_of(name: str, record: Any, handled: dict[bytes, Handled] | None = Non
         headers=own[: -len(_ORIGIN)] if is_known else headers,
         error=texts.get(ERROR, ""),
         origin={header: texts[header] for header in _ORIGIN[1:]} if is_known else {},
-        flaw=flaw,
+        unreplayable_reason=unreplayable_reason,
         row=row.encode(),
         handled=(handled or {}).get(row.encode()),
         is_batch=batch is not None,
     )
 
 
-async def read_letters(settings: Settings, wanted: Wanted) -> AsyncIterator[DeadLetter]:
+async def read_letters(settings: Settings, wanted: DeadLetterFilter) -> AsyncIterator[DeadLetter]:
     """The wanted letters as they are now, by topic.
 
     Raises:
         TopicError: a topic does not exist.
     """
     handled = await _read_handled(settings)
-    for name in dict.fromkeys(place[0] for place in wanted.places) or wanted.inputs:
+    for name in dict.fromkeys(position[0] for position in wanted.places) or wanted.inputs:
         topic = settings.topic(TOPICS[INPUTS[name]]) + DEAD_LETTER_SUFFIX
         partitions = (await partitions_of(cluster_of(settings), topic))[topic]
         starts: dict[TopicPartition, int | None] = dict.fromkeys(partitions)
         if wanted.places:
-            places = [place for place in wanted.places if place[0] == name]
+            places = [position for position in wanted.places if position[0] == name]
             starts = {
                 one: min(offset for _, partition, offset in places if partition == one.partition)
                 for one in partitions
@@ -188,14 +190,19 @@ async def read_letters(settings: Settings, wanted: Wanted) -> AsyncIterator[Dead
         if not starts:
             continue
         async for record in read_partitions(cluster_of(settings), starts):
-            letter = letter_of(name, record, handled)
-            if wanted.fits(letter):
+            letter = parse_dead_letter(name, record, handled)
+            if wanted.matches(letter):
                 yield letter
 
 
 async def handle(
-    settings: Settings, wanted: Wanted, action: Action, by: str, reason: str | None = None, is_dry: bool = False
-) -> Outcome:
+    settings: Settings,
+    wanted: DeadLetterFilter,
+    action: DispositionKind,
+    by: str,
+    reason: str | None = None,
+    is_dry: bool = False,
+) -> RedriveResult:
     """Replay or discard the wanted letters; a dry run only says which.
 
     Raises:
@@ -203,7 +210,7 @@ async def handle(
         TopicError: a topic does not exist.
         KafkaError: a transaction failed; what was handled before stays handled, and nothing is handled by half.
     """
-    outcome, rows = Outcome(), set[bytes]()
+    outcome, rows = RedriveResult(), set[bytes]()
     counts = {
         name: len((await partitions_of(cluster_of(settings), topic))[topic])
         for name, topic in ((name, settings.topic(TOPICS[schema])) for name, schema in INPUTS.items())
@@ -212,29 +219,29 @@ async def handle(
         # Only after the producer has fenced any other is it known what that one has handled.
         batches = Batches(producer)
         async for letter in read_letters(settings, wanted):
-            flaw = letter.flaw if action is Action.REPLAYED else None
+            unreplayable_reason = letter.unreplayable_reason if action is DispositionKind.REPLAYED else None
             if letter.handled is not None:
-                flaw = f"is {letter.handled.action} already"
+                unreplayable_reason = f"is {letter.handled.action} already"
             elif letter.row in rows:
-                flaw = "holds the same record as a letter before it"
-            if flaw is not None:
-                outcome.refused.append((replace(letter, value=None), flaw))
+                unreplayable_reason = "holds the same record as a letter before it"
+            if unreplayable_reason is not None:
+                outcome.refused.append((replace(letter, value=None), unreplayable_reason))
                 continue
             rows.add(letter.row)
             outcome.done.append(replace(letter, value=None))
             if is_dry:
                 continue
-            if action is Action.REPLAYED:
+            if action is DispositionKind.REPLAYED:
                 _write_back(settings, batches, letter, counts[letter.input])
             content = {"action": action, "at": time.time_ns() // 1_000_000, "by": by, "reason": reason}
-            batches.add(settings.topic(HANDLED_LETTERS), letter.row, orjson.dumps(content))
+            batches.add(settings.topic(DEAD_LETTER_LOG), letter.row, orjson.dumps(content))
             await batches.commit_if_full()
         await batches.commit()
     found = {(letter.input, letter.partition, letter.offset) for letter in outcome.done}
     found |= {(letter.input, letter.partition, letter.offset) for letter, _ in outcome.refused}
-    for place in wanted.places:
-        if place not in found:
-            raise LetterError(f"letter: {'/'.join(map(str, place))}: does not exist")
+    for position in wanted.places:
+        if position not in found:
+            raise DeadLetterError(f"letter: {'/'.join(map(str, position))}: does not exist")
     return outcome
 
 
@@ -244,14 +251,14 @@ def _write_back(settings: Settings, batches: Batches, letter: DeadLetter, partit
         partition = kafka_partition(letter.key, partitions)
     else:
         partition = int(letter.origin[PARTITION]) % partitions
-    headers = (*letter.headers, (REPLAY_OF, letter.place.encode()))
+    headers = (*letter.headers, (REPLAY_OF, letter.position.encode()))
     batches.add(topic, letter.key, letter.value, partition, headers)
 
 
-async def _read_handled(settings: Settings) -> dict[bytes, Handled]:
+async def _read_handled(settings: Settings) -> dict[bytes, Disposition]:
     handled = {}
-    async for record in read_all(cluster_of(settings), settings.topic(HANDLED_LETTERS)):
+    async for record in read_all(cluster_of(settings), settings.topic(DEAD_LETTER_LOG)):
         if record.value is not None:
             content = orjson.loads(record.value)
-            handled[record.key] = Handled(**content | {"action": Action(content["action"])})
+            handled[record.key] = Disposition(**content | {"action": DispositionKind(content["action"])})
     return handled

@@ -29,11 +29,11 @@ _GRACE_SECONDS = 5.0
 _CREATE_SECONDS = 30.0
 
 
-class RunningError(RuntimeError):
+class WorkersRunningError(RuntimeError):
     """Workers run, and this must not be done beside them."""
 
 
-class ContentError(RuntimeError):
+class TopicContentError(RuntimeError):
     """Topics hold what this cannot work with; the message names the topic and what is wrong."""
 
 
@@ -101,7 +101,7 @@ async def require_empty(settings: Settings, topics: dict[str, ProductTopic]) -> 
     every = [partition for topic in topics.values() for partition in topic.partitions]
     for partition, (begin, end) in (await extents_of(cluster_of(settings), every, "read_uncommitted")).items():
         if begin != end:
-            raise ContentError(
+            raise TopicContentError(
                 f"{partition.topic}-{partition.partition}: holds records {begin}..{end - 1}: must be empty"
             )
 
@@ -115,7 +115,7 @@ async def require_stopped(settings: Settings) -> None:
     left = settings.session_timeout_seconds + _GRACE_SECONDS
     while members := await members_of(settings):
         if left <= 0:
-            raise RunningError(f"group {settings.app_id}: {members} workers are members: stop them first")
+            raise WorkersRunningError(f"group {settings.app_id}: {members} workers are members: stop them first")
         print(f"waiting for {members} members to leave group {settings.app_id}", file=sys.stderr)
         await asyncio.sleep(_POLL_SECONDS)
         left -= _POLL_SECONDS

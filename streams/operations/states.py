@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from streams.domain.tenant.commands import subject_of
 from streams.engine.partition import state_format
 from streams.engine.partition.restore import restore
-from streams.engine.partition.unit import MARKER, SIDE_MARKER
+from streams.engine.partition.unit import MARKER, MERGED_MARKER
 from streams.kafka.cluster import Cluster
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import partitions_of, read_partitions
@@ -22,8 +22,8 @@ from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.state.inspect import format_of, shown_row
-from streams.state.keys import forgotten_row, server_row, tenant_row
-from streams.state.server_row import FORMAT
+from streams.state.keys import server_key, tenant_key, tombstone_key
+from streams.state.server_row import STATE_FORMAT
 from streams.state.stores import RocksDBStore
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.records import command_of, to_json
@@ -37,7 +37,7 @@ _DECISIONS = (
 
 
 @asynccontextmanager
-async def last_rows(cluster: Cluster, partition: TopicPartition) -> AsyncIterator[RocksDBStore]:
+async def compacted_store(cluster: Cluster, partition: TopicPartition) -> AsyncIterator[RocksDBStore]:
     """The last record of each key of a partition, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tes-rows-") as folder:
         store = RocksDBStore(Path(folder) / "rows")
@@ -49,14 +49,14 @@ async def last_rows(cluster: Cluster, partition: TopicPartition) -> AsyncIterato
 
 
 @asynccontextmanager
-async def restored(settings: Settings, partition: int) -> AsyncIterator[RocksDBStore]:
-    """A partition's state, as `last_rows` gives it.
+async def restored_store(settings: Settings, partition: int) -> AsyncIterator[RocksDBStore]:
+    """A partition's state, as `compacted_store` gives it.
 
     Raises:
         StoreError: its format is unknown.
     """
-    async with last_rows(cluster_of(settings), TopicPartition(settings.changelog, partition)) as store:
-        state_format.check_format(store, FORMAT, format_of)
+    async with compacted_store(cluster_of(settings), TopicPartition(settings.changelog, partition)) as store:
+        state_format.check_format(store, STATE_FORMAT, format_of)
         yield store
 
 
@@ -68,12 +68,12 @@ async def export(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         TopicError: the changelog does not exist.
     """
     for changelog in (await partitions_of(cluster_of(settings), settings.changelog))[settings.changelog]:
-        async with restored(settings, changelog.partition) as store:
+        async with restored_store(settings, changelog.partition) as store:
             markers = {
                 name: None if (value := store.get(row)) is None else int(value)
-                for name, row in (("source_offset", MARKER), ("side_offset", SIDE_MARKER))
+                for name, row in (("source_offset", MARKER), ("side_offset", MERGED_MARKER))
             }
-            yield {"row": "partition", "format": FORMAT, "partition": changelog.partition, **markers}
+            yield {"row": "partition", "format": STATE_FORMAT, "partition": changelog.partition, **markers}
             for prefix in (b"s", b"t", b"f"):
                 for key, value in store.scan(prefix + b"/", prefix + b"0"):
                     shown = shown_row(key, value)
@@ -82,7 +82,7 @@ async def export(settings: Settings) -> AsyncIterator[dict[str, Any]]:
 
 
 @dataclass(slots=True)
-class Found:
+class ServerHistory:
     """What is known of a server: rows of the state as JSON has them, and decisions in the order of their moments."""
 
     partition: int
@@ -98,7 +98,7 @@ class Found:
         return bool(self.server or self.forgotten or any(row["server"] for row in self.history))
 
 
-async def find(settings: Settings, registry: SchemaRegistry, tenant_id: str, server: str) -> Found:
+async def load_history(settings: Settings, registry: SchemaRegistry, tenant_id: str, server: str) -> ServerHistory:
     """The state of a server as a worker has it, and what was decided about it.
 
     Raises:
@@ -109,7 +109,7 @@ async def find(settings: Settings, registry: SchemaRegistry, tenant_id: str, ser
     commands = settings.topic(TOPICS["admin_command"])
     counts = await partitions_of(cluster_of(settings), settings.changelog, commands, *topics.values())
     number = kafka_partition(tenant_id.encode(), len(counts[settings.changelog]))
-    found = Found(number)
+    found = ServerHistory(number)
     await _read_state(settings, found, tenant_id, server)
     subjects = await _subjects(settings, registry, commands, tenant_id, len(counts[commands]))
     for name, kind, moment in _DECISIONS:
@@ -128,14 +128,14 @@ async def find(settings: Settings, registry: SchemaRegistry, tenant_id: str, ser
     return found
 
 
-async def _read_state(settings: Settings, found: Found, tenant_id: str, server: str) -> None:
+async def _read_state(settings: Settings, found: ServerHistory, tenant_id: str, server: str) -> None:
     keys = {
-        "server": server_row(tenant_id, server),
-        "tenant": tenant_row(tenant_id),
-        "forgotten": forgotten_row(tenant_id, server),
+        "server": server_key(tenant_id, server),
+        "tenant": tenant_key(tenant_id),
+        "forgotten": tombstone_key(tenant_id, server),
         "source_offset": MARKER,
-        "side_offset": SIDE_MARKER,
-        "format": state_format.FORMAT,
+        "side_offset": MERGED_MARKER,
+        "format": state_format.STATE_FORMAT_KEY,
     }
     wanted = set(keys.values())
     rows: dict[bytes, bytes | None] = {}
@@ -144,7 +144,7 @@ async def _read_state(settings: Settings, found: Found, tenant_id: str, server: 
     ):
         if record.key in wanted:
             rows[record.key] = record.value
-    state_format.refuse_other(rows.get(keys["format"]), FORMAT)
+    state_format.refuse_other(rows.get(keys["format"]), STATE_FORMAT)
     found.markers = {
         name: None if (value := rows.get(keys[name])) is None else int(value)
         for name in ("source_offset", "side_offset")

@@ -22,10 +22,10 @@ from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutc
 from streams.kafka.cluster import Cluster, Consumer
 from streams.kafka.reader import partitions_of
 from streams.kafka.unread import UnreadBatch
-from streams.log_events import event
+from streams.log_events import log_event
 from streams.wire.catalogue import published_catalogue_of
 from streams.wire.codec import AvroCodec, MalformedRecordError
-from streams.wire.policy import content_of, milliseconds, policy_key, policy_of, policy_record
+from streams.wire.policy import content_of, policy_key, policy_of, policy_record, to_millis
 from streams.wire.records import to_json_line, to_record
 
 log = logging.getLogger(__name__)
@@ -174,9 +174,9 @@ class PublishedReader:
             return
         self._refused.add((partition, offset))
         if partition == self._of_policies:
-            kind, about = "policy", event("policy_refused", offset=offset)
+            kind, about = "policy", log_event("policy_refused", offset=offset)
         else:
-            kind, about = "catalogue", event("catalogue_refused", offset=offset)
+            kind, about = "catalogue", log_event("catalogue_refused", offset=offset)
         log.error("%s at offset %d of %s is refused: %s", kind, offset, partition.topic, why, extra=about)
 
     async def stop(self) -> None:
@@ -187,7 +187,7 @@ class PublishedReader:
 
 def catalogue_at(built_in: Catalogue, published: Iterable[PublishedCatalogue], moment: int) -> Catalogue:
     """The catalogue in force at a moment (UTC milliseconds)."""
-    begun = [item for item in published if milliseconds(item.effective_at) <= moment]
+    begun = [item for item in published if to_millis(item.effective_at) <= moment]
     return max(begun, key=lambda item: item.effective_at).catalogue if begun else built_in
 
 
@@ -257,7 +257,7 @@ async def publish(
         known = found.policies
         now = moment_now()
         require_future(policy.effective_at, now)
-        catalogue = catalogue_at(topic.catalogue, found.catalogues, milliseconds(policy.effective_at))
+        catalogue = catalogue_at(topic.catalogue, found.catalogues, to_millis(policy.effective_at))
         wrong = (
             conflict(policy, [*in_force, *known])
             or shared_moment(policy.effective_at, (), found.catalogues)
@@ -319,7 +319,7 @@ def _unknown_line(policy: Policy, catalogue: Catalogue) -> str | None:
 
 def _audit(policy: Policy, before: Policy | None, published_by: str) -> AuditRecord:
     assert policy.published_at is not None
-    about = f"policy/{policy.policy_id}/{policy.version}/{milliseconds(policy.effective_at)}"
+    about = f"policy/{policy.policy_id}/{policy.version}/{to_millis(policy.effective_at)}"
     return AuditRecord(
         audit_id=str(uuid.uuid5(NAMESPACE, f"audit/{about}")),
         command_id=None,
@@ -328,7 +328,7 @@ def _audit(policy: Policy, before: Policy | None, published_by: str) -> AuditRec
         outcome=CommandOutcome.ACCEPTED,
         reason=f"{policy.policy_id} version {policy.version} governs from {policy.effective_at.isoformat()} on.",
         issued_by=published_by,
-        occurred_at=milliseconds(policy.published_at),
+        occurred_at=to_millis(policy.published_at),
         quota_left_days=None,
         before=_shown(before) if before else None,
         after=_shown(policy),
@@ -336,4 +336,4 @@ def _audit(policy: Policy, before: Policy | None, published_by: str) -> AuditRec
 
 
 def _shown(policy: Policy) -> str:
-    return to_json_line(content_of(policy) | {"effective_at": milliseconds(policy.effective_at)}).decode().strip()
+    return to_json_line(content_of(policy) | {"effective_at": to_millis(policy.effective_at)}).decode().strip()

@@ -15,15 +15,15 @@ from typing import NamedTuple, Protocol
 from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.server_report import ServerReport
 from streams.domain.outputs.verdict import Verdict
-from streams.domain.policy.ladder import Standstill
+from streams.domain.policy.ladder import ClockStop
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.decide import Change, Decision, Emitted, Forgotten, decide
-from streams.domain.server.sighting import sight
+from streams.domain.server.sighting import detect_server
 from streams.domain.server.state import Override, ServerEnforcement
-from streams.domain.tenant.commands import AdminCommand, AuditRecord, advance_tenant, obey, subject_of
+from streams.domain.tenant.commands import AdminCommand, AuditRecord, advance_tenant, apply_command, subject_of
 from streams.domain.tenant.reminders import tenant_timers
-from streams.domain.tenant.waivers import NO_COVER, Cover, TenantEnforcement, forget_server
+from streams.domain.tenant.waivers import NO_WAIVERS, TenantEnforcement, Waivers, forget_server
 
 TENANT = ""
 """Stands for the tenant itself where a due moment names a server."""
@@ -37,23 +37,23 @@ class TenantChange(NamedTuple):
     """
 
     at: int
-    before: tuple[Standstill, ...]
-    after: tuple[Standstill, ...]
-    own: Mapping[str, tuple[Cover, Cover]]
+    before: tuple[ClockStop, ...]
+    after: tuple[ClockStop, ...]
+    own: Mapping[str, tuple[Waivers, Waivers]]
 
 
 def change_of(before: TenantEnforcement, after: TenantEnforcement, at: int) -> TenantChange:
     """What is different for servers when a command at `at` made one tenant's state the other."""
     mine, others = replace(before, pauses=()), replace(after, pauses=())
     servers = {*before.server_pauses, *after.server_pauses, *before.exceptions, *after.exceptions}
-    covers = {server: (mine.cover_of(server), others.cover_of(server)) for server in sorted(servers)}
-    own = {server: pair for server, pair in covers.items() if pair[0] != pair[1]}
+    waivers_by_server = {server: (mine.waivers_of(server), others.waivers_of(server)) for server in sorted(servers)}
+    own = {server: pair for server, pair in waivers_by_server.items() if pair[0] != pair[1]}
     spans = [tuple(pause.span for pause in tenant.pauses) for tenant in (before, after)]
     return TenantChange(at, spans[0], spans[1], own)
 
 
-def _cover(spans: Sequence[Standstill], own: Cover) -> Cover:
-    return Cover((*spans, *own.pauses), own.exceptions)
+def _cover(spans: Sequence[ClockStop], own: Waivers) -> Waivers:
+    return Waivers((*spans, *own.pauses), own.exceptions)
 
 
 class Repository(Protocol):
@@ -96,12 +96,12 @@ class Enforcer:
 
     def connection(self, connection: InboundConnection) -> None:
         """Take a connection into account."""
-        event, tenant_id = sight(connection), connection.tenant_id
+        event, tenant_id = detect_server(connection), connection.tenant_id
         self.catch_up(tenant_id, event.server)
         state, revision = self._state(tenant_id, event.server)
         tenant = self._repository.tenant(tenant_id)
-        cover = tenant.cover_of(event.server) if tenant else NO_COVER
-        decision = decide(state, event, self._rulebook, connection.observed_at, revision, cover)
+        waivers = tenant.waivers_of(event.server) if tenant else NO_WAIVERS
+        decision = decide(state, event, self._rulebook, connection.observed_at, revision, waivers)
         self._take(tenant_id, event.server, decision)
 
     def command(self, command: AdminCommand) -> None:
@@ -114,7 +114,7 @@ class Enforcer:
         known = repository.server(tenant_id, subject) if subject is not None else None
         override = known.override if known is not None else None
         is_known = known is not None if subject is not None else any(True for _ in repository.servers_of(tenant_id))
-        decision = obey(before, command, is_known, self._rulebook, override)
+        decision = apply_command(before, command, is_known, self._rulebook, override)
         if decision.audit is None:
             return
         for notification in decision.notifications:
@@ -129,9 +129,9 @@ class Enforcer:
             return
         state, revision = self._state(tenant_id, server)
         override = Override(*decision.override) if decision.override else None
-        change = Change(decision.tenant.cover_of(server), override)
-        cover = before.cover_of(server)
-        self._take(tenant_id, server, decide(state, None, self._rulebook, at, revision, cover, change))
+        change = Change(decision.tenant.waivers_of(server), override)
+        waivers = before.waivers_of(server)
+        self._take(tenant_id, server, decide(state, None, self._rulebook, at, revision, waivers, change))
 
     def catch_up(self, tenant_id: str, server: str) -> None:
         """Let a server have the changes that were put off."""
@@ -140,8 +140,8 @@ class Enforcer:
             return
         tenant = self._repository.tenant(tenant_id) or TenantEnforcement(tenant_id)
         # Nothing but what was put off has changed what covers the server beside the tenant's pauses since.
-        own = replace(tenant, pauses=()).cover_of(server)
-        steps: list[tuple[int, Cover, Cover]] = []
+        own = replace(tenant, pauses=()).waivers_of(server)
+        steps: list[tuple[int, Waivers, Waivers]] = []
         for change in reversed(changes):
             was, becomes = change.own.get(server, (own, own))
             steps.append((change.at, _cover(change.before, was), _cover(change.after, becomes)))
@@ -169,8 +169,8 @@ class Enforcer:
         state, revision = self._state(tenant_id, server)
         if state is None:
             return
-        cover = tenant.cover_of(server) if tenant else NO_COVER
-        self._take(tenant_id, server, decide(state, None, self._rulebook, due, revision, cover))
+        waivers = tenant.waivers_of(server) if tenant else NO_WAIVERS
+        self._take(tenant_id, server, decide(state, None, self._rulebook, due, revision, waivers))
 
     def _state(self, tenant_id: str, server: str) -> tuple[ServerEnforcement | None, int]:
         state = self._repository.server(tenant_id, server)

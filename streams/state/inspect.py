@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from streams.engine.ports import StateStore, StoreError
-from streams.state.keys import read_due_row
-from streams.state.server_row import FORMAT, decode_state, decode_tenant
+from streams.state.keys import parse_timer_key
+from streams.state.server_row import STATE_FORMAT, decode_state, decode_tenant
 from streams.wire.records import to_json, to_record
 
 _OF_TENANTS = (b"s/", b"t/", b"f/", b"v/", b"w/", b"x/")
@@ -23,7 +23,7 @@ def tenant_of(key: bytes) -> str | None:
     if key.startswith(_OF_TENANTS):
         return key[2:].partition(b"/")[0].decode()
     if key.startswith(b"d/"):
-        return read_due_row(key)[1]
+        return parse_timer_key(key)[1]
     if key.startswith((b"p/", b"\0")):
         return None
     raise StoreError(f"state row {key[:60]!r}: this version knows no such row")
@@ -47,7 +47,7 @@ def shown_row(key: bytes, value: bytes) -> dict[str, Any] | None:
     if tenant_id is None:
         name = key.lstrip(b"\0").decode()
         return {"row": "partition", "name": name, "value": value.decode("utf-8", "replace")}
-    about: dict[str, Any] = {"row": "", "format": FORMAT, "tenant_id": tenant_id}
+    about: dict[str, Any] = {"row": "", "format": STATE_FORMAT, "tenant_id": tenant_id}
     if key.startswith(b"s/"):
         state, due_at = decode_state(value)
         content = to_record(state) | {"recent_events": state.recent_events.hex()}

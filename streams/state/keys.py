@@ -6,60 +6,60 @@ import struct
 from typing import Final
 
 _DUE: Final = struct.Struct(">q")
-POLICIES_ROW: Final = b"p/policies"
-PROGRESS_ROW: Final = b"p/progress"
-PASS_ROWS: Final = (b"w/", b"w0")
-"""Between which keys the rows of `pass_row` stand."""
+POLICIES_KEY: Final = b"p/policies"
+PROGRESS_KEY: Final = b"p/progress"
+SWEEPS_RANGE: Final = (b"w/", b"w0")
+"""Between which keys the rows of `sweep_key` stand."""
 NUMBER_DIGITS: Final = 12
-"""Of the number at the end of a `change_row`."""
+"""Of the number at the end of a `put_off_key`."""
 
 
-def server_key(tenant_id: bytes, server: bytes) -> bytes:
+def raw_server_key(tenant_id: bytes, server: bytes) -> bytes:
     """The row of a server, of names as they stand in a record."""
     return b"s/" + tenant_id + b"/" + server
 
 
-def server_row(tenant_id: str, server: str) -> bytes:
+def server_key(tenant_id: str, server: str) -> bytes:
     """The row of a server."""
-    return server_key(tenant_id.encode(), server.encode())
+    return raw_server_key(tenant_id.encode(), server.encode())
 
 
-def tenant_row(tenant_id: str) -> bytes:
+def tenant_key(tenant_id: str) -> bytes:
     """The row of a tenant."""
     return b"t/" + tenant_id.encode()
 
 
-def forgotten_row(tenant_id: str, server: str) -> bytes:
+def tombstone_key(tenant_id: str, server: str) -> bytes:
     """The row of a server that was forgotten."""
     return f"f/{tenant_id}/{server}".encode()
 
 
-def due_row(due: int, tenant_id: str, server: str) -> bytes:
+def timer_key(due: int, tenant_id: str, server: str) -> bytes:
     """The row of the due index."""
     return b"d/" + _DUE.pack(due) + b"/" + f"{tenant_id}/{server}".encode()
 
 
-def due_before(moment: int) -> tuple[bytes, bytes]:
+def timers_due_range(moment: int) -> tuple[bytes, bytes]:
     """Between which keys the rows due at or before `moment` stand."""
     return b"d/", b"d/" + _DUE.pack(moment + 1)
 
 
-def read_due_row(row: bytes) -> tuple[int, str, str]:
+def parse_timer_key(row: bytes) -> tuple[int, str, str]:
     """Due moment, tenant and server of a row of the due index."""
     tenant_id, _, server = row[11:].decode().partition("/")
     return _DUE.unpack_from(row, 2)[0], tenant_id, server
 
 
-def pass_row(tenant_id: str) -> bytes:
+def sweep_key(tenant_id: str) -> bytes:
     """The row of how far the pass over a tenant's servers has come."""
     return f"w/{tenant_id}".encode()
 
 
-def change_row(tenant_id: str, number: int) -> bytes:
+def put_off_key(tenant_id: str, number: int) -> bytes:
     """The row of a tenant's change that its servers have not all had."""
     return f"v/{tenant_id}/{number:012}".encode()
 
 
-def swept_row(tenant_id: str, server: str) -> bytes:
+def swept_server_key(tenant_id: str, server: str) -> bytes:
     """The row of the last change of a server that has had more than its name tells."""
     return f"x/{tenant_id}/{server}".encode()

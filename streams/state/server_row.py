@@ -19,13 +19,13 @@ from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Clock
 from streams.domain.policy.policy import CONNECTORS, ConnectorType
 from streams.domain.server.stamps import Stamp
-from streams.domain.server.state import Announced, Evidence, Override, ServerEnforcement, with_mark
+from streams.domain.server.state import Announced, Evidence, Override, ServerEnforcement, add_fingerprint
 from streams.domain.tenant.quota import PaidDays, YearUse
 from streams.domain.tenant.waivers import ExceptionGrant, Pause, TenantEnforcement
 from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.ports import StoreError
 
-FORMAT: Final = 4
+STATE_FORMAT: Final = 4
 
 
 _PLAIN = (
@@ -75,7 +75,7 @@ class StampRow:
         """The stamp."""
         return Stamp(self.build, self.seen_at, self.by_address.decode(), self.source_ip.decode())
 
-    def to_bytes(self) -> bytes:
+    def encode(self) -> bytes:
         """The stamp's part of a row."""
         return _STAMP_MOMENT.pack(self.seen_at) + self.fixed
 
@@ -124,9 +124,9 @@ class ServerRow:
         "judged_over",
         "last_seen_at",
         "marks",
-        "quiet_until",
         "rejected",
         "reported_at",
+        "routine_until",
         "source_ip",
         "stamps",
         "unit_bytes",
@@ -163,11 +163,11 @@ class ServerRow:
         self.marks = value[at : (at := at + hot[22])]
         self.stamps, at = _stamps_in(value, at, hot[23])
         self._cold = value[at:]
-        self._settle()
+        self._recompute_routine_until()
 
-    def _settle(self) -> None:
+    def _recompute_routine_until(self) -> None:
         """Work out until when connections are quiet."""
-        self.quiet_until = 0
+        self.routine_until = 0
         flags = self.flags
         # Only after the first one since the last row is a connection counted without anything becoming due. With each
         # one that is not accepted a mixed server stays mixed for longer.
@@ -175,9 +175,9 @@ class ServerRow:
         if flags & (_HAS_BUILD | _GATEWAY) and flags & loud == _REPORT_DUE:
             # A judgement may differ from day to day.
             end_of_day = (self.judged_at // DAY_MS + 1) * DAY_MS
-            self.quiet_until = min(self.indexed, end_of_day, self.reported_at + HOUR_MS)
+            self.routine_until = min(self.indexed, end_of_day, self.reported_at + HOUR_MS)
             if flags & _VERDICT_DUE:
-                self.quiet_until = min(self.quiet_until, self.verdict_issued_at + DAY_MS)
+                self.routine_until = min(self.routine_until, self.verdict_issued_at + DAY_MS)
 
     def stamp_of(
         self, build: Build, by_address: bytes, source_ip: bytes, observed_at: int, holds_ms: int
@@ -220,7 +220,7 @@ class ServerRow:
         stamp: StampRow | None,
     ) -> None:
         """Take a quiet connection into account, of this `stamp`; `outcome` is its symbol's number, -1 for none."""
-        self.count_late(outcome, mark)
+        self.count_late_routine(outcome, mark)
         if stamp is not None:
             stamp.seen_at = self.exchange_seen_at = observed_at
         self.last_seen_at = self.judged_at = observed_at
@@ -230,7 +230,7 @@ class ServerRow:
         self.connector_id = connector_id
         self.source_ip = source_ip
 
-    def count_late(self, outcome: int, mark: bytes) -> None:
+    def count_late_routine(self, outcome: int, mark: bytes) -> None:
         """Take a quiet connection into account that comes after a later one."""
         self.connections += 1
         if outcome == 0:
@@ -239,9 +239,9 @@ class ServerRow:
             self.deferred += 1
         elif outcome == 2:
             self.rejected += 1
-        self.marks = with_mark(self.marks, mark)
+        self.marks = add_fingerprint(self.marks, mark)
 
-    def state(self) -> ServerEnforcement:
+    def to_state(self) -> ServerEnforcement:
         """The state; not to be changed in place."""
         state = self._state
         if state is None:
@@ -260,7 +260,7 @@ class ServerRow:
         state.is_verdict_due = bool(self.flags & _VERDICT_DUE)
         return state
 
-    def take(self, state: ServerEnforcement, indexed: int | None) -> None:
+    def from_state(self, state: ServerEnforcement, indexed: int | None) -> None:
         """Hold another state from now on."""
         self._state, self._cold = state, None
         self.finding = _FINDINGS[state.finding]
@@ -286,7 +286,7 @@ class ServerRow:
             | _HAS_BUILD * (state.build is not None)
             | _MIXED * state.is_mixed
         )
-        self._settle()
+        self._recompute_routine_until()
 
     @property
     def size(self) -> int:
@@ -315,12 +315,12 @@ class ServerRow:
             cold = self._cold = _encode_cold(self._state)
         return cold
 
-    def to_bytes(self) -> bytes:
+    def encode(self) -> bytes:
         """The row's value."""
         cold = self._encoded_cold()
         major, minor, line, update = (0, 0, 0, 0) if self.build is None else _numbers_of(self.build)
         head = _HOT.pack(
-            FORMAT,
+            STATE_FORMAT,
             self.indexed,
             self.last_seen_at,
             self.judged_at,
@@ -345,7 +345,7 @@ class ServerRow:
             len(self.marks),
             len(self.stamps),
         )
-        stamps = b"".join([stamp.to_bytes() for stamp in self.stamps])
+        stamps = b"".join([stamp.encode() for stamp in self.stamps])
         return head + self.connector_id + self.source_ip + self.marks + stamps + cold
 
 
@@ -366,14 +366,14 @@ def decode_state(value: bytes) -> tuple[ServerEnforcement, int | None]:
         StoreError: the format is unknown.
     """
     row = ServerRow(value)
-    return row.state(), None if row.indexed == _NONE else row.indexed
+    return row.to_state(), None if row.indexed == _NONE else row.indexed
 
 
 def encode_state(state: ServerEnforcement, indexed_due_at: int | None) -> bytes:
     """The row of a state, and the moment under which the due index holds it."""
     row = ServerRow()
-    row.take(state, indexed_due_at)
-    return row.to_bytes()
+    row.from_state(state, indexed_due_at)
+    return row.encode()
 
 
 def _encode_cold(state: ServerEnforcement) -> bytes:
@@ -468,7 +468,7 @@ def encode_tenant(tenant: TenantEnforcement, indexed_due_at: int | None) -> byte
         "used": [[year, *use] for year, use in tenant.used.items()],
         "indexed_due_at": indexed_due_at,
     }
-    return bytes((FORMAT,)) + orjson.dumps(content)
+    return bytes((STATE_FORMAT,)) + orjson.dumps(content)
 
 
 def decode_tenant(value: bytes) -> tuple[TenantEnforcement, int | None]:
@@ -511,5 +511,5 @@ def _read(value: bytes) -> Any:
 
 
 def _check_format(value: bytes) -> None:
-    if value[0] != FORMAT:
-        raise StoreError(f"state format {value[0]}: this version reads format {FORMAT} only")
+    if value[0] != STATE_FORMAT:
+        raise StoreError(f"state format {value[0]}: this version reads format {STATE_FORMAT} only")

@@ -17,7 +17,7 @@ FORMATS: Final = ("text", "json")
 REDACTED: Final = "(redacted)"
 
 
-def moment_of(record: logging.LogRecord) -> str:
+def log_timestamp(record: logging.LogRecord) -> str:
     """When a line was logged, ISO 8601 in UTC with milliseconds."""
     at = datetime.fromtimestamp(record.created, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z"
@@ -40,7 +40,7 @@ class TextFormatter(_Redacting):
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
-        text = f"{moment_of(record)} {record.levelname} {record.name}: {visible(record.getMessage().rstrip())}"
+        text = f"{log_timestamp(record)} {record.levelname} {record.name}: {visible(record.getMessage().rstrip())}"
         if record.exc_info:
             text += "\n" + indent(visible_lines(self.formatException(record.exc_info)), "  ")
         return self.redacted(text)
@@ -52,7 +52,7 @@ class JsonFormatter(_Redacting):
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
         line: dict[str, object] = {
-            "ts": moment_of(record),
+            "ts": log_timestamp(record),
             "level": record.levelname,
             "logger": record.name,
             "event": getattr(record, "event", OTHER),

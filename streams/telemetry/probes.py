@@ -17,7 +17,7 @@ from streams.engine.status import WorkerStatus
 HEADERS = {"Cache-Control": "no-store"}
 
 
-class Pulse:
+class Heartbeat:
     """When the watchdog looked last; `limit_seconds` is how long it may take until it looks again."""
 
     def __init__(self, limit_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,7 +50,7 @@ class WorkerSite:
     """
 
     def __init__(
-        self, status: Callable[[], WorkerStatus], pulse: Pulse, metrics: Callable[[], bytes], kind: str
+        self, status: Callable[[], WorkerStatus], pulse: Heartbeat, metrics: Callable[[], bytes], kind: str
     ) -> None:
         """Show what `status` says; `metrics` gives the page of that content type `kind`."""
         self._status, self._pulse = status, pulse

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from streams.domain.exchange.tables import FILES, CatalogueError, Row, Tables, catalogue_of
 from streams.domain.policy.rulebook import PublishedCatalogue
-from streams.wire.policy import milliseconds, moment_of
+from streams.wire.policy import from_millis, to_millis
 
 KEYS: Final = {
     "builds": ("build",),
@@ -35,8 +35,8 @@ def catalogue_record(
     """The Avro-shaped record of checked tables."""
     record: dict[str, Any] = {
         "version": published.version,
-        "effective_at": milliseconds(published.effective_at),
-        "published_at": milliseconds(published.published_at) if published.published_at else None,
+        "effective_at": to_millis(published.effective_at),
+        "published_at": to_millis(published.published_at) if published.published_at else None,
         "published_by": published_by,
         "provenance": provenance,
     }
@@ -83,8 +83,8 @@ def published_catalogue_of(record: dict[str, Any]) -> PublishedCatalogue:
     if version < 1:
         raise CatalogueError([f"{place}: version: {version}: must be at least 1"])
     try:
-        begins = moment_of(effective_at)
-        published = None if published_at is None else moment_of(published_at)
+        begins = from_millis(effective_at)
+        published = None if published_at is None else from_millis(published_at)
     except OverflowError:
         raise CatalogueError(
             [f"{place}: effective_at, published_at: {effective_at}, {published_at}: must be before year 10000"]

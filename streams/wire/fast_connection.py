@@ -42,7 +42,7 @@ class ProjectionError(ValueError):
     """The schema is not the one that the projection was written for."""
 
 
-class Projected:
+class FastConnection:
     """A connection as far as it is read; `connector` and `outcome` as symbol numbers, `outcome` -1 for none.
 
     Texts are left as their ASCII bytes: most of them are seldom looked at. `top_at` is where the value has the text of
@@ -116,7 +116,7 @@ def _shape(kind: Any) -> Any:
     return ["array of", _shape(kind["items"])] if kind["type"] == "array" else _shape(kind["type"])
 
 
-def header_of(registry: SchemaRegistry) -> bytes:
+def fast_header(registry: SchemaRegistry) -> bytes:
     """The first five bytes of the values that `project` takes.
 
     Raises:
@@ -129,7 +129,7 @@ def header_of(registry: SchemaRegistry) -> bytes:
     return b"\0" + registry.id_of(SUBJECTS["inbound_connection"], schema).to_bytes(4, "big")
 
 
-def project(value: bytes, header: bytes) -> Projected | None:
+def decode_fast(value: bytes, header: bytes) -> FastConnection | None:
     """The fields that decide, or None where the codec has to look at the value."""
     try:
         if value[:5] != header:
@@ -201,7 +201,7 @@ def project(value: bytes, header: bytes) -> Projected | None:
             )
         ):
             return None
-        return Projected(
+        return FastConnection(
             observed_at,
             connector >> 1,
             tenant_id,

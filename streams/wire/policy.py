@@ -29,12 +29,12 @@ _SAME = (
 )
 
 
-def milliseconds(moment: datetime) -> int:
+def to_millis(moment: datetime) -> int:
     """UTC milliseconds of an aware moment."""
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
-def moment_of(milliseconds: int) -> datetime:
+def from_millis(milliseconds: int) -> datetime:
     """The aware UTC moment of some milliseconds."""
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
@@ -94,13 +94,13 @@ def policy_record(policy: Policy, published_by: str | None = None, source: str =
     content = content_of(policy)
     scope = content.pop("scope")
     return content | {
-        "effective_at": milliseconds(policy.effective_at),
+        "effective_at": to_millis(policy.effective_at),
         "connector_types": scope["connector_types"],
         "rollout": {name: (day - _FIRST_DAY).days for name, day in scope["rollout"].items()},
         "cohort_percent": scope["cohort_percent"],
         "products": {name: {"floors": []} | rule for name, rule in content["products"].items()},
         "resume_within_days": content.pop("regression")["resume_within_days"],
-        "published_at": milliseconds(policy.published_at) if policy.published_at else None,
+        "published_at": to_millis(policy.published_at) if policy.published_at else None,
         "published_by": published_by,
         "source": source,
     }
@@ -116,8 +116,8 @@ def policy_of(record: dict[str, Any], catalogue: Catalogue) -> Policy:
     source = f"{record['policy_id'][:80]}/{record['version']}"
     published_at = record["published_at"]
     try:
-        content["effective_at"] = moment_of(record["effective_at"])
-        published = None if published_at is None else moment_of(published_at)
+        content["effective_at"] = from_millis(record["effective_at"])
+        published = None if published_at is None else from_millis(published_at)
         rollout = {name: _FIRST_DAY + timedelta(days=days) for name, days in record["rollout"].items()}
     except OverflowError as error:
         raise PolicyError(

@@ -13,7 +13,7 @@ from streams.domain.exchange.catalogue import Remedy
 from streams.domain.exchange.received import Identity
 from streams.domain.outputs.server_report import ServerReport, ServerStatus
 from streams.domain.policy.judgement import Finding
-from streams.domain.policy.ladder import Action, ScheduledStage, Standstill
+from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.server.connection import MalformedError
 from streams.domain.server.state import Evidence
@@ -98,7 +98,7 @@ def report_of_record(record: dict[str, Any]) -> ServerReport:
         "accepted_build": _build,
         "accepted_evidence": lambda value: value and Evidence(**value),
         "schedule": lambda value: tuple(ScheduledStage(**stage) for stage in value),
-        "standstills": lambda value: tuple(Standstill(**span) for span in value),
+        "standstills": lambda value: tuple(ClockStop(**span) for span in value),
     }
     try:
         values = {name: readers[name](value) if name in readers else value for name, value in record.items()}

@@ -14,30 +14,30 @@ import uvloop
 from aiokafka.errors import KafkaError
 
 from streams.domain.policy.policy import Policy
-from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook, Service, in_force
+from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook, Service, effective_policies
 from streams.engine.config import PartitionConfig
 from streams.engine.faust.app import EXIT_FAILED, BatchApp, BatchSchema, BatchWorker
 from streams.engine.faust.credentials import credentials_of
-from streams.engine.faust.watchdog import watch
+from streams.engine.faust.watchdog import run_watchdog
 from streams.engine.partition.placement import Placement
 from streams.kafka.preflight import check_access
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS, TopicError
-from streams.log_events import event
+from streams.log_events import log_event
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.policies.topic import PolicyTopic, Published, PublishedReader, follow
 from streams.settings.worker import Settings
 from streams.state.inspect import format_of
 from streams.state.private_files import make_private_folder
-from streams.state.server_row import FORMAT
+from streams.state.server_row import STATE_FORMAT
 from streams.state.stores import MemoryBudget, RocksDBStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import header_of
+from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment
 from streams.wire.schemas import RegistryError, registry_of
 from streams.worker.processor import InputProcessor, wall_clock
-from streams.worker.repository import Wires
+from streams.worker.repository import RecordChannels
 from streams.worker.telemetry import Observation
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def rulebook_of(
         ValueError: a policy is malformed, or two policies or two catalogues begin at the same moment.
     """
     service = Service(settings.service_name, settings.service_link)
-    policies = in_force(configured_policies(settings), published)
+    policies = effective_policies(configured_policies(settings), published)
     return Rulebook(policies, shipped_catalogue(), service, tuple(catalogues))
 
 
@@ -83,12 +83,12 @@ def policy_topic_of(settings: Settings) -> PolicyTopic:
     )
 
 
-class GoverningRules:
+class PoliciesInForce:
     """The rulebook in force; a set of policies that cannot stand together is refused, and the one in force stays."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._told: tuple[str, int, str] | None = None
+        self._logged: tuple[str, int, str] | None = None
         self._told_catalogue = 0
         self.rulebook = rulebook_of(settings)
 
@@ -97,10 +97,10 @@ class GoverningRules:
         try:
             self.rulebook = rulebook_of(self._settings, published.policies, published.catalogues)
         except ValueError as error:
-            log.error("the published policies are refused: %s", error, extra=event("policy_refused"))
+            log.error("the published policies are refused: %s", error, extra=log_event("policy_refused"))
         else:
             known = self.rulebook.fingerprint
-            about = event("policies_loaded", policies=known)
+            about = log_event("policies_loaded", policies=known)
             log.info("policies and catalogues in force or to come: %s", known, extra=about)
 
     def governing(self) -> tuple[str, int, str]:
@@ -112,24 +112,24 @@ class GoverningRules:
         """The version of the catalogue in force now, 0 for the built-in one."""
         return self.rulebook.catalogue_version_at(wall_clock())
 
-    def tell_switch(self) -> None:
+    def log_policy_switch(self) -> None:
         """Log when another policy or catalogue is in force than before."""
         governing, catalogue = self.governing(), self.catalogue_version()
-        if governing != self._told:
-            self._told = governing
+        if governing != self._logged:
+            self._logged = governing
             names = ("policy_id", "policy_version", "mode")
-            about = event("policy_switched", **dict(zip(names, governing, strict=True)))
+            about = log_event("policy_switched", **dict(zip(names, governing, strict=True)))
             log.info("from now on governs %s version %d (%s)", *governing, extra=about)
         if catalogue != self._told_catalogue:
             self._told_catalogue = catalogue
-            about = event("catalogue_switched", catalogue_version=catalogue)
+            about = log_event("catalogue_switched", catalogue_version=catalogue)
             log.info("from now on builds are judged by catalogue %d", catalogue, extra=about)
 
 
-def wires_of(settings: Settings) -> Wires:
+def record_channels(settings: Settings) -> RecordChannels:
     """Topics and codecs."""
     registry = registry_of(settings)
-    return Wires(
+    return RecordChannels(
         connections_topic=settings.topic(TOPICS["inbound_connection"]),
         connections=AvroCodec("inbound_connection", registry),
         commands=AvroCodec("admin_command", registry),
@@ -144,19 +144,19 @@ def wires_of(settings: Settings) -> Wires:
     )
 
 
-def crash_point(crash_at: str) -> Callable[[str], None]:
+def failpoints(crash_at: str) -> Callable[[str], None]:
     """A hook that kills this process when a named point is reached for the n-th time; does nothing without a name."""
     name, _, count = crash_at.partition(":")
     left = int(count or 1)
 
-    def reached(point: str) -> None:
+    def failpoint(point: str) -> None:
         nonlocal left
         if point == name:
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    return reached
+    return failpoint
 
 
 def replay_end(settings: Settings) -> int | None:
@@ -164,9 +164,11 @@ def replay_end(settings: Settings) -> int | None:
     return parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
 
 
-def build_app(settings: Settings, rules: GoverningRules, reader: PublishedReader, observation: Observation) -> BatchApp:
+def build_app(
+    settings: Settings, rules: PoliciesInForce, reader: PublishedReader, observation: Observation
+) -> BatchApp:
     """The Faust app: one agent on the connections topic that hands whole batches to their partition's writer."""
-    wires, header = wires_of(settings), header_of(registry_of(settings))
+    wires, header = record_channels(settings), fast_header(registry_of(settings))
     until = replay_end(settings)
     source = settings.topic(TOPICS["inbound_connection"])
     budget = MemoryBudget(settings.state_cache_bytes)
@@ -181,13 +183,13 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PublishedReader
             group=settings.app_id,
             source=source,
             changelog=settings.changelog,
-            side=settings.topic(TOPICS["admin_command"]),
+            merged=settings.topic(TOPICS["admin_command"]),
             gather_seconds=settings.gather_seconds,
             tick_seconds=settings.tick_seconds,
             # A rebalance waits for it, and a member that is silent for a session loses its partitions.
             drain_seconds=settings.session_timeout_seconds / 2,
             accepts_gaps=settings.accept_gaps,
-            state_format=FORMAT,
+            state_format=STATE_FORMAT,
             format_of=format_of,
         ),
         open_store=lambda partition: RocksDBStore(settings.state_path / f"{source}-{partition}", budget),
@@ -201,7 +203,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PublishedReader
             tracer=observation.tracer,
             placement=Placement(partition, partitions),
         ),
-        reached=crash_point(settings.crash_at),
+        failpoint=failpoints(settings.crash_at),
         broker_credentials=credentials_of(cluster),
         observer=observation.observer,
         broker=[f"kafka://{host}" for host in settings.bootstrap.split(",")],
@@ -222,12 +224,12 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PublishedReader
     @app.agent(topic, name="connections")
     async def connections(stream: Any) -> None:
         async for batch in stream.noack().events():
-            app.take(batch)
+            app.enqueue(batch)
             await stream.ack(batch)
 
     @app.task  # type: ignore[untyped-decorator]
     async def watchdog() -> None:
-        await watch(app, settings.stall_seconds, observation.pulse.beat)
+        await run_watchdog(app, settings.stall_seconds, observation.pulse.beat)
 
     @app.task  # type: ignore[untyped-decorator]
     async def policies() -> None:
@@ -238,7 +240,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PublishedReader
 
     @app.timer(1.0)  # type: ignore[untyped-decorator]
     async def switches() -> None:
-        rules.tell_switch()
+        rules.log_policy_switch()
 
     if until is not None:
 
@@ -255,7 +257,7 @@ def build_app(settings: Settings, rules: GoverningRules, reader: PublishedReader
     return app
 
 
-def calm_collector() -> None:
+def tune_gc() -> None:
     """Look for garbage in cycles seldom, and never among what the start made.
 
     Records and rows are freed by their counts of references; walking over those that wait in queues and caches again
@@ -270,13 +272,15 @@ def run_worker(settings: Settings) -> int:
     """Run until SIGTERM, the end of a replay, or a failure; the exit code is 0 or `EXIT_FAILED`."""
     observation = Observation(settings)
     observation.configure_logs()
-    about = event("worker_started", version=observation.version, app_id=settings.app_id, instance=settings.instance_id)
+    about = log_event(
+        "worker_started", version=observation.version, app_id=settings.app_id, instance=settings.instance_id
+    )
     log.info("worker %s of %s begins", observation.version, settings.app_id, extra=about)
     exit_code = _run(settings, observation)
     # Its loop, which handled signals, is closed: being told to end once more would take the exit code away.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     observation.close()
-    log.info("the worker ends with exit code %d", exit_code, extra=event("worker_ended", exit_code=exit_code))
+    log.info("the worker ends with exit code %d", exit_code, extra=log_event("worker_ended", exit_code=exit_code))
     return exit_code
 
 
@@ -285,7 +289,7 @@ def _run(settings: Settings, observation: Observation) -> int:
     make_private_folder(settings.state_path)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    rules = GoverningRules(settings)
+    rules = PoliciesInForce(settings)
     reader = PublishedReader(policy_topic_of(settings), configured_policies(settings))
     try:
         loop.run_until_complete(observation.start())
@@ -296,10 +300,10 @@ def _run(settings: Settings, observation: Observation) -> int:
         app = build_app(settings, rules, reader, observation)
     except (KafkaError, TopicError, RegistryError, OSError) as error:
         reason = type(error).__name__
-        about = event("worker_not_started", reason=reason)
+        about = log_event("worker_not_started", reason=reason)
         log.critical("the worker does not start: %s: %s", reason, error, extra=about)
         return EXIT_FAILED
-    calm_collector()
+    tune_gc()
     worker = BatchWorker(app, quiet=True, override_logging=False, redirect_stdouts=False, loop=loop)
     worker.spinner = None  # it draws on stdout
     try:
@@ -310,6 +314,6 @@ def _run(settings: Settings, observation: Observation) -> int:
     except (Exception, asyncio.CancelledError):
         # A worker that fails is taken down amid its tasks: their cancellation may come up here.
         if app.failure is None:
-            log.critical("the worker could not run", exc_info=True, extra=event("worker_failed", reason="unknown"))
+            log.critical("the worker could not run", exc_info=True, extra=log_event("worker_failed", reason="unknown"))
         return EXIT_FAILED
     return 0 if app.failure is None else EXIT_FAILED

@@ -12,7 +12,7 @@ from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.judgement import Finding
 from streams.domain.server.connection import InboundConnection, Outcome
 from streams.domain.tenant.commands import AuditRecord
-from streams.engine.observer import Label, Notes
+from streams.engine.observer import Label, UnitMetrics
 from streams.telemetry.port import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 
 _FINDINGS: Final = (*(finding.value for finding in Finding), "NONE")
@@ -20,19 +20,19 @@ _OUTCOMES: Final = (*(outcome.value for outcome in Outcome), "UNKNOWN")
 """The last of each stands where there is none."""
 
 
-class Tally:
+class UnitCounters:
     """The counts of one partition's unit; what a record adds is kept back until `accept`.
 
     `quiet` counts by number of finding, then of outcome.
     """
 
     def __init__(self) -> None:
-        self.quiet = [[0] * len(_OUTCOMES) for _ in _FINDINGS]
+        self.routine = [[0] * len(_OUTCOMES) for _ in _FINDINGS]
         self._pending: list[Label] = []
         self._moment: int | None = None
-        self._notes: Notes
+        self._notes: UnitMetrics
 
-    def begin(self, notes: Notes) -> None:
+    def begin(self, notes: UnitMetrics) -> None:
         """Count for another unit."""
         self._notes = notes
 
@@ -52,7 +52,7 @@ class Tally:
         self._moment = connection.observed_at
         self._pending.append((CONNECTIONS, outcome, finding.value if finding is not None else _FINDINGS[-1]))
 
-    def accept(self) -> None:
+    def commit(self) -> None:
         """Keep what the record added."""
         if not self._pending:
             return
@@ -60,16 +60,16 @@ class Tally:
             self._notes.counts[label] += 1
             if self._moment is not None and label[0] == VERDICTS:
                 self._notes.moments.append(self._moment)
-        self.drop()
+        self.discard()
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """Forget what the record added."""
         self._pending.clear()
         self._moment = None
 
     def finish(self) -> None:
         """Add what was counted as quiet."""
-        for finding, counts in zip(_FINDINGS, self.quiet, strict=True):
+        for finding, counts in zip(_FINDINGS, self.routine, strict=True):
             for number, count in enumerate(counts):
                 if count:
                     self._notes.counts[CONNECTIONS, _OUTCOMES[number], finding] += count

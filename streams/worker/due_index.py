@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 
 SLICE_ROWS: Final = 5_000
 """Rows that are counted at once: some milliseconds."""
@@ -28,7 +28,7 @@ class DueTimers:
         """How many rows there are; None until all were seen."""
         return self._count if self._next is None else None
 
-    def advance(self, view: View, limit: int = SLICE_ROWS) -> None:
+    def advance(self, view: StateView, limit: int = SLICE_ROWS) -> None:
         """Count the next slice, if any is left."""
         if self._next is None:
             return

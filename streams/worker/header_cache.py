@@ -11,8 +11,8 @@ from typing import Final
 from streams.domain.bounds import MAX_SERVER_CHARS
 from streams.domain.exchange.build import Build, parse_build
 from streams.domain.exchange.received import MAX_LINES, Origin, ReceivedLine, is_higher, origin_of, parse_received
-from streams.state.keys import server_key
-from streams.wire.fast_connection import TENANT_AT, Projected
+from streams.state.keys import raw_server_key
+from streams.wire.fast_connection import TENANT_AT, FastConnection
 
 MAX_CACHED_CHARS: Final = 1024
 """Of a line's text in front of its date; real ones have a few hundred, and others must not fill the memory."""
@@ -43,14 +43,14 @@ class ShownServer:
         self.key, self.build, self.by_address = key, build, by_address
 
 
-class TopLine:
+class CachedHeader:
     """What a topmost line tells of the server that connects for a tenant.
 
     `shown` is None where the line alone cannot name the server, `name` and `host` are the name of the line's host.
     `repeats` is whether other connections have the same text in front of the date.
     """
 
-    __slots__ = ("_claim", "host", "is_from_itself", "name", "repeats", "shown")
+    __slots__ = ("_stamp", "host", "is_from_itself", "name", "repeats", "shown")
 
     def __init__(self, tenant_id: bytes, text: bytes) -> None:
         line = parse_received(text.decode("ascii"))
@@ -64,27 +64,27 @@ class TopLine:
         if self.name is not None and len(self.name) <= MAX_SERVER_CHARS:
             self.host = self.name.encode()
             if origin is Origin.GATEWAY or (origin is Origin.EXCHANGE and build is not None):
-                self.shown = ShownServer(server_key(tenant_id, self.host), build, (line.by_address or "").encode())
+                self.shown = ShownServer(raw_server_key(tenant_id, self.host), build, (line.by_address or "").encode())
         # Its build of four parts as it stands there, with the ` id ` in front of it; empty where there is none, and no
         # other line can be compared by it.
-        self._claim: bytes = b"" if build is None or build.update is None else _claim_in(text, build)
+        self._stamp: bytes = b"" if build is None or build.update is None else _claim_in(text, build)
 
     @property
     def memory_bytes(self) -> int:
         """What it takes in memory at most, the text that it is found by aside."""
-        return _ENTRY_MEMORY + len(self.host) + len(self._claim) + (len(self.shown.key) if self.shown else 0)
+        return _ENTRY_MEMORY + len(self.host) + len(self._stamp) + (len(self.shown.key) if self.shown else 0)
 
-    def can_be_raised_by(self, line: bytes, date_at: int) -> bool:
+    def may_claim_higher_build(self, line: bytes, date_at: int) -> bool:
         """Whether a line below, whose plain date begins at `date_at`, may name the host with a higher build.
 
         Without that name in any case it does not name it; and where no number with a dot is left when all that repeats
         the claim is taken out, it claims no other build.
         """
-        if self._claim:
+        if self._stamp:
             # Most lines end with the claim. Elsewhere it begins another build in front of one more digit; in front of a
             # dot none, as it has four parts.
             text = line[:date_at]
-            text = text[: -len(self._claim)] if text.endswith(self._claim) else line.replace(self._claim, b"0.")
+            text = text[: -len(self._stamp)] if text.endswith(self._stamp) else line.replace(self._stamp, b"0.")
             if text.translate(_SHAPE).find(_NUMBER) < 0:
                 return False
         return line.find(self.host) >= 0 or line.lower().find(self.host) >= 0
@@ -103,7 +103,7 @@ def _claim_in(line: bytes, build: Build) -> bytes:
     return b""
 
 
-class TopLines:
+class HeaderCache:
     """Topmost lines by tenant and text in front of the date.
 
     Where they take more than the bytes of `most` lines, those go that were not seen lately.
@@ -112,8 +112,8 @@ class TopLines:
     def __init__(self, most: int) -> None:
         self._half_bytes = most * LINE_BYTES * 3 // 8
         self._bytes = self._older_bytes = 0
-        self._lines: dict[bytes, TopLine] = {}
-        self._older: dict[bytes, TopLine] = {}
+        self._lines: dict[bytes, CachedHeader] = {}
+        self._older: dict[bytes, CachedHeader] = {}
         self._runs: dict[bytes, ReceivedLine] = {}
         self._most_runs_bytes = most * LINE_BYTES // 4
         self._runs_bytes = 0
@@ -125,7 +125,7 @@ class TopLines:
         """What the lines take in memory, as it is counted."""
         return self._bytes + self._older_bytes + self._runs_bytes
 
-    def find(self, value: bytes, found: Projected) -> ShownServer | None:
+    def find(self, value: bytes, found: FastConnection) -> ShownServer | None:
         """The server that connects and its build; None where the long way is needed.
 
         `found` is what `value` projects to. Gives what `detect` does, for lines that name their host and are a
@@ -138,12 +138,12 @@ class TopLines:
         shown = top.shown
         if top.is_from_itself and shown is not None and shown.build is not None:
             for raw in received[1:MAX_LINES]:
-                if top.can_be_raised_by(raw, self._date_at(raw)):
+                if top.may_claim_higher_build(raw, self._date_at(raw)):
                     build = self._highest_of_run(received, top, shown.build)
                     return ShownServer(shown.key, build, shown.by_address)
         return shown
 
-    def _highest_of_run(self, received: list[bytes], top: TopLine, best: Build) -> Build:
+    def _highest_of_run(self, received: list[bytes], top: CachedHeader, best: Build) -> Build:
         for raw in received[1:MAX_LINES]:
             line = self._below(raw)
             if line.by_host != top.name:
@@ -169,14 +169,14 @@ class TopLines:
                 self._runs_bytes += _ENTRY_MEMORY + 2 * len(text)
         return line
 
-    def _top(self, value: bytes, found: Projected, line: bytes) -> TopLine:
+    def _top(self, value: bytes, found: FastConnection, line: bytes) -> CachedHeader:
         at = self._date_at(line)
         if at == len(line) or at > MAX_CACHED_CHARS:
-            return TopLine(found.tenant_id, line)
+            return CachedHeader(found.tenant_id, line)
         text = value[TENANT_AT : found.top_at + at]
         top = self._lines.get(text)
         if top is None:
-            top = self._older.get(text) or TopLine(found.tenant_id, line)
+            top = self._older.get(text) or CachedHeader(found.tenant_id, line)
             if top.repeats:
                 if self._bytes >= self._half_bytes:
                     self._older, self._older_bytes = self._lines, self._bytes

@@ -20,22 +20,22 @@ from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.rulebook import NO_SPAN, Rulebook
 from streams.domain.server.connection import MAX_AHEAD_MS, MAX_EVENT_ID_CHARS, InboundConnection
 from streams.domain.server.sighting import check_sighting
-from streams.domain.server.state import has_mark, mark_of
+from streams.domain.server.state import fingerprint, seen_recently
 from streams.domain.tenant.commands import AdminCommand, check_command
 from streams.domain.time import EARLIEST_MS, LATEST_MS, MINUTE_MS
 from streams.engine.observer import Tracer
 from streams.engine.partition.placement import Placement
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.engine.ports import Record
 from streams.errors import DependencyError, is_records_fault
-from streams.log_events import event
+from streams.log_events import log_event
 from streams.service.enforcer import Enforcer
-from streams.state.keys import POLICIES_ROW, PROGRESS_ROW, due_before, due_row, read_due_row
+from streams.state.keys import POLICIES_KEY, PROGRESS_KEY, parse_timer_key, timer_key, timers_due_range
 from streams.state.server_row import StampRow
-from streams.wire.fast_connection import Projected, project
+from streams.wire.fast_connection import FastConnection, decode_fast
 from streams.wire.records import command_of, connection_of
-from streams.worker.header_cache import TopLines
-from streams.worker.repository import SERVER_BYTES, Rows, Wires
+from streams.worker.header_cache import HeaderCache
+from streams.worker.repository import SERVER_BYTES, PartitionRepository, RecordChannels
 from streams.worker.sweeps import MAX_PUT_OFF
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-def ignore(_: int) -> None:
+def _no_op(_: int) -> None:
     """Tell nobody."""
 
 
@@ -71,12 +71,12 @@ class InputProcessor:
     def __init__(
         self,
         rulebook: Callable[[], Rulebook],
-        wires: Wires,
+        wires: RecordChannels,
         header: bytes,
         replay_until: int | None = None,
         now: Callable[[], int] = wall_clock,
         cached_servers: int = CACHED_SERVERS,
-        timers_counted: Callable[[int], None] = ignore,
+        timers_counted: Callable[[int], None] = _no_op,
         tracer: Tracer | None = None,
         placement: Placement | None = None,
         servers_at_once: int = SERVERS_AT_ONCE,
@@ -86,23 +86,23 @@ class InputProcessor:
         self.decided = 0
         self._stream_time = 0
         self._taken_over: bytes | None = None
-        self._top_lines = TopLines(cached_servers)
-        self._rows = Rows(wires, cached_servers * SERVER_BYTES)
-        self._quiet = self._rows.tally.quiet
+        self._headers = HeaderCache(cached_servers)
+        self._repository = PartitionRepository(wires, cached_servers * SERVER_BYTES)
+        self._routine = self._repository.counters.routine
         self._timers_counted, self._tracer = timers_counted, tracer
         self._servers_at_once = servers_at_once
         self._placement = placement
         self._span, self._span_of = NO_SPAN, ""
-        self._projected: Projected | None = None
+        self._projected: FastConnection | None = None
         self._projected_of: Record | None = None
         self._decoded: tuple[Record, InboundConnection | AdminCommand | Exception] | None = None
 
     @property
     def cached_bytes(self) -> int:
         """What is kept in memory of servers and their topmost lines, as it is counted: no less than it takes."""
-        return self._rows.servers_bytes + self._top_lines.counted_bytes
+        return self._repository.servers_bytes + self._headers.counted_bytes
 
-    def moment_of(self, record: Record) -> int:
+    def timestamp_of(self, record: Record) -> int:
         """When the record happened; 0 for one that will be a dead letter."""
         found = self._read(record)
         match found:
@@ -140,10 +140,10 @@ class InputProcessor:
         self._check_place(record)
         return command
 
-    def _project(self, record: Record) -> Projected | None:
+    def _project(self, record: Record) -> FastConnection | None:
         """What the record's value projects to; once for a record that is looked at twice."""
         if self._projected_of is not record:
-            self._projected = project(record.value, self._header) if record.value is not None else None
+            self._projected = decode_fast(record.value, self._header) if record.value is not None else None
             self._projected_of = record
         return self._projected
 
@@ -153,17 +153,17 @@ class InputProcessor:
 
     # --- units of work ---
 
-    def begin(self, view: View) -> None:
+    def begin(self, view: StateView) -> None:
         """See `Processor`."""
-        self._rows.begin(view)
+        self._repository.begin(view)
 
-    def finish(self, view: View) -> None:
+    def finish(self, view: StateView) -> None:
         """See `Processor`."""
-        self._rows.finish()
-        if (count := self._rows.timers.count) is not None:
+        self._repository.finish()
+        if (count := self._repository.timers.count) is not None:
             self._timers_counted(count)
 
-    def on_records(self, view: View, records: Sequence[Record], before: int | None) -> int:
+    def on_records(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
         """See `Processor`."""
         is_source = bool(records) and records[0].topic == self._wires.connections_topic
         latest = LATEST_MS - 1 if self._replay_until is not None else self._now() + MAX_AHEAD_MS
@@ -174,16 +174,16 @@ class InputProcessor:
         for index, record in enumerate(records):
             if view.is_full or (not is_source and self._has_to_wait(view, record)):
                 return index
-            moment = self._count(record, latest, before) if latest else None
+            moment = self._count_routine(record, latest, before) if latest else None
             if moment is None:
-                if before is not None and self.moment_of(record) >= before:
+                if before is not None and self.timestamp_of(record) >= before:
                     return index
                 self._decide(view, record)
             elif before is not None and moment >= before:
                 return index
         return len(records)
 
-    def _count(self, record: Record, latest: int, before: int | None) -> int | None:
+    def _count_routine(self, record: Record, latest: int, before: int | None) -> int | None:
         """Count a connection that changes nothing else; gives its moment, or None where it has to be decided.
 
         One at or after `before` is left as it is.
@@ -191,26 +191,26 @@ class InputProcessor:
         value = record.value
         if value is None:
             return None
-        found = project(value, self._header)
+        found = decode_fast(value, self._header)
         self._projected, self._projected_of = found, record
         if found is None or not EARLIEST_MS <= found.observed_at <= latest or record.key != found.tenant_id:
             return None
-        seen = self._top_lines.find(value, found)
+        seen = self._headers.find(value, found)
         if seen is None:
             return None
         key, build = seen.key, seen.build
-        if self._rows.sweeps.of and found.tenant_id.decode() in self._rows.sweeps.of:
+        if self._repository.sweeps.of and found.tenant_id.decode() in self._repository.sweeps.of:
             return None  # its server may have to be caught up first
-        row = self._rows.servers.get(key)
+        row = self._repository.servers.get(key)
         # State of a misplaced tenant, from before such records were refused, counts no more.
         if row is None and (self._placement is None or self._placement.holds(found.tenant_id)):
-            row = self._rows.row(key)
+            row = self._repository.row(key)
         span = self._span
         if not span.starts_at <= found.observed_at < span.ends_at:
             span = self._span = self._rulebook().span_at(found.observed_at)
         if (
             row is None
-            or not row.reported_at < found.observed_at < row.quiet_until
+            or not row.reported_at < found.observed_at < row.routine_until
             or found.connector != row.judged_over
             or row.judged_at < span.starts_at
             or (build != row.build and (build is None or row.build is None))
@@ -224,9 +224,9 @@ class InputProcessor:
             if address is None:
                 return None
             source_ip = address.encode("ascii")
-        mark = mark_of(found.observed_at, found.event_id)
+        mark = fingerprint(found.observed_at, found.event_id)
         is_late = found.observed_at <= row.last_seen_at
-        if is_late == (found.observed_at >= row.judged_at) or (is_late and has_mark(row.marks, mark)):
+        if is_late == (found.observed_at >= row.judged_at) or (is_late and seen_recently(row.marks, mark)):
             return None
         stamp: StampRow | None = None
         if is_late and build != row.build:
@@ -236,20 +236,20 @@ class InputProcessor:
             if stamp is None:
                 return None
         if before is None or found.observed_at < before:
-            self._quiet[row.finding][found.outcome] += 1
+            self._routine[row.finding][found.outcome] += 1
             if is_late:
-                row.count_late(found.outcome, mark)
+                row.count_late_routine(found.outcome, mark)
                 if build is not None and found.observed_at > row.exchange_seen_at:
                     row.exchange_seen_at = found.observed_at
             else:
                 row.count(found.observed_at, found.outcome, mark, found.connector_id, source_ip, stamp)
-            self._rows.change(key, row)
+            self._repository.change(key, row)
             self._stream_time = max(self._stream_time, found.observed_at)
         return found.observed_at
 
-    def _has_to_wait(self, view: View, record: Record) -> bool:
+    def _has_to_wait(self, view: StateView, record: Record) -> bool:
         """Whether too much of the tenant's earlier commands is put off; does a part of it then, and ends the unit."""
-        found, sweeps = self._read(record), self._rows.sweeps
+        found, sweeps = self._read(record), self._repository.sweeps
         if not isinstance(found, AdminCommand) or found.tenant_id not in sweeps.of:
             return False
         if len(sweeps.of[found.tenant_id].changes) < MAX_PUT_OFF:
@@ -258,37 +258,37 @@ class InputProcessor:
         view.close()
         return True
 
-    def _decide(self, view: View, record: Record) -> None:
+    def _decide(self, view: StateView, record: Record) -> None:
         if record.topic != self._wires.connections_topic:
-            self._rows.flush()  # a command may look for all servers of its tenant
+            self._repository.flush()  # a command may look for all servers of its tenant
         self.decided += 1
         view.savepoint()
-        self._rows.now = self._stream_time
+        self._repository.now = self._stream_time
         trace = self._tracer.begin(record) if self._tracer is not None else None
         if trace is not None:
             view.headers = trace.headers
             view.notes.traces.append(trace)
         try:
             self._process(record)
-            self._rows.prepare()
+            self._repository.prepare()
         except Exception as error:
-            self._rows.drop()
+            self._repository.discard()
             if trace is not None:
                 trace.failed(error)
             view.reject(record, error)
         else:
-            begun = self._rows.sweeps.begun
-            self._rows.accept()
+            begun = self._repository.sweeps.begun
+            self._repository.commit()
             if begun is not None:
                 self._sweep(view, begun, self._servers_at_once)
         view.headers = ()
 
     def _process(self, record: Record) -> None:
-        enforcer = Enforcer(self._rows, self._rulebook())
+        enforcer = Enforcer(self._repository, self._rulebook())
         match self._read(record):
             case InboundConnection() as connection:
                 enforcer.connection(connection)
-                self._rows.tally.decided(connection, self._rows.finding)
+                self._repository.counters.decided(connection, self._repository.finding)
                 self._stream_time = max(self._stream_time, connection.observed_at)
             case AdminCommand() as command:
                 enforcer.command(command)
@@ -306,27 +306,27 @@ class InputProcessor:
         # At 0 no timer is due, but what was put off goes on.
         return self._stream_time - LATENESS_MS if self._replay_until is None and self._stream_time else 0
 
-    def on_tick(self, view: View, moment: int, limit: int) -> bool:
+    def on_tick(self, view: StateView, moment: int, limit: int) -> bool:
         """Fire timers due at or before `moment`, in due order, and go on with what was put off; True when some is left.
 
         Each kind gets its turn, whatever the others still have to do.
         """
         has_more = self._take_over_policies(view, limit)
-        if sweeps := self._rows.sweeps.of:
+        if sweeps := self._repository.sweeps.of:
             self._sweep(view, next(iter(sweeps)), limit)
             has_more = has_more or bool(sweeps)
         return self._fire(view, moment, limit) or has_more
 
-    def _fire(self, view: View, moment: int, limit: int) -> bool:
-        rows = self._rows
+    def _fire(self, view: StateView, moment: int, limit: int) -> bool:
+        rows = self._repository
         rows.timers.advance(view)
-        queue = [key for key, _ in view.scan(*due_before(moment), limit)]
+        queue = [key for key, _ in view.scan(*timers_due_range(moment), limit)]
         has_more = len(queue) == limit
-        last_due = read_due_row(queue[-1])[0] if has_more else moment
+        last_due = parse_timer_key(queue[-1])[0] if has_more else moment
         enforcer = Enforcer(rows, self._rulebook())
         while queue and not view.is_full:
             row = heapq.heappop(queue)
-            due, tenant_id, server = read_due_row(row)
+            due, tenant_id, server = parse_timer_key(row)
             view.put(row, None)
             rows.timers.changed(row, -1)
             rows.fired = row
@@ -334,12 +334,12 @@ class InputProcessor:
             self._advance(view, enforcer, tenant_id, server, due)
             rows.fired = None
             if rows.indexed is not None and rows.indexed <= last_due:
-                heapq.heappush(queue, due_row(rows.indexed, tenant_id, server))
+                heapq.heappush(queue, timer_key(rows.indexed, tenant_id, server))
         return has_more or bool(queue)
 
-    def _sweep(self, view: View, tenant_id: str, limit: int) -> None:
+    def _sweep(self, view: StateView, tenant_id: str, limit: int) -> None:
         """Bring the next servers of a tenant up to its commands."""
-        rows, sweeps = self._rows, self._rows.sweeps
+        rows, sweeps = self._repository, self._repository.sweeps
         rows.flush()
         servers = sweeps.next_servers(tenant_id, limit)
         enforcer = Enforcer(rows, self._rulebook())
@@ -354,12 +354,12 @@ class InputProcessor:
             done += 1
         sweeps.end_slice(tenant_id, done == len(servers) < limit)
 
-    def _advance(self, view: View, enforcer: Enforcer, tenant_id: str, server: str, due: int | None) -> None:
+    def _advance(self, view: StateView, enforcer: Enforcer, tenant_id: str, server: str, due: int | None) -> None:
         """Fire what is due of a server or a tenant, whatever of it can be written; without `due` only catch it up.
 
         A timer comes from no record that could be a dead letter instead, and would fail again at every start.
         """
-        rows = self._rows
+        rows = self._repository
         for leaves_out in (False, True):
             view.savepoint()
             rows.leaves_out = leaves_out
@@ -370,7 +370,7 @@ class InputProcessor:
                     enforcer.tick(tenant_id, server, due)
                 rows.prepare()
             except Exception as error:
-                rows.drop()
+                rows.discard()
                 rows.indexed = None
                 view.rollback()
                 if not is_records_fault(error):
@@ -379,44 +379,44 @@ class InputProcessor:
                     log.critical(
                         "partition %d: a timer of %r of tenant %s failed: %s: %s",
                         *(view.partition, server, tenant_id, type(error).__name__, str(error)[:1000]),
-                        extra=event("timer_failed", partition=view.partition, reason=type(error).__name__),
+                        extra=log_event("timer_failed", partition=view.partition, reason=type(error).__name__),
                     )
             else:
-                rows.accept()
+                rows.commit()
                 break
         rows.leaves_out = False
 
-    def _knows_policies(self, view: View) -> bool:
+    def _knows_policies(self, view: StateView) -> bool:
         """Whether the due index knows of every policy in force or to come."""
         if self._taken_over is None:
-            self._taken_over = view.get(POLICIES_ROW) or b""
+            self._taken_over = view.get(POLICIES_KEY) or b""
         return self._taken_over == self._rulebook().fingerprint.encode()
 
-    def _take_over_policies(self, view: View, limit: int) -> bool:
+    def _take_over_policies(self, view: StateView, limit: int) -> bool:
         """Put the due moments right of servers that a new set of policies concerns; True when some are left."""
         if self._knows_policies(view):
             return False
-        self._rows.flush()
+        self._repository.flush()
         rulebook = self._rulebook()
         wanted = rulebook.fingerprint.encode()
-        progress = view.get(PROGRESS_ROW) or b""
+        progress = view.get(PROGRESS_KEY) or b""
         about, _, last = progress.partition(b"\n")
         start = last + b"\0" if about == wanted else b"s/"
         keys = [key for key, _ in view.scan(start, b"s0", limit)]
-        enforcer = Enforcer(self._rows, rulebook)
+        enforcer = Enforcer(self._repository, rulebook)
         done = 0
         for key in keys:
             if view.is_full:
                 break
             tenant_id, _, server = key[2:].decode().partition("/")
-            self._rows.now = 0
+            self._repository.now = 0
             self._advance(view, enforcer, tenant_id, server, 0)
             done += 1
         if done < len(keys) or len(keys) == limit:
             if done:
-                view.put(PROGRESS_ROW, wanted + b"\n" + keys[done - 1])
+                view.put(PROGRESS_KEY, wanted + b"\n" + keys[done - 1])
             return True
-        view.put(PROGRESS_ROW, None)
-        view.put(POLICIES_ROW, wanted)
+        view.put(PROGRESS_KEY, None)
+        view.put(POLICIES_KEY, wanted)
         self._taken_over = wanted
         return False

@@ -21,15 +21,15 @@ from streams.domain.server.decide import Forgotten
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.commands import AuditRecord
 from streams.domain.tenant.waivers import TenantEnforcement
-from streams.engine.partition.view import View, check_row_size
+from streams.engine.partition.view import StateView, check_row_size
 from streams.engine.ports import Output
 from streams.errors import is_records_fault
-from streams.log_events import event
+from streams.log_events import log_event
 from streams.service.enforcer import TENANT, TenantChange
-from streams.state.keys import due_row, forgotten_row, server_row, tenant_row
+from streams.state.keys import server_key, tenant_key, timer_key, tombstone_key
 from streams.state.server_row import ServerRow, decode_tenant, encode_tenant
 from streams.wire.records import to_record
-from streams.worker.counters import Tally
+from streams.worker.counters import UnitCounters
 from streams.worker.due_index import DueTimers
 from streams.worker.sweeps import Sweeps
 
@@ -56,7 +56,7 @@ class Codec(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Wires:
+class RecordChannels:
     """Topics and codecs of what is read and written."""
 
     connections_topic: str
@@ -72,7 +72,7 @@ class Wires:
     audit: Codec
 
 
-class Rows:
+class PartitionRepository:
     """The repository of one partition. What a record changes is kept back until `prepare` and `accept`.
 
     Rows that take more than `most_bytes` in memory go from it at the end of a unit, those first that came first.
@@ -81,7 +81,7 @@ class Rows:
     out.
     """
 
-    def __init__(self, wires: Wires, most_bytes: int) -> None:
+    def __init__(self, wires: RecordChannels, most_bytes: int) -> None:
         self.servers: dict[bytes, ServerRow] = {}
         self.servers_bytes = 0
         self.changed: dict[bytes, ServerRow] = {}
@@ -89,15 +89,15 @@ class Rows:
         self.indexed: int | None = None
         self.fired: bytes | None = None
         self.leaves_out = False
-        self.tally = Tally()
+        self.counters = UnitCounters()
         self.timers = DueTimers(b"d/", b"d0")
         self.sweeps = Sweeps()
         self._wires, self._most_bytes = wires, most_bytes
-        self._view: View
-        self._kept: dict[bytes, tuple[ServerEnforcement | None, int | None]] = {}
+        self._view: StateView
+        self._staged_states: dict[bytes, tuple[ServerEnforcement | None, int | None]] = {}
         self._ready: list[tuple[bytes, ServerRow | None]] = []
         self._indexed_of: dict[tuple[str, str], int | None] = {}
-        self._moves: list[tuple[bytes, int]] = []
+        self._staged_timers: list[tuple[bytes, int]] = []
 
     def fire_at(self, moment: int) -> None:
         """Timers of this moment fire next."""
@@ -105,16 +105,16 @@ class Rows:
 
     # --- units of work ---
 
-    def begin(self, view: View) -> None:
+    def begin(self, view: StateView) -> None:
         """Work on the view of a new unit."""
         self._view = view
-        self.tally.begin(view.notes)
+        self.counters.begin(view.notes)
         self.sweeps.begin(view)
 
     def flush(self) -> None:
         """Put the changed servers into the view."""
         for key, row in self.changed.items():
-            value = row.to_bytes()
+            value = row.encode()
             grown = len(key) + len(value) - row.unit_bytes
             row.cached_bytes += grown
             self.servers_bytes += grown
@@ -135,7 +135,7 @@ class Rows:
     def finish(self) -> None:
         """End the unit: everything is in its view, and no more is kept in memory than the limit allows."""
         self.flush()
-        self.tally.finish()
+        self.counters.finish()
         if self.servers_bytes > self._most_bytes:
             gone = []
             for key, row in self.servers.items():
@@ -153,15 +153,15 @@ class Rows:
             ValueError: a row is larger than the changelog takes.
         """
         self._ready.clear()
-        for key, (state, indexed) in self._kept.items():
+        for key, (state, indexed) in self._staged_states.items():
             row: ServerRow | None = None
             if state is not None:
                 row = ServerRow()
-                row.take(state, indexed)
+                row.from_state(state, indexed)
             check_row_size(key, row.size if row is not None else 0)
             self._ready.append((key, row))
 
-    def accept(self) -> None:
+    def commit(self) -> None:
         """Keep what the record changed, once it is prepared."""
         for key, row in self._ready:
             old = self.servers.pop(key, None) if row is None else self.servers.get(key)
@@ -177,22 +177,22 @@ class Rows:
             self.change(key, row)
             self._add_cached(key, row)
         self._ready.clear()
-        self.sweeps.accept()
-        self.tally.accept()
-        for index_row, by in self._moves:
+        self.sweeps.commit()
+        self.counters.commit()
+        for index_row, by in self._staged_timers:
             self.timers.changed(index_row, by)
-        self.drop()
+        self.discard()
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """Forget what the record changed and was not accepted; the view undoes the rest."""
-        if self._kept:
-            self._kept = {}
+        if self._staged_states:
+            self._staged_states = {}
         if self._indexed_of:
             self._indexed_of = {}
-        if self._moves:
-            self._moves = []
-        self.sweeps.drop()
-        self.tally.drop()
+        if self._staged_timers:
+            self._staged_timers = []
+        self.sweeps.discard()
+        self.counters.discard()
 
     def row(self, key: bytes) -> ServerRow | None:
         """The row of a server, None where there is none."""
@@ -221,29 +221,29 @@ class Rows:
 
     def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
         """See `Repository`."""
-        key = server_row(tenant_id, server)
-        if key in self._kept:
-            state, self._indexed_of[tenant_id, server] = self._kept[key]
+        key = server_key(tenant_id, server)
+        if key in self._staged_states:
+            state, self._indexed_of[tenant_id, server] = self._staged_states[key]
             return state
         row = self.row(key)
         if row is None:
             self._indexed_of[tenant_id, server] = None
             return None
         self._indexed_of[tenant_id, server] = row.indexed if row.indexed >= 0 else None
-        state = row.state()
+        state = row.to_state()
         self._count_cached(key, row)
         return state
 
     def keep_server(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
         """See `Repository`."""
         self._index(tenant_id, server, due_at)
-        self._kept[server_row(tenant_id, server)] = (state, self.indexed)
+        self._staged_states[server_key(tenant_id, server)] = (state, self.indexed)
         if self.sweeps.of:
             self.sweeps.mark(tenant_id, server, state is not None)
 
     def forgotten_revision(self, tenant_id: str, server: str) -> int:
         """See `Repository`."""
-        return int(self._view.get(forgotten_row(tenant_id, server)) or 0)
+        return int(self._view.get(tombstone_key(tenant_id, server)) or 0)
 
     def servers_of(self, tenant_id: str) -> Iterator[str]:
         """See `Repository`; read as far as they are asked for."""
@@ -267,7 +267,7 @@ class Rows:
 
     def tenant(self, tenant_id: str) -> TenantEnforcement | None:
         """See `Repository`."""
-        stored = self._view.get(tenant_row(tenant_id))
+        stored = self._view.get(tenant_key(tenant_id))
         tenant, indexed = decode_tenant(stored) if stored else (None, None)
         self._indexed_of[tenant_id, TENANT] = indexed
         return tenant
@@ -275,12 +275,12 @@ class Rows:
     def keep_tenant(self, tenant: TenantEnforcement, due_at: int | None) -> None:
         """See `Repository`."""
         self._index(tenant.tenant_id, TENANT, due_at)
-        self._view.put(tenant_row(tenant.tenant_id), encode_tenant(tenant, self.indexed))
+        self._view.put(tenant_key(tenant.tenant_id), encode_tenant(tenant, self.indexed))
 
     @property
     def finding(self) -> Finding | None:
         """What the server was found to be that the record concerns; None where nothing is known of it."""
-        for state, _ in self._kept.values():
+        for state, _ in self._staged_states.values():
             return state.finding if state is not None else None
         return None
 
@@ -291,14 +291,14 @@ class Rows:
             self.indexed = indexed
             return
         if indexed is not None:
-            row = due_row(indexed, tenant_id, server)
+            row = timer_key(indexed, tenant_id, server)
             self._view.put(row, None)
             if row != self.fired:
-                self._moves.append((row, -1))
+                self._staged_timers.append((row, -1))
         if due_at is not None:
-            row = due_row(due_at, tenant_id, server)
+            row = timer_key(due_at, tenant_id, server)
             self._view.put(row, b"")
-            self._moves.append((row, 1))
+            self._staged_timers.append((row, 1))
         self.indexed = due_at
 
     def emit(self, emitted: Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord) -> None:
@@ -315,12 +315,12 @@ class Rows:
                 log.critical(
                     "a timer's output to %s is left out: %s: %s",
                     *(topic, type(error).__name__, str(error)[:1000]),
-                    extra=event("output_left_out", topic=topic, reason=type(error).__name__),
+                    extra=log_event("output_left_out", topic=topic, reason=type(error).__name__),
                 )
         if is_whole:
-            self.tally.emitted(emitted)
+            self.counters.emitted(emitted)
         if isinstance(emitted, Forgotten):
-            self._view.put(forgotten_row(emitted.tenant_id, emitted.server), b"%d" % emitted.revision)
+            self._view.put(tombstone_key(emitted.tenant_id, emitted.server), b"%d" % emitted.revision)
 
     def _places_of(
         self, emitted: Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import orjson
 
-from streams.domain.policy.ladder import Standstill
-from streams.domain.tenant.waivers import Cover
-from streams.engine.partition.view import View
+from streams.domain.policy.ladder import ClockStop
+from streams.domain.tenant.waivers import Waivers
+from streams.engine.partition.view import StateView
 from streams.service.enforcer import TenantChange
-from streams.state.keys import NUMBER_DIGITS, PASS_ROWS, change_row, pass_row, swept_row
+from streams.state.keys import NUMBER_DIGITS, SWEEPS_RANGE, put_off_key, sweep_key, swept_server_key
 
 MAX_PUT_OFF: Final = 32
 """Changes of a tenant that are put off at once: each may cost a server that connects a verdict."""
@@ -43,7 +43,7 @@ class Sweep:
         """The last change that a server without a row of its own has had."""
         return self.target if server <= self.cursor else self.base
 
-    def to_bytes(self) -> bytes:
+    def encode(self) -> bytes:
         """The row."""
         return orjson.dumps([self.base, self.target, self.newest, self.cursor.decode()])
 
@@ -53,21 +53,21 @@ class Sweeps:
 
     def __init__(self) -> None:
         self.of: dict[str, Sweep] = {}
-        self._view: View
+        self._view: StateView
         self._is_read = False
         self._begun: tuple[str, TenantChange] | None = None
 
-    def begin(self, view: View) -> None:
+    def begin(self, view: StateView) -> None:
         """Work on the view of a new unit."""
         self._view = view
         if self._is_read:
             return
         self._is_read = True
-        for key, value in view.scan(*PASS_ROWS):
+        for key, value in view.scan(*SWEEPS_RANGE):
             tenant_id = key[2:].decode()
             base, target, newest, cursor = orjson.loads(value)
             sweep = self.of[tenant_id] = Sweep(base, target, newest, cursor.encode())
-            prefix = change_row(tenant_id, 0)[:-NUMBER_DIGITS]
+            prefix = put_off_key(tenant_id, 0)[:-NUMBER_DIGITS]
             for row, change in view.scan(prefix, prefix[:-1] + b"0"):
                 sweep.changes.append((int(row[len(prefix) :]), _read_change(change)))
 
@@ -76,8 +76,8 @@ class Sweeps:
         known = self.of.get(tenant_id)
         number = known.newest + 1 if known is not None else 1
         sweep = Sweep(newest=number) if known is None else Sweep(known.base, known.target, number, known.cursor)
-        self._view.put(pass_row(tenant_id), sweep.to_bytes())
-        self._view.put(change_row(tenant_id, number), _change_bytes(change))
+        self._view.put(sweep_key(tenant_id), sweep.encode())
+        self._view.put(put_off_key(tenant_id, number), _change_bytes(change))
         self._begun = (tenant_id, change)
 
     @property
@@ -85,7 +85,7 @@ class Sweeps:
         """The tenant whose servers the record changes, if it changes all of one."""
         return self._begun[0] if self._begun is not None else None
 
-    def accept(self) -> None:
+    def commit(self) -> None:
         """Keep what the record put off."""
         if self._begun is not None:
             tenant_id, change = self._begun
@@ -94,7 +94,7 @@ class Sweeps:
             sweep.changes.append((sweep.newest, change))
             self._begun = None
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """Forget what the record put off and was not accepted; the view undoes the rows."""
         self._begun = None
 
@@ -103,7 +103,7 @@ class Sweeps:
         sweep = self.of.get(tenant_id)
         if sweep is None:
             return ()
-        row = self._view.get(swept_row(tenant_id, server))
+        row = self._view.get(swept_server_key(tenant_id, server))
         number = int(row) if row is not None else sweep.number_of(server.encode())
         return [change for at, change in sweep.changes if at > number]
 
@@ -131,7 +131,7 @@ class Sweeps:
         """The pass has gone over a server."""
         sweep = self.of[tenant_id]
         sweep.cursor, sweep.passing = server.encode(), None
-        row = self._view.get(swept_row(tenant_id, server))
+        row = self._view.get(swept_server_key(tenant_id, server))
         if row is not None and int(row) == sweep.target:
             self._set(tenant_id, server, None)
 
@@ -141,35 +141,35 @@ class Sweeps:
         if is_over:
             for number, _ in sweep.changes:
                 if number <= sweep.target:
-                    self._view.put(change_row(tenant_id, number), None)
+                    self._view.put(put_off_key(tenant_id, number), None)
             sweep.changes = [found for found in sweep.changes if found[0] > sweep.target]
             sweep.base, sweep.target, sweep.cursor = sweep.target, sweep.newest, b""
         if sweep.changes:
-            self._view.put(pass_row(tenant_id), sweep.to_bytes())
+            self._view.put(sweep_key(tenant_id), sweep.encode())
             self.of[tenant_id] = self.of.pop(tenant_id)  # behind the others, whose turn it is
         else:
-            self._view.put(pass_row(tenant_id), None)
+            self._view.put(sweep_key(tenant_id), None)
             del self.of[tenant_id]
 
     def _set(self, tenant_id: str, server: str, number: int | None) -> None:
-        row = swept_row(tenant_id, server)
+        row = swept_server_key(tenant_id, server)
         value = None if number is None else b"%d" % number
         if self._view.get(row) != value:
             self._view.put(row, value)
 
 
-def _spans(spans: Sequence[Standstill]) -> list[list[int]]:
+def _spans(spans: Sequence[ClockStop]) -> list[list[int]]:
     return [[span.starts_at, span.ends_at] for span in spans]
 
 
-def _read_spans(rows: list[list[int]]) -> tuple[Standstill, ...]:
-    return tuple([Standstill(starts_at, ends_at) for starts_at, ends_at in rows])
+def _read_spans(rows: list[list[int]]) -> tuple[ClockStop, ...]:
+    return tuple([ClockStop(starts_at, ends_at) for starts_at, ends_at in rows])
 
 
 def _change_bytes(change: TenantChange) -> bytes:
     own = {
-        server: [[_spans(cover.pauses), _spans(cover.exceptions)] for cover in covers]
-        for server, covers in change.own.items()
+        server: [[_spans(waivers.pauses), _spans(waivers.exceptions)] for waivers in waivers_by_server]
+        for server, waivers_by_server in change.own.items()
     }
     return orjson.dumps([change.at, _spans(change.before), _spans(change.after), own])
 
@@ -177,8 +177,8 @@ def _change_bytes(change: TenantChange) -> bytes:
 def _read_change(value: bytes) -> TenantChange:
     content: list[Any] = orjson.loads(value)
     at, before, after, own = content
-    covers: dict[str, tuple[Cover, Cover]] = {}
+    waivers_by_server: dict[str, tuple[Waivers, Waivers]] = {}
     for server, pair in own.items():
-        was, becomes = [Cover(_read_spans(pauses), _read_spans(grants)) for pauses, grants in pair]
-        covers[server] = (was, becomes)
-    return TenantChange(at, _read_spans(before), _read_spans(after), covers)
+        was, becomes = [Waivers(_read_spans(pauses), _read_spans(grants)) for pauses, grants in pair]
+        waivers_by_server[server] = (was, becomes)
+    return TenantChange(at, _read_spans(before), _read_spans(after), waivers_by_server)

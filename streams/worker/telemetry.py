@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from streams.engine.observer import Observer, Observers, Tracer
 from streams.kafka.secret_files import SecretFileError, read_secret
 from streams.settings.worker import Settings
-from streams.state.server_row import FORMAT
+from streams.state.server_row import STATE_FORMAT
 from streams.telemetry.logs import configure_logs
 from streams.telemetry.metrics import CONTENT_TYPE, Metrics
-from streams.telemetry.probes import Pulse, WorkerSite
+from streams.telemetry.probes import Heartbeat, WorkerSite
 
 if TYPE_CHECKING:
     from streams.telemetry.tracing import Tracing
@@ -39,8 +39,8 @@ class Observation:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.version = version("tes")
-        self.metrics = Metrics(self.version, FORMAT)
-        self.pulse = Pulse(SILENT_STALLS * settings.stall_seconds)
+        self.metrics = Metrics(self.version, STATE_FORMAT)
+        self.pulse = Heartbeat(SILENT_STALLS * settings.stall_seconds)
         self._site = WorkerSite(lambda: self.metrics.status(), self.pulse, self.metrics.page, CONTENT_TYPE)
 
         self._tracing: Tracing | None = None

@@ -17,7 +17,7 @@ from typing import Any
 
 from streams.domain.server.decide import Forgotten
 from streams.engine.partition.restore import LOCAL_ROWS, POSITION
-from streams.engine.partition.unit import MARKER, SIDE_MARKER
+from streams.engine.partition.unit import MARKER, MERGED_MARKER
 from streams.engine.ports import StoreError
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.topics import TOPICS
@@ -161,7 +161,7 @@ def inputs(found: Evidence, oracle: Fold, again: bool) -> list[str]:
 def offsets(found: Evidence, settings: Settings) -> list[str]:
     """Marker and committed offset of every input partition are at its end: each record is applied or dead-lettered."""
     findings = []
-    topics = {settings.topic(TOPICS[name]): row for name, row in zip(INPUTS, (MARKER, SIDE_MARKER), strict=True)}
+    topics = {settings.topic(TOPICS[name]): row for name, row in zip(INPUTS, (MARKER, MERGED_MARKER), strict=True)}
     for (topic, partition), end in sorted(found.ends.items()):
         marker = int(found.state(partition).get(topics[topic], b"-1")) + 1
         committed = found.committed.get((topic, partition), 0)

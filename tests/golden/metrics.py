@@ -11,10 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.tenant.commands import AuditRecord
-from streams.engine.observer import DEAD_LETTERS, Notes, UnitReport
+from streams.engine.observer import DEAD_LETTERS, UnitMetrics, UnitReport
 from streams.engine.status import WorkerStatus
 from streams.telemetry.metrics import Metrics
-from streams.worker.counters import Tally
+from streams.worker.counters import UnitCounters
 from tests.golden.values import full
 
 
@@ -38,15 +38,15 @@ def _use(page: Metrics) -> None:
     page.unit_committed(UnitReport(0, 1, 0, 0.0, 0.0, _notes()))
 
 
-def _notes() -> Notes:
+def _notes() -> UnitMetrics:
     """Of connections every kind that is counted, of the others one."""
-    notes, tally = Notes(Counter({(DEAD_LETTERS, "TOPIC", "REASON"): 1})), Tally()
+    notes, tally = UnitMetrics(Counter({(DEAD_LETTERS, "TOPIC", "REASON"): 1})), UnitCounters()
     tally.begin(notes)
-    for counts in tally.quiet:
+    for counts in tally.routine:
         counts[:] = [1] * len(counts)
     for kind in (Verdict, AdminNotification, AuditRecord):
         tally.emitted(full(kind))
-    tally.accept()
+    tally.commit()
     tally.finish()
     return notes
 

@@ -11,7 +11,7 @@ from streams.domain.policy.judgement import Finding
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.waivers import TenantEnforcement
-from streams.state.keys import server_row, tenant_row
+from streams.state.keys import server_key, tenant_key
 from streams.state.server_row import encode_state, encode_tenant
 from tests.golden.values import bare, full, hints_of
 
@@ -45,5 +45,5 @@ def encoded(state: Any, due_at: int | None) -> bytes:
 def key_of(state: Any) -> bytes:
     """The key of its row."""
     if isinstance(state, ServerEnforcement):
-        return server_row(state.tenant_id, state.server)
-    return tenant_row(state.tenant_id)
+        return server_key(state.tenant_id, state.server)
+    return tenant_key(state.tenant_id)

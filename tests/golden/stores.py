@@ -13,29 +13,29 @@ from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.time import DAY_MS
 from streams.engine.partition.restore import FILLED_AT, NAME, POSITION
 from streams.engine.partition.state_format import new_rows
-from streams.engine.partition.unit import MARKER, SIDE_MARKER
-from streams.engine.partition.view import View
+from streams.engine.partition.unit import MARKER, MERGED_MARKER
+from streams.engine.partition.view import StateView
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.enforcer import TenantChange
 from streams.settings.worker import Settings
 from streams.state.inspect import shown_row
-from streams.state.server_row import FORMAT
+from streams.state.server_row import STATE_FORMAT
 from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import header_of
+from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment, to_record
 from streams.wire.schemas import LocalRegistry
-from streams.worker.app import wires_of
+from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
 from streams.worker.sweeps import Sweeps
-from tests.given import Given
+from tests.given import FakeRecord
 from tests.golden.states import encoded, key_of, states
 from tests.golden.values import full
 
 Golden = dict[str, Any]
 
-OWN_ROWS = (MARKER, SIDE_MARKER, POSITION, FILLED_AT)
+OWN_ROWS = (MARKER, MERGED_MARKER, POSITION, FILLED_AT)
 """Rows that a partition keeps of itself, each with a number."""
 START = parse_moment("start", "2026-10-01T12:00:00Z")
 
@@ -47,20 +47,20 @@ class _Worker:
         self.store = MemoryStore()
         self.store.write(dict(before or {}))
         self._settings, registry = Settings(), LocalRegistry()
-        self._wires, self._connections = wires_of(self._settings), AvroCodec("inbound_connection", registry)
+        self._wires, self._connections = record_channels(self._settings), AvroCodec("inbound_connection", registry)
         policy, catalogue = read_policy("microsoft-2026-09"), shipped_catalogue()
         self.rulebooks = [Rulebook((policy,), catalogue), Rulebook((replace(policy, version=2),), catalogue)]
         self._processor = InputProcessor(
             lambda: self.rulebooks[0],
             self._wires,
-            header_of(registry),
+            fast_header(registry),
             START + 500 * DAY_MS,
             servers_at_once=servers_at_once,
         )
 
-    def unit(self, records: Sequence[Given] = (), moment: int = 0, limit: int = 9) -> None:
+    def unit(self, records: Sequence[FakeRecord] = (), moment: int = 0, limit: int = 9) -> None:
         """A unit of work with so many timers at most."""
-        view = View(self.store)
+        view = StateView(self.store)
         self._processor.begin(view)
         if limit:
             self._processor.on_tick(view, moment, limit)
@@ -69,7 +69,7 @@ class _Worker:
         self._processor.finish(view)
         self.store.write(view.changes)
 
-    def seen(self, server: int, at: int, build: str) -> Given:
+    def seen(self, server: int, at: int, build: str) -> FakeRecord:
         """A connection."""
         event = InboundConnection(
             event_id=f"event-{server}-{at}",
@@ -81,9 +81,9 @@ class _Worker:
             helo="h",
             received=(f"from a by mx{server}.example.com with Microsoft SMTP Server id {build}; x",),
         )
-        return Given(self._wires.connections_topic, 0, 0, b"tenant-1", self._connections.encode(to_record(event)))
+        return FakeRecord(self._wires.connections_topic, 0, 0, b"tenant-1", self._connections.encode(to_record(event)))
 
-    def paused(self, number: int, at: int) -> Given:
+    def paused(self, number: int, at: int) -> FakeRecord:
         """A command for the whole tenant."""
         command = AdminCommand(
             command_id=f"command-{number}",
@@ -95,7 +95,7 @@ class _Worker:
             days=10,
         )
         topic = self._settings.topic("enforcement.commands.v1")
-        return Given(topic, 0, 0, b"tenant-1", self._wires.commands.encode(to_record(command)))
+        return FakeRecord(topic, 0, 0, b"tenant-1", self._wires.commands.encode(to_record(command)))
 
     def rows(self) -> dict[bytes, bytes]:
         """All rows of the store."""
@@ -137,7 +137,7 @@ def swept_rows() -> dict[bytes, bytes]:
 
 def put_off_rows(change: TenantChange) -> dict[bytes, bytes]:
     """The rows of a change that is put off."""
-    view, sweeps = View(MemoryStore()), Sweeps()
+    view, sweeps = StateView(MemoryStore()), Sweeps()
     sweeps.begin(view)
     sweeps.put_off("tenant-1", change)
     return {key: value for key, value in view.changes.items() if value is not None}
@@ -147,7 +147,7 @@ def put_off_in(rows: Mapping[bytes, bytes]) -> Sequence[TenantChange]:
     """The changes that a server has not had yet, as a worker reads them from rows."""
     store, sweeps = MemoryStore(), Sweeps()
     store.write(dict(rows))
-    sweeps.begin(View(store))
+    sweeps.begin(StateView(store))
     return sweeps.put_off_of("tenant-1", "mx1.example.com")
 
 
@@ -158,7 +158,7 @@ def stored_rows() -> dict[str, dict[bytes, bytes]]:
         "of a worker's store, in a sweep": swept_rows(),
         "of a change that is put off": put_off_rows(full(TenantChange)),
         "of a partition itself": {row: b"%d" % number for number, row in enumerate(OWN_ROWS, 41)},
-        "of a new changelog": new_rows(b"%d" % FORMAT) | {NAME: b"name"},
+        "of a new changelog": new_rows(b"%d" % STATE_FORMAT) | {NAME: b"name"},
     }
 
 

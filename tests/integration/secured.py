@@ -13,7 +13,7 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, Descri
 from streams.dev.embedded_kafka import EmbeddedKafka
 from streams.kafka.cluster import Admin
 from streams.kafka.security import cluster_of
-from streams.kafka.topics import HANDLED_LETTERS, TOPICS
+from streams.kafka.topics import DEAD_LETTER_LOG, TOPICS
 from streams.operations.repartition.run import ledger_of
 from streams.settings.worker import Settings
 from tests.access_page import Right
@@ -64,7 +64,7 @@ def names_of(settings: Settings, target: Settings | None = None) -> dict[str, st
 
     `target` has what the page calls `g2.` and `tes-g2`.
     """
-    names = {topic: settings.topic(topic) for topic in (*TOPICS.values(), HANDLED_LETTERS)}
+    names = {topic: settings.topic(topic) for topic in (*TOPICS.values(), DEAD_LETTER_LOG)}
     names |= {f"{topic}.dlq": f"{name}.dlq" for topic, name in names.items()}
     names |= {"tes-state-changelog": settings.changelog, "tes": settings.app_id}
     source = settings.topic(TOPICS["inbound_connection"])

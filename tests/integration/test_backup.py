@@ -27,9 +27,9 @@ from streams.operations.backup.files import FileError
 from streams.operations.backup.manifest import MANIFEST, BackupError, digest_of
 from streams.operations.backup.restore import restore_backup
 from streams.operations.feeds import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
-from streams.operations.group import CHANGELOG, ContentError, RunningError, find_existing
+from streams.operations.group import CHANGELOG, TopicContentError, WorkersRunningError, find_existing
 from streams.settings.worker import Settings
-from streams.state.server_row import FORMAT
+from streams.state.server_row import STATE_FORMAT
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_worker import SIGKILLED, UNTIL, check, expected, make_commands, make_feed
 
@@ -100,7 +100,7 @@ def test_a_backup_beside_workers_loses_nothing_and_repeats_only_what_has_the_sam
             changelog = [TopicPartition(settings.changelog, number) for number in range(settings.partitions)]
             while not sum(end for _, end in (await extents_of(cluster_of(settings), changelog)).values()) > 100:
                 assert worker.returncode is None
-            with pytest.raises(RunningError, match="are members: stop them first"):
+            with pytest.raises(WorkersRunningError, match="are members: stop them first"):
                 await create_backup(replace(settings, session_timeout_seconds=6.0), tmp_path / "refused", is_live=False)
             manifest = await create_backup(settings, folder, is_live=True)
         finally:
@@ -158,7 +158,7 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_written(
     other = elsewhere(settings, tmp_path)
     manifest = json.loads((folder / MANIFEST).read_text())
     for change, said in (
-        ({"state_format": 99}, f"state format 99: this version reads format {FORMAT} only"),
+        ({"state_format": 99}, f"state format 99: this version reads format {STATE_FORMAT} only"),
         ({"version": 2}, "version 2: this version reads 1 only"),
         ({"created_at": "2026-01-01T00:00:00.000Z"}, "checksum is another one"),
         ({"markers": []}, "markers: .*must be a list of"),
@@ -187,11 +187,11 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_written(
     assert asyncio.run(find_existing(other)) == {}
     crowded = elsewhere(settings, tmp_path)
     asyncio.run(fill_one(crowded))
-    with pytest.raises(ContentError, match="must be empty"):
+    with pytest.raises(TopicContentError, match="must be empty"):
         asyncio.run(restore_backup(crowded, folder))
     assert set(asyncio.run(find_existing(crowded))) == {CHANGELOG}
     asyncio.run(restore_backup(other, folder))
-    with pytest.raises(ContentError, match="must be empty"):
+    with pytest.raises(TopicContentError, match="must be empty"):
         asyncio.run(restore_backup(other, folder))
 
 

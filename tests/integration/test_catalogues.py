@@ -28,7 +28,7 @@ from streams.policies.topic import PublicationError, publish, read_published
 from streams.service.simulation import simulate
 from streams.settings.worker import Settings
 from streams.wire.catalogue import catalogue_key, catalogue_record
-from streams.wire.policy import moment_of, policy_yaml
+from streams.wire.policy import from_millis, policy_yaml
 from streams.wire.records import parse_moment, to_record
 from streams.worker.app import policy_topic_of
 from tests.catalogues import GOOD, NEW_BUILD, NEW_CVE, published, tables, with_rows
@@ -62,7 +62,7 @@ def test_a_running_service_takes_a_catalogue_at_its_moment_and_a_late_worker_giv
         start = now_ms() - MINUTE_MS
         # The builtin catalogue knows more of these servers than they have fixed; the first published one does not.
         first = now_ms() + 1500
-        await publish_catalogue(topic, settings.app_id, SOUND, moment_of(first), [], "op", "", accepts_older=True)
+        await publish_catalogue(topic, settings.app_id, SOUND, from_millis(first), [], "op", "", accepts_older=True)
         await produce_feed(settings, [line(server, start + server, "15.1.2507.39") for server in servers])
         await until_found(settings, lambda found: len({row["server"] for row in found.verdicts}) == len(servers))
         await produce_feed(settings, [line(server, first + 100 + server, GOOD) for server in servers])
@@ -74,7 +74,7 @@ def test_a_running_service_takes_a_catalogue_at_its_moment_and_a_late_worker_giv
             await producer.send_and_wait(topic.catalogues_topic, b"no record", key=b"10", partition=0)
         switch = now_ms() + 2 * MINUTE_MS
         done, said = await publish_catalogue(
-            topic, settings.app_id, tables(), moment_of(switch), [], "op", "a test", accepts_older=True
+            topic, settings.app_id, tables(), from_millis(switch), [], "op", "a test", accepts_older=True
         )
         assert (done.version, said) == (2, "1 build added, 1 cve added, 1 fix added")
         await until_found(settings, lambda found: len(of_kind(found, "POLICY_ANNOUNCED")) == len(servers))
@@ -149,7 +149,7 @@ def test_what_must_not_be_published_is_refused_and_leaves_no_trace(settings: Set
             },
         )
         too_large = with_rows(newer, builds=tuple(row | {"source": "x" * 3000} for row in newer.rows["builds"]))
-        await publish_catalogue(topic, settings.app_id, newer, moment_of(soon), [policy], "op", "")
+        await publish_catalogue(topic, settings.app_id, newer, from_millis(soon), [policy], "op", "")
         (stored,) = await read_stored(topic, [1])
         assert stored.tables == newer
         for given, at, said in (
@@ -164,23 +164,23 @@ def test_what_must_not_be_published_is_refused_and_leaves_no_trace(settings: Set
             is_forced = "is the newest day" not in said
             with pytest.raises(PublicationError, match=said):
                 await publish_catalogue(
-                    topic, settings.app_id, given, moment_of(at), [policy], "op", "", accepts_older=is_forced
+                    topic, settings.app_id, given, from_millis(at), [policy], "op", "", accepts_older=is_forced
                 )
         # A policy may accept a CU line from the moment on from which a catalogue has it, and not before.
         line = tables(build="15.1.2600.1", fixed_on="2026-11-11")
-        await publish_catalogue(topic, settings.app_id, line, moment_of(soon + 1000), [policy], "op", "")
+        await publish_catalogue(topic, settings.app_id, line, from_millis(soon + 1000), [policy], "op", "")
         with pytest.raises(PublicationError, match=r"15\.1\.2600\.1: is of a CU line that is not in the catalogue"):
             await publish(topic, settings.app_id, of_a_new_line(soon + 999), [], "op", "")
         with pytest.raises(PublicationError, match=r"effective_at: .*: catalogue 2 begins at this moment already"):
             await publish(topic, settings.app_id, of_a_new_line(soon + 1000), [], "op", "")
         await publish(topic, settings.app_id, of_a_new_line(soon + 1001), [], "op", "")
         with pytest.raises(PublicationError, match=r"effective_at: .*: new version 1 begins at this moment already"):
-            await publish_catalogue(topic, settings.app_id, newer, moment_of(soon + 1001), [policy], "op", "")
+            await publish_catalogue(topic, settings.app_id, newer, from_millis(soon + 1001), [policy], "op", "")
         with pytest.raises(
             PublicationError, match=r"15\.1\.2600\.1: no build of its CU line is listed, and new version"
         ):
             await publish_catalogue(
-                topic, settings.app_id, newer, moment_of(soon + 2000), [policy], "op", "", accepts_older=True
+                topic, settings.app_id, newer, from_millis(soon + 2000), [policy], "op", "", accepts_older=True
             )
         known = await read_published(topic)
         assert ([item.version for item in known.catalogues], len(known.policies)) == ([1, 2], 1)
@@ -242,7 +242,7 @@ def test_a_worker_goes_on_after_a_catalogue_that_it_refuses_and_counts_it(settin
                     await producer.send_and_wait(
                         topic.catalogues_topic, b"no record", key=catalogue_key(1), partition=0
                     )
-                policy = replace(LENIENT, effective_at=moment_of(now_ms() + 2000))
+                policy = replace(LENIENT, effective_at=from_millis(now_ms() + 2000))
                 await publish(topic, settings.app_id, policy, [], "op", "")
                 await produce_feed(settings, [line(2, now_ms())])
                 await until_found(settings, lambda found: len(found.servers) == 2)

@@ -18,7 +18,7 @@ from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.operations.backup.create import create_backup
-from streams.operations.dead_letters import INPUTS, Action, Wanted, handle, read_letters
+from streams.operations.dead_letters import INPUTS, DeadLetterFilter, DispositionKind, handle, read_letters
 from streams.operations.feeds import produce_feed, start_worker
 from streams.policies.catalogue.files import write_tables
 from streams.policies.files import read_policy
@@ -61,9 +61,12 @@ class World:
         self.worker = await start_worker(replace(self.settings, tick_seconds=0.2), None)
         await until_found(self.settings, lambda found: bool(found.verdicts))
         await self.poison()
-        first = await anext(read_letters(self.settings, Wanted()))
+        first = await anext(read_letters(self.settings, DeadLetterFilter()))
         await handle(
-            self.settings, Wanted(places=((first.input, first.partition, first.offset),)), Action.DISCARDED, "ops"
+            self.settings,
+            DeadLetterFilter(places=((first.input, first.partition, first.offset),)),
+            DispositionKind.DISCARDED,
+            "ops",
         )
 
     async def poison(self) -> None:
@@ -73,7 +76,7 @@ class World:
             await producer.send_and_wait(self.settings.topic(TOPICS["admin_command"]), POISON, key=TENANT.encode())
 
         async def are_there() -> bool:
-            return {letter.input async for letter in read_letters(self.settings, Wanted())} == set(INPUTS)
+            return {letter.input async for letter in read_letters(self.settings, DeadLetterFilter())} == set(INPUTS)
 
         await until_true(are_there)
 

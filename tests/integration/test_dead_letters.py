@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from streams.domain.time import MINUTE_MS
-from streams.kafka.batch_producer import OvertakenError
+from streams.kafka.batch_producer import FencedError
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_all
 from streams.kafka.security import cluster_of
-from streams.kafka.topics import HANDLED_LETTERS, TOPICS
-from streams.operations.dead_letters import REPLAY_OF, Action, Wanted, handle
+from streams.kafka.topics import DEAD_LETTER_LOG, TOPICS
+from streams.operations.dead_letters import REPLAY_OF, DeadLetterFilter, DispositionKind, handle
 from streams.operations.feeds import collect, produce_feed, run_workers, start_worker
 from streams.settings.worker import Settings
 from tests.integration.test_live_commands import tes  # noqa: F401
@@ -99,12 +99,12 @@ def test_two_operators_at_once_replay_no_letter_twice(settings: Settings) -> Non
     asyncio.run(dead(settings, now_ms() + 30 * MINUTE_MS))
 
     async def both() -> list[Any]:
-        replays = (handle(settings, Wanted(), Action.REPLAYED, "ops") for _ in range(2))
+        replays = (handle(settings, DeadLetterFilter(), DispositionKind.REPLAYED, "ops") for _ in range(2))
         return await asyncio.gather(*replays, return_exceptions=True)
 
     results = asyncio.run(both())
-    assert all(isinstance(result, OvertakenError) for result in results if isinstance(result, BaseException)), results
-    asyncio.run(handle(settings, Wanted(), Action.REPLAYED, "ops"))
+    assert all(isinstance(result, FencedError) for result in results if isinstance(result, BaseException)), results
+    asyncio.run(handle(settings, DeadLetterFilter(), DispositionKind.REPLAYED, "ops"))
     replayed = [dict(record.headers)[REPLAY_OF] for record in asyncio.run(inputs(settings)) if record.offset]
     assert len(replayed) == len(set(replayed)) == 2
 
@@ -120,13 +120,13 @@ def test_a_letter_that_holds_the_same_record_again_is_no_other(settings: Setting
         async with cluster_of(settings).producer() as producer:
             for record in letters:
                 await producer.send_and_wait(topic, record.value, key=record.key, headers=list(record.headers))
-        outcome = await handle(settings, Wanted(inputs=("connections",)), Action.REPLAYED, "ops")
+        outcome = await handle(settings, DeadLetterFilter(inputs=("connections",)), DispositionKind.REPLAYED, "ops")
         assert (len(outcome.done), [why for _, why in outcome.refused]) == (
             2,
             ["holds the same record as a letter before it"] * 2,
         )
         assert len(await inputs(settings)) == 4
-        rows = [row.key async for row in read_all(cluster_of(settings), settings.topic(HANDLED_LETTERS))]
+        rows = [row.key async for row in read_all(cluster_of(settings), settings.topic(DEAD_LETTER_LOG))]
         assert len(rows) == 2
 
     asyncio.run(scenario())

@@ -19,7 +19,7 @@ from streams.domain.time import DAY_MS, MINUTE_MS, iso
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
-from streams.operations.dead_letters import Wanted, read_letters
+from streams.operations.dead_letters import DeadLetterFilter, read_letters
 from streams.operations.feeds import produce_feed, start_worker
 from streams.settings.worker import Settings
 from tests.integration.test_broker_and_zombie import until_true
@@ -44,7 +44,7 @@ def connection(at: int) -> bytes:
 
 
 async def letters(settings: Settings) -> list[tuple[str, str]]:
-    return [(letter.place, letter.error) async for letter in read_letters(settings, Wanted())]
+    return [(letter.position, letter.error) async for letter in read_letters(settings, DeadLetterFilter())]
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from streams.operations.feeds import Collected, collect, produce_feed, start_wor
 from streams.policies.files import read_policy
 from streams.policies.topic import PublicationError, publish
 from streams.settings.worker import Settings
-from streams.wire.policy import milliseconds, moment_of
+from streams.wire.policy import from_millis, to_millis
 from streams.worker.app import policy_topic_of
 
 OLD = "15.1.2507.39"
@@ -82,7 +82,7 @@ def test_a_policy_published_under_traffic_is_announced_and_governs_from_its_mome
         await until_found(settings, lambda found: len(found.servers) == len(servers))
         # Live events may be up to five minutes ahead, so nobody has to wait for the moment.
         switch = now_ms() + 2 * MINUTE_MS
-        policy = replace(read_policy("microsoft-2026-09"), effective_at=moment_of(switch))
+        policy = replace(read_policy("microsoft-2026-09"), effective_at=from_millis(switch))
         await publish(policy_topic_of(settings), settings.app_id, policy, [], "operator", "")
         await until_found(settings, lambda found: len(of_kind(found, "POLICY_ANNOUNCED")) == len(servers))
         before = [line(server, switch - 1 - server) for server in servers]
@@ -109,7 +109,7 @@ def test_a_relaxed_policy_releases_silent_servers_at_its_moment(settings: Settin
         await produce_feed(settings, [line(server, start + server) for server in range(10)])
         await until_found(settings, lambda found: len(found.verdicts) == 10)
         switch = now_ms() + 3000
-        policy = replace(LENIENT, effective_at=moment_of(switch))
+        policy = replace(LENIENT, effective_at=from_millis(switch))
         await publish(policy_topic_of(settings), settings.app_id, policy, [], "operator", "")
         found = await until_found(settings, lambda found: len(found.verdicts) == 20)
         released = [row for row in found.verdicts if row["revision"] == 2]
@@ -125,7 +125,7 @@ def test_a_policy_in_the_past_or_at_a_taken_moment_is_refused_and_leaves_no_trac
     async def scenario() -> list[str]:
         await create_topics(settings)
         topic = policy_topic_of(settings)
-        future = moment_of(now_ms() + MINUTE_MS)
+        future = from_millis(now_ms() + MINUTE_MS)
         await publish(topic, settings.app_id, replace(LENIENT, effective_at=future), [], "operator", "")
         refused: list[Policy] = [
             replace(LENIENT, version=2),
@@ -138,7 +138,7 @@ def test_a_policy_in_the_past_or_at_a_taken_moment_is_refused_and_leaves_no_trac
                 await publish(topic, settings.app_id, policy, [], "operator", "")
             said.append(str(error.value).partition(":")[0])
         audit = (await collect(settings)).audit
-        assert [row["occurred_at"] < milliseconds(future) for row in audit] == [True]
+        assert [row["occurred_at"] < to_millis(future) for row in audit] == [True]
         return said
 
     assert asyncio.run(scenario()) == ["effective_at", "version", "effective_at"]

@@ -13,13 +13,13 @@ from aiokafka import TopicPartition
 from streams.domain.server.connection import MalformedError
 from streams.domain.tenant.commands import subject_of
 from streams.engine.faust.app import EXIT_FAILED
-from streams.engine.partition.state_format import FORMAT
+from streams.engine.partition.state_format import STATE_FORMAT_KEY
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import extents_of
 from streams.kafka.security import cluster_of
 from streams.operations.feeds import produce_feed, replay, start_worker
 from streams.settings.worker import Settings
-from streams.state.server_row import FORMAT as READS
+from streams.state.server_row import STATE_FORMAT as READS
 from streams.wire.records import command_of, command_record, to_json
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_worker import UNTIL, make_commands, make_feed
@@ -84,7 +84,7 @@ def test_export_and_history_are_what_the_worker_has(settings: Settings, tes: Any
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("row", [(FORMAT, b"99"), (b"s/tenant-1/mx1", b"\x01...")])
+@pytest.mark.parametrize("row", [(STATE_FORMAT_KEY, b"99"), (b"s/tenant-1/mx1", b"\x01...")])
 def test_a_state_of_another_format_is_refused_at_start_and_by_every_command(
     settings: Settings,
     tes: Any,  # noqa: F811
@@ -104,10 +104,10 @@ def test_a_state_of_another_format_is_refused_at_start_and_by_every_command(
         return code, sum(end for _, end in (await extents_of(cluster_of(settings), changelogs)).values())
 
     assert asyncio.run(scenario()) == (EXIT_FAILED, settings.partitions)
-    said = f"state format {'99' if row[0] == FORMAT else '1'}: this version reads format {READS} only"
+    said = f"state format {'99' if row[0] == STATE_FORMAT_KEY else '1'}: this version reads format {READS} only"
     assert said in (tmp_path / "log").read_text()
     assert (code_and_error := tes("state", "export"))[0] == 1
     assert said in code_and_error[2]
-    if row[0] == FORMAT:
+    if row[0] == STATE_FORMAT_KEY:
         code, _, err = tes("state", "get", "tenant-1", "mx1")
         assert (code, said in err) == (1, True)

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from streams.domain.policy.rulebook import Rulebook
 from streams.engine.observer import UnitReport
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_all
 from streams.kafka.record import Headers
@@ -34,7 +34,7 @@ from streams.worker.processor import InputProcessor
 from tests.integration.test_broker_and_zombie import until_true
 from tests.integration.test_probes import a_worker, live_feed
 from tests.ports import free_port
-from tests.property.test_processor import CODEC, HEADER, WIRES, Given, feed
+from tests.property.test_processor import CODEC, HEADER, WIRES, FakeRecord, feed
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED: Headers = (("traceparent", f"00-{TRACE}-{PARENT}-01".encode()), ("tracestate", b"edge=7"))
@@ -52,12 +52,12 @@ class Followed:
         self.processor = InputProcessor(lambda: rulebook, WIRES, HEADER, until, tracer=self.tracing)
         self.store = MemoryStore()
 
-    def record(self, row: dict[str, Any], headers: Headers, key: bytes | None = None) -> Given:
+    def record(self, row: dict[str, Any], headers: Headers, key: bytes | None = None) -> FakeRecord:
         key = key or row["tenant_id"].encode()
-        return Given(WIRES.connections_topic, 7, 0, key, CODEC.encode(row), headers)
+        return FakeRecord(WIRES.connections_topic, 7, 0, key, CODEC.encode(row), headers)
 
-    def unit(self, *records: Given) -> View:
-        view = View(self.store)
+    def unit(self, *records: FakeRecord) -> StateView:
+        view = StateView(self.store)
         self.processor.begin(view)
         self.processor.on_tick(view, 0, 100)
         self.processor.on_records(view, records, None)

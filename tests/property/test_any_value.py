@@ -17,7 +17,7 @@ from streams.domain.bounds import CUT, MAX_EVIDENCE_CHARS, MAX_TEXT_CHARS
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.time import DAY_MS
 from streams.engine.observer import DEAD_LETTERS
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.engine.ports import Output, size_of
 from streams.kafka.record import MAX_ROW_BYTES
 from streams.policies.catalogue.files import shipped_catalogue
@@ -28,19 +28,19 @@ from streams.state.stores import MemoryStore
 from streams.telemetry.port import COMMANDS as COMMANDS_COUNTED
 from streams.telemetry.port import CONNECTIONS as CONNECTIONS_COUNTED
 from streams.wire.codec import MAX_VALUE_BYTES, AvroCodec
-from streams.wire.fast_connection import header_of
+from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment
 from streams.wire.schemas import LocalRegistry
-from streams.worker.app import wires_of
+from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
-from streams.worker.repository import Codec, Wires
-from tests.given import Given
+from streams.worker.repository import Codec, RecordChannels
+from tests.given import FakeRecord
 
 START = parse_moment("start", "2026-10-01T20:00:00Z")
 UNTIL = START + 500 * DAY_MS
 REGISTRY = LocalRegistry()
 SETTINGS = Settings()
-WIRES, HEADER = wires_of(SETTINGS), header_of(REGISTRY)
+WIRES, HEADER = record_channels(SETTINGS), fast_header(REGISTRY)
 COMMANDS_TOPIC = SETTINGS.topic("enforcement.commands.v1")
 CONNECTIONS, COMMANDS = AvroCodec("inbound_connection", REGISTRY), AvroCodec("admin_command", REGISTRY)
 RULEBOOK = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
@@ -90,7 +90,7 @@ def command(number: int, **fields: Any) -> dict[str, Any]:
 class Partition:
     """A processor with its store, in units as a worker makes them."""
 
-    def __init__(self, wires: Wires = WIRES, unit: int = 3) -> None:
+    def __init__(self, wires: RecordChannels = WIRES, unit: int = 3) -> None:
         self.store = MemoryStore()
         self.processor = InputProcessor(lambda: RULEBOOK, wires, HEADER, UNTIL, cached_servers=2)
         self.outputs: list[Output] = []
@@ -104,7 +104,7 @@ class Partition:
         for value in values:
             tenant = value["tenant_id"] if isinstance(value, dict) else TENANT
             data = codec.encode(value) if isinstance(value, dict) else value
-            records.append(Given(topic, self._count, 0, tenant.encode(), data))
+            records.append(FakeRecord(topic, self._count, 0, tenant.encode(), data))
             self._count += 1
         while records:
             with self._view() as view:
@@ -126,8 +126,8 @@ class Partition:
             pass
 
     @contextmanager
-    def _view(self) -> Iterator[View]:
-        view = View(self.store)
+    def _view(self) -> Iterator[StateView]:
+        view = StateView(self.store)
         self.processor.begin(view)
         yield view
         self.processor.finish(view)

@@ -14,7 +14,7 @@ from streams.domain.exchange.tables import catalogue_of
 from streams.domain.policy.policy import ConnectorType, CriticalPatches, Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook
 from streams.domain.time import DAY_MS, HOUR_MS
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.state.server_row import decode_state
@@ -22,7 +22,7 @@ from streams.state.stores import MemoryStore
 from streams.wire.records import connection_of, to_record
 from streams.worker.processor import InputProcessor
 from tests.catalogues import GOOD, published, tables
-from tests.given import Given
+from tests.given import FakeRecord
 from tests.property.test_processor import CODEC, HEADER, WIRES, feed
 
 SOUND = catalogue_of(tables(build=None))
@@ -70,8 +70,8 @@ def test_a_catalogue_published_meanwhile_gives_what_one_known_from_the_start_giv
     store, outputs = MemoryStore(), list[Any]()
     stream_time = 0
 
-    def unit(records: list[Given], moment: int | None, limit: int = 100) -> bool:
-        view = View(store)
+    def unit(records: list[FakeRecord], moment: int | None, limit: int = 100) -> bool:
+        view = StateView(store)
         processor.begin(view)
         has_more = processor.on_tick(view, moment, limit) if moment is not None else False
         if not has_more:
@@ -82,7 +82,7 @@ def test_a_catalogue_published_meanwhile_gives_what_one_known_from_the_start_giv
         return has_more
 
     records = [
-        Given(WIRES.connections_topic, at, 0, row["tenant_id"].encode(), CODEC.encode(row))
+        FakeRecord(WIRES.connections_topic, at, 0, row["tenant_id"].encode(), CODEC.encode(row))
         for at, row in enumerate(rows)
     ]
     at = 0

@@ -17,7 +17,7 @@ from streams.domain.exchange.received import Origin, detect, parse_received
 from streams.domain.policy.policy import ConnectorType, CriticalPatches
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.time import DAY_MS, HOUR_MS
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.engine.ports import StoreError
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
@@ -26,19 +26,19 @@ from streams.settings.worker import Settings
 from streams.state.server_row import ServerRow, decode_state, encode_state
 from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import header_of, project
+from streams.wire.fast_connection import decode_fast, fast_header
 from streams.wire.records import connection_of, parse_moment, to_record
 from streams.wire.schemas import LocalRegistry
-from streams.worker.app import wires_of
-from streams.worker.header_cache import TopLines
+from streams.worker.app import record_channels
+from streams.worker.header_cache import HeaderCache
 from streams.worker.processor import InputProcessor
-from tests.given import Given
+from tests.given import FakeRecord
 from tests.machines import machine_feed
 from tests.top_lines import found_in
 
 START = parse_moment("start", "2026-10-01T20:00:00Z")
 SETTINGS = Settings()
-WIRES, HEADER = wires_of(SETTINGS), header_of(LocalRegistry())
+WIRES, HEADER = record_channels(SETTINGS), fast_header(LocalRegistry())
 BUILDS = ("15.1.2507.39", "15.1.2507.61", "14.3.123.4", None)
 CODEC = AvroCodec("inbound_connection", LocalRegistry())
 LINE = "from a by mx.example.com with Microsoft SMTP Server id 15.1.2507.39; Thu, 1 Oct 2026 20:00:00 +0000"
@@ -80,11 +80,11 @@ def feed(seed: int, count: int, step: int, swing: float = 0.1, start: int = STAR
     return rows
 
 
-def run(processor: InputProcessor, store: MemoryStore, records: list[Given], seed: int) -> Iterable[Any]:
+def run(processor: InputProcessor, store: MemoryStore, records: list[FakeRecord], seed: int) -> Iterable[Any]:
     """What a worker does, with units of random size; gives the outputs."""
     chance = random.Random(seed)
     while records:
-        view = View(store)
+        view = StateView(store)
         processor.begin(view)
         processor.on_tick(view, 0, 100)
         size = chance.randrange(1, 40)
@@ -94,7 +94,7 @@ def run(processor: InputProcessor, store: MemoryStore, records: list[Given], see
         records = records[size:]
         yield from view.outputs
     while True:
-        view = View(store)
+        view = StateView(store)
         processor.begin(view)
         moment = processor.tick_moment(True)
         assert moment is not None
@@ -138,7 +138,7 @@ def assert_counted_is_decided(rows: list[dict[str, Any]], rulebook: Rulebook, ca
     simulation.advance(until)
     processor = InputProcessor(lambda: rulebook, WIRES, HEADER, until, cached_servers=cached)
     topic, store = WIRES.connections_topic, MemoryStore()
-    records = [Given(topic, at, 0, row["tenant_id"].encode(), CODEC.encode(row)) for at, row in enumerate(rows)]
+    records = [FakeRecord(topic, at, 0, row["tenant_id"].encode(), CODEC.encode(row)) for at, row in enumerate(rows)]
     outputs = list(run(processor, store, records, seed))
 
     def values(topic: str, codec: Any) -> list[dict[str, Any]]:
@@ -220,10 +220,10 @@ def test_a_command_that_fails_takes_back_nothing_that_was_counted_before_it() ->
         "days": 10,
     }
     key = row["tenant_id"].encode()
-    connections = [Given(WIRES.connections_topic, at, 0, key, CODEC.encode(row)) for at, row in enumerate(rows)]
-    commands = [Given(SETTINGS.topic("enforcement.commands.v1"), 0, 0, key, WIRES.commands.encode(command))]
+    connections = [FakeRecord(WIRES.connections_topic, at, 0, key, CODEC.encode(row)) for at, row in enumerate(rows)]
+    commands = [FakeRecord(SETTINGS.topic("enforcement.commands.v1"), 0, 0, key, WIRES.commands.encode(command))]
     processor = InputProcessor(lambda: rulebook, replace(WIRES, servers=servers), HEADER, START + DAY_MS)
-    view = View(MemoryStore())
+    view = StateView(MemoryStore())
     processor.begin(view)
     processor.on_tick(view, 0, 100)
     processor.on_records(view, connections, None)
@@ -261,7 +261,7 @@ def test_what_is_projected_is_what_the_codec_reads(record: dict[str, Any], data:
     if data.draw(st.booleans()):
         at = data.draw(st.integers(0, len(value) - 1))
         value = value[:at] + data.draw(st.binary(max_size=2)) + value[at + 1 :]
-    found = project(value, HEADER)
+    found = decode_fast(value, HEADER)
     if found is not None:
         read = CODEC.decode(value)
         assert found.observed_at == read["observed_at"]
@@ -277,7 +277,7 @@ def test_what_is_projected_is_what_the_codec_reads(record: dict[str, Any], data:
 
 def test_an_ordinary_connection_is_projected() -> None:
     rows = feed(3, 300, 1000)
-    assert all(project(CODEC.encode(row), HEADER) is not None for row in rows)
+    assert all(decode_fast(CODEC.encode(row), HEADER) is not None for row in rows)
 
 
 PARTS = st.sampled_from(
@@ -314,7 +314,7 @@ LINES = st.lists(ANY_LINE, min_size=1, max_size=4) | st.lists(STAMPS, min_size=2
 @settings(max_examples=500, deadline=None)
 @given(LINES, LINES)
 def test_cached_lines_give_what_detection_gives(first: list[str], second: list[str]) -> None:
-    cache = TopLines(50)
+    cache = HeaderCache(50)
     for lines in (first, second, first, [line + " (x; y) z" for line in first]):
         found = found_in(cache, lines)
         if found is not None:
@@ -331,7 +331,7 @@ def test_a_row_keeps_the_whole_state() -> None:
     for state in simulation.states.values():
         assert decode_state(encode_state(state, 7)) == (state, 7)
         row = ServerRow(encode_state(state, None))
-        assert row.to_bytes() == encode_state(row.state(), None)
+        assert row.encode() == encode_state(row.to_state(), None)
 
 
 @pytest.mark.parametrize(
@@ -351,8 +351,8 @@ def test_a_damaged_state_stops_the_worker_and_is_nobodys_dead_letter(damage: Any
         }
     )
     processor = InputProcessor(lambda: rulebook, WIRES, HEADER, rows[-1]["observed_at"])
-    view = View(store)
+    view = StateView(store)
     processor.begin(view)
-    record = Given(WIRES.connections_topic, 0, 0, rows[0]["tenant_id"].encode(), CODEC.encode(rows[0]))
+    record = FakeRecord(WIRES.connections_topic, 0, 0, rows[0]["tenant_id"].encode(), CODEC.encode(rows[0]))
     with pytest.raises(StoreError, match="state"):
         processor.on_records(view, [record], None)

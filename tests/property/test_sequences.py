@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from streams.domain.outputs.verdict import Verdict, action_at
 from streams.domain.policy.judgement import Finding
-from streams.domain.policy.ladder import Action, Standstill
+from streams.domain.policy.ladder import Action, ClockStop
 from streams.domain.policy.policy import ConnectorType, Mode, Policy, Stage
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
-from streams.domain.server.effective import standing_of
+from streams.domain.server.effective import effective_enforcement
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.tenant.quota import year_of
-from streams.domain.tenant.waivers import NO_COVER
+from streams.domain.tenant.waivers import NO_WAIVERS
 from streams.domain.time import DAY_MS, HOUR_MS
-from streams.domain.whatif import foresee, with_other
+from streams.domain.whatif import predict, with_policy
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
@@ -210,7 +210,7 @@ def test_invariant_3_paused_and_exempt_servers_are_accepted_at_every_minute(
         simulation.advance(now)
         for (tenant_id, server), verdict in latest(simulation).items():
             tenant = simulation.tenants.get(tenant_id)
-            until = tenant.cover_of(server).until(now) if tenant else None
+            until = tenant.waivers_of(server).until(now) if tenant else None
             if until is not None:
                 moments = [now, (now + until) // 2, until - 1, *(now + minute * 60_000 for minute in range(60))]
                 for moment in moments:
@@ -245,7 +245,7 @@ def test_invariant_4_rows_and_notices_show_the_dates_of_the_schedule(
             assert (note.tenant_id, note.server, note.stage, note.next_stage_at) in by_moment
 
 
-def paused_days(spans: list[Standstill], year: int) -> float:
+def paused_days(spans: list[ClockStop], year: int) -> float:
     begin = round(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1000)
     end = round(datetime(year + 1, 1, 1, tzinfo=UTC).timestamp() * 1000)
     reached, total = begin, 0
@@ -261,7 +261,7 @@ def test_invariant_7_no_server_is_paused_for_more_than_the_quota_of_a_year(steps
     simulation = run((policy_at(0, 1),), steps)
     for tenant in simulation.tenants.values():
         for server in (server_name(0), server_name(1)):
-            spans = list(tenant.cover_of(server).pauses)
+            spans = list(tenant.waivers_of(server).pauses)
             for year in sorted({year_of(moment) for span in spans for moment in span}):
                 assert tenant.used_days(year) <= 90
                 assert paused_days(spans, year) <= 90
@@ -310,12 +310,12 @@ def test_a_what_if_says_what_then_happens(
     now = START + sum(round(step.hours * HOUR_MS) for step in steps)
     # A row may be an hour old; then it shows what the server shows.
     at = now + 1 + after
-    switched = with_other(policies, other, datetime.fromtimestamp(at / 1000, UTC))
+    switched = with_policy(policies, other, datetime.fromtimestamp(at / 1000, UTC))
     then = run_until(switched, steps, at)
     rulebook, catalogue = Rulebook(policies, shipped_catalogue()), shipped_catalogue()
     predicted = {}
     for row in before_rows(policies, steps, at - 1):
-        found = foresee(row, rulebook, Rulebook(switched, catalogue), at)
+        found = predict(row, rulebook, Rulebook(switched, catalogue), at)
         predicted[found.tenant_id, found.server] = found.after
     for number, ((tenant_id, server), state) in enumerate(sorted(then.states.items())):
         if state.build is not None:
@@ -324,10 +324,10 @@ def test_a_what_if_says_what_then_happens(
     rows = {}
     for (tenant_id, server), state in then.states.items():
         tenant = then.tenants.get(tenant_id)
-        standing = standing_of(
-            state, Rulebook(switched, catalogue), tenant.cover_of(server) if tenant else NO_COVER, at
+        standing = effective_enforcement(
+            state, Rulebook(switched, catalogue), tenant.waivers_of(server) if tenant else NO_WAIVERS, at
         )
-        rows[tenant_id, server] = (state.finding, state.shown_stage, standing.action)
+        rows[tenant_id, server] = (state.finding, state.displayed_stage, standing.action)
     assert {key: tuple(outlook) for key, outlook in predicted.items()} == rows
 
 

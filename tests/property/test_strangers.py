@@ -12,7 +12,7 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.time import DAY_MS, HOUR_MS
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
@@ -20,20 +20,20 @@ from streams.settings.worker import Settings
 from streams.state.server_row import encode_state
 from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import header_of
+from streams.wire.fast_connection import fast_header
 from streams.wire.records import to_json_line, to_record
 from streams.wire.schemas import LocalRegistry
-from streams.worker.app import wires_of
+from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
-from tests.given import Given
+from tests.given import FakeRecord
 
 START = 1_788_220_800_000
 """2026-09-01, UTC milliseconds."""
 RULEBOOK = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
 WIRES, CODEC, HEADER = (
-    wires_of(Settings()),
+    record_channels(Settings()),
     AvroCodec("inbound_connection", LocalRegistry()),
-    header_of(LocalRegistry()),
+    fast_header(LocalRegistry()),
 )
 DATE = "Tue, 1 Sep 2026 00:00:00 +0000"
 HOST = "ex01.contoso.com"
@@ -128,14 +128,14 @@ def worked_off(mails: Mails, with_strangers: bool) -> tuple[dict[bytes, bytes | 
     processor = InputProcessor(lambda: RULEBOOK, WIRES, HEADER, replay_until=events[-1].observed_at)
     emitted: list[tuple[str, bytes | None]] = []
     for event in (None, *events):
-        view = View(store)
+        view = StateView(store)
         processor.begin(view)
         if event is None:
             while processor.on_tick(view, START, 50):
                 pass
         else:
             value = CODEC.encode(to_record(event))
-            assert processor.on_records(view, [Given(WIRES.connections_topic, 0, 0, b"contoso", value)], None) == 1
+            assert processor.on_records(view, [FakeRecord(WIRES.connections_topic, 0, 0, b"contoso", value)], None) == 1
         processor.finish(view)
         emitted += [(output.topic, output.value) for output in view.outputs]
         store.write(view.changes)

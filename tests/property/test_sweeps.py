@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.time import DAY_MS, HOUR_MS
-from streams.engine.partition.view import UNIT_BYTES, View
+from streams.engine.partition.view import UNIT_BYTES, StateView
 from streams.engine.ports import Output, size_of
 from streams.service.simulation import Simulation
-from streams.state.keys import POLICIES_ROW
+from streams.state.keys import POLICIES_KEY
 from streams.state.server_row import decode_state, decode_tenant, encode_state
 from streams.state.stores import MemoryStore
 from streams.wire.records import command_of, connection_of, to_record
 from streams.worker.processor import InputProcessor
 from streams.worker.sweeps import MAX_PUT_OFF
-from tests.given import Given
+from tests.given import FakeRecord
 from tests.property.test_any_value import (
     COMMANDS,
     COMMANDS_TOPIC,
@@ -39,7 +39,7 @@ WHOLE = ("PAUSE_CREATE", "PAUSE_CANCEL")
 KINDS = (*WHOLE, *WHOLE, *WHOLE, "PAUSE_SERVER", "EXCEPTION_GRANT", "EXCEPTION_REVOKE", "OVERRIDE_BUILD")
 
 
-def feed(seed: int, count: int, step: int) -> list[Given]:
+def feed(seed: int, count: int, step: int) -> list[FakeRecord]:
     """Connections and commands of two tenants, merged by time."""
     chance = random.Random(seed)
     records, at = [], START
@@ -59,18 +59,18 @@ def feed(seed: int, count: int, step: int) -> list[Given]:
                     expires_at=at + chance.randrange(1, 40) * DAY_MS,
                 )
             )
-            records.append(Given(COMMANDS_TOPIC, number, at, tenant.encode(), value))
+            records.append(FakeRecord(COMMANDS_TOPIC, number, at, tenant.encode(), value))
         else:
             late = chance.randrange(step) if chance.random() < 0.1 else 0
             build = chance.choice(("15.1.2106.2", "15.1.2106.2", "15.1.2507.61", "14.3.123.4"))
             value = CONNECTIONS.encode(
                 connection_record(number, tenant_id=tenant, observed_at=at - late, received=[line_of(build, host)])
             )
-            records.append(Given(WIRES.connections_topic, number, at - late, tenant.encode(), value))
+            records.append(FakeRecord(WIRES.connections_topic, number, at - late, tenant.encode(), value))
     return records
 
 
-def folded(records: list[Given], until: int) -> Simulation:
+def folded(records: list[FakeRecord], until: int) -> Simulation:
     simulation = Simulation(RULEBOOK)
     for record in records:
         if record.topic == COMMANDS_TOPIC:
@@ -93,9 +93,9 @@ class Worker:
     def _new(self) -> InputProcessor:
         return InputProcessor(lambda: RULEBOOK, WIRES, HEADER, self.until, cached_servers=3, servers_at_once=1)
 
-    def unit(self, records: list[Given], ticks: int, moment: int = 0) -> tuple[int, bool]:
+    def unit(self, records: list[FakeRecord], ticks: int, moment: int = 0) -> tuple[int, bool]:
         """One unit; gives how many records it has done, and whether timers are left."""
-        view, done, has_more = View(self.store), 0, False
+        view, done, has_more = StateView(self.store), 0, False
         self.processor.begin(view)
         for _ in range(ticks):
             has_more = self.processor.on_tick(view, moment, self.chance.choice((1, 2)))
@@ -114,7 +114,7 @@ class Worker:
             self.processor = self._new()  # killed behind it
         return done, has_more
 
-    def run(self, records: list[Given], ticks: tuple[int, ...]) -> None:
+    def run(self, records: list[FakeRecord], ticks: tuple[int, ...]) -> None:
         while records:
             size = self.chance.randrange(1, 6)
             done, _ = self.unit(records[:size], self.chance.choice(ticks))
@@ -174,7 +174,7 @@ def test_servers_that_are_caught_up_later_have_the_same_history(
 def test_several_commands_are_put_off_at_once_and_no_more_than_the_bound() -> None:
     hosts = [line_of("15.1.2106.2", f"mx{number}.example.com") for number in range(20)]
     records = [
-        Given(
+        FakeRecord(
             WIRES.connections_topic, at, START + at, b"t1", CONNECTIONS.encode(connection_record(at, received=[line]))
         )
         for at, line in enumerate(hosts)
@@ -182,7 +182,7 @@ def test_several_commands_are_put_off_at_once_and_no_more_than_the_bound() -> No
     for at in range(20, 20 + 2 * MAX_PUT_OFF):
         kind = WHOLE[at % 2]
         value = COMMANDS.encode(command_record(at, kind=kind, issued_at=START + at, server=None, days=1))
-        records.append(Given(COMMANDS_TOPIC, at, START + at, b"t1", value))
+        records.append(FakeRecord(COMMANDS_TOPIC, at, START + at, b"t1", value))
     until = START + 10 * DAY_MS
     worker = Worker(1, until, 0.1)
     worker.run(records, (0,))
@@ -203,16 +203,16 @@ def test_a_command_over_very_many_servers_fills_no_unit_and_holds_up_no_other_te
     for number in range(servers):
         state.server = f"mx{number:05}.example.com"
         rows[f"s/t1/{state.server}".encode()] = encode_state(state, None)
-    worker.store.write({**rows, POLICIES_ROW: RULEBOOK.fingerprint.encode()})
+    worker.store.write({**rows, POLICIES_KEY: RULEBOOK.fingerprint.encode()})
     pause = COMMANDS.encode(command_record(1, kind="PAUSE_CREATE", server=None, days=3))
     other = CONNECTIONS.encode(
         connection_record(2, tenant_id="t2", observed_at=START + 2, received=[line_of("15.1.2106.2", "other.example")])
     )
-    records = [Given(COMMANDS_TOPIC, 0, 0, b"t1", pause), Given(WIRES.connections_topic, 1, 0, b"t2", other)]
+    records = [FakeRecord(COMMANDS_TOPIC, 0, 0, b"t1", pause), FakeRecord(WIRES.connections_topic, 1, 0, b"t2", other)]
     done, units, has_more = 0, 0, True
     worker.processor = worker._new()
     while has_more or done < len(records):
-        view = View(worker.store)
+        view = StateView(worker.store)
         worker.processor.begin(view)
         if done < len(records):
             done += worker.processor.on_records(view, records[done : done + 1], None)

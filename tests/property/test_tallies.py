@@ -12,7 +12,7 @@ from streams.domain.policy.judgement import Finding
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.observer import DEAD_LETTERS, Label
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
@@ -22,7 +22,7 @@ from streams.telemetry.port import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICT
 from streams.wire.records import connection_of
 from streams.worker.due_index import DueTimers
 from streams.worker.processor import InputProcessor
-from tests.property.test_processor import CODEC, HEADER, WIRES, Given, feed
+from tests.property.test_processor import CODEC, HEADER, WIRES, FakeRecord, feed
 
 RULEBOOK = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
 
@@ -37,8 +37,8 @@ class Units:
         self.outputs: Counter[str] = Counter()
         self.moments = 0
 
-    def unit(self, records: list[Given], moment: int, limit: int) -> bool:
-        view = View(self.store)
+    def unit(self, records: list[FakeRecord], moment: int, limit: int) -> bool:
+        view = StateView(self.store)
         self.processor.begin(view)
         has_more = self.processor.on_tick(view, moment, limit)
         assert self.processor.on_records(view, records, None) == len(records)
@@ -68,7 +68,7 @@ def test_every_connection_verdict_notification_and_dead_letter_is_counted_once(
     )
     units = Units(processor, seed)
     topic = WIRES.connections_topic
-    records = [Given(topic, at, 0, row["tenant_id"].encode(), CODEC.encode(row)) for at, row in enumerate(rows)]
+    records = [FakeRecord(topic, at, 0, row["tenant_id"].encode(), CODEC.encode(row)) for at, row in enumerate(rows)]
     bad = units.chance.randrange(len(records))
     records[bad] = records[bad]._replace(key=b"another")
     while records:
@@ -101,7 +101,7 @@ def test_rows_that_come_and_go_while_they_are_counted_are_counted_once(seed: int
     store.write(dict.fromkeys(rows, b""))
     timers = DueTimers(b"d/", b"d0")
     while timers.count is None:
-        view = View(store)
+        view = StateView(store)
         timers.advance(view, limit)
         for _ in range(chance.randrange(6)):
             row = b"d/%04d" % chance.randrange(200)

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from streams.engine.config import PartitionConfig
-from streams.engine.partition.loop import SLICE_RECORDS, Work
-from streams.engine.partition.queues import Inputs, RecordQueue
+from streams.engine.partition.loop import SLICE_RECORDS, ProcessingLoop
+from streams.engine.partition.queues import PartitionInputs, RecordQueue
 from streams.engine.partition.restore import POSITION
-from streams.engine.partition.unit import MARKER, SIDE_MARKER, Unit
-from streams.engine.partition.view import View
+from streams.engine.partition.unit import MARKER, MERGED_MARKER, UnitOfWork
+from streams.engine.partition.view import StateView
 from streams.engine.ports import Output, Record
 from streams.errors import DependencyError
 from streams.kafka.cluster import Cluster
 from streams.kafka.unread import UnreadBatch
 from streams.state.stores import MemoryStore
-from tests.given import Given
+from tests.given import FakeRecord
 
 BATCH = b"\0" * 16 + b"\2" + b"\0" * 44
 """As a broker stores one: base offset, length, epoch, format 2, then what a test does not look at."""
@@ -100,18 +100,18 @@ class Counting:
         self.counts: dict[bytes, int] = {}
         self.changed: set[bytes] = set()
 
-    def begin(self, view: View) -> None:
+    def begin(self, view: StateView) -> None:
         assert not self.changed
 
-    def finish(self, view: View) -> None:
+    def finish(self, view: StateView) -> None:
         for key in self.changed:
             view.put(key, b"%d" % self.counts[key])
         self.changed.clear()
 
-    def moment_of(self, record: Record) -> int:
+    def timestamp_of(self, record: Record) -> int:
         return record.timestamp
 
-    def on_records(self, view: View, records: Sequence[Record], before: int | None) -> int:
+    def on_records(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
         for index, record in enumerate(records):
             if view.is_full or (before is not None and record.timestamp >= before):
                 return index
@@ -128,7 +128,7 @@ class Counting:
     def tick_moment(self, is_caught_up: bool) -> int | None:
         return 1 if is_caught_up else None
 
-    def on_tick(self, view: View, moment: int, limit: int) -> bool:
+    def on_tick(self, view: StateView, moment: int, limit: int) -> bool:
         if view.get(b"ticked") is None:
             view.put(b"ticked", b"1")
             view.emit(Output("out", b"tick", b"1"))
@@ -138,7 +138,7 @@ class Counting:
 def feed(chance: random.Random, topic: str, count: int) -> list[Record]:
     moments = sorted(chance.randrange(1_000) for _ in range(count))
     return [
-        Given(topic, offset, at, b"%d" % chance.randrange(9), chance.choice((b"v", b"v", b"v", b"bad")), ())
+        FakeRecord(topic, offset, at, b"%d" % chance.randrange(9), chance.choice((b"v", b"v", b"v", b"bad")), ())
         for offset, at in enumerate(moments)
     ]
 
@@ -167,9 +167,9 @@ async def run_once(
     transactions: Any = FakeTransactions(log, fail_at, fail_count)
     queue = RecordQueue(10_000, 1 << 30)
     waiting = source[log.marker(MARKER) + 1 :]
-    side_input: Any = FakeSide(side[log.marker(SIDE_MARKER) + 1 :])
-    inputs = Inputs(queue, side_input, lambda: not waiting)
-    work = Work(config, 0, inputs, transactions, store, Counting(), transactions.reached)
+    side_input: Any = FakeSide(side[log.marker(MERGED_MARKER) + 1 :])
+    inputs = PartitionInputs(queue, side_input, lambda: not waiting)
+    work = ProcessingLoop(config, 0, inputs, transactions, store, Counting(), transactions.reached)
     task = asyncio.create_task(work.run())
     while waiting and not task.done():
         size = chance.choice((1, 3, 30, 200))
@@ -208,7 +208,7 @@ def test_invariant_6_any_failure_leaves_every_record_applied_once_or_dead_letter
     assert (deaths > 0) == (fail_at != "never")
     assert [(row.key, b"bad" if row.topic.endswith(".dlq") else row.value) for row in log.outputs] == outputs
     assert {key: value for key, value in log.state.items() if not key.startswith(b"\0")} == state
-    assert (log.marker(MARKER), log.marker(SIDE_MARKER)) == (len(source) - 1, len(side) - 1)
+    assert (log.marker(MARKER), log.marker(MERGED_MARKER)) == (len(source) - 1, len(side) - 1)
 
 
 def with_unread(chance: random.Random, topic: str, records: list[Record]) -> list[Record]:
@@ -245,12 +245,12 @@ def test_invariant_6_holds_for_batches_that_cannot_be_read(seed: int, fail_at: s
     assert len({(row.topic, dict(row.headers)["source.offset"]) for row in letters}) == len(letters) > 10
     others = [row for row in log.outputs if row.value != BATCH]
     assert [(row.key, b"bad" if row.topic.endswith(".dlq") else row.value) for row in others] == fold(*plain)[1]
-    assert (log.marker(MARKER), log.marker(SIDE_MARKER)) == (len(source) - 1, len(side) - 1)
+    assert (log.marker(MARKER), log.marker(MERGED_MARKER)) == (len(source) - 1, len(side) - 1)
 
 
 def test_a_unit_that_takes_long_to_decide_is_full() -> None:
     config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog")
-    unit = Unit(config, 0, MemoryStore(), {})
+    unit = UnitOfWork(config, 0, MemoryStore(), {})
     unit.deciding.seconds = config.unit_seconds * 0.9
     assert not unit.is_full
     unit.deciding.seconds = config.unit_seconds
@@ -258,7 +258,7 @@ def test_a_unit_that_takes_long_to_decide_is_full() -> None:
 
 
 def test_what_waits_while_a_unit_commits_becomes_one_unit() -> None:
-    records = [Given("in", offset, offset, b"k", b"v", ()) for offset in range(100)]
+    records = [FakeRecord("in", offset, offset, b"k", b"v", ()) for offset in range(100)]
     log = Log()
 
     async def scenario() -> None:
@@ -266,7 +266,9 @@ def test_what_waits_while_a_unit_commits_becomes_one_unit() -> None:
         transactions: Any = FakeTransactions(log, "never", 0)
         queue = RecordQueue(10_000, 1 << 30)
         side: Any = FakeSide([])
-        work = Work(config, 0, Inputs(queue, side, lambda: False), transactions, MemoryStore(), Counting(), _nothing)
+        work = ProcessingLoop(
+            config, 0, PartitionInputs(queue, side, lambda: False), transactions, MemoryStore(), Counting(), _nothing
+        )
         task = asyncio.create_task(work.run())
         queue.put(records[:1])
         while not log.units and not work.is_busy:
@@ -289,7 +291,7 @@ def test_what_is_put_off_and_records_take_turns() -> None:
 
         left = 40
 
-        def on_tick(self, view: View, moment: int, limit: int) -> bool:
+        def on_tick(self, view: StateView, moment: int, limit: int) -> bool:
             if self.left:
                 self.left -= 1
                 view.emit(Output("out", b"put off", b"%d" % self.left))
@@ -298,7 +300,7 @@ def test_what_is_put_off_and_records_take_turns() -> None:
         def tick_moment(self, is_caught_up: bool) -> int | None:
             return 0
 
-    records = [Given("in", offset, offset, b"k", b"v", ()) for offset in range(20 * SLICE_RECORDS)]
+    records = [FakeRecord("in", offset, offset, b"k", b"v", ()) for offset in range(20 * SLICE_RECORDS)]
     log = Log()
 
     async def scenario() -> None:
@@ -308,7 +310,9 @@ def test_what_is_put_off_and_records_take_turns() -> None:
         queue.put(records)
         side: Any = FakeSide([])
         processor = PuttingOff()
-        work = Work(config, 0, Inputs(queue, side, lambda: True), transactions, MemoryStore(), processor, _nothing)
+        work = ProcessingLoop(
+            config, 0, PartitionInputs(queue, side, lambda: True), transactions, MemoryStore(), processor, _nothing
+        )
         task = asyncio.create_task(work.run())
         while log.marker(MARKER) < len(records) - 1 or processor.left or work.is_busy:
             await asyncio.sleep(0)
@@ -332,9 +336,11 @@ def test_closing_commits_what_is_in_work() -> None:
         transactions: Any = FakeTransactions(log, "never", 0)
         queue = RecordQueue(10_000, 1 << 30)
         side: Any = FakeSide([])
-        work = Work(config, 0, Inputs(queue, side, lambda: False), transactions, MemoryStore(), Counting(), _nothing)
+        work = ProcessingLoop(
+            config, 0, PartitionInputs(queue, side, lambda: False), transactions, MemoryStore(), Counting(), _nothing
+        )
         task = asyncio.create_task(work.run())
-        queue.put([Given("in", 0, 0, b"k", b"v", ())])
+        queue.put([FakeRecord("in", 0, 0, b"k", b"v", ())])
         while not work.is_busy:
             await asyncio.sleep(0)
         work.close()
@@ -346,16 +352,18 @@ def test_closing_commits_what_is_in_work() -> None:
 
 def test_a_processor_that_stops_without_a_reason_ends_the_writer() -> None:
     class Lazy(Counting):
-        def on_records(self, view: View, records: Sequence[Record], before: int | None) -> int:
+        def on_records(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
             return 0
 
     async def scenario() -> None:
         config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog")
         transactions: Any = FakeTransactions(Log(), "never", 0)
         queue = RecordQueue(10, 1 << 20)
-        queue.put([Given("in", 0, 0, b"k", b"v", ())])
+        queue.put([FakeRecord("in", 0, 0, b"k", b"v", ())])
         side: Any = FakeSide([])
-        await Work(config, 0, Inputs(queue, side, lambda: False), transactions, MemoryStore(), Lazy(), _nothing).run()
+        await ProcessingLoop(
+            config, 0, PartitionInputs(queue, side, lambda: False), transactions, MemoryStore(), Lazy(), _nothing
+        ).run()
 
     with pytest.raises(RuntimeError, match="offset 0 without a reason"):
         asyncio.run(scenario())
@@ -369,9 +377,11 @@ def test_a_changelog_that_goes_back_stops_the_writer() -> None:
         config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog")
         transactions: Any = FakeTransactions(Log(), "never", 0)
         queue = RecordQueue(10, 1 << 20)
-        queue.put([Given("in", 0, 0, b"k", b"v", ())])
+        queue.put([FakeRecord("in", 0, 0, b"k", b"v", ())])
         side: Any = FakeSide([])
-        await Work(config, 0, Inputs(queue, side, lambda: False), transactions, store, Counting(), _nothing).run()
+        await ProcessingLoop(
+            config, 0, PartitionInputs(queue, side, lambda: False), transactions, store, Counting(), _nothing
+        ).run()
 
     with pytest.raises(DependencyError, match="changelog-0: went back from 500 to 2: deleted while in use"):
         asyncio.run(scenario())
@@ -381,16 +391,16 @@ def test_a_changelog_that_goes_back_stops_the_writer() -> None:
 def test_a_queue_has_no_room_above_its_bounds() -> None:
     async def scenario() -> list[bool]:
         queue = RecordQueue(3, 100)
-        found = [queue.has_room]
-        queue.put([Given("in", at, at, b"k", b"v", ()) for at in range(3)])
-        found.append(queue.has_room)
+        found = [queue.has_capacity]
+        queue.put([FakeRecord("in", at, at, b"k", b"v", ()) for at in range(3)])
+        found.append(queue.has_capacity)
         queue.drop(1)
-        found.append(queue.has_room)
-        queue.put([Given("in", 3, 3, b"k", b"v" * 100, ())])
-        found.append(queue.has_room)
+        found.append(queue.has_capacity)
+        queue.put([FakeRecord("in", 3, 3, b"k", b"v" * 100, ())])
+        found.append(queue.has_capacity)
         queue.drop(2)
         queue.drop(1)
-        return [*found, queue.has_room, queue.is_empty]
+        return [*found, queue.has_capacity, queue.is_empty]
 
     assert asyncio.run(scenario()) == [True, False, True, False, True, True]
 

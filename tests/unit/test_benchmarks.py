@@ -24,7 +24,7 @@ from benchmarks.servers import Plan, ratio_of, wanted_of
 from streams.domain.exchange.received import detect
 from streams.domain.server.connection import check_connection
 from streams.domain.time import HOUR_MS
-from streams.state.keys import server_row
+from streams.state.keys import server_key
 from streams.state.server_row import decode_state
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_of
@@ -212,7 +212,7 @@ def test_a_known_server_has_the_state_that_its_own_connections_give() -> None:
         assert state.build == (None if server.is_gateway else fleet.builds[number])
         assert state.evidence is not None
         assert server.host in str(state.evidence.received)
-        assert decode_state(rows[server_row(server.tenant_id, server.host)]) == (state, due)
+        assert decode_state(rows[server_key(server.tenant_id, server.host)]) == (state, due)
         # What it connects next is only counted, and no timer comes up meanwhile.
         assert due is not None
         assert due > END_MS + 40 * 60_000

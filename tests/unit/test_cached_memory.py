@@ -10,16 +10,16 @@ import pytest
 
 from streams.domain.exchange.build import Build
 from streams.domain.policy import ladder
-from streams.domain.policy.ladder import Clock, Standstill, schedule
+from streams.domain.policy.ladder import Clock, ClockStop, schedule
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import MAX_JUDGEMENTS, Rulebook
 from streams.domain.time import DAY_MS
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.state.server_row import decode_state
 from streams.worker.header_cache import LINE_BYTES
 from streams.worker.processor import InputProcessor
 from streams.worker.repository import SERVER_BYTES, SLACK_BYTES
-from tests.given import Given
+from tests.given import FakeRecord
 from tests.property.test_any_value import (
     CONNECTIONS,
     HEADER,
@@ -95,8 +95,8 @@ def test_a_unit_ends_before_it_takes_in_more_than_its_share() -> None:
     partition = fed("long lines", 4_000, cached=1)
     # Duplicates: each loads its row, and changes nothing.
     values = [CONNECTIONS.encode(row) for row in rows_of("long lines", 4_000)]
-    records = [Given(WIRES.connections_topic, at, 0, TENANT.encode(), value) for at, value in enumerate(values)]
-    view = View(partition.store)
+    records = [FakeRecord(WIRES.connections_topic, at, 0, TENANT.encode(), value) for at, value in enumerate(values)]
+    view = StateView(partition.store)
     partition.processor.begin(view)
     done = partition.processor.on_records(view, records, None)
     assert 0 < done < len(records)
@@ -122,7 +122,7 @@ def test_schedules_with_many_standstills_are_not_kept() -> None:
     stages = RULEBOOK.policies[-1].ladder
     tracemalloc.start()
     for number in range(12_000):
-        many = tuple(Standstill(START + day * DAY_MS, START + day * DAY_MS + number + 1) for day in range(number % 60))
+        many = tuple(ClockStop(START + day * DAY_MS, START + day * DAY_MS + number + 1) for day in range(number % 60))
         schedule(stages, Clock(0, START), many)
     gc.collect()
     taken, _ = tracemalloc.get_traced_memory()

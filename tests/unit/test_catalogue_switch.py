@@ -15,22 +15,22 @@ from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.tenant.commands import AdminCommand, CommandKind, CommandOutcome, Role
 from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS
-from streams.domain.whatif import foresee, with_catalogue
-from streams.engine.partition.view import View
+from streams.domain.whatif import predict, with_catalogue
+from streams.engine.partition.view import StateView
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.settings.worker import Settings
 from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import header_of
-from streams.wire.policy import moment_of
+from streams.wire.fast_connection import fast_header
+from streams.wire.policy import from_millis
 from streams.wire.records import parse_moment, to_record
 from streams.wire.schemas import LocalRegistry
-from streams.worker.app import wires_of
+from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
 from tests.catalogues import GOOD, NEW_BUILD, NEW_CVE, published, tables
-from tests.given import Given
+from tests.given import FakeRecord
 from tests.unit.test_enforcement import connection
 
 S = parse_moment("at", "2026-11-10T00:00:00Z")
@@ -79,7 +79,7 @@ def test_the_newest_catalogue_that_has_begun_judges_and_the_builtin_one_before()
 
 
 def test_policies_and_catalogues_switch_in_one_order() -> None:
-    later = replace(FLOORS, version=2, effective_at=moment_of(S + DAY_MS))
+    later = replace(FLOORS, version=2, effective_at=from_millis(S + DAY_MS))
     rulebook = rules(published(1, S, WITH_HOLE), published(2, S + DAY_MS, WITH_HOLE), policies=(STRICT, later))
     assert [switch for _, switch in rulebook.switches_after(0)] == [S, S + DAY_MS]
     assert rulebook.fingerprint.endswith(f"/2@{S + DAY_MS},catalogue 1@{S},catalogue 2@{S + DAY_MS}")
@@ -138,8 +138,8 @@ def test_servers_that_will_fall_below_are_announced_at_publication() -> None:
 
 def test_an_announcement_follows_from_what_was_published_by_then() -> None:
     """The policy was announced before the catalogue that lets a server fall below it: live and replay agree."""
-    strict = replace(STRICT, version=2, effective_at=moment_of(S), published_at=moment_of(S - 20 * DAY_MS))
-    lenient = replace(FLOORS, policy_id="lenient", effective_at=moment_of(S - 900 * DAY_MS))
+    strict = replace(STRICT, version=2, effective_at=from_millis(S), published_at=from_millis(S - 20 * DAY_MS))
+    lenient = replace(FLOORS, policy_id="lenient", effective_at=from_millis(S - 900 * DAY_MS))
     catalogue = published(1, S - DAY_MS, WITH_HOLE, S - 2 * DAY_MS)
     seen = connection(S - 30 * DAY_MS, GOOD), S - 3 * DAY_MS
     live, replayed = (run(rules(*more, policies=(lenient, strict)), *seen) for more in ((), (catalogue,)))
@@ -184,8 +184,8 @@ def test_a_report_names_the_build_by_the_catalogue_in_force() -> None:
 def test_what_if_foresees_what_a_catalogue_then_does() -> None:
     before = run(rules(), connection(S - DAY_MS, GOOD), S - 1)
     (row,) = before.results.servers.values()
-    other = Rulebook((STRICT,), SOUND, catalogues=with_catalogue((), catalogue_of(WITH_HOLE), moment_of(S)))
-    outlook = foresee(row, rules(), other, S)
+    other = Rulebook((STRICT,), SOUND, catalogues=with_catalogue((), catalogue_of(WITH_HOLE), from_millis(S)))
+    outlook = predict(row, rules(), other, S)
     after = run(other, connection(S - DAY_MS, GOOD), connection(S, GOOD))
     (state,) = after.states.values()
     assert (outlook.before.finding, outlook.before.stage) == ("COMPLIANT", 0)
@@ -195,9 +195,9 @@ def test_what_if_foresees_what_a_catalogue_then_does() -> None:
 
 def _after_a_tick_at_the_switch(rulebook: Rulebook) -> list[dict[str, Any]]:
     """A worker's verdicts over a server that is counted, a tick at the switch, and a connection right behind it."""
-    wires, registry = wires_of(Settings()), LocalRegistry()
+    wires, registry = record_channels(Settings()), LocalRegistry()
     codec, store = AvroCodec("inbound_connection", registry), MemoryStore()
-    processor = InputProcessor(lambda: rulebook, wires, header_of(registry), NOON + DAY_MS)
+    processor = InputProcessor(lambda: rulebook, wires, fast_header(registry), NOON + DAY_MS)
     moments = [
         NOON - 20 * MINUTE_MS,
         NOON - 10 * MINUTE_MS,
@@ -207,11 +207,11 @@ def _after_a_tick_at_the_switch(rulebook: Rulebook) -> list[dict[str, Any]]:
     ]
     outputs = []
     for offset, at in enumerate(moments):
-        view = View(store)
+        view = StateView(store)
         processor.begin(view)
         processor.on_tick(view, NOON if at > NOON else 0, 100)
         value = codec.encode(to_record(connection(at, GOOD)))
-        record = Given(wires.connections_topic, offset, 0, b"contoso", value)
+        record = FakeRecord(wires.connections_topic, offset, 0, b"contoso", value)
         assert processor.on_records(view, [record], None) == 1
         processor.finish(view)
         store.write(view.changes)
@@ -223,7 +223,7 @@ def _after_a_tick_at_the_switch(rulebook: Rulebook) -> list[dict[str, Any]]:
     "rulebook",
     [
         rules(published(1, NOON, WITH_HOLE)),
-        Rulebook((FLOORS, replace(STRICT, effective_at=moment_of(NOON))), catalogue_of(WITH_HOLE)),
+        Rulebook((FLOORS, replace(STRICT, effective_at=from_millis(NOON))), catalogue_of(WITH_HOLE)),
     ],
     ids=["catalogue", "policy"],
 )

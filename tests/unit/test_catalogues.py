@@ -33,12 +33,12 @@ from streams.wire.catalogue import (
     tables_of,
 )
 from streams.wire.codec import AvroCodec
-from streams.wire.policy import moment_of, policy_record, policy_yaml
+from streams.wire.policy import from_millis, policy_record, policy_yaml
 from streams.wire.records import parse_moment
 from streams.wire.schemas import LocalRegistry
 from streams.worker.app import policy_topic_of
 from tests.catalogues import NEW_BUILD, NEW_CVE, published, tables
-from tests.given import Given
+from tests.given import FakeRecord
 
 SHIPPED_BUILDS = Path(__file__).parents[2] / "streams" / "policies" / "data" / "exchange_builds.csv"
 AT = parse_moment("at", "2026-11-10T00:00:00Z")
@@ -230,8 +230,8 @@ def topic() -> PolicyTopic:
     return policy_topic_of(Settings())
 
 
-def record_of(offset: int, value: bytes) -> Given:
-    return Given("t", offset, 0, b"k", value)
+def record_of(offset: int, value: bytes) -> FakeRecord:
+    return FakeRecord("t", offset, 0, b"k", value)
 
 
 def catalogue_value(found: PublishedCatalogue, content: Tables, **fields: Any) -> bytes:
@@ -288,7 +288,7 @@ def of_a_new_line(effective_at: int, version: int = 1) -> Policy:
         for product, rule in policy.products.items()
         if product.value == "Exchange Server 2016"
     }
-    return replace(policy, policy_id="new", version=version, effective_at=moment_of(effective_at), products=rules)
+    return replace(policy, policy_id="new", version=version, effective_at=from_millis(effective_at), products=rules)
 
 
 @pytest.mark.parametrize("is_catalogue_first", [True, False])
@@ -378,5 +378,5 @@ def test_any_text_in_any_cell_is_refused_or_taken(table: str, number: int, colum
     assert all(line.isprintable() for line in errors)
     if errors:
         return
-    record = catalogue_record(PublishedCatalogue(1, moment_of(AT), catalogue), found)
+    record = catalogue_record(PublishedCatalogue(1, from_millis(AT), catalogue), found)
     assert tables_of(CODEC.decode(CODEC.encode(record))) == found

@@ -14,7 +14,7 @@ import pytest
 from streams.cli import dlq, policy
 from streams.cli.main import main
 from streams.operations.dead_letters import DeadLetter
-from streams.telemetry.probes import Pulse, WorkerSite
+from streams.telemetry.probes import Heartbeat, WorkerSite
 
 
 def test_dead_letters_have_one_order(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +44,7 @@ def test_a_policy_of_the_settings_is_found_as_the_list_shows_it(
 
 def test_a_web_port_that_is_taken_is_named() -> None:
     async def start(port: int) -> None:
-        site = WorkerSite(lambda: None, Pulse(1.0), lambda: b"", "text/plain")  # type: ignore[arg-type, return-value]
+        site = WorkerSite(lambda: None, Heartbeat(1.0), lambda: b"", "text/plain")  # type: ignore[arg-type, return-value]
         try:
             await site.start("127.0.0.1", port)
         finally:

@@ -156,7 +156,7 @@ def test_a_cancel_that_comes_late_gives_no_day_back_that_the_edge_has_honoured()
     found.command(command(CommandKind.PAUSE_CANCEL, DETECTED + 6 * DAY_MS, server=SERVER))  # refused
     found.command(command(CommandKind.PAUSE_CANCEL, DETECTED + DAY_MS))
     assert audit(found)[-1] == ("ACCEPTED", 84)
-    assert found.tenants["contoso"].cover_of(SERVER).pauses == ((DETECTED, DETECTED + 6 * DAY_MS),)
+    assert found.tenants["contoso"].waivers_of(SERVER).pauses == ((DETECTED, DETECTED + 6 * DAY_MS),)
 
 
 def test_a_pause_for_a_tenant_nobody_has_seen_is_accepted_with_a_note_and_holds_for_the_first_server() -> None:

@@ -91,7 +91,7 @@ def test_pickup_has_no_host_name() -> None:
 
 def test_identity_without_any_name_is_the_address() -> None:
     found = detect([], "", "192.0.2.1")
-    assert (found.server, found.identity, found.origin) == ("ip:192.0.2.1", Identity.ADDRESS, Origin.NOTHING)
+    assert (found.server, found.identity, found.origin) == ("ip:192.0.2.1", Identity.ADDRESS, Origin.NONE)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from streams.kafka.shutdown import cancelled
+from streams.kafka.shutdown import cancel_and_wait
 
 
 def test_a_task_that_swallows_its_first_cancellation_ends() -> None:
@@ -21,7 +21,7 @@ def test_a_task_that_swallows_its_first_cancellation_ends() -> None:
         task = asyncio.create_task(stubborn())
         await asyncio.sleep(0)
         async with asyncio.timeout(30):
-            await cancelled(task)
+            await cancel_and_wait(task)
         assert task.cancelled()
 
     asyncio.run(scenario())

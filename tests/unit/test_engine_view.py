@@ -7,27 +7,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.engine.dead_letters import MAX_VALUE_BYTES
-from streams.engine.partition.view import UNIT_BYTES, View
+from streams.engine.partition.view import UNIT_BYTES, StateView
 from streams.engine.ports import Output, Record, StoreError
 from streams.engine.processor import RecordProcessor
 from streams.kafka.record import MAX_RECORD_BYTES, MAX_ROW_BYTES
 from streams.state.stores import MemoryStore
 from streams.wire.schemas import RegistryError
-from tests.given import Given
+from tests.given import FakeRecord
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])
 CHANGES = st.dictionaries(KEYS, st.one_of(st.none(), st.binary(max_size=3)))
 
 
 def record(offset: int = 7, value: bytes | None = b"v") -> Record:
-    return Given("in", offset, 1_000, b"key", value, (("h", b"1"),))
+    return FakeRecord("in", offset, 1_000, b"key", value, (("h", b"1"),))
 
 
-def filled(*layers: dict[bytes, bytes | None]) -> View:
+def filled(*layers: dict[bytes, bytes | None]) -> StateView:
     stored, uncommitted, changed = layers
     store = MemoryStore()
     store.write(stored)
-    view = View(store, uncommitted)
+    view = StateView(store, uncommitted)
     for key, value in changed.items():
         view.put(key, value)
     return view
@@ -67,7 +67,7 @@ def test_a_rollback_leaves_nothing_of_the_record(
 
 
 def test_a_rejected_record_becomes_a_dead_letter_with_its_bytes_and_the_reason() -> None:
-    view = View(MemoryStore(), {}, 3)
+    view = StateView(MemoryStore(), {}, 3)
     view.savepoint()
     view.put(b"a", b"half done")
     view.reject(record(), ValueError("server: 'x': no host name"))
@@ -85,14 +85,14 @@ def test_a_rejected_record_becomes_a_dead_letter_with_its_bytes_and_the_reason()
 
 
 def test_a_dead_letter_larger_than_its_topic_takes_is_cut_and_says_so() -> None:
-    view = View(MemoryStore())
+    view = StateView(MemoryStore())
     view.reject(record(value=b"x" * (MAX_RECORD_BYTES + 1)), ValueError("large"))
     assert len(view.outputs[0].value or b"") == MAX_VALUE_BYTES
     assert dict(view.outputs[0].headers)["source.size"] == b"%d" % (MAX_RECORD_BYTES + 1)
 
 
 def test_headers_count_where_the_size_of_an_output_is_bounded() -> None:
-    view = View(MemoryStore())
+    view = StateView(MemoryStore())
     view.headers = (("tracestate", b"x" * MAX_ROW_BYTES),)
     with pytest.raises(ValueError, match="output to out: "):
         view.emit(Output("out", b"k", b"v"))
@@ -100,14 +100,14 @@ def test_headers_count_where_the_size_of_an_output_is_bounded() -> None:
 
 @pytest.mark.parametrize("error", [StoreError("disk"), RegistryError("down"), OSError(28, "full"), MemoryError()])
 def test_what_is_not_the_records_fault_is_raised_and_makes_no_dead_letter(error: Exception) -> None:
-    view = View(MemoryStore())
+    view = StateView(MemoryStore())
     with pytest.raises(type(error)):
         view.reject(record(), error)
     assert view.outputs == []
 
 
 def test_a_row_or_output_that_kafka_would_refuse_is_refused_with_its_size() -> None:
-    view = View(MemoryStore())
+    view = StateView(MemoryStore())
     with pytest.raises(ValueError, match=f"more than {MAX_ROW_BYTES}"):
         view.put(b"k", b"x" * MAX_ROW_BYTES)
     with pytest.raises(ValueError, match="output to out: "):
@@ -118,10 +118,10 @@ def test_a_row_or_output_that_kafka_would_refuse_is_refused_with_its_size() -> N
 class Counting(RecordProcessor):
     """Counts each key; refuses the value `bad`, after it has changed something."""
 
-    def moment_of(self, record: Record) -> int:
+    def timestamp_of(self, record: Record) -> int:
         return record.timestamp
 
-    def on_record(self, view: View, record: Record) -> None:
+    def on_record(self, view: StateView, record: Record) -> None:
         view.put(record.key or b"", b"%d" % (int(view.get(record.key or b"") or 0) + 1))
         view.emit(Output("out", record.key, record.value))
         if record.value == b"bad":
@@ -129,8 +129,8 @@ class Counting(RecordProcessor):
 
 
 def test_a_record_processor_applies_or_rejects_each_record_and_stops_at_the_moment_given() -> None:
-    view = View(MemoryStore())
-    records = [Given("in", at, at, b"k", b"bad" if at == 1 else b"v", ()) for at in range(6)]
+    view = StateView(MemoryStore())
+    records = [FakeRecord("in", at, at, b"k", b"bad" if at == 1 else b"v", ()) for at in range(6)]
     assert Counting().on_records(view, records, 4) == 4
     assert view.changes == {b"k": b"3"}
     assert [row.topic for row in view.outputs] == ["out", "in.dlq", "out", "out"]
@@ -138,9 +138,9 @@ def test_a_record_processor_applies_or_rejects_each_record_and_stops_at_the_mome
 
 
 def test_a_full_unit_takes_no_more_records() -> None:
-    view = View(MemoryStore())
+    view = StateView(MemoryStore())
     big = b"x" * 500_000
-    records = [Given("in", at, at, b"k", big, ()) for at in range(20)]
+    records = [FakeRecord("in", at, at, b"k", big, ()) for at in range(20)]
     count = Counting().on_records(view, records, None)
     assert (count - 1) * len(big) <= UNIT_BYTES < view.size_bytes
     assert Counting().on_records(view, records[count:], None) == 0

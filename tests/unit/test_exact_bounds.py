@@ -8,32 +8,32 @@ from itertools import product
 import pytest
 
 from streams.domain.outputs.notification import NotificationKind
-from streams.domain.policy.ladder import Clock, Standstill, elapsed_at, moment_of
+from streams.domain.policy.ladder import Clock, ClockStop, elapsed_at, wall_time_of
 from streams.domain.policy.policy import CriticalPatches
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.commands import AdminCommand
 from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from streams.state.server_row import ServerRow, decode_state, encode_state
 from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import header_of
+from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment, to_record
 from streams.wire.schemas import LocalRegistry
-from streams.worker.app import wires_of
+from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
-from tests.given import Given
+from tests.given import FakeRecord
 from tests.unit.test_commands import pause
 from tests.unit.test_enforcement import DETECTED, GOOD, OLD, POLICY, connection, row, run
 
 NOW = parse_moment("now", "2026-10-01T12:00:00Z")
 SETTINGS, REGISTRY = Settings(), LocalRegistry()
-WIRES, HEADER = wires_of(SETTINGS), header_of(REGISTRY)
+WIRES, HEADER = record_channels(SETTINGS), fast_header(REGISTRY)
 CONNECTIONS = AvroCodec("inbound_connection", REGISTRY)
 
 
@@ -46,26 +46,26 @@ class Worker:
         self.processor = InputProcessor(lambda: rulebook, WIRES, HEADER, until, now=lambda: self.now)
         self.store = MemoryStore()
 
-    def apply(self, *records: InboundConnection | AdminCommand, tick: int = 0) -> View:
+    def apply(self, *records: InboundConnection | AdminCommand, tick: int = 0) -> StateView:
         """One unit of work for each record; gives the view of the last one."""
         for record in records:
-            view = View(self.store)
+            view = StateView(self.store)
             self.processor.begin(view)
             self.processor.on_tick(view, tick, 100)
             key = record.tenant_id.encode()
             if isinstance(record, InboundConnection):
-                given = Given(WIRES.connections_topic, 0, 0, key, CONNECTIONS.encode(to_record(record)))
+                given = FakeRecord(WIRES.connections_topic, 0, 0, key, CONNECTIONS.encode(to_record(record)))
             else:
                 topic = SETTINGS.topic("enforcement.commands.v1")
-                given = Given(topic, 0, 0, key, WIRES.commands.encode(to_record(record)))
+                given = FakeRecord(topic, 0, 0, key, WIRES.commands.encode(to_record(record)))
             assert self.processor.on_records(view, [given], None) == 1
             self.processor.finish(view)
             self.store.write(view.changes)
         return view
 
-    def tick(self, moment: int) -> View:
+    def tick(self, moment: int) -> StateView:
         """A unit of work in which only time passes."""
-        view = View(self.store)
+        view = StateView(self.store)
         self.processor.begin(view)
         assert not self.processor.on_tick(view, moment, 100)
         self.processor.finish(view)
@@ -161,17 +161,17 @@ def test_a_timer_fires_at_its_moment_and_not_before() -> None:
 )
 def test_what_is_due_exactly_when_a_standstill_begins_is_due_then(elapsed: int, moment: int) -> None:
     """The second one begins at the very moment to which the first one puts off what takes 15."""
-    assert moment_of(Clock(0, 0), elapsed, (Standstill(10, 20), Standstill(25, 30))) == moment
+    assert wall_time_of(Clock(0, 0), elapsed, (ClockStop(10, 20), ClockStop(25, 30))) == moment
 
 
 @pytest.mark.parametrize(("elapsed", "moment"), [(7, 10), (8, 21), (9, 22)])
 def test_a_clock_that_is_set_when_a_standstill_begins_stands_until_its_end(elapsed: int, moment: int) -> None:
-    assert moment_of(Clock(7, 10), elapsed, (Standstill(10, 20),)) == moment
+    assert wall_time_of(Clock(7, 10), elapsed, (ClockStop(10, 20),)) == moment
 
 
 @pytest.mark.parametrize(("elapsed", "moment"), [(7, 20), (8, 21)])
 def test_a_clock_that_is_set_when_a_standstill_ends_runs(elapsed: int, moment: int) -> None:
-    assert moment_of(Clock(7, 20), elapsed, (Standstill(10, 20),)) == moment
+    assert wall_time_of(Clock(7, 20), elapsed, (ClockStop(10, 20),)) == moment
 
 
 def test_no_time_has_passed_before_the_clock_was_set() -> None:
@@ -179,12 +179,12 @@ def test_no_time_has_passed_before_the_clock_was_set() -> None:
 
 
 def test_a_moment_is_the_first_at_which_so_much_time_has_passed() -> None:
-    spans = [Standstill(begin, end) for begin in range(5) for end in range(begin, 6)]
+    spans = [ClockStop(begin, end) for begin in range(5) for end in range(begin, 6)]
     for one, other in product(spans, spans):
         for clock, elapsed in product((Clock(0, 0), Clock(0, 2), Clock(1, 1)), range(5)):
             still = (one, other)
             moments = (at for at in range(clock.as_of, 20) if elapsed_at(clock, at, still) >= elapsed)
-            assert moment_of(clock, elapsed, still) == next(moments), (clock, elapsed, still)
+            assert wall_time_of(clock, elapsed, still) == next(moments), (clock, elapsed, still)
 
 
 @pytest.mark.parametrize(("begins", "enters", "applies"), [(0, 30, 33), (-1, None, None)])
@@ -217,29 +217,29 @@ MIDNIGHT = parse_moment("midnight", "2026-10-02T00:00:00Z")
 
 
 def test_connections_are_quiet_for_an_hour_after_the_row_was_written() -> None:
-    assert quiet_row(NOW, FAR).quiet_until == NOW + 3_600_000
-    assert quiet_row(MIDNIGHT - HOUR_MS, FAR).quiet_until == MIDNIGHT
+    assert quiet_row(NOW, FAR).routine_until == NOW + 3_600_000
+    assert quiet_row(MIDNIGHT - HOUR_MS, FAR).routine_until == MIDNIGHT
 
 
 @pytest.mark.parametrize("before", [2, 1_000, HOUR_MS - 1])
 def test_connections_are_quiet_until_the_day_ends(before: int) -> None:
-    assert quiet_row(MIDNIGHT - before, FAR).quiet_until == MIDNIGHT
+    assert quiet_row(MIDNIGHT - before, FAR).routine_until == MIDNIGHT
 
 
 def test_a_day_begins_at_midnight() -> None:
-    assert quiet_row(MIDNIGHT - 1, FAR).quiet_until == MIDNIGHT - 1 + HOUR_MS
-    assert quiet_row(MIDNIGHT, FAR).quiet_until == MIDNIGHT + HOUR_MS
+    assert quiet_row(MIDNIGHT - 1, FAR).routine_until == MIDNIGHT - 1 + HOUR_MS
+    assert quiet_row(MIDNIGHT, FAR).routine_until == MIDNIGHT + HOUR_MS
 
 
 def test_connections_are_quiet_until_something_is_due() -> None:
-    assert quiet_row(NOW, NOW + 77).quiet_until == NOW + 77
+    assert quiet_row(NOW, NOW + 77).routine_until == NOW + 77
 
 
 def test_connections_are_quiet_until_a_verdict_may_follow_the_last() -> None:
     (state,) = run(connection(NOW, OLD), connection(NOW + 1, OLD)).states.values()
     state.is_verdict_due, state.verdict_issued_at = True, NOW - DAY_MS + 99
     assert state.verdict_due_at >= NOW + 99
-    assert ServerRow(encode_state(state, FAR)).quiet_until == NOW + 99
+    assert ServerRow(encode_state(state, FAR)).routine_until == NOW + 99
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from streams.cli.simulate import read_connection
 from streams.domain.exchange.build import Product
 from streams.domain.exchange.received import Origin
 from streams.domain.server.connection import InboundConnection, MalformedError
-from streams.domain.server.sighting import sight
+from streams.domain.server.sighting import detect_server
 from streams.wire.records import parse_moment
 
 REPOSITORY = Path(__file__).parents[2]
@@ -52,13 +52,13 @@ def test_its_size(connections: tuple[list[InboundConnection], int]) -> None:
     assert len(valid) >= 30_000
     assert refused == 12
     assert len({event.tenant_id for event in valid}) >= 40
-    assert len({(event.tenant_id, sight(event).server) for event in valid}) >= 250
+    assert len({(event.tenant_id, detect_server(event).server) for event in valid}) >= 250
     span = max(event.observed_at for event in valid) - parse_moment("start", "2026-06-01T00:00:00Z")
     assert 119 * 86_400_000 < span <= 120 * 86_400_000
 
 
 def test_every_generation_is_in_it(connections: tuple[list[InboundConnection], int]) -> None:
-    found = [sight(event).found for event in connections[0]]
+    found = [detect_server(event).detection for event in connections[0]]
     products = {detection.build.product for detection in found if detection.build}
     assert products == set(Product) - {Product.EXCHANGE_2000, Product.EXCHANGE_2003}
     assert {detection.origin for detection in found} == set(Origin) - {Origin.HTTP_DAV, Origin.IMS}

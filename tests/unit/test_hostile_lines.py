@@ -16,7 +16,7 @@ from streams.wire.codec import AvroCodec
 from streams.wire.records import command_of, command_record, connection_record, to_json_line, to_record
 from streams.wire.schemas import LocalRegistry
 from streams.wire.server_report import report_of_record, rows_of_file
-from streams.worker.header_cache import MAX_CACHED_CHARS, TopLines
+from streams.worker.header_cache import MAX_CACHED_CHARS, HeaderCache
 from tests.top_lines import found_in
 from tests.unit.test_enforcement import DETECTED, connection, run
 
@@ -165,7 +165,7 @@ def test_a_line_does_not_pass_for_the_beginning_of_another_that_reads_otherwise(
     ):
         dated = f"{whole}; Mon, 1 Dec 2025 10:00:00 +0000"
         for lines in ([whole, dated], [dated, whole]):
-            cache = TopLines(50)
+            cache = HeaderCache(50)
             assert parse_received(whole) != parse_received(dated)
             for line in lines:
                 seen = detect([line], "helo", "192.0.2.1")
@@ -197,14 +197,14 @@ def test_a_line_below_raises_the_build_where_it_claims_a_higher_one(
         f"from {host} ({host} [192.0.2.1]) by {host} (192.0.2.1) with mapi id {top}; Mon, 1 Dec 2025 10:00:00 +0000",
         f"from a by {host} with mapi id {below}; Mon, 1 Dec 2025 10:00:00 +0000",
     ]
-    cache = TopLines(50)
+    cache = HeaderCache(50)
     assert detect(lines, "", "192.0.2.1").build == parse_build(build)
     for _ in range(2):
         assert found_in(cache, lines) == ("ex01.example.com", parse_build(build))
 
 
 def test_long_lines_do_not_fill_the_cache_of_lines() -> None:
-    cache = TopLines(50)
+    cache = HeaderCache(50)
     for number in range(10):
         host = f"mx.t{number}.example.com"
         assert found_in(cache, [f"from a by {host} (x{'x' * MAX_CACHED_CHARS}) with mapi id 15.1.2507.39; date"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streams.log_events import EVENTS, event
+from streams.log_events import EVENTS, log_event
 from streams.settings.worker import Settings, SettingsError
 from streams.telemetry.logs import JsonFormatter, TextFormatter
 from streams.worker.telemetry import secrets_of
@@ -23,7 +23,7 @@ def record_of(message: str, *values: Any, **given: Any) -> logging.LogRecord:
 
 
 def test_a_json_line_has_moment_level_logger_event_and_fields() -> None:
-    about = event("partitions_assigned", partitions=[0, 2], level="mine", left=None)
+    about = log_event("partitions_assigned", partitions=[0, 2], level="mine", left=None)
     line = JsonFormatter([]).format(record_of("assigned %s", [0, 2], **about))
     assert json.loads(line) == {
         "ts": "2027-01-15T08:00:00.500Z",
@@ -68,8 +68,8 @@ def test_the_secrets_are_those_of_settings_and_of_their_files(tmp_path: Path) ->
 
 def test_a_name_that_is_not_listed_is_refused() -> None:
     with pytest.raises(KeyError):
-        event("something_else")
-    assert event("dead_letter", topic="t") == {"event": "dead_letter", "fields": {"topic": "t"}}
+        log_event("something_else")
+    assert log_event("dead_letter", topic="t") == {"event": "dead_letter", "fields": {"topic": "t"}}
     assert all(text.endswith(".") for text in EVENTS.values())
 
 

@@ -52,4 +52,4 @@ def test_every_event_is_described_and_logged_somewhere() -> None:
     described = dict(re.findall(r"^\| `([a-z_]+)` \| ([A-Z][^|]*?\.) \|", PAGE, re.MULTILINE))
     assert described == dict(EVENTS)
     source = "\n".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "streams").rglob("*.py"))
-    assert set(re.findall(r"\bevent\(\s*\"(\w+)\"", source)) == set(EVENTS)
+    assert set(re.findall(r"\blog_event\(\s*\"(\w+)\"", source)) == set(EVENTS)

@@ -11,7 +11,7 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.domain.time import HOUR_MS, MINUTE_MS
 from streams.engine.partition import placement
 from streams.engine.partition.placement import PLACED_KEYS, MisplacedRecordError, Placement
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
@@ -19,19 +19,19 @@ from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import header_of
+from streams.wire.fast_connection import fast_header
 from streams.wire.records import command_record, connection_record
 from streams.wire.schemas import LocalRegistry
-from streams.worker.app import wires_of
+from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
-from tests.given import Given
+from tests.given import FakeRecord
 from tests.integration.test_policies import line
 from tests.integration.test_transactional_input import pause
 from tests.integration.test_worker import START
 
 PARTITIONS = 12
 COMMANDS_TOPIC = TOPICS["admin_command"]
-WIRES, HEADER = wires_of(Settings()), header_of(LocalRegistry())
+WIRES, HEADER = record_channels(Settings()), fast_header(LocalRegistry())
 CONNECTIONS, COMMANDS = AvroCodec("inbound_connection", LocalRegistry()), AvroCodec("admin_command", LocalRegistry())
 
 
@@ -85,9 +85,9 @@ def test_a_key_is_worked_out_once_and_not_all_are_kept(monkeypatch: pytest.Monke
     assert len(placed._placed) <= PLACED_KEYS
 
 
-def run(processor: InputProcessor, store: MemoryStore, *records: Given) -> Any:
+def run(processor: InputProcessor, store: MemoryStore, *records: FakeRecord) -> Any:
     """One unit of work, for records of one topic; gives its view."""
-    view = View(store)
+    view = StateView(store)
     processor.begin(view)
     processor.on_tick(view, 0, 100)
     assert processor.on_records(view, list(records), None) == len(records)
@@ -102,9 +102,9 @@ def processor_of(partition: int | None) -> InputProcessor:
     return InputProcessor(lambda: rulebook, WIRES, HEADER, START + 9 * HOUR_MS, placement=placed)
 
 
-def connection(offset: int, server: int, at: int) -> Given:
+def connection(offset: int, server: int, at: int) -> FakeRecord:
     value = CONNECTIONS.encode(connection_record(line(server, at)))
-    return Given(WIRES.connections_topic, offset, 0, b"tenant-%d" % (server % 5), value)
+    return FakeRecord(WIRES.connections_topic, offset, 0, b"tenant-%d" % (server % 5), value)
 
 
 def test_connections_and_commands_of_another_partition_are_dead_letters_and_leave_no_state() -> None:
@@ -121,7 +121,7 @@ def test_connections_and_commands_of_another_partition_are_dead_letters_and_leav
         b"s/tenant-1/mx6.example.com",
     }
     commands = [
-        Given(COMMANDS_TOPIC, number, 0, b"tenant-%d" % number, COMMANDS.encode(command_record(pause(number))))
+        FakeRecord(COMMANDS_TOPIC, number, 0, b"tenant-%d" % number, COMMANDS.encode(command_record(pause(number))))
         for number in (1, 2)
     ]
     view = run(processor, store, *commands)

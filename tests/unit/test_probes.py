@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.engine.observer import Notes, UnitReport
+from streams.engine.observer import UnitMetrics, UnitReport
 from streams.engine.status import BEFORE_THE_START, PartitionStatus, Phase, WorkerStatus
 from streams.telemetry.metrics import CONTENT_TYPE, Metrics
-from streams.telemetry.probes import Pulse, WorkerSite
+from streams.telemetry.probes import Heartbeat, WorkerSite
 
 PARTITION = PartitionStatus(3, Phase.WORKING, 7, 0, {"in": 5}, 1_000)
 WORKING = WorkerStatus(
@@ -24,8 +24,8 @@ WORKING = WorkerStatus(
 )
 
 
-def site_of(status: WorkerStatus, pulse: Pulse | None = None) -> WorkerSite:
-    return WorkerSite(lambda: status, pulse or Pulse(10.0), lambda: b"", CONTENT_TYPE)
+def site_of(status: WorkerStatus, pulse: Heartbeat | None = None) -> WorkerSite:
+    return WorkerSite(lambda: status, pulse or Heartbeat(10.0), lambda: b"", CONTENT_TYPE)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_startupz_does_not_wait_for_a_restore() -> None:
 
 def test_livez_fails_when_the_watchdog_stands_still_and_for_nothing_else() -> None:
     now = 100.0
-    pulse = Pulse(10.0, lambda: now)
+    pulse = Heartbeat(10.0, lambda: now)
     assert site_of(BEFORE_THE_START, pulse).livez() == (True, {"alive": True, "watchdog_seconds_ago": None})
     pulse.beat()
     now = 110.0
@@ -91,7 +91,7 @@ def test_metrics_of_partitions_that_are_gone_are_gone() -> None:
 
 def test_the_time_from_event_to_verdict_ends_with_the_commit() -> None:
     metrics = Metrics("1", 2, clock=lambda: 1_000.0)
-    notes = Notes()
+    notes = UnitMetrics()
     notes.moments += [998_000, 999_500]
     metrics.unit_committed(UnitReport(0, 2, 0, 0.1, 0.2, notes))
     page = metrics.page().decode()

@@ -21,7 +21,7 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.state import RECENT_EVENTS
 from streams.domain.tenant.commands import AdminCommand, CommandKind
 from streams.domain.time import DAY_MS, iso
-from streams.domain.whatif import foresee, with_other
+from streams.domain.whatif import predict, with_policy
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.service.simulation import Simulation
 from streams.wire.records import to_json_line, to_record
@@ -198,7 +198,7 @@ def test_invariant_7_days_of_a_server_pause_are_charged_when_the_tenant_pause_ov
     found.command(command(CommandKind.PAUSE_SERVER, day(1), days=90, server=SERVER))
     found.command(command(CommandKind.PAUSE_CANCEL, day(1) + 1))
     found.command(pause(day(91), 89))
-    cover = found.tenants["contoso"].cover_of(SERVER)
+    cover = found.tenants["contoso"].waivers_of(SERVER)
     paused, reached = 0, 0
     for starts_at, ends_at in sorted(cover.pauses):
         paused += max(0, ends_at - max(starts_at, reached))
@@ -407,9 +407,9 @@ def test_a_what_if_may_begin_at_the_very_moment_that_a_row_shows() -> None:
     found = run(connection(DETECTED), connection(day(35)), connection(day(65)), policies=(FIRST,))
     slow = replace(FIRST, policy_id="slow", ladder=(Stage(0, 0, 0), Stage(60, 60, 0), Stage(120, 0, 60)))
     at = row(found).reported_at
-    switched = with_other([FIRST], slow, datetime.fromtimestamp(at / 1000, UTC))
+    switched = with_policy([FIRST], slow, datetime.fromtimestamp(at / 1000, UTC))
     catalogue = shipped_catalogue()
-    outlook = foresee(row(found), Rulebook((FIRST,), catalogue), Rulebook(switched, catalogue), at)
+    outlook = predict(row(found), Rulebook((FIRST,), catalogue), Rulebook(switched, catalogue), at)
     assert (outlook.before.action, outlook.after.action) == (Action.BLOCK, Action.THROTTLE)
 
 
@@ -417,7 +417,7 @@ def test_a_what_if_may_begin_at_the_very_moment_at_which_a_policy_in_force_began
     at = datetime.fromtimestamp(day(40) / 1000, UTC)
     second = replace(FIRST, version=2, effective_at=at)
     other = replace(FIRST, policy_id="other")
-    assert [policy.policy_id for policy in with_other([FIRST, second], other, at)] == [FIRST.policy_id, "other"]
+    assert [policy.policy_id for policy in with_policy([FIRST, second], other, at)] == [FIRST.policy_id, "other"]
 
 
 def test_a_what_if_knows_what_a_server_shows_behind_its_override() -> None:
@@ -425,5 +425,5 @@ def test_a_what_if_knows_what_a_server_shows_behind_its_override() -> None:
     found.command(override(day(1), OLD, day(20)))
     found.advance(day(10))
     rulebook = Rulebook((FIRST,), shipped_catalogue())
-    outlook = foresee(row(found), rulebook, rulebook, day(40))
+    outlook = predict(row(found), rulebook, rulebook, day(40))
     assert (outlook.after.finding, outlook.after.stage) == ("NOT_EXCHANGE", 0)

@@ -7,10 +7,10 @@ import pytest
 from streams.domain.tenant.quota import PaidDays, YearUse
 from streams.domain.tenant.waivers import ExceptionGrant, Pause, TenantEnforcement
 from streams.engine.partition.restore import NAME
-from streams.engine.partition.state_format import FORMAT, check_format, first_rows
+from streams.engine.partition.state_format import STATE_FORMAT_KEY, check_format, first_rows
 from streams.engine.ports import StoreError
 from streams.state.inspect import format_of, shown_row, tenant_of
-from streams.state.server_row import FORMAT as READS
+from streams.state.server_row import STATE_FORMAT as READS
 from streams.state.server_row import encode_tenant
 from streams.state.stores import MemoryStore
 
@@ -30,18 +30,18 @@ def store_of(rows: dict[bytes, bytes | None]) -> MemoryStore:
 
 def test_a_new_changelog_gets_its_name_first_and_then_the_format() -> None:
     rows = first_rows(store_of({}), READS)
-    assert list(rows) == [NAME, FORMAT]
-    assert rows[FORMAT] == b"%d" % READS
+    assert list(rows) == [NAME, STATE_FORMAT_KEY]
+    assert rows[STATE_FORMAT_KEY] == b"%d" % READS
     assert first_rows(store_of({**rows}), READS) == {}
-    assert list(first_rows(store_of({NAME: b"x"}), READS)) == [FORMAT]
+    assert list(first_rows(store_of({NAME: b"x"}), READS)) == [STATE_FORMAT_KEY]
 
 
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
-        ({FORMAT: b"99"}, "99"),
-        ({FORMAT: b"1", b"s/t/x": b"\x02..."}, "1"),
-        ({FORMAT: b"nonsense"}, "nonsense"),
+        ({STATE_FORMAT_KEY: b"99"}, "99"),
+        ({STATE_FORMAT_KEY: b"1", b"s/t/x": b"\x02..."}, "1"),
+        ({STATE_FORMAT_KEY: b"nonsense"}, "nonsense"),
         ({b"s/t/x": b"\x01..."}, "1"),
         ({b"t/t": b"\x07{}"}, "7"),
     ],
@@ -51,7 +51,9 @@ def test_any_other_format_is_refused_with_both_numbers(rows: dict[bytes, bytes |
         check_format(store_of(rows), READS, format_of)
 
 
-@pytest.mark.parametrize("rows", [{}, {FORMAT: b"%d" % READS}, {b"t/t": encode_tenant(TENANT, None)}, {b"p/x": b"y"}])
+@pytest.mark.parametrize(
+    "rows", [{}, {STATE_FORMAT_KEY: b"%d" % READS}, {b"t/t": encode_tenant(TENANT, None)}, {b"p/x": b"y"}]
+)
 def test_the_own_format_and_an_empty_state_are_taken(rows: dict[bytes, bytes | None]) -> None:
     check_format(store_of(rows), READS, format_of)
 

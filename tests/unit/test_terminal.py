@@ -24,9 +24,9 @@ from streams.cli import backup, catalogue, commands, dlq, policy, repartition, s
 from streams.cli.main import build_parser, main
 from streams.domain.policy.policy import Mode
 from streams.operations.backup.manifest import MANIFEST, VERSION, digest_of
-from streams.operations.dead_letters import Action, DeadLetter, Handled, Outcome
-from streams.operations.group import ContentError
-from streams.operations.states import Found
+from streams.operations.dead_letters import DeadLetter, Disposition, DispositionKind, RedriveResult
+from streams.operations.group import TopicContentError
+from streams.operations.states import ServerHistory
 from streams.policies.catalogue.files import write_tables
 from streams.policies.catalogue.topic import StoredCatalogue
 from streams.policies.files import read_policy
@@ -284,7 +284,7 @@ def _commands(shell: Shell) -> None:
         audit = dict.fromkeys(names, ALL_KINDS)
         return {**audit, "outcome": "REFUSED", "occurred_at": 0, "quota_left_days": 5}
 
-    shell.patch.setattr(commands, "give", give)
+    shell.patch.setattr(commands, "submit", give)
     end = ["--reason", ALL_KINDS, "--expires-at", "2027-01-01"]
     server = ["--server", ALL_KINDS]
     for words in (
@@ -301,7 +301,7 @@ def _commands(shell: Shell) -> None:
     async def refuse(*_: Any) -> dict[str, Any]:
         raise ValueError(f"server: {ALL_KINDS}: is not known")
 
-    shell.patch.setattr(commands, "give", refuse)
+    shell.patch.setattr(commands, "submit", refuse)
     shell.run("pause", "cancel", "--tenant", "x", "--by", SURROGATE)
 
 
@@ -310,7 +310,7 @@ def _letters() -> Iterator[DeadLetter]:
         raw = text.encode("utf-8", "surrogatepass")
         yield DeadLetter(
             "connections", 0, number, 0, raw, raw, ((text, raw),), text, {text: text}, text, raw,
-            Handled(Action.DISCARDED, 0, text, text),
+            Disposition(DispositionKind.DISCARDED, 0, text, text),
         )  # fmt: skip
 
 
@@ -320,8 +320,8 @@ def _dlq(shell: Shell) -> None:
             if not wanted.places or letter.offset == wanted.places[0][2]:
                 yield letter
 
-    async def handle(*_: Any) -> Outcome:
-        return Outcome(list(_letters()), [(letter, letter.error) for letter in _letters()])
+    async def handle(*_: Any) -> RedriveResult:
+        return RedriveResult(list(_letters()), [(letter, letter.error) for letter in _letters()])
 
     shell.patch.setattr(dlq, "read_letters", read)
     shell.patch.setattr(dlq, "handle", handle)
@@ -347,13 +347,13 @@ def _state(shell: Shell) -> None:
         for kind, record in (("VERDICT", verdict), ("NOTIFICATION", notification), ("AUDIT", audit))
     ]
 
-    async def find(*_: Any) -> Found:
-        return Found(0, {}, row, row, row, history)
+    async def find(*_: Any) -> ServerHistory:
+        return ServerHistory(0, {}, row, row, row, history)
 
     async def export(_: Any) -> AsyncIterator[dict[str, Any]]:
         yield {"key": ALL_KINDS}
 
-    shell.patch.setattr(state, "find", find)
+    shell.patch.setattr(state, "load_history", find)
     shell.patch.setattr(state, "export", export)
     for form in ([], ["--json"]):
         shell.run("state", "get", "contoso", ALL_KINDS, *form)
@@ -384,7 +384,7 @@ def _backup(shell: Shell) -> None:
 
 def _repartition(shell: Shell) -> None:
     async def move(*_: Any) -> Any:
-        raise ContentError(f"topic {ALL_KINDS}: holds records")
+        raise TopicContentError(f"topic {ALL_KINDS}: holds records")
 
     shell.patch.setattr(repartition, "repartition", move)
     shell.run("repartition", "--partitions", "5", "--to-prefix", ALL_KINDS)

@@ -35,7 +35,7 @@ from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
 MAX_LINES: Final = 256
 MAX_LINE_CHARS: Final = 8192
-NAMELESS = ADDRESS
+UNNAMED = ADDRESS
 """The server of a message that shows neither a host name nor an address."""
 
 _OPENING = re.compile(r"[()\"<]")
@@ -64,7 +64,7 @@ _MAPI = "mapi"
 # plain comments. In this form no other clause can be meant, so each part stands where it is looked for.
 _TOKEN = r"(?!(?i:by|with|id) )[!#-'*-:=?-~]++"
 _COMMENT = r"(?: \([ !#-'*-:<-~]*+\))?+"
-_COMMON = re.compile(
+_EXCHANGE_LINE = re.compile(
     rf"from ({_TOKEN})({_COMMENT}) by ((?:[A-Za-z0-9-]++\.)++[A-Za-z][A-Za-z0-9-]*+)({_COMMENT})"
     rf" with ({_SMTP}|{_MAPI}){_COMMENT}"
     r" id ([0-9]{1,9}(?:\.[0-9]{1,9}){3})(?: via (?:Frontend|Mailbox) Transport)?"
@@ -114,7 +114,7 @@ class Origin(StrEnum):
     SMTPSVC = "SMTPSVC"
     HTTP_DAV = "HTTP_DAV"
     IMS = "IMS"
-    NOTHING = "NOTHING"
+    NONE = "NOTHING"
 
 
 class ReceivedLine(NamedTuple):
@@ -136,7 +136,7 @@ class ReceivedLine(NamedTuple):
 class Detection(NamedTuple):
     """The connecting server as its lines present it.
 
-    `server` is `NAMELESS` where nothing at all names it: no host, no greeting, no address.
+    `server` is `UNNAMED` where nothing at all names it: no host, no greeting, no address.
     `position` and `received` are the evidence: the raw line that carries the build, or the topmost line where none
     does, and its index from the top; None without lines. A line is kept as far as it is read.
     `by_address` is the canonical address that the topmost line gives its `by` host, `dated_at` that line's own date in
@@ -258,7 +258,7 @@ def parse_received(line: str) -> ReceivedLine:
     if at > 0 and len(line) <= MAX_LINE_CHARS and _PLAIN_DATE.fullmatch(line, at + 2) is not None:
         head = line[:at]
         parsed = _common_line(head) if at > _MAX_HEAD_CHARS else _known_line(head)
-    return take_apart(line) if parsed is None else parsed
+    return parse_received_slow(line) if parsed is None else parsed
 
 
 @lru_cache(4096)  # a host's lines repeat but for their dates
@@ -268,7 +268,7 @@ def _known_line(head: str) -> ReceivedLine | None:
 
 def _common_line(head: str) -> ReceivedLine | None:
     """A line in Exchange's own form, of what stands in front of its date; None for any other form."""
-    found = _COMMON.fullmatch(head)
+    found = _EXCHANGE_LINE.fullmatch(head)
     if found is None:
         return None
     name, shown, host, stated, protocol, build = found.groups()
@@ -277,7 +277,7 @@ def _common_line(head: str) -> ReceivedLine | None:
     return ReceivedLine(by_host, by_address, protocol, parse_build(build), is_own)
 
 
-def take_apart(line: str) -> ReceivedLine:
+def parse_received_slow(line: str) -> ReceivedLine:
     """What `parse_received` gives, for a line of any form."""
     LINES_PARSED.of_other_form += 1
     text, comments = _clauses(unfold(line))
@@ -514,7 +514,7 @@ def detect(received: Sequence[str], helo: str, source_ip: str) -> Detection:
     top = parse_received(received[0]) if received else None
     server, identity = _server_of(top, helo, source_ip or (top.by_address if top else None) or "")
     if top is None:
-        return Detection(server, identity, Origin.NOTHING, None, None, None, None)
+        return Detection(server, identity, Origin.NONE, None, None, None, None)
     origin, dated_at = origin_of(top), date_of(received[0])
     position, best = 0, top
     if origin is Origin.EXCHANGE and top.is_from_itself:

@@ -1,4 +1,4 @@
-"""Puts a server's state into words: its verdict, its notifications and its row, all from one `Standing`."""
+"""Puts a server's state into words: its verdict, its notifications and its row, all from one `EffectiveEnforcement`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from streams.domain.outputs.notification import AdminNotification, NotificationK
 from streams.domain.outputs.server_report import ServerReport, ServerStatus
 from streams.domain.outputs.verdict import Verdict, first_with, verdict_id, with_replies
 from streams.domain.policy.judgement import Finding, Judgement
-from streams.domain.policy.ladder import Action, ScheduledStage, Standstill
+from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import Service
-from streams.domain.server.effective import Standing
+from streams.domain.server.effective import EffectiveEnforcement
 from streams.domain.server.sighting import build_name
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.time import iso
 
 
-def verdict_of(
-    state: ServerEnforcement, standing: Standing, catalogue: Catalogue, service: Service, at: int
+def render_verdict(
+    state: ServerEnforcement, effective: EffectiveEnforcement, catalogue: Catalogue, service: Service, at: int
 ) -> Verdict:
     """The verdict that follows from a state; `at` is the moment that caused it, UTC milliseconds."""
     judged = state.judgement
@@ -30,10 +30,10 @@ def verdict_of(
         tenant_id=state.tenant_id,
         server=state.server,
         identity=state.identity,
-        action=standing.action,
-        stage=state.shown_stage,
-        throttle_minutes_per_hour=standing.throttle_minutes_per_hour,
-        block_minutes_per_hour=standing.block_minutes_per_hour,
+        action=effective.action,
+        stage=state.displayed_stage,
+        throttle_minutes_per_hour=effective.throttle_minutes_per_hour,
+        block_minutes_per_hour=effective.block_minutes_per_hour,
         finding=judged.finding,
         reason=judged.reason,
         build=state.build,
@@ -42,8 +42,8 @@ def verdict_of(
         cves=_cves(state, catalogue),
         detected_at=state.detected_at,
         effective_at=at,
-        schedule=standing.upcoming,
-        paused_until=standing.covered_until,
+        schedule=effective.upcoming,
+        paused_until=effective.waived_until,
         smtp_reply_throttle=None,
         smtp_reply_block=None,
         smtp_template_throttle=None,
@@ -71,9 +71,9 @@ def _effect(throttle: int, block: int) -> str:
     return f"its mail is {said} minutes of every hour" if said else "its mail is accepted and the server is reported"
 
 
-def _words(state: ServerEnforcement, standing: Standing, kind: NotificationKind) -> tuple[str, str]:
+def _wording(state: ServerEnforcement, effective: EffectiveEnforcement, kind: NotificationKind) -> tuple[str, str]:
     """Title and first sentences of a notification about the server itself."""
-    effect = _effect(standing.throttle_minutes_per_hour, standing.block_minutes_per_hour)
+    effect = _effect(effective.throttle_minutes_per_hour, effective.block_minutes_per_hour)
     match kind:
         case NotificationKind.SERVER_DETECTED:
             return f"Exchange server {state.server} is not accepted any more", f"{state.judgement.reason} Now {effect}."
@@ -89,7 +89,7 @@ def _words(state: ServerEnforcement, standing: Standing, kind: NotificationKind)
                 f"While both come, an accepted build ends nothing: {effect}. Update every machine behind this name.",
             )
         case NotificationKind.STAGE_ENTERED:
-            title = f"Exchange server {state.server} entered stage {state.shown_stage}"
+            title = f"Exchange server {state.server} entered stage {state.displayed_stage}"
             return title, f"{state.judgement.reason} From now on {effect}."
         case NotificationKind.SERVER_RESOLVED:
             done = "is accepted again" if state.finding is Finding.COMPLIANT else "is not enforced any more"
@@ -109,7 +109,7 @@ def _words(state: ServerEnforcement, standing: Standing, kind: NotificationKind)
             )
 
 
-def _cure(judged: Judgement) -> str:
+def _remedy_sentence(judged: Judgement) -> str:
     """The sentence that names the update to install."""
     if judged.remedy is None or not judged.finding.is_enforced:
         return ""
@@ -122,9 +122,9 @@ def _severity(kind: NotificationKind, action: Action, is_in_episode: bool) -> Se
     return Severity.CRITICAL if action is Action.BLOCK else Severity.WARNING
 
 
-def notification_of(
+def render_notification(
     state: ServerEnforcement,
-    standing: Standing,
+    effective: EffectiveEnforcement,
     catalogue: Catalogue,
     service: Service,
     kind: NotificationKind,
@@ -134,12 +134,12 @@ def notification_of(
 ) -> AdminNotification:
     """A notification about a server; `stage` and `days` say which stage comes in how many days."""
     judged = state.judgement
-    following = standing.next_above(state.stage)
-    throttle, block = standing.throttle_minutes_per_hour, standing.block_minutes_per_hour
-    number, action, begins = state.shown_stage, standing.action, following.starts_at if following else None
+    following = effective.next_above(state.stage)
+    throttle, block = effective.throttle_minutes_per_hour, effective.block_minutes_per_hour
+    number, action, begins = state.displayed_stage, effective.action, following.starts_at if following else None
     detail = str(state.revision)
     if stage is None:
-        title, text = _words(state, standing, kind)
+        title, text = _wording(state, effective, kind)
         if following is not None and kind is not NotificationKind.SERVER_RESOLVED:
             effect = _effect(following.throttle_minutes_per_hour, following.block_minutes_per_hour)
             text += f" From {iso(following.starts_at)} on {effect}."
@@ -151,7 +151,7 @@ def notification_of(
         title = f"Exchange server {state.server} {comes} in {days} day{'s' if days != 1 else ''}"
         text = f"{judged.reason} From {iso(begins)} on {_effect(throttle, block)}."
         detail = f"{number}/{days}" if stage.stage > state.reached_stage else f"{number}/{stage.stage}/{days}"
-    text += _cure(judged)
+    text += _remedy_sentence(judged)
     return AdminNotification(
         notification_id=notification_id(kind, state.tenant_id, state.server, at, detail),
         kind=kind,
@@ -172,14 +172,14 @@ def notification_of(
         throttle_minutes_per_hour=throttle,
         block_minutes_per_hour=block,
         detected_at=state.detected_at,
-        paused_until=standing.covered_until,
+        paused_until=effective.waived_until,
         policy_id=state.policy_id,
         policy_version=state.policy_version,
         cves=_cves(state, catalogue),
     )
 
 
-def announcement_of(
+def render_announcement(
     state: ServerEnforcement,
     judged: Judgement,
     policy: Policy,
@@ -204,7 +204,7 @@ def announcement_of(
         server=state.server,
         occurred_at=at,
         title=f"Exchange server {state.server} will not be accepted from {iso(switch_at)} on",
-        text=text + _cure(judged),
+        text=text + _remedy_sentence(judged),
         remedy=judged.remedy,
         link=service.link,
         stage=state.stage,
@@ -221,17 +221,17 @@ def announcement_of(
     )
 
 
-def status_of(state: ServerEnforcement, standing: Standing) -> ServerStatus:
+def status_of(state: ServerEnforcement, effective: EffectiveEnforcement) -> ServerStatus:
     """One word for where a server stands; what the edge does outranks that it has not been seen for a while."""
-    if state.is_in_episode and standing.exempt_until is not None:
+    if state.is_in_episode and effective.exempt_until is not None:
         return ServerStatus.EXEMPT
-    if state.is_in_episode and standing.paused_until is not None:
+    if state.is_in_episode and effective.paused_until is not None:
         return ServerStatus.PAUSED
     if state.is_mixed:
         return ServerStatus.MIXED
-    if state.is_in_episode and standing.action is Action.BLOCK:
+    if state.is_in_episode and effective.action is Action.BLOCK:
         return ServerStatus.BLOCKED
-    if state.is_in_episode and standing.action is Action.THROTTLE:
+    if state.is_in_episode and effective.action is Action.THROTTLE:
         return ServerStatus.THROTTLED
     if state.has_vanished:
         return ServerStatus.VANISHED
@@ -246,14 +246,14 @@ def status_of(state: ServerEnforcement, standing: Standing) -> ServerStatus:
             return ServerStatus(finding.value)
 
 
-def report_of(
-    state: ServerEnforcement, standing: Standing, catalogue: Catalogue, standstills: Sequence[Standstill]
+def render_report(
+    state: ServerEnforcement, effective: EffectiveEnforcement, catalogue: Catalogue, clock_stops: Sequence[ClockStop]
 ) -> ServerReport:
     """The administrator's row that follows from a state and from what covers the server."""
     judged = state.judgement
-    following = standing.next_above(state.stage)
-    throttled = first_with(standing.upcoming, Action.THROTTLE)
-    blocked = first_with(standing.upcoming, Action.BLOCK)
+    following = effective.next_above(state.stage)
+    throttled = first_with(effective.upcoming, Action.THROTTLE)
+    blocked = first_with(effective.upcoming, Action.BLOCK)
     product = product_of(state.server, state.build)
     return ServerReport(
         tenant_id=state.tenant_id,
@@ -266,9 +266,9 @@ def report_of(
         finding=judged.finding,
         would_be=judged.would_be,
         reason=judged.reason,
-        stage=state.shown_stage,
-        status=status_of(state, standing),
-        action=standing.action,
+        stage=state.displayed_stage,
+        status=status_of(state, effective),
+        action=effective.action,
         first_seen_at=state.first_seen_at,
         last_seen_at=state.last_seen_at,
         first_detected_date=state.detected_at,
@@ -290,11 +290,11 @@ def report_of(
         connector_type=state.connector_type,
         source_ip=state.source_ip,
         evidence=state.evidence,
-        paused_until=standing.paused_until,
-        exempt_until=standing.exempt_until,
+        paused_until=effective.paused_until,
+        exempt_until=effective.exempt_until,
         override_build=state.override.build if state.override else None,
         override_until=state.override.ends_at if state.override else None,
-        schedule=standing.upcoming,
+        schedule=effective.upcoming,
         verdict_revision=state.revision,
         policy_id=state.policy_id,
         policy_version=state.policy_version,
@@ -306,7 +306,7 @@ def report_of(
         reached_stage=state.reached_stage,
         rated_stage=state.stage,
         finding_without_override=state.without_override.finding if state.without_override else None,
-        standstills=tuple(span for span in sorted(standstills) if span.ends_at > state.clock.as_of),
+        standstills=tuple(span for span in sorted(clock_stops) if span.ends_at > state.clock.as_of),
         exchange_seen_at=state.exchange_seen_at or None,
         refused_at=state.refused_at,
         accepted_build=state.accepted_build,

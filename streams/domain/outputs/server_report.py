@@ -10,7 +10,7 @@ from streams.domain.exchange.build import Build
 from streams.domain.exchange.catalogue import Remedy
 from streams.domain.exchange.received import Identity
 from streams.domain.policy.judgement import Finding
-from streams.domain.policy.ladder import Action, ScheduledStage, Standstill
+from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.server.state import Evidence
 
@@ -84,7 +84,7 @@ class ServerReport(NamedTuple):
     clock_started_at: int | None
     reached_stage: int
     rated_stage: int
-    standstills: tuple[Standstill, ...]
+    standstills: tuple[ClockStop, ...]
     finding_without_override: Finding | None
     exchange_seen_at: int | None = None
     refused_at: int | None = None

@@ -23,7 +23,7 @@ class Action(StrEnum):
     BLOCK = "BLOCK"
 
 
-class Standstill(NamedTuple):
+class ClockStop(NamedTuple):
     """A span in which enforcement time stands still: `starts_at` <= t < `ends_at`, UTC milliseconds."""
 
     starts_at: int
@@ -46,13 +46,13 @@ class ScheduledStage(NamedTuple):
     block_minutes_per_hour: int
 
 
-def elapsed_at(clock: Clock, moment: int, standstills: Sequence[Standstill] = ()) -> int:
+def elapsed_at(clock: Clock, moment: int, clock_stops: Sequence[ClockStop] = ()) -> int:
     """Enforcement time in milliseconds that has passed at `moment`; never less than at the clock's own moment."""
     if moment <= clock.as_of:
         return clock.elapsed_ms
     still = 0
     reached = clock.as_of
-    for starts_at, ends_at in sorted(standstills):
+    for starts_at, ends_at in sorted(clock_stops):
         begin, end = max(starts_at, reached), min(ends_at, moment)
         if end > begin:
             still += end - begin
@@ -60,13 +60,13 @@ def elapsed_at(clock: Clock, moment: int, standstills: Sequence[Standstill] = ()
     return clock.elapsed_ms + moment - clock.as_of - still
 
 
-def moment_of(clock: Clock, elapsed_ms: int, standstills: Sequence[Standstill] = ()) -> int:
+def wall_time_of(clock: Clock, elapsed_ms: int, clock_stops: Sequence[ClockStop] = ()) -> int:
     """When enforcement time reaches `elapsed_ms`: the clock's own moment where it already has."""
     moment = clock.as_of + max(0, elapsed_ms - clock.elapsed_ms)
     reached = clock.as_of
     if moment == reached:
         return moment
-    for starts_at, ends_at in sorted(standstills):
+    for starts_at, ends_at in sorted(clock_stops):
         begin = max(starts_at, reached)
         # A stage due exactly when a standstill begins is reached: the span counts from its first millisecond on.
         if ends_at > begin and begin < moment:
@@ -80,31 +80,31 @@ MAX_CACHED_SPANS = 16
 
 
 def schedule(
-    ladder: tuple[Stage, ...], clock: Clock, standstills: tuple[Standstill, ...] = ()
+    ladder: tuple[Stage, ...], clock: Clock, clock_stops: tuple[ClockStop, ...] = ()
 ) -> tuple[ScheduledStage, ...]:
     """Every stage of the ladder with the moment it begins, known standstills included.
 
     This is the only source of dates: verdicts, notifications, reports and timers all take theirs from here.
     """
-    if len(standstills) > MAX_CACHED_SPANS:
-        return _scheduled(ladder, clock, standstills)
-    return _cached_schedule(ladder, clock, standstills)
+    if len(clock_stops) > MAX_CACHED_SPANS:
+        return _scheduled(ladder, clock, clock_stops)
+    return _cached_schedule(ladder, clock, clock_stops)
 
 
 @lru_cache(maxsize=4_000)  # of 5 KB at most
 def _cached_schedule(
-    ladder: tuple[Stage, ...], clock: Clock, standstills: tuple[Standstill, ...]
+    ladder: tuple[Stage, ...], clock: Clock, clock_stops: tuple[ClockStop, ...]
 ) -> tuple[ScheduledStage, ...]:
-    return _scheduled(ladder, clock, standstills)
+    return _scheduled(ladder, clock, clock_stops)
 
 
 def _scheduled(
-    ladder: tuple[Stage, ...], clock: Clock, standstills: tuple[Standstill, ...]
+    ladder: tuple[Stage, ...], clock: Clock, clock_stops: tuple[ClockStop, ...]
 ) -> tuple[ScheduledStage, ...]:
     return tuple(
         ScheduledStage(
             number,
-            moment_of(clock, stage.from_day * DAY_MS, standstills),
+            wall_time_of(clock, stage.from_day * DAY_MS, clock_stops),
             stage.throttle_minutes_per_hour,
             stage.block_minutes_per_hour,
         )

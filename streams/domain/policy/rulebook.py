@@ -11,7 +11,7 @@ from typing import Final
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.policy.judgement import Judgement, judge
-from streams.domain.policy.ladder import Standstill
+from streams.domain.policy.ladder import ClockStop
 from streams.domain.policy.policy import ANNOUNCE_DAYS, ConnectorType, Mode, Policy
 from streams.domain.time import DAY_MS, LATEST_MS
 
@@ -31,7 +31,7 @@ def _moment_ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def in_force(configured: Sequence[Policy], published: Sequence[Policy]) -> tuple[Policy, ...]:
+def effective_policies(configured: Sequence[Policy], published: Sequence[Policy]) -> tuple[Policy, ...]:
     """The policies of a service: those it is configured with, and those published since.
 
     A single configured one governs from the first event on, whatever moment it bears.
@@ -193,14 +193,14 @@ class Rulebook:
             if start > moment:
                 yield announced_at, start
 
-    def standstills(self) -> Iterable[Standstill]:
+    def clock_stops(self) -> Iterable[ClockStop]:
         """The spans without enforcement: a policy that only reports or observes stops every server's clock."""
         starts = self._policy_starts
         for index, policy in enumerate(self.policies):
             if policy.mode is not Mode.ENFORCE:
                 starts_at = starts[index] if index else 0
                 ends_at = starts[index + 1] if index + 1 < len(starts) else 2 * LATEST_MS
-                yield Standstill(starts_at, ends_at)
+                yield ClockStop(starts_at, ends_at)
 
     def judge(
         self, build: Build, moment: int, connector_type: ConnectorType, tenant_id: str, known_at: int | None = None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from streams.domain.exchange.build import Build, Product
 from streams.domain.exchange.received import Detection, Origin
 from streams.domain.outputs.notification import AdminNotification, NotificationKind
-from streams.domain.outputs.render import announcement_of, notification_of, report_of, verdict_of
+from streams.domain.outputs.render import render_announcement, render_notification, render_report, render_verdict
 from streams.domain.outputs.server_report import ServerReport
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.judgement import Finding, Judgement
@@ -20,12 +20,20 @@ from streams.domain.policy.ladder import Clock, ScheduledStage, elapsed_at
 from streams.domain.policy.policy import Mode
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection, Outcome
-from streams.domain.server.effective import Standing, stages_of, standing_of, standstills_of
+from streams.domain.server.effective import EffectiveEnforcement, clock_stops_of, effective_enforcement, stages_of
 from streams.domain.server.sighting import TAKEN_OVER, Sighting, evidence_of, judgement_of
 from streams.domain.server.stamps import Stamp, highest_held, with_stamp
-from streams.domain.server.state import Announced, Evidence, Override, ServerEnforcement, has_mark, mark_of, with_mark
+from streams.domain.server.state import (
+    Announced,
+    Evidence,
+    Override,
+    ServerEnforcement,
+    add_fingerprint,
+    fingerprint,
+    seen_recently,
+)
 from streams.domain.server.timers import Timer, TimerKind, Timers, timers_of
-from streams.domain.tenant.waivers import NO_COVER, Cover
+from streams.domain.tenant.waivers import NO_WAIVERS, Waivers
 from streams.domain.time import DAY_MS, HOUR_MS
 
 
@@ -52,7 +60,7 @@ class Decision:
 class Change(NamedTuple):
     """What a command changes for one server: its cover, or the build to judge it as until a moment."""
 
-    cover: Cover
+    waivers: Waivers
     override: Override | None = None
 
 
@@ -62,7 +70,7 @@ def decide(
     rulebook: Rulebook,
     now: int,
     last_revision: int = 0,
-    cover: Cover = NO_COVER,
+    waivers: Waivers = NO_WAIVERS,
     change: Change | None = None,
 ) -> Decision:
     """Decide about one server.
@@ -76,14 +84,14 @@ def decide(
         cover: the pauses and exceptions of this server.
         change: what a command changes at `now`, after the timers.
     """
-    step = _Step(rulebook, state.copy() if state is not None else None, last_revision, cover)
+    step = _Step(rulebook, state.copy() if state is not None else None, last_revision, waivers)
     step.advance(now)
     if change is not None and step.state is not None:
         step.change(step.state, change, now)
         step.advance(now)
     if event is not None:
         ticked_to = max(now, step.state.clock_at) if step.state is not None else now
-        step.apply(event.connection, event.found)
+        step.apply(event.connection, event.detection)
         step.advance(ticked_to)
         step.catch_up(ticked_to)
     if step.state is not None:
@@ -115,22 +123,24 @@ def _forget_mixed(state: ServerEnforcement) -> None:
 class _Step:
     """One run of `decide`: changes go into the state at once, what is to be told waits until the moment is done."""
 
-    def __init__(self, rulebook: Rulebook, state: ServerEnforcement | None, last_revision: int, cover: Cover) -> None:
+    def __init__(
+        self, rulebook: Rulebook, state: ServerEnforcement | None, last_revision: int, waivers: Waivers
+    ) -> None:
         self.rulebook = rulebook
-        self.cover = cover
+        self.waivers = waivers
         self.state = state
         self.last_revision = last_revision
         self.due_at: int | None = None
         self.decision = Decision(None)
-        self._has_news = False
-        self._has_row = False
-        self._told: list[tuple[NotificationKind, ScheduledStage | None, int]] = []
+        self._verdict_changed = False
+        self._report_changed = False
+        self._pending_notices: list[tuple[NotificationKind, ScheduledStage | None, int]] = []
 
     # --- time ---
 
     def timers(self, state: ServerEnforcement, at: int, since: int, until: int) -> Timers:
         """What is still to come since `since`, under the policy that governs at `at`, and what is due by `until`."""
-        return timers_of(state, self.rulebook, self.cover, at, since, until)
+        return timers_of(state, self.rulebook, self.waivers, at, since, until)
 
     def advance(self, until: int) -> None:
         """Fire what is due at or before `until`, in due order; `due_at` is when the next is."""
@@ -154,7 +164,7 @@ class _Step:
             self._end_taken_over(state, due)
         if TimerKind.SETTLED in kinds and state.is_mixed:
             _forget_mixed(state)
-            self._has_row = True
+            self._report_changed = True
         # Only now is it known what else is due: under the new policy, for the build that is judged from here on. What a
         # new schedule would have told before this moment is not told now: it would name the wrong number of days.
         following = self.timers(state, due, max(state.clock_at, due - 1), due).due
@@ -162,7 +172,7 @@ class _Step:
         state.clock_at = due
         for timer in sorted(timers, key=lambda timer: timer.kind):
             self._fire(state, timer, due)
-        self._tell(state, due)
+        self._emit(state, due)
         if any(timer.kind is TimerKind.FORGET for timer in timers):
             self.last_revision = state.revision
             self.decision.emitted.append(Forgotten(state.tenant_id, state.server, state.revision))
@@ -174,50 +184,50 @@ class _Step:
                 self._tell_mixed(state, due)
             case TimerKind.STAGE:
                 self._enter(state, due)
-            case TimerKind.COVER:
+            case TimerKind.WAIVER_END:
                 # Where another span goes on, or begins at this very moment, nothing changes for the edge.
-                self._has_news |= state.is_in_episode and self.cover.until(due) is None
-                self._has_row = True
+                self._verdict_changed |= state.is_in_episode and self.waivers.until(due) is None
+                self._report_changed = True
             case TimerKind.NOTICE:
-                self._told.append((NotificationKind.STAGE_UPCOMING, timer.stage, timer.detail))
+                self._pending_notices.append((NotificationKind.STAGE_UPCOMING, timer.stage, timer.detail))
             case TimerKind.VANISH:
-                state.has_vanished = self._has_row = True
+                state.has_vanished = self._report_changed = True
                 if state.finding in (Finding.COMPLIANT, Finding.OUT_OF_DATE, Finding.UNSUPPORTED):
-                    self._told.append((NotificationKind.SERVER_VANISHED, None, 0))
+                    self._pending_notices.append((NotificationKind.SERVER_VANISHED, None, 0))
             case TimerKind.REPORT:
-                self._has_news |= state.is_verdict_due and due >= state.verdict_due_at
-                self._has_row = True
+                self._verdict_changed |= state.is_verdict_due and due >= state.verdict_due_at
+                self._report_changed = True
             case TimerKind.ANNOUNCE:
                 self._announce(state, due, timer.detail)
 
     def _enter(self, state: ServerEnforcement, at: int) -> None:
         """Enter the last stage that has begun, if it is above the present one."""
-        begun = [stage for stage in stages_of(state, self.rulebook, self.cover, at) if stage.starts_at <= at]
+        begun = [stage for stage in stages_of(state, self.rulebook, self.waivers, at) if stage.starts_at <= at]
         if begun and begun[-1].stage > state.stage:
             _set_stage(state, begun[-1].stage)
-            self._has_news = True
+            self._verdict_changed = True
             self._tell_stage(state, at)
 
     def _tell_stage(self, state: ServerEnforcement, at: int) -> None:
         """Tell of the present stage, once: where a slower ladder catches up, only the rates change."""
         if state.stage > state.told_stage and self.rulebook.policy_at(at).mode is Mode.ENFORCE:
             state.told_stage = state.stage
-            self._told.append((NotificationKind.STAGE_ENTERED, None, 0))
+            self._pending_notices.append((NotificationKind.STAGE_ENTERED, None, 0))
 
     def _switch_policy(self, state: ServerEnforcement, due: int) -> None:
         build = state.judged_build
         if not state.is_in_episode or build is None:
             return
         judged = self.rulebook.judge(build, due, state.judged_over, state.tenant_id)
-        before, has_changed = self.standing(state, due - 1), judged != state.judgement
+        before, has_changed = self.effective(state, due - 1), judged != state.judgement
         self._take_judgement(state, judged, due)
         if not judged.finding.is_enforced:
             self._resolve(state, due)
             return
         # Another ladder may bring later dates: its rates apply when its dates say so, not before.
-        begun = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, due) if stage.starts_at <= due]
+        begun = [stage.stage for stage in stages_of(state, self.rulebook, self.waivers, due) if stage.starts_at <= due]
         state.stage = max(1, min([state.stage, *begun[-1:]]))
-        self._has_news |= has_changed or before != self.standing(state, due)
+        self._verdict_changed |= has_changed or before != self.effective(state, due)
         self._tell_stage(state, due)
 
     def _take_judgement(self, state: ServerEnforcement, judged: Judgement, at: int) -> None:
@@ -236,7 +246,7 @@ class _Step:
             if falls:
                 policy = self.rulebook.policy_at(switch_at, due)
                 catalogue, service = self.rulebook.catalogue_at(switch_at, due), self.rulebook.service
-                told = announcement_of(state, judged, policy, switch_at, catalogue, service, due)
+                told = render_announcement(state, judged, policy, switch_at, catalogue, service, due)
                 self.decision.emitted.append(told)
         state.announced = (
             *(known for known in state.announced if known.switch_at > due),
@@ -248,25 +258,25 @@ class _Step:
     def change(self, state: ServerEnforcement, change: Change, at: int) -> None:
         """Take a command's effect into account."""
         moment = max(at, state.clock_at)
-        before, covered = self.standing(state, moment), self.cover
-        self.cover = change.cover
+        before, covered = self.effective(state, moment), self.waivers
+        self.waivers = change.waivers
         if change.override is not None:
             if state.override is None:
                 state.without_override = state.judgement
             state.override = change.override
             self._rejudge(state, moment)
-            self._has_row = True
-        elif self.standing(state, moment) != before or change.cover != covered:
-            self._has_news |= state.is_in_episode
-            self._has_row = True
+            self._report_changed = True
+        elif self.effective(state, moment) != before or change.waivers != covered:
+            self._verdict_changed |= state.is_in_episode
+            self._report_changed = True
         if state.is_in_episode:
             self._enter(state, moment)
-        self._tell(state, moment)
+        self._emit(state, moment)
 
     def _end_override(self, state: ServerEnforcement, at: int) -> None:
         known, state.override, state.without_override = state.without_override, None, None
-        self._has_row = True
-        self._told.append((NotificationKind.OVERRIDE_ENDED, None, 0))
+        self._report_changed = True
+        self._pending_notices.append((NotificationKind.OVERRIDE_ENDED, None, 0))
         self._rejudge(state, at, known)
 
     def _rejudge(self, state: ServerEnforcement, at: int, otherwise: Judgement | None = None) -> None:
@@ -285,28 +295,28 @@ class _Step:
             if self._can_begin(at):
                 self._begin(state, at, was_accepted=True)
         else:
-            self._has_news |= has_changed
+            self._verdict_changed |= has_changed
 
     # --- connections ---
 
     def apply(self, event: InboundConnection, found: Detection) -> None:
         """Take one connection into account; a duplicate changes nothing, a late one only counts."""
-        mark = mark_of(event.observed_at, event.event_id.encode())
+        mark = fingerprint(event.observed_at, event.event_id.encode())
         is_new = self.state is None
         # What is later than everything seen cannot have been seen before.
         is_late = self.state is not None and event.observed_at <= self.state.last_seen_at
-        if is_late and self.state is not None and has_mark(self.state.recent_events, mark):
+        if is_late and self.state is not None and seen_recently(self.state.recent_events, mark):
             return
         state = self.state or self._first_seen(event, found)
         self.state = state
-        state.recent_events = with_mark(state.recent_events, mark)
+        state.recent_events = add_fingerprint(state.recent_events, mark)
         self._count(state, event, found)
         if found.origin is not Origin.GATEWAY and self._may_be_judged(state, event):
             state.exchange_seen_at = max(state.exchange_seen_at, event.observed_at)
         if is_new or event.observed_at >= state.judged_at:
             self._judge(state, event, found)
-        self._has_row |= not state.reported_at or event.observed_at >= state.reported_at + HOUR_MS
-        if not self._tell(state, event.observed_at):
+        self._report_changed |= not state.reported_at or event.observed_at >= state.reported_at + HOUR_MS
+        if not self._emit(state, event.observed_at):
             state.is_report_due = True
 
     def catch_up(self, until: int) -> None:
@@ -314,9 +324,9 @@ class _Step:
         verdicts = (row for row in reversed(self.decision.emitted) if isinstance(row, Verdict))
         last = next(verdicts, None)
         if self.state is not None and last is not None and last.effective_at < until:
-            standing = self.standing(self.state, until)
-            self._has_news = (standing.action, standing.covered_until) != (last.action, last.paused_until)
-            self._tell(self.state, until)
+            effective = self.effective(self.state, until)
+            self._verdict_changed = (effective.action, effective.waived_until) != (last.action, last.paused_until)
+            self._emit(self.state, until)
             self.advance(until)
 
     def _first_seen(self, event: InboundConnection, found: Detection) -> ServerEnforcement:
@@ -390,7 +400,7 @@ class _Step:
             if ends_override:
                 accepted = state.override.build, None
                 state.override = state.without_override = None
-                self._told.append((NotificationKind.OVERRIDE_ENDED, None, 0))
+                self._pending_notices.append((NotificationKind.OVERRIDE_ENDED, None, 0))
             else:
                 state.without_override = judged
                 judged = self.rulebook.judge(state.override.build, at, event.connector_type, event.tenant_id)
@@ -419,7 +429,7 @@ class _Step:
                 state.refused_at = at
             if has_changed:
                 state.is_verdict_due, state.changed_at = True, at
-            self._has_news |= state.is_verdict_due and at >= state.verdict_due_at
+            self._verdict_changed |= state.is_verdict_due and at >= state.verdict_due_at
 
     def _believed_build(self, state: ServerEnforcement, event: InboundConnection, found: Detection) -> Build | None:
         """The build to take the server for: what the connection shows, or a higher stamp that still holds."""
@@ -467,7 +477,7 @@ class _Step:
             state.throttled_at = state.blocked_at = None
         self._go_on(state, at)
         kind = NotificationKind.SERVER_REGRESSED if is_regression else NotificationKind.SERVER_DETECTED
-        self._told.append((kind, None, 0))
+        self._pending_notices.append((kind, None, 0))
 
     def _go_on(self, state: ServerEnforcement, at: int) -> None:
         """Let the episode's clock run from `at` on."""
@@ -475,30 +485,30 @@ class _Step:
         state.clock_at = at
         state.clock = Clock(state.clock.elapsed_ms, at)
         state.resolved_at = None
-        begun = [stage.stage for stage in stages_of(state, self.rulebook, self.cover, at) if stage.starts_at <= at]
+        begun = [stage.stage for stage in stages_of(state, self.rulebook, self.waivers, at) if stage.starts_at <= at]
         _set_stage(state, max([1, *begun[-1:]]))
         state.told_stage = max(state.told_stage, state.stage)
-        self._has_news = True
+        self._verdict_changed = True
 
     def _end(self, state: ServerEnforcement, at: int) -> None:
         """End the episode; its clock stands still."""
-        state.clock = Clock(elapsed_at(state.clock, at, standstills_of(self.rulebook, self.cover)), at)
+        state.clock = Clock(elapsed_at(state.clock, at, clock_stops_of(self.rulebook, self.waivers)), at)
         state.stage, state.resolved_at = 0, at
         state.judged_at = max(state.judged_at, at)
         _forget_mixed(state)
         self._look_ahead_again(state)
-        self._has_news = True
+        self._verdict_changed = True
 
     def _resolve(self, state: ServerEnforcement, at: int) -> None:
         self._end(state, at)
-        self._told.append((NotificationKind.SERVER_RESOLVED, None, 0))
+        self._pending_notices.append((NotificationKind.SERVER_RESOLVED, None, 0))
 
     def _end_taken_over(self, state: ServerEnforcement, at: int) -> None:
         """End the episode of a server in whose name only a gateway has sent for long."""
         state.judgement = TAKEN_OVER
         self._end(state, at)
         if not state.has_vanished:
-            self._told.append((NotificationKind.SERVER_VANISHED, None, 0))
+            self._pending_notices.append((NotificationKind.SERVER_VANISHED, None, 0))
         state.has_vanished = True
 
     # --- several machines behind one name ---
@@ -518,41 +528,41 @@ class _Step:
 
     def _tell_mixed(self, state: ServerEnforcement, at: int) -> None:
         state.mixed_told_at = at
-        self._told.append((NotificationKind.SERVER_MIXED, None, 0))
+        self._pending_notices.append((NotificationKind.SERVER_MIXED, None, 0))
 
-    def standing(self, state: ServerEnforcement, at: int) -> Standing:
+    def effective(self, state: ServerEnforcement, at: int) -> EffectiveEnforcement:
         """Where the server stands at a moment."""
-        return standing_of(state, self.rulebook, self.cover, at)
+        return effective_enforcement(state, self.rulebook, self.waivers, at)
 
     # --- telling ---
 
-    def _tell(self, state: ServerEnforcement, at: int) -> bool:
+    def _emit(self, state: ServerEnforcement, at: int) -> bool:
         """Emit what the moment `at` brought: at most one verdict, then the row, then the notifications.
 
         Gives whether a row was emitted.
         """
-        is_row = self._has_news or self._has_row
-        if is_row or self._told:
-            policy, standing = self.rulebook.policy_at(at), self.standing(state, at)
+        is_row = self._verdict_changed or self._report_changed
+        if is_row or self._pending_notices:
+            policy, effective = self.rulebook.policy_at(at), self.effective(state, at)
             catalogue, service = self.rulebook.catalogue_at(at), self.rulebook.service
             emitted = self.decision.emitted
-            if state.throttled_at is None and standing.throttle_minutes_per_hour:
+            if state.throttled_at is None and effective.throttle_minutes_per_hour:
                 state.throttled_at = at
-            if state.blocked_at is None and standing.block_minutes_per_hour:
+            if state.blocked_at is None and effective.block_minutes_per_hour:
                 state.blocked_at = at
-            if self._has_news:
+            if self._verdict_changed:
                 state.policy_id, state.policy_version = policy.policy_id, policy.version
                 state.revision += 1
                 state.verdict_issued_at = max(at, state.verdict_issued_at)
                 state.is_verdict_due = False
-                emitted.append(verdict_of(state, standing, catalogue, service, at))
+                emitted.append(render_verdict(state, effective, catalogue, service, at))
             if is_row:
                 state.is_report_due = False
                 state.reported_at = max(at, state.reported_at)
-                emitted.append(report_of(state, standing, catalogue, self.cover.standstills()))
-            for kind, stage, days in self._told:
+                emitted.append(render_report(state, effective, catalogue, self.waivers.clock_stops()))
+            for kind, stage, days in self._pending_notices:
                 if policy.mode is not Mode.OBSERVE or kind is NotificationKind.SERVER_RESOLVED:
-                    emitted.append(notification_of(state, standing, catalogue, service, kind, at, stage, days))
-        self._has_news = self._has_row = False
-        self._told = []
+                    emitted.append(render_notification(state, effective, catalogue, service, kind, at, stage, days))
+        self._verdict_changed = self._report_changed = False
+        self._pending_notices = []
         return is_row

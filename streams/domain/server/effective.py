@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from streams.domain.policy.ladder import Action, ScheduledStage, Standstill, schedule, strongest
+from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage, schedule, strongest
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.state import ServerEnforcement
-from streams.domain.tenant.waivers import Cover, covered_until
+from streams.domain.tenant.waivers import Waivers, waived_until
 from streams.domain.time import LATEST_MS
 
 
-class Standing(NamedTuple):
+class EffectiveEnforcement(NamedTuple):
     """What applies at a moment; rates in minutes of each hour, moments in UTC milliseconds.
 
     `stages` holds every stage of the ladder with its date, `upcoming` what changes for the edge from now on: stages
-    that begin, and the known ends of enforcement in between, which have no minutes. `covered_until` is the end of all
+    that begin, and the known ends of enforcement in between, which have no minutes. `waived_until` is the end of all
     pauses and exceptions that follow each other without a gap.
     """
 
@@ -25,7 +25,7 @@ class Standing(NamedTuple):
     block_minutes_per_hour: int
     stages: tuple[ScheduledStage, ...]
     upcoming: tuple[ScheduledStage, ...]
-    covered_until: int | None = None
+    waived_until: int | None = None
     paused_until: int | None = None
     exempt_until: int | None = None
 
@@ -38,44 +38,46 @@ def _has_minutes(stage: ScheduledStage) -> bool:
     return bool(stage.throttle_minutes_per_hour or stage.block_minutes_per_hour)
 
 
-def standstills_of(rulebook: Rulebook, cover: Cover) -> tuple[Standstill, ...]:
+def clock_stops_of(rulebook: Rulebook, waivers: Waivers) -> tuple[ClockStop, ...]:
     """Every span in which enforcement time stands still: policies that do not enforce, pauses, exceptions."""
-    return (*rulebook.standstills(), *cover.standstills())
+    return (*rulebook.clock_stops(), *waivers.clock_stops())
 
 
-def stages_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: int) -> tuple[ScheduledStage, ...]:
+def stages_of(state: ServerEnforcement, rulebook: Rulebook, waivers: Waivers, at: int) -> tuple[ScheduledStage, ...]:
     """Every stage of the ladder in force at `at` with its date; those that no clock reaches are left out."""
-    stages = schedule(rulebook.policy_at(at).ladder, state.clock, standstills_of(rulebook, cover))
+    stages = schedule(rulebook.policy_at(at).ladder, state.clock, clock_stops_of(rulebook, waivers))
     return tuple(stage for stage in stages if stage.starts_at < LATEST_MS)
 
 
-def standing_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: int) -> Standing:
+def effective_enforcement(
+    state: ServerEnforcement, rulebook: Rulebook, waivers: Waivers, at: int
+) -> EffectiveEnforcement:
     """Where a server stands at a moment."""
-    covers = cover.until(at), covered_until(cover.pauses, at), covered_until(cover.exceptions, at)
+    spans = waivers.until(at), waived_until(waivers.pauses, at), waived_until(waivers.exceptions, at)
     if not state.is_in_episode:
-        return Standing(Action.ACCEPT, 0, 0, (), (), *covers)
-    stages = stages_of(state, rulebook, cover, at)
+        return EffectiveEnforcement(Action.ACCEPT, 0, 0, (), (), *spans)
+    stages = stages_of(state, rulebook, waivers, at)
     ladder = rulebook.policy_at(at).ladder
     rates = ladder[min(state.stage, len(ladder)) - 1]
     now = ScheduledStage(state.stage, at, rates.throttle_minutes_per_hour, rates.block_minutes_per_hour)
-    standstills = standstills_of(rulebook, cover)
+    clock_stops = clock_stops_of(rulebook, waivers)
     # The number never goes back: where another ladder is behind, its stages are shown as the one that was reached.
-    changes = _changes(now, stages, standstills, at)
+    changes = _changes(now, stages, clock_stops, at)
     upcoming = tuple(change._replace(stage=max(change.stage, state.reached_stage)) for change in changes)
-    if covered_until(standstills, at) is not None:
-        return Standing(Action.ACCEPT, 0, 0, stages, upcoming, *covers)
+    if waived_until(clock_stops, at) is not None:
+        return EffectiveEnforcement(Action.ACCEPT, 0, 0, stages, upcoming, *spans)
     throttle, block = now.throttle_minutes_per_hour, now.block_minutes_per_hour
-    return Standing(strongest(throttle, block), throttle, block, stages, upcoming, *covers)
+    return EffectiveEnforcement(strongest(throttle, block), throttle, block, stages, upcoming, *spans)
 
 
 def _changes(
-    now: ScheduledStage, stages: Sequence[ScheduledStage], standstills: Sequence[Standstill], at: int
+    now: ScheduledStage, stages: Sequence[ScheduledStage], clock_stops: Sequence[ClockStop], at: int
 ) -> Iterator[ScheduledStage]:
     """What an edge on its own has to know: the stages to come, and where enforcement ends and goes on in between."""
     begins: list[int] = []
     ends: list[int] = []
     reached = at
-    for starts_at, ends_at in sorted(standstills):
+    for starts_at, ends_at in sorted(clock_stops):
         if ends_at > reached:
             if starts_at > reached:
                 begins.append(starts_at)

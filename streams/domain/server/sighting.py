@@ -28,12 +28,12 @@ class Sighting(NamedTuple):
     """A connection and what its header shows of the server; the connection's texts are bounded."""
 
     connection: InboundConnection
-    found: Detection
+    detection: Detection
 
     @property
     def server(self) -> str:
         """The server's name, the second part of its key."""
-        return self.found.server
+        return self.detection.server
 
 
 def check_sighting(connection: InboundConnection, key: bytes | None = None, now_ms: int | None = None) -> None:
@@ -46,7 +46,7 @@ def check_sighting(connection: InboundConnection, key: bytes | None = None, now_
     check_server(connection.received, connection.helo)
 
 
-def sight(connection: InboundConnection) -> Sighting:
+def detect_server(connection: InboundConnection) -> Sighting:
     """Find out which server connects."""
     return Sighting(bounded(connection), detect(connection.received, connection.helo, connection.source_ip))
 
@@ -80,7 +80,7 @@ def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook)
     """What a connection shows of its server, judged at its moment."""
     if found.origin is Origin.GATEWAY:
         return Judgement(Finding.NOT_EXCHANGE, "Exchange did not write the topmost line: a gateway is between.")
-    if found.origin is Origin.NOTHING:
+    if found.origin is Origin.NONE:
         return Judgement(Finding.UNDETERMINED, "The message carries no Received line of the connecting server.")
     if (reason := _WITHOUT_BUILD.get(found.origin)) is not None:
         return Judgement(Finding.UNDETERMINED, reason)

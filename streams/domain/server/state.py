@@ -26,18 +26,18 @@ _LOW_BITS: Final = 2**10 - 1
 _CRC_MASK: Final = 2**22 - 1
 
 
-def mark_of(observed_at: int, event_id: bytes) -> bytes:
+def fingerprint(observed_at: int, event_id: bytes) -> bytes:
     """What tells a connection from others of the same server: its moment, and 22 bits of its id."""
     low = (observed_at & _LOW_BITS) << 22 | crc32(event_id) & _CRC_MASK
     return (observed_at >> 10 & _HALF).to_bytes(4, "big") + low.to_bytes(4, "big")
 
 
-def with_mark(marks: bytes, mark: bytes) -> bytes:
+def add_fingerprint(marks: bytes, mark: bytes) -> bytes:
     """The marks of recent connections with one more, the oldest forgotten."""
     return (marks + mark)[-_MARKS_BYTES:]
 
 
-def has_mark(marks: bytes, mark: bytes) -> bool:
+def seen_recently(marks: bytes, mark: bytes) -> bool:
     """Whether a connection is among the recent ones."""
     at = marks.find(mark)
     while at % _MARK_BYTES and at > 0:
@@ -163,7 +163,7 @@ class ServerEnforcement:
         return self.refused_at is not None
 
     @property
-    def shown_stage(self) -> int:
+    def displayed_stage(self) -> int:
         """The stage that is shown: never less than before in the same episode; 0 outside of one."""
         return self.reached_stage if self.stage else 0
 

@@ -9,7 +9,7 @@ from streams.domain.policy.ladder import ScheduledStage
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.effective import stages_of
 from streams.domain.server.state import ServerEnforcement
-from streams.domain.tenant.waivers import Cover
+from streams.domain.tenant.waivers import Waivers
 from streams.domain.time import DAY_MS, HOUR_MS, LATEST_MS
 
 _NEVER: Final = 4 * LATEST_MS
@@ -27,7 +27,7 @@ class TimerKind(IntEnum):
     SETTLED = 3
     MIXED = 4
     STAGE = 5
-    COVER = 6
+    WAIVER_END = 6
     NOTICE = 7
     VANISH = 8
     REPORT = 9
@@ -65,7 +65,9 @@ class Timers:
             self.due.append(Timer(due, kind, stage, detail))
 
 
-def timers_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: int, since: int, until: int) -> Timers:
+def timers_of(
+    state: ServerEnforcement, rulebook: Rulebook, waivers: Waivers, at: int, since: int, until: int
+) -> Timers:
     """Everything still to come since `since`, as the policy that governs at `at` has it, and what is due by `until`.
 
     What should have happened before is due at `since`; a notice that should have been given before is not given.
@@ -81,7 +83,7 @@ def timers_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: in
     if state.override is not None:
         timers.add(max(state.override.ends_at, since), TimerKind.OVERRIDE)
     if state.is_in_episode:
-        for stage in stages_of(state, rulebook, cover, at):
+        for stage in stages_of(state, rulebook, waivers, at):
             if stage.stage > state.stage:
                 timers.add(max(stage.starts_at, since), TimerKind.STAGE, stage)
                 for days in policy.notify_before_days if stage.starts_at > at else ():
@@ -94,9 +96,9 @@ def timers_of(state: ServerEnforcement, rulebook: Rulebook, cover: Cover, at: in
         if state.last_seen_at > state.exchange_seen_at and state.build is not None and state.override is None:
             gone_at = state.exchange_seen_at + policy.stale_after_days * DAY_MS
             timers.add(max(gone_at, since), TimerKind.TAKEN_OVER)
-    for span in cover.standstills():
+    for span in waivers.clock_stops():
         if span.ends_at > since:
-            timers.add(span.ends_at, TimerKind.COVER)
+            timers.add(span.ends_at, TimerKind.WAIVER_END)
     if not state.has_vanished:
         timers.add(max(state.last_seen_at + policy.stale_after_days * DAY_MS, since), TimerKind.VANISH)
     if state.is_report_due:

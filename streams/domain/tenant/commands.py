@@ -21,7 +21,7 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import MalformedError, check_moment, check_tenant
 from streams.domain.server.state import Override
 from streams.domain.tenant.quota import QuotaError, year_of
-from streams.domain.tenant.reminders import tenant_timers, title_of, told_of_time
+from streams.domain.tenant.reminders import tenant_timers, waiver_notification, waiver_title
 from streams.domain.tenant.waivers import (
     MAX_KEPT_BYTES,
     ExceptionGrant,
@@ -169,7 +169,7 @@ def _name_of(command: AdminCommand) -> str | None:
     return canonical_server(command.server)
 
 
-def obey(
+def apply_command(
     tenant: TenantEnforcement,
     command: AdminCommand,
     is_known: bool,
@@ -221,9 +221,9 @@ def obey(
         before=_shown(before, command.server, override, at),
         after=_shown(decision.tenant, command.server, overridden, at),
     )
-    decision.notifications.append(_told(kind, decision.tenant, command, at, left, reason))
+    decision.notifications.append(_command_notice(kind, decision.tenant, command, at, left, reason))
     decision.notifications += [
-        told_of_time(decision.tenant, *timer) for timer in _ended_by(kind, before, decision.tenant, command)
+        waiver_notification(decision.tenant, *timer) for timer in _ended_by(kind, before, decision.tenant, command)
     ]
     if reason is None:
         decision.tenant = settle_subject(settle(decision.tenant), command.server)
@@ -368,12 +368,12 @@ def advance_tenant(tenant: TenantEnforcement, until: int) -> CommandDecision:
     decision = CommandDecision(tenant)
     for due, kind, server, ends_at in sorted(tenant_timers(tenant)):
         if due <= until:
-            decision.notifications.append(told_of_time(tenant, due, kind, server, ends_at))
+            decision.notifications.append(waiver_notification(tenant, due, kind, server, ends_at))
     decision.tenant = settle(replace(tenant, clock_at=max(tenant.clock_at, until)))
     return decision
 
 
-def _told(
+def _command_notice(
     kind: NotificationKind,
     tenant: TenantEnforcement,
     command: AdminCommand,
@@ -382,7 +382,7 @@ def _told(
     refused: str | None,
 ) -> AdminNotification:
     server = command.server
-    until = tenant.cover_of(server or "").until(at)
+    until = tenant.waivers_of(server or "").until(at)
     text = refused or command.reason or f"By {command.issued_by}."
     if refused is None and until is not None:
         text += f" Until {iso(until)}."
@@ -393,7 +393,7 @@ def _told(
         tenant_id=command.tenant_id,
         server=server,
         occurred_at=at,
-        title=title_of(kind, server),
+        title=waiver_title(kind, server),
         text=text,
         paused_until=until,
         quota_left_days=left,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from streams.domain.policy.ladder import Standstill
+from streams.domain.policy.ladder import ClockStop
 from streams.domain.time import DAY_MS
 
 
@@ -117,7 +117,7 @@ def check_quota(use: Use, paid: Sequence[PaidDays], quota: int) -> None:
         raise QuotaError(f"days: {days} of {year}: only {left} of {quota} days are left in that year")
 
 
-def uncovered(wanted: PaidDays, spans: Iterable[Standstill]) -> Iterator[PaidDays]:
+def uncovered(wanted: PaidDays, spans: Iterable[ClockStop]) -> Iterator[PaidDays]:
     """Those of some days that spans do not cover entirely."""
     begin, day = wanted.starts_at, 0
     for starts_at, ends_at in union_of(spans):
@@ -131,12 +131,12 @@ def uncovered(wanted: PaidDays, spans: Iterable[Standstill]) -> Iterator[PaidDay
         yield PaidDays(begin + day * DAY_MS, wanted.days - day)
 
 
-def union_of(spans: Iterable[Standstill]) -> list[Standstill]:
+def union_of(spans: Iterable[ClockStop]) -> list[ClockStop]:
     """The same spans in order, without overlaps, and one where they touch."""
-    union: list[Standstill] = []
+    union: list[ClockStop] = []
     for span in sorted(spans):
         if union and span.starts_at <= union[-1].ends_at:
-            union[-1] = Standstill(union[-1].starts_at, max(union[-1].ends_at, span.ends_at))
+            union[-1] = ClockStop(union[-1].starts_at, max(union[-1].ends_at, span.ends_at))
         else:
             union.append(span)
     return union

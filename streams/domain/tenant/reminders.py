@@ -25,7 +25,7 @@ _TITLES = {
 }
 
 
-def title_of(kind: NotificationKind, server: str | None) -> str:
+def waiver_title(kind: NotificationKind, server: str | None) -> str:
     """The title of a notification about a command, a pause or an exception."""
     return f"{_TITLES[kind]}{f' for {server}' if server else ''}"
 
@@ -49,12 +49,12 @@ def tenant_timers(
                 yield item.ends_at, NotificationKind.EXCEPTION_EXPIRED, server, item.ends_at
 
 
-def told_of_time(
+def waiver_notification(
     tenant: TenantEnforcement, due: int, kind: NotificationKind, server: str, ends_at: int
 ) -> AdminNotification:
     """The notification that a pause or an exception ends or has ended."""
     verb = "ends" if kind is NotificationKind.PAUSE_ENDING else "ended"
-    until = tenant.cover_of(server).until(ends_at)
+    until = tenant.waivers_of(server).until(ends_at)
     then = "enforcement goes on where it stopped" if until is None else f"another one holds until {iso(until)}"
     return AdminNotification(
         notification_id=notification_id(kind, tenant.tenant_id, server or None, due, str(ends_at)),
@@ -63,7 +63,7 @@ def told_of_time(
         tenant_id=tenant.tenant_id,
         server=server or None,
         occurred_at=due,
-        title=title_of(kind, server or None),
+        title=waiver_title(kind, server or None),
         text=f"It {verb} at {iso(ends_at)}; {then}.",
         paused_until=ends_at,
     )

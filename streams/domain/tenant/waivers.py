@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, Self, TypeVar
 
-from streams.domain.policy.ladder import Standstill
+from streams.domain.policy.ladder import ClockStop
 from streams.domain.policy.policy import MAX_LADDER_DAYS
 from streams.domain.tenant.quota import PaidDays, QuotaError, Use, YearUse, check_quota, uncovered, union_of
 from streams.domain.time import DAY_MS, LATEST_MS
@@ -24,25 +24,25 @@ MAX_KEPT_BYTES: Final = 256 * 1024
 _SPAN_BYTES: Final = 64
 
 
-class Cover(NamedTuple):
+class Waivers(NamedTuple):
     """What stands between one server and enforcement."""
 
-    pauses: tuple[Standstill, ...] = ()
-    exceptions: tuple[Standstill, ...] = ()
+    pauses: tuple[ClockStop, ...] = ()
+    exceptions: tuple[ClockStop, ...] = ()
 
-    def standstills(self) -> tuple[Standstill, ...]:
+    def clock_stops(self) -> tuple[ClockStop, ...]:
         """Every span in which enforcement time stands still."""
         return self.pauses + self.exceptions
 
     def until(self, moment: int) -> int | None:
         """Until when the server is covered without a gap, None when it is not covered at `moment`."""
-        return covered_until(self.standstills(), moment)
+        return waived_until(self.clock_stops(), moment)
 
 
-NO_COVER = Cover()
+NO_WAIVERS = Waivers()
 
 
-def covered_until(spans: Iterable[Standstill], moment: int) -> int | None:
+def waived_until(spans: Iterable[ClockStop], moment: int) -> int | None:
     """Until when spans cover `moment` and what follows without a gap, None when none covers it."""
     reached = moment
     for starts_at, ends_at in sorted(spans):
@@ -59,9 +59,9 @@ class Pause(NamedTuple):
     paid: tuple[PaidDays, ...] = ()
 
     @property
-    def span(self) -> Standstill:
+    def span(self) -> ClockStop:
         """The span in which enforcement time stands still."""
-        return Standstill(self.starts_at, self.ends_at)
+        return ClockStop(self.starts_at, self.ends_at)
 
     def cut(self, at: int) -> Pause:
         """The same, ended at `at` at the latest; days that begin later are not paid."""
@@ -105,13 +105,13 @@ class TenantEnforcement:
     seen_commands: tuple[int, ...] = ()
     used: Mapping[int, YearUse] = field(default_factory=dict)
 
-    def cover_of(self, server: str) -> Cover:
+    def waivers_of(self, server: str) -> Waivers:
         """What covers a server: the tenant's pauses, its own, and its exceptions."""
         own = self.server_pauses.get(server, ())
         grants = self.exceptions.get(server, ())
-        return Cover(
+        return Waivers(
             tuple(pause.span for pause in (*self.pauses, *own)),
-            tuple(Standstill(grant.starts_at, grant.ends_at) for grant in grants),
+            tuple(ClockStop(grant.starts_at, grant.ends_at) for grant in grants),
         )
 
     def use(self) -> Use:
@@ -147,7 +147,7 @@ class TenantEnforcement:
 def running(pauses: Iterable[Pause], moment: int) -> Pause | None:
     """The pause that runs at a moment; where others follow it without a gap, the last of them."""
     every = tuple(pauses)
-    until = covered_until((pause.span for pause in every), moment)
+    until = waived_until((pause.span for pause in every), moment)
     return next((pause for pause in every if pause.ends_at == until), None)
 
 
@@ -228,7 +228,7 @@ def cancel_pause(tenant: TenantEnforcement, server: str | None, at: int, quota: 
     day, the one that has begun too; a pause for which none is left ends there.
     """
     pauses = tenant.pauses if server is None else tenant.server_pauses.get(server, ())
-    until = covered_until((pause.span for pause in pauses), at)
+    until = waived_until((pause.span for pause in pauses), at)
     if until is None:
         return None
     end = max(at, tenant.clock_at)
@@ -244,13 +244,13 @@ def cancel_pause(tenant: TenantEnforcement, server: str | None, at: int, quota: 
     return replace(cancelled, server_pauses=own)
 
 
-def _paid_for(pause: Pause, spans: Sequence[Standstill], end: int, use: Use, quota: int) -> Pause:
+def _paid_for(pause: Pause, spans: Sequence[ClockStop], end: int, use: Use, quota: int) -> Pause:
     """A server's pause, whose days from the one on that `end` lies in are paid where spans do not cover them."""
     if pause.ends_at <= end:
         return pause
     begun = max(0, (end - pause.starts_at) // DAY_MS)
     days = PaidDays(pause.starts_at + begun * DAY_MS, (pause.ends_at - pause.starts_at) // DAY_MS - begun)
-    known = [Standstill(paid.starts_at, paid.ends_at) for paid in pause.paid]
+    known = [ClockStop(paid.starts_at, paid.ends_at) for paid in pause.paid]
     for missing in uncovered(days, (*spans, *known)):
         paid = use.affordable(missing, quota)
         use.add((paid,))
@@ -340,7 +340,7 @@ def settle_subject(tenant: TenantEnforcement, server: str | None) -> TenantEnfor
     own = (
         pause
         for pause in tenant.server_pauses.get(server, ())
-        if pause.paid or pause.ends_at > over or (covered_until(spans, pause.starts_at) or 0) < pause.ends_at
+        if pause.paid or pause.ends_at > over or (waived_until(spans, pause.starts_at) or 0) < pause.ends_at
     )
     pauses = _bounded(tuple(own), over, KEPT_PAUSES, Pause.moved)
     grants = _bounded(tenant.exceptions.get(server, ()), over, KEPT_EXCEPTIONS, ExceptionGrant.moved)

@@ -30,7 +30,7 @@ from streams.engine.partition.task import PartitionWriter
 from streams.engine.ports import StateStore
 from streams.engine.processor import Processor
 from streams.engine.status import WorkerStatus
-from streams.log_events import event
+from streams.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -74,16 +74,16 @@ class BatchWorker(Worker):
         if self.app.is_draining:
             return
         self.app.is_draining = True
-        log.info("%s: finishing what is in work", which.name, extra=event("worker_draining", signal=which.name))
+        log.info("%s: finishing what is in work", which.name, extra=log_event("worker_draining", signal=which.name))
         # Without a broker nobody can be told that the group is left, and Faust would wait for one for ever.
         seconds = self.app.partition_config.drain_seconds + LEAVE_SECONDS
-        timer = threading.Timer(seconds, _give_up, [seconds])
+        timer = threading.Timer(seconds, _force_exit, [seconds])
         timer.daemon = True
         timer.start()
 
 
-def _give_up(seconds: float) -> None:
-    about = event("worker_failed", reason="not ended in time")
+def _force_exit(seconds: float) -> None:
+    about = log_event("worker_failed", reason="not ended in time")
     log.critical("not ended %.0f s after being told to: what is not committed is left", seconds, extra=about)
     os._exit(EXIT_FAILED)
 
@@ -125,7 +125,7 @@ class BatchApp(faust.App):
         partition_config: PartitionConfig,
         open_store: Callable[[int], StateStore],
         processor: Callable[[int, int], Processor],
-        reached: Callable[[str], None],
+        failpoint: Callable[[str], None],
         observer: Observer = SILENT,
         **kwargs: Any,
     ) -> None:
@@ -137,7 +137,7 @@ class BatchApp(faust.App):
         self.ends: dict[int, int] | None = None
         self._releasing = asyncio.Lock()
         self._observer = observer
-        self._open_store, self._processor, self._reached = open_store, processor, reached
+        self._open_store, self._processor, self._failpoint = open_store, processor, failpoint
         super().__init__(*args, TableManager=_Tables, **kwargs)
 
     def _new_transport(self) -> Any:
@@ -153,24 +153,24 @@ class BatchApp(faust.App):
         fault now and then.
         """
 
-    def has_room(self, partition: int) -> bool:
+    def has_capacity(self, partition: int) -> bool:
         """Whether the partition may be fetched."""
         writer = self.writers.get(partition)
-        return writer is not None and writer.has_room
+        return writer is not None and writer.has_capacity
 
-    def wake(self, partition: int) -> None:
+    def notify(self, partition: int) -> None:
         """Let the partition's writer look again whether there is something to do."""
         writer = self.writers.get(partition)
         if writer is not None:
-            writer.wake()
+            writer.notify()
 
-    def take(self, event: Any) -> None:
+    def enqueue(self, event: Any) -> None:
         """Hand a fetched batch to its partition; one of an old generation is dropped, and fetched again."""
         generation, records = event.value
         partition = event.message.partition
         writer = self.writers.get(partition)
         if writer is not None and generation == self.generation:
-            writer.take(records)
+            writer.enqueue(records)
             consumer: Any = self.consumer
             consumer.delivered(partition)
 
@@ -179,7 +179,7 @@ class BatchApp(faust.App):
         await self.release()
         if self.should_stop:
             return
-        self._reached("assigned")
+        self._failpoint("assigned")
         self.generation += 1
         for partition in sorted(partitions):
             writer = PartitionWriter(
@@ -187,14 +187,16 @@ class BatchApp(faust.App):
                 partition,
                 lambda partition=partition: self._open_store(partition),  # type: ignore[misc]
                 lambda partitions, partition=partition: self._processor(partition, partitions),  # type: ignore[misc]
-                self._is_fetched_up,
-                self._reached,
+                self._is_caught_up,
+                self._failpoint,
                 self._observer,
             )
             self.writers[partition] = writer
             writer.start(self.fail)
         self.is_assigned = True
-        log.info("assigned: %s", sorted(partitions), extra=event("partitions_assigned", partitions=sorted(partitions)))
+        log.info(
+            "assigned: %s", sorted(partitions), extra=log_event("partitions_assigned", partitions=sorted(partitions))
+        )
 
     async def release(self) -> None:
         """Give up every partition; what is not committed is left to the next owner."""
@@ -207,7 +209,9 @@ class BatchApp(faust.App):
             except Exception as error:  # a rebalance that waits for ever keeps the whole group from working
                 self.fail(error)
         if writers:
-            log.info("released: %s", sorted(writers), extra=event("partitions_released", partitions=sorted(writers)))
+            log.info(
+                "released: %s", sorted(writers), extra=log_event("partitions_released", partitions=sorted(writers))
+            )
 
     def status(self) -> WorkerStatus:
         """How it stands. `ends` of the source's partitions, None while the broker does not tell, are the watchdog's."""
@@ -229,9 +233,9 @@ class BatchApp(faust.App):
             partitions=tuple(partitions),
         )
 
-    def _is_fetched_up(self, partition: int) -> bool:
+    def _is_caught_up(self, partition: int) -> bool:
         consumer: Any = self.consumer
-        return bool(consumer.is_fetched_up(partition))
+        return bool(consumer.is_caught_up(partition))
 
     def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error that is not one record's; nothing of its unit is committed."""
@@ -239,7 +243,9 @@ class BatchApp(faust.App):
             return
         self.failure = error
         kind = type(error).__name__
-        log.critical("the worker stops: %s: %s", kind, error, exc_info=error, extra=event("worker_failed", reason=kind))
+        log.critical(
+            "the worker stops: %s: %s", kind, error, exc_info=error, extra=log_event("worker_failed", reason=kind)
+        )
         # Nothing may keep a failed worker alive: its partitions belong to the next one.
         asyncio.get_running_loop().call_later(5.0, os._exit, EXIT_FAILED)
         self._crashing = asyncio.ensure_future(self.crash(error))

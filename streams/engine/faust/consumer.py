@@ -45,11 +45,11 @@ class BatchConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._aligned: set[TP] = set()
+        self._seeked: set[TP] = set()
         self._fetched_up: set[TP] = set()
         self._ends: dict[TP, int] = {}
         self._in_delivery: dict[TP, int] = {}
-        self._served: set[TP] = set()
+        self._recently_served: set[TP] = set()
 
     def _new_consumer_thread(self) -> Any:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -61,10 +61,10 @@ class BatchConsumer(driver.Consumer):
         return offset
 
     def _forget_positions(self) -> None:
-        self._aligned.clear()
+        self._seeked.clear()
         self._fetched_up.clear()
         self._in_delivery.clear()
-        self._served.clear()
+        self._recently_served.clear()
 
     async def perform_seek(self) -> None:
         """Faust seeks to the committed offsets; every source partition is then sought again to its writer's own."""
@@ -89,7 +89,7 @@ class BatchConsumer(driver.Consumer):
         await super().on_stop()
         await self.app.release()
 
-    def is_fetched_up(self, partition: int) -> bool:
+    def is_caught_up(self, partition: int) -> bool:
         """Whether the last fetch reached the partition's end, and all of it is with the writer."""
         tp = TP(self.app.source, partition)
         return tp in self._fetched_up and not self._in_delivery.get(tp)
@@ -117,35 +117,35 @@ class BatchConsumer(driver.Consumer):
         known = consumer._client.cluster.partitions_for_topic(self.app.source) if consumer is not None else None
         return len(known) if known else None
 
-    async def _wanted(self, active: set[TP]) -> set[TP]:
+    async def _fetchable(self, active: set[TP]) -> set[TP]:
         """The partitions to fetch: of the source those with room, each sought to its writer's offset first."""
         wanted = set()
         for tp in active:
             if tp.topic != self.app.source:
                 wanted.add(tp)
-            elif self.app.has_room(tp.partition) and self._in_delivery.get(tp, 0) < BATCHES_IN_DELIVERY:
-                if tp not in self._aligned:
+            elif self.app.has_capacity(tp.partition) and self._in_delivery.get(tp, 0) < BATCHES_IN_DELIVERY:
+                if tp not in self._seeked:
                     # Its first records may have been fetched and dropped; the group's offset need not be the state's.
-                    self._aligned.add(tp)
+                    self._seeked.add(tp)
                     await self.seek_wait({tp: self.app.writers[tp.partition].next_offset or 0})
                 wanted.add(tp)
-        return wanted & {tp for tp in wanted if tp.topic != self.app.source or tp in self._aligned}
+        return wanted & {tp for tp in wanted if tp.topic != self.app.source or tp in self._seeked}
 
     async def _fetch(self, active: set[TP]) -> dict[TP, list[Any]]:
-        wanted = await self._wanted(active)
+        wanted = await self._fetchable(active)
         if not wanted:  # an empty set means all to aiokafka
             await asyncio.sleep(0.005)
             return {}
-        found = await self._records_of(wanted - self._served, 0.0) if self._served & wanted else {}
+        found = await self._records_of(wanted - self._recently_served, 0.0) if self._recently_served & wanted else {}
         if not found:
-            self._served.clear()
+            self._recently_served.clear()
             found = await self._records_of(wanted, FETCH_WAIT_MS / 1000 if wanted == active else BUSY_WAIT_SECONDS)
         # aiokafka serves a partition until it has nothing left of it; the others get their turn after a full batch.
         if sum(map(len, found.values())) >= self.app.conf.broker_max_poll_records:
-            self._served.update(found)
+            self._recently_served.update(found)
         else:
-            self._served.clear()
-        for tp in wanted & self._aligned:
+            self._recently_served.clear()
+        for tp in wanted & self._seeked:
             if tp in found:
                 self._in_delivery[tp] = self._in_delivery.get(tp, 0) + 1
             self._note_end(tp)
@@ -168,7 +168,7 @@ class BatchConsumer(driver.Consumer):
         else:
             self._fetched_up.discard(tp)
         if was_up != (tp in self._fetched_up):
-            self.app.wake(tp.partition)
+            self.app.notify(tp.partition)
 
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
@@ -188,7 +188,7 @@ class BatchConsumer(driver.Consumer):
                         break  # of an old generation: the seek of the new one fetches them again
                     if tp.topic != self.app.source:
                         await self.wait_first(self._deliver_each(tp, records), self.suspend_flow.wait())
-                    elif tp in self._aligned:
+                    elif tp in self._seeked:
                         await self._check_gap(tp, records[0].offset)
                         await self.wait_first(self._deliver(tp, records, generation), self.suspend_flow.wait())
         except Exception as error:

@@ -16,7 +16,7 @@ class StalledError(RuntimeError):
     """A partition has work and does not move."""
 
 
-async def watch(app: BatchApp, stall_seconds: float, beat: Callable[[], None]) -> None:
+async def run_watchdog(app: BatchApp, stall_seconds: float, beat: Callable[[], None]) -> None:
     """Stop the worker when a partition has work and nothing of it moves for `stall_seconds`.
 
     A consumer whose coordinator or leader came back may sit still for ever without an error; a new worker does not.

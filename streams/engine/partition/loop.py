@@ -9,14 +9,14 @@ from itertools import islice
 
 from streams.engine.config import PartitionConfig
 from streams.engine.observer import SILENT, Observer, UnitReport
-from streams.engine.partition.queues import Inputs
+from streams.engine.partition.queues import PartitionInputs
 from streams.engine.partition.restore import POSITION, filled
 from streams.engine.partition.transactions import Transactions
-from streams.engine.partition.unit import Unit
+from streams.engine.partition.unit import UnitOfWork
 from streams.engine.ports import Record, StateStore
 from streams.engine.processor import Processor
 from streams.errors import DependencyError
-from streams.kafka.shutdown import cancelled
+from streams.kafka.shutdown import cancel_and_wait
 from streams.kafka.unread import UnreadBatch
 
 SLICE_RECORDS = 500
@@ -27,28 +27,28 @@ WAITED_TIMERS = 200
 """The same while records wait, whose turn it is then: timers of one tenant, or what was put off, hold nobody up."""
 
 
-class Work:
+class ProcessingLoop:
     """Fills one unit after the other while the one before it commits."""
 
     def __init__(
         self,
         config: PartitionConfig,
         partition: int,
-        inputs: Inputs,
+        inputs: PartitionInputs,
         transactions: Transactions,
         store: StateStore,
         processor: Processor,
-        reached: Callable[[str], None],
+        failpoint: Callable[[str], None],
         observer: Observer = SILENT,
     ) -> None:
         self._config, self._partition, self._inputs = config, partition, inputs
         self._transactions, self._store = transactions, store
-        self._processor, self._reached = processor, reached
+        self._processor, self._failpoint = processor, failpoint
         self._observer = observer
         self.done: dict[str, int] = {}
         self._uncommitted: Mapping[bytes, bytes | None] = {}
         self._commit: asyncio.Task[None] | None = None
-        self._unit: Unit | None = None
+        self._unit: UnitOfWork | None = None
         self._next_tick = 0.0
         self._was_caught_up = False
         self._is_closing = False
@@ -64,7 +64,7 @@ class Work:
     def close(self) -> None:
         """Commit what is in work, and end."""
         self._is_closing = True
-        self._inputs.queue.wake()
+        self._inputs.queue.notify()
 
     async def run(self) -> None:
         """Work until it is closed."""
@@ -79,21 +79,21 @@ class Work:
             await self._settle()
         finally:
             if self._commit is not None:
-                await cancelled(self._commit)
+                await cancel_and_wait(self._commit)
 
-    async def _fill(self) -> Unit:
-        queue, side = self._inputs.queue, self._inputs.side
-        self._unit = unit = Unit(self._config, self._partition, self._store, self._uncommitted)
+    async def _fill(self) -> UnitOfWork:
+        queue, merged = self._inputs.queue, self._inputs.merged
+        self._unit = unit = UnitOfWork(self._config, self._partition, self._store, self._uncommitted)
         self._processor.begin(unit.view)
         has_ticked, is_records_turn, began = False, False, 0.0
         now = asyncio.get_running_loop().time
         while not (unit.is_full or self._is_closing):
-            side.check()
+            merged.check()
             if self._commit is not None and self._commit.done():
                 await self._settle()
-            has_source = side.is_known and not queue.is_empty
-            has_side = bool(side.waiting) and self._inputs.is_source_at_end
-            has_records = has_source or has_side
+            has_source = merged.is_known and not queue.is_empty
+            has_merged = bool(merged.waiting) and self._inputs.is_source_at_end
+            has_records = has_source or has_merged
             if not (is_records_turn and has_records) and self._tick(
                 unit, WAITED_TIMERS if has_records else SLICE_TIMERS
             ):
@@ -101,12 +101,12 @@ class Work:
             elif has_source:
                 self._take_source(unit)
                 is_records_turn = False
-            elif has_side:
-                self._take_side(unit)
+            elif has_merged:
+                self._take_merged(unit)
                 is_records_turn = False
             elif not (unit.has_work or has_ticked) or self._commit is not None:
                 await queue.wait(self._next_tick - now())
-            elif self._inputs.is_fetched_up() or now() >= (began := began or now()) + self._config.gather_seconds:
+            elif self._inputs.is_caught_up() or now() >= (began := began or now()) + self._config.gather_seconds:
                 break
             else:
                 await queue.wait(began + self._config.gather_seconds - now())
@@ -115,9 +115,9 @@ class Work:
             self._processor.finish(unit.view)
         return unit
 
-    def _take_source(self, unit: Unit) -> None:
-        queue, side = self._inputs.queue, self._inputs.side
-        before = self._moment_of(side.waiting[0]) if side.waiting else None
+    def _take_source(self, unit: UnitOfWork) -> None:
+        queue, merged = self._inputs.queue, self._inputs.merged
+        before = self._timestamp_of(merged.waiting[0]) if merged.waiting else None
         records = queue.first(SLICE_RECORDS)
         with unit.deciding:
             count = self._on_records(unit, records, before)
@@ -128,34 +128,34 @@ class Work:
         if count < len(records) and not unit.view.is_full:
             if before is None:
                 raise RuntimeError(f"the processor stopped at offset {records[count].offset} without a reason")
-            self._take_side(unit, 1)
+            self._take_merged(unit, 1)
 
-    def _take_side(self, unit: Unit, most: int = SLICE_RECORDS) -> None:
-        side = self._inputs.side
-        records = list(islice(side.waiting, most))
+    def _take_merged(self, unit: UnitOfWork, most: int = SLICE_RECORDS) -> None:
+        merged = self._inputs.merged
+        records = list(islice(merged.waiting, most))
         # An unread batch stands alone, as it does in the queue of the source.
         end = next((index for index, record in enumerate(records) if isinstance(record, UnreadBatch)), len(records))
         records = records[: max(1, end)]
         with unit.deciding:
             count = self._on_records(unit, records, None)
         for record in records[:count]:
-            side.pop()
-            unit.done[self._config.side] = record.offset
+            merged.pop()
+            unit.done[self._config.merged] = record.offset
         unit.records += count
         if count < len(records) and not unit.view.is_full:
             raise RuntimeError(f"the processor stopped at side offset {records[count].offset} without a reason")
 
-    def _moment_of(self, record: Record) -> int:
-        return 0 if isinstance(record, UnreadBatch) else self._processor.moment_of(record)
+    def _timestamp_of(self, record: Record) -> int:
+        return 0 if isinstance(record, UnreadBatch) else self._processor.timestamp_of(record)
 
-    def _on_records(self, unit: Unit, records: Sequence[Record], before: int | None) -> int:
+    def _on_records(self, unit: UnitOfWork, records: Sequence[Record], before: int | None) -> int:
         if isinstance(unread := records[0], UnreadBatch):
             unit.view.savepoint()
             unit.view.reject(unread, unread.error)
             return 1
         return self._processor.on_records(unit.view, records, before)
 
-    def _tick(self, unit: Unit, most: int) -> bool:
+    def _tick(self, unit: UnitOfWork, most: int) -> bool:
         """Fire due timers when it is time to look, or nothing is left to read for the first time."""
         now = asyncio.get_running_loop().time()
         is_caught_up = self._inputs.are_at_end
@@ -174,14 +174,14 @@ class Work:
             unit.ticked_to = moment
         return True
 
-    def _begin_commit(self, unit: Unit) -> None:
-        self._reached("decided")
+    def _begin_commit(self, unit: UnitOfWork) -> None:
+        self._failpoint("decided")
         rows = unit.rows()
         self._uncommitted = rows
         self._commit = asyncio.create_task(self._write(unit, rows))
-        self._commit.add_done_callback(lambda _: self._inputs.queue.wake())
+        self._commit.add_done_callback(lambda _: self._inputs.queue.notify())
 
-    async def _write(self, unit: Unit, rows: dict[bytes, bytes | None]) -> None:
+    async def _write(self, unit: UnitOfWork, rows: dict[bytes, bytes | None]) -> None:
         began = time.perf_counter()
         position = await self._transactions.commit(unit.view.outputs, rows, unit.done)
         if position is not None:
@@ -193,7 +193,7 @@ class Work:
         if unit.ticked_to is not None:
             self.ticked_to = unit.ticked_to
         self.done |= unit.done
-        self._reached("stored")
+        self._failpoint("stored")
         seconds, deciding = time.perf_counter() - began, unit.deciding
         self._observer.unit_committed(
             UnitReport(self._partition, unit.records, deciding.began_ns, deciding.seconds, seconds, unit.view.notes)

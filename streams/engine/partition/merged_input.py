@@ -15,7 +15,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from streams.engine.partition.offsets import check_start
 from streams.engine.ports import Record
 from streams.kafka.cluster import Cluster, Consumer
-from streams.kafka.shutdown import cancelled, closed_quietly
+from streams.kafka.shutdown import cancel_and_wait, close_with_timeout
 from streams.kafka.unread import size_of
 
 READ_AHEAD_RECORDS = 1_000
@@ -24,7 +24,7 @@ READ_AHEAD_BYTES = 8 << 20
 """Waiting bytes above which reading pauses."""
 
 
-class SideInput:
+class MergedInput:
     """Reads one partition from `start` on; `None` is its beginning."""
 
     def __init__(
@@ -33,12 +33,12 @@ class SideInput:
         partition: TopicPartition,
         start: int | None,
         accepts_gaps: bool,
-        wake: Callable[[], None],
+        notify: Callable[[], None],
     ) -> None:
         self.waiting: deque[Record] = deque()
         self.is_at_end = False
         self._cluster, self._partition, self._start = cluster, partition, start
-        self._accepts_gaps, self._wake = accepts_gaps, wake
+        self._accepts_gaps, self._wake = accepts_gaps, notify
         self._bytes = self._end = self._next = 0
         self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -116,6 +116,6 @@ class SideInput:
     async def stop(self) -> None:
         """End the reading."""
         if self._task is not None:
-            await cancelled(self._task)
+            await cancel_and_wait(self._task)
         if self._consumer is not None:
-            await closed_quietly(self._consumer.stop())
+            await close_with_timeout(self._consumer.stop())

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 
 from streams.errors import DependencyError
 from streams.kafka.cluster import Consumer
-from streams.log_events import event
+from streams.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,6 @@ def check_gap(partition: Any, expected: int, begin: int, end: int, accepts_gaps:
     log.critical(
         "%s; going on from %d as TES_ACCEPT_GAPS says",
         *(why, begin),
-        extra=event("gap_accepted", topic=partition.topic, partition=partition.partition, offset=begin),
+        extra=log_event("gap_accepted", topic=partition.topic, partition=partition.partition, offset=begin),
     )
     return begin

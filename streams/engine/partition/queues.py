@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from streams.engine.partition.merged_input import SideInput
+from streams.engine.partition.merged_input import MergedInput
 from streams.kafka.unread import UnreadBatch, size_of
 
 MAX_BATCHES = 16
@@ -30,7 +30,7 @@ class RecordQueue:
         return not self._batches
 
     @property
-    def has_room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether one more batch may be fetched."""
         return len(self._batches) < MAX_BATCHES and self._records < self._max_records and self._bytes < self._max_bytes
 
@@ -41,7 +41,7 @@ class RecordQueue:
             self._add(records[-1:])
         else:
             self._add(records)
-        self.wake()
+        self.notify()
 
     def _add(self, records: list[Any]) -> None:
         self._batches.append(records)
@@ -62,7 +62,7 @@ class RecordQueue:
         else:
             self._batches[0] = records[count:]
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Look again whether there is something to do."""
         self._wake.set()
 
@@ -77,22 +77,22 @@ class RecordQueue:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class PartitionInputs:
     """Both inputs of a partition."""
 
     queue: RecordQueue
-    side: SideInput
-    is_fetched_up: Callable[[], bool]
+    merged: MergedInput
+    is_caught_up: Callable[[], bool]
 
     @property
     def is_source_at_end(self) -> bool:
         """Whether every record of the source so far was taken."""
-        return self.queue.is_empty and self.is_fetched_up()
+        return self.queue.is_empty and self.is_caught_up()
 
     @property
     def are_at_end(self) -> bool:
         """Whether every record of both inputs so far was taken."""
-        return self.is_source_at_end and self.side.is_at_end and not self.side.waiting
+        return self.is_source_at_end and self.merged.is_at_end and not self.merged.waiting
 
 
 def _size(records: list[Any]) -> int:

@@ -22,8 +22,8 @@ from aiokafka import TopicPartition
 
 from streams.engine.ports import StateStore
 from streams.kafka.cluster import Cluster, Consumer
-from streams.kafka.shutdown import closed_quietly
-from streams.log_events import event
+from streams.kafka.shutdown import close_with_timeout
+from streams.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ async def restore(
             log.critical(
                 "%s: begins at %d: it was cut, and the state is restored from what it holds",
                 *(changelog, begin),
-                extra=event("changelog_cut", partition=changelog.partition, begin=begin),
+                extra=log_event("changelog_cut", partition=changelog.partition, begin=begin),
             )
         is_another = stored is not None and named is not None and named != store.get(NAME)
         if is_another or position > end or 0 < position < begin:
@@ -80,7 +80,7 @@ async def restore(
                 "another one" if is_another else "it",
                 begin,
                 end,
-                extra=event("changelog_cut", partition=changelog.partition, begin=begin),
+                extra=log_event("changelog_cut", partition=changelog.partition, begin=begin),
             )
             store.wipe()
             position = 0
@@ -88,7 +88,7 @@ async def restore(
             log.info(
                 "%s: the stored state is more than %d hours old; it is restored anew",
                 *(changelog, KEPT_SECONDS // 3600),
-                extra=event("store_outdated", partition=changelog.partition),
+                extra=log_event("store_outdated", partition=changelog.partition),
             )
             store.wipe()
             position = 0
@@ -98,7 +98,7 @@ async def restore(
         await _read(consumer, changelog, end, store, on_progress)
         store.write({FILLED_AT: b"%d" % now})
     finally:
-        await closed_quietly(consumer.stop())
+        await close_with_timeout(consumer.stop())
 
 
 def filled(position: int | None) -> dict[bytes, bytes]:
@@ -151,5 +151,5 @@ async def _read(
             log.info(
                 "%s: %d rows restored, at %d of %d",
                 *(changelog, count, position, end),
-                extra=event("restore_progress", partition=changelog.partition, rows=count, left=end - position),
+                extra=log_event("restore_progress", partition=changelog.partition, rows=count, left=end - position),
             )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from streams.engine.partition.restore import NAME
 from streams.engine.ports import StateStore, StoreError
 
-FORMAT = b"\0state-format"
+STATE_FORMAT_KEY = b"\0state-format"
 """State row: the format of the state's rows, in decimal."""
 
 
@@ -29,7 +29,7 @@ def check_format(store: StateStore, reads: int, format_of: Callable[[StateStore]
     Raises:
         StoreError: it is another one.
     """
-    stored = store.get(FORMAT)
+    stored = store.get(STATE_FORMAT_KEY)
     if stored is None and (found := format_of(store)) is not None:
         stored = b"%d" % found
     refuse_other(stored, reads)
@@ -37,7 +37,7 @@ def check_format(store: StateStore, reads: int, format_of: Callable[[StateStore]
 
 def new_rows(stated: bytes) -> dict[bytes, bytes]:
     """The rows that a new changelog begins with, in their order; `stated` stands in the row of the format."""
-    return {NAME: uuid.uuid4().hex.encode(), FORMAT: stated}
+    return {NAME: uuid.uuid4().hex.encode(), STATE_FORMAT_KEY: stated}
 
 
 def first_rows(store: StateStore, reads: int) -> dict[bytes, bytes]:

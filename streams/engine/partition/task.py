@@ -27,20 +27,20 @@ from aiokafka import TopicPartition
 
 from streams.engine.config import PartitionConfig
 from streams.engine.observer import SILENT, Observer
-from streams.engine.partition.loop import Work
-from streams.engine.partition.merged_input import SideInput
+from streams.engine.partition.loop import ProcessingLoop
+from streams.engine.partition.merged_input import MergedInput
 from streams.engine.partition.offsets import check_start
-from streams.engine.partition.queues import Inputs, RecordQueue
+from streams.engine.partition.queues import PartitionInputs, RecordQueue
 from streams.engine.partition.restore import filled, restore
 from streams.engine.partition.state_format import check_format, first_rows
 from streams.engine.partition.transactions import Transactions
-from streams.engine.partition.unit import MARKER, SIDE_MARKER
+from streams.engine.partition.unit import MARKER, MERGED_MARKER
 from streams.engine.ports import StateStore
 from streams.engine.processor import Processor
 from streams.engine.status import PartitionStatus, Phase
 from streams.errors import DependencyError
-from streams.kafka.shutdown import cancelled, closed_quietly
-from streams.log_events import event
+from streams.kafka.shutdown import cancel_and_wait, close_with_timeout
+from streams.log_events import log_event
 
 log = logging.getLogger(__name__)
 
@@ -54,20 +54,20 @@ class PartitionWriter:
         partition: int,
         open_store: Callable[[], StateStore],
         processor: Callable[[int], Processor],
-        is_fetched_up: Callable[[int], bool],
-        reached: Callable[[str], None],
+        is_caught_up: Callable[[int], bool],
+        failpoint: Callable[[str], None],
         observer: Observer = SILENT,
     ) -> None:
         self.config, self.partition = config, partition
         self._open_store, self._new_processor = open_store, processor
-        self._is_fetched_up, self._reached, self._observer = is_fetched_up, reached, observer
+        self._is_caught_up, self._failpoint, self._observer = is_caught_up, failpoint, observer
         self._queue = RecordQueue(config.queue_records, config.queue_bytes)
         self._is_closing = False
         self._task: asyncio.Task[None] | None = None
         self._transactions: Transactions | None = None
         self._store: StateStore | None = None
-        self._side: SideInput | None = None
-        self._work: Work | None = None
+        self._merged: MergedInput | None = None
+        self._work: ProcessingLoop | None = None
         self.next_offset: int | None = None
         self.restored = self._to_restore = 0
         self._start: int | None = None
@@ -79,9 +79,9 @@ class PartitionWriter:
         return self._work is not None and not self._is_closing
 
     @property
-    def has_room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether more may be fetched for it."""
-        return self.is_ready and self._queue.has_room
+        return self.is_ready and self._queue.has_capacity
 
     @property
     def is_busy(self) -> bool:
@@ -104,8 +104,8 @@ class PartitionWriter:
         if work is not None and self._start is not None and source_end is not None:
             done = work.done.get(self.config.source, self._start - 1)
             lags[self.config.source] = max(0, source_end - done - 1)
-        if self._side is not None and work is not None:
-            lags[self.config.side] = self._side.lag
+        if self._merged is not None and work is not None:
+            lags[self.config.merged] = self._merged.lag
         phase = Phase.RESTORING if self._store is not None else Phase.STARTING
         if self.is_ready:
             phase = Phase.WORKING
@@ -123,7 +123,7 @@ class PartitionWriter:
         self._task = asyncio.create_task(self._run(), name=f"{self.config.source}-{self.partition}")
         self._task.add_done_callback(ended)
 
-    def take(self, records: list[Any]) -> None:
+    def enqueue(self, records: list[Any]) -> None:
         """Queue one fetched batch; what the state contains already is left out."""
         expected = self.next_offset or 0
         if records[0].offset < expected:
@@ -132,9 +132,9 @@ class PartitionWriter:
             self.next_offset = records[-1].offset + 1
             self._queue.put(records)
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Look again whether there is something to do."""
-        self._queue.wake()
+        self._queue.notify()
 
     async def stop(self) -> None:
         """End: the unit in work is committed if it takes no longer than `drain_seconds`, else aborted.
@@ -146,9 +146,9 @@ class PartitionWriter:
             if self._work is not None:
                 self._work.close()
                 await asyncio.wait([self._task], timeout=self.config.drain_seconds)
-            await cancelled(self._task)
-        if self._side is not None:
-            await self._side.stop()
+            await cancel_and_wait(self._task)
+        if self._merged is not None:
+            await self._merged.stop()
         if self._transactions is not None:
             await self._transactions.close()
         if self._store is not None:
@@ -156,35 +156,35 @@ class PartitionWriter:
 
     async def _run(self) -> None:
         config = self.config
-        self._transactions = Transactions(config, self.partition, self._reached)
+        self._transactions = Transactions(config, self.partition, self._failpoint)
         await self._transactions.fence()
-        self._reached("fenced")
-        log.info("partition %d: fenced", self.partition, extra=event("partition_fenced", partition=self.partition))
+        self._failpoint("fenced")
+        log.info("partition %d: fenced", self.partition, extra=log_event("partition_fenced", partition=self.partition))
         self._store = store = self._open_store()
         await restore(config.cluster, TopicPartition(config.changelog, self.partition), store, self._count)
         check_format(store, config.state_format, config.format_of)
         if rows := first_rows(store, config.state_format):
             position = await self._transactions.begin_changelog(rows)
             store.write({**rows, **filled(position)})
-        self._reached("restored")
+        self._failpoint("restored")
         self._start = self.next_offset = await self._start_of_source(_after(store.get(MARKER)))
-        side = TopicPartition(config.side, self.partition)
-        start = _after(store.get(SIDE_MARKER))
-        self._side = SideInput(config.cluster, side, start, config.accepts_gaps, self._queue.wake)
-        await self._side.start()
+        merged = TopicPartition(config.merged, self.partition)
+        start = _after(store.get(MERGED_MARKER))
+        self._merged = MergedInput(config.cluster, merged, start, config.accepts_gaps, self._queue.notify)
+        await self._merged.start()
         log.info(
             "partition %d: %d rows restored; reading begins at %d",
             *(self.partition, self.restored, self._start),
-            extra=event("partition_restored", partition=self.partition, rows=self.restored, offset=self._start),
+            extra=log_event("partition_restored", partition=self.partition, rows=self.restored, offset=self._start),
         )
-        self._work = Work(
+        self._work = ProcessingLoop(
             config,
             self.partition,
-            Inputs(self._queue, self._side, lambda: self._is_fetched_up(self.partition)),
+            PartitionInputs(self._queue, self._merged, lambda: self._is_caught_up(self.partition)),
             self._transactions,
             store,
             self._new_processor(self._partitions),
-            self._reached,
+            self._failpoint,
             self._observer,
         )
         await self._work.run()
@@ -204,13 +204,13 @@ class PartitionWriter:
                     f"{source.topic}: {self._partitions} partitions are known, and not {self.partition}"
                 )
         finally:
-            await closed_quietly(consumer.stop())
+            await close_with_timeout(consumer.stop())
         if committed is not None and committed > start:
             log.critical(
                 "%s-%d: the group has committed offset %d, but the state ends before %d: it was lost or is another "
                 "one. It is built again from offset %d; ids of verdicts written before stay the same",
                 *(source.topic, source.partition, committed, start, start),
-                extra=event("state_rebuilt", partition=source.partition, committed=committed, offset=start),
+                extra=log_event("state_rebuilt", partition=source.partition, committed=committed, offset=start),
             )
         return start
 

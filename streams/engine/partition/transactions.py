@@ -14,7 +14,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from streams.engine.config import PartitionConfig
 from streams.engine.ports import Output
 from streams.kafka.record import MAX_REQUEST_BYTES, MAX_ROW_BYTES, Headers
-from streams.kafka.shutdown import closed_quietly
+from streams.kafka.shutdown import close_with_timeout
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ def transactional_id(app_id: str, source: str, partition: int) -> str:
 class Transactions:
     """Writes units of work; `reached` is told each step."""
 
-    def __init__(self, config: PartitionConfig, partition: int, reached: Callable[[str], None]) -> None:
-        self._config, self._partition, self._reached = config, partition, reached
+    def __init__(self, config: PartitionConfig, partition: int, failpoint: Callable[[str], None]) -> None:
+        self._config, self._partition, self._failpoint = config, partition, failpoint
         self._is_open = False
         self._producer = config.cluster.producer(
             client_id=f"{config.app_id}-{partition}",
@@ -70,13 +70,13 @@ class Transactions:
         Gives the changelog position after it; None where the broker did not tell.
         """
         async with self._transaction():
-            self._reached("begun")
+            self._failpoint("begun")
             sent = await self._send(await self._placed(outputs))
             logged = await self._send_rows(changes)
             # The coordinator takes the offsets while the brokers write the batches.
             await asyncio.gather(*(answer for answer, _ in (*sent, *logged)), self._send_offsets(done))
-            self._reached("sent")
-        self._reached("committed")
+            self._failpoint("sent")
+        self._failpoint("committed")
         return _end(logged)
 
     @asynccontextmanager
@@ -97,13 +97,13 @@ class Transactions:
             return
         offsets = {TopicPartition(topic, self._partition): offset + 1 for topic, offset in done.items()}
         await self._producer.send_offsets_to_transaction(offsets, self._config.group)
-        self._reached("offsets-sent")
+        self._failpoint("offsets-sent")
 
     async def close(self) -> None:
         """Abort what is open, so that readers need not wait for its time-out, and end."""
         if self._is_open:
-            await closed_quietly(self._producer.abort_transaction())
-        await closed_quietly(self._producer.stop())
+            await close_with_timeout(self._producer.abort_transaction())
+        await close_with_timeout(self._producer.stop())
 
     async def _placed(self, outputs: Sequence[Output]) -> Iterable[tuple[Target, bytes | None, bytes | None, Headers]]:
         partitions = {

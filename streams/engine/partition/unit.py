@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager
 from typing import Self
 
 from streams.engine.config import PartitionConfig
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.engine.ports import StateStore
 
 MARKER = b"\0source-offset"
 """State row: the last source offset that the state contains; travels in the changelog."""
-SIDE_MARKER = b"\0side-offset"
+MERGED_MARKER = b"\0side-offset"
 """State row: the last offset of the side topic that the state contains."""
 
 
@@ -35,7 +35,7 @@ class Stopwatch(AbstractContextManager["Stopwatch"]):
         self.seconds += time.perf_counter() - self._began
 
 
-class Unit:
+class UnitOfWork:
     """The view that is filled, and the last offset done of each input.
 
     `deciding` measures what the processor takes. `ticked_to` is the moment up to which timers fired in it when nothing
@@ -49,7 +49,7 @@ class Unit:
         store: StateStore,
         uncommitted: Mapping[bytes, bytes | None],
     ) -> None:
-        self.view = View(store, uncommitted, partition)
+        self.view = StateView(store, uncommitted, partition)
         self.done: dict[str, int] = {}
         self.records = 0
         self.deciding = Stopwatch()
@@ -70,7 +70,7 @@ class Unit:
     def rows(self) -> dict[bytes, bytes | None]:
         """The changed state, the markers last."""
         rows = dict(self.view.changes)
-        for topic, row in ((self._config.side, SIDE_MARKER), (self._config.source, MARKER)):
+        for topic, row in ((self._config.merged, MERGED_MARKER), (self._config.source, MARKER)):
             if topic in self.done:
                 rows[row] = b"%d" % self.done[topic]
         return rows

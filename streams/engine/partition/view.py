@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from streams.engine.dead_letters import dead_letter
-from streams.engine.observer import DEAD_LETTERS, Notes
+from streams.engine.observer import DEAD_LETTERS, UnitMetrics
 from streams.engine.ports import Output, Record, StateStore, size_of
 from streams.errors import is_records_fault
 from streams.kafka.record import MAX_ROW_BYTES, Headers
@@ -40,7 +40,7 @@ def check_row_size(key: bytes, value_bytes: int) -> int:
     return size
 
 
-class View:
+class StateView:
     """Reads through what the unit wrote, then `uncommitted` (of the unit that is being committed), then the store.
 
     `notes` is what the unit tells when it is committed, `headers` what every output gets that is emitted now.
@@ -72,7 +72,7 @@ class View:
         self.outputs: list[Output] = []
         self.size_bytes = 0
         self.rejected = 0
-        self.notes = Notes()
+        self.notes = UnitMetrics()
         self.headers: Headers = ()
         self._closed = False
         self._undo: list[tuple[bytes, object]] = []  # a key, and its value or _ABSENT

@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 
 from streams.domain.time import iso
 from streams.engine.partition import state_format
-from streams.engine.partition.unit import MARKER, SIDE_MARKER
+from streams.engine.partition.unit import MARKER, MERGED_MARKER
 from streams.kafka.reader import extents_of, read_partitions
 from streams.kafka.security import cluster_of
 from streams.operations.backup.files import RecordWriter, checksum_of, read_records
@@ -26,9 +26,9 @@ from streams.operations.backup.manifest import MANIFEST, VERSION, BackupError, d
 from streams.operations.group import CHANGELOG, INPUTS, ProductTopic, fence_writers, find_topics, require_stopped
 from streams.settings.worker import Settings
 from streams.state.private_files import create_private, make_private_folder
-from streams.state.server_row import FORMAT
+from streams.state.server_row import STATE_FORMAT
 
-MARKERS: Final = (MARKER, SIDE_MARKER)
+MARKERS: Final = (MARKER, MERGED_MARKER)
 """The markers of `INPUTS`."""
 
 
@@ -55,7 +55,7 @@ async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict
         "app_id": settings.app_id,
         "topic_prefix": settings.topic_prefix,
         "is_live": is_live,
-        "state_format": FORMAT,
+        "state_format": STATE_FORMAT,
         "topics": {},
         "markers": [],
     }
@@ -66,7 +66,7 @@ async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict
             path = folder / file_name(name, partition.partition)
             records, rows = await _write(settings, path, partition, begin, end)
             if name == CHANGELOG:
-                state_format.refuse_other(rows.get(state_format.FORMAT), FORMAT)
+                state_format.refuse_other(rows.get(state_format.STATE_FORMAT_KEY), STATE_FORMAT)
                 marked = {of: rows.get(row) for of, row in zip(INPUTS, MARKERS, strict=True)}
                 manifest["markers"].append({of: row and int(row) for of, row in marked.items()})
             files.append(

@@ -33,7 +33,7 @@ from streams.operations.group import (
     require_stopped,
 )
 from streams.settings.worker import Settings
-from streams.state.server_row import FORMAT
+from streams.state.server_row import STATE_FORMAT
 
 UNFINISHED = b"unfinished"
 """In place of the state format, while the changelog does not hold all of the state."""
@@ -57,8 +57,8 @@ async def restore_backup(settings: Settings, folder: Path) -> Restored:
         TopicError: a topic could not be created.
     """
     manifest = read_manifest(folder)
-    if manifest["state_format"] != FORMAT:
-        said = f"state format {manifest['state_format']}: this version reads format {FORMAT} only"
+    if manifest["state_format"] != STATE_FORMAT:
+        said = f"state format {manifest['state_format']}: this version reads format {STATE_FORMAT} only"
         raise BackupError(f"{folder}: {said}")
     files = {name: [folder / file["file"] for file in rows] for name, rows in manifest["topics"].items()}
     settings = replace(settings, partitions=len(files[CHANGELOG]))
@@ -143,7 +143,7 @@ async def _fill_changelog(
     for name, row in zip(INPUTS, MARKERS, strict=True):
         if (marker := markers[name]) is not None:
             writer.add(settings.changelog, row, b"%d" % marker, partition)
-    writer.add(settings.changelog, state_format.FORMAT, b"%d" % FORMAT, partition)
+    writer.add(settings.changelog, state_format.STATE_FORMAT_KEY, b"%d" % STATE_FORMAT, partition)
     await writer.commit()
     return count
 

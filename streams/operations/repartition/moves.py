@@ -16,7 +16,7 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import read_partitions
 from streams.kafka.record import Headers
-from streams.operations.group import ContentError
+from streams.operations.group import TopicContentError
 from streams.state.inspect import tenant_of
 
 Place = Any
@@ -62,7 +62,7 @@ def merge_of(
     starts: Mapping[TopicPartition, int],
     ends: Mapping[TopicPartition, int],
     count: int,
-    moment_of: Callable[[Any], int],
+    timestamp_of: Callable[[Any], int],
 ) -> Move:
     """An input, its partitions merged by the moments of their records.
 
@@ -82,7 +82,7 @@ def merge_of(
         async def push(where: TopicPartition) -> None:
             record = await anext(rows[where], None)
             if record is not None:
-                heapq.heappush(heads, (moment_of(record), where, record))
+                heapq.heappush(heads, (timestamp_of(record), where, record))
 
         try:
             for where in rows:
@@ -130,7 +130,7 @@ def tenant_rows(store: StateStore, partition: int, count: int) -> Any:
             continue
         wanted = kafka_partition(tenant_id.encode(), count)
         if wanted != partition:
-            raise ContentError(
+            raise TopicContentError(
                 f"tenant {tenant_id}: its state is in partition {partition} of {count}, Kafka's default partitioner "
                 f"puts its records into {wanted}: its producers use another one"
             )

@@ -31,8 +31,8 @@ from streams.operations.backup.restore import UNFINISHED
 from streams.operations.group import (
     CHANGELOG,
     INPUTS,
-    ContentError,
     ProductTopic,
+    TopicContentError,
     commit_offsets,
     create_and_find,
     fence_writers,
@@ -44,10 +44,10 @@ from streams.operations.group import (
 )
 from streams.operations.repartition import verification
 from streams.operations.repartition.moves import Move, copy_of, merge_of, states_of
-from streams.operations.states import restored
+from streams.operations.states import restored_store
 from streams.settings.worker import Settings
-from streams.state.keys import POLICIES_ROW
-from streams.state.server_row import FORMAT
+from streams.state.keys import POLICIES_KEY
+from streams.state.server_row import STATE_FORMAT
 from streams.state.stores import RocksDBStore
 
 _PLAN, _DONE = b"plan", b"done"
@@ -73,7 +73,7 @@ class _Run:
     stores: list[RocksDBStore]
     batches: Batches
     ledger: dict[bytes, Any]
-    moment_of: Callable[[Any], int]
+    timestamp_of: Callable[[Any], int]
     reached: Reached
     starts: dict[str, dict[TopicPartition, int]]
     ends: dict[str, dict[TopicPartition, int]]
@@ -85,7 +85,7 @@ def ledger_of(target: Settings) -> str:
 
 
 async def repartition(
-    source: Settings, target: Settings, moment_of: Callable[[Any], int], reached: Reached
+    source: Settings, target: Settings, timestamp_of: Callable[[Any], int], reached: Reached
 ) -> Repartitioned:
     """Move everything from the topics of `source` to those of `target`; `moment_of` tells when an input happened.
 
@@ -96,20 +96,24 @@ async def repartition(
         TopicError: a topic is missing or could not be created.
     """
     if target.topic_prefix == source.topic_prefix:
-        raise ContentError(f"prefix {target.topic_prefix!r}: is that of the topics that are there; give another one")
+        raise TopicContentError(
+            f"prefix {target.topic_prefix!r}: is that of the topics that are there; give another one"
+        )
     old = await find_topics(source)
     source = replace(source, partitions=len(old[CHANGELOG].partitions))
     for settings in {source.app_id: source, target.app_id: target}.values():
         await require_stopped(settings)
     await fence_writers(source, source.partitions)
     async with AsyncExitStack() as stack:
-        stores = [await stack.enter_async_context(restored(source, number)) for number in range(source.partitions)]
+        stores = [
+            await stack.enter_async_context(restored_store(source, number)) for number in range(source.partitions)
+        ]
         starts, ends = await _find_extents(source, old, stores)
         new = await _prepare(target)
         producer = await stack.enter_async_context(producer_of(target, ledger_of(target)))
         ledger = {row.key: orjson.loads(row.value) async for row in read_all(cluster_of(target), ledger_of(target))}
         batches = Batches(producer, most=target.batch_records)
-        run = _Run(source, target, old, new, stores, batches, ledger, moment_of, reached, starts, ends)
+        run = _Run(source, target, old, new, stores, batches, ledger, timestamp_of, reached, starts, ends)
         await _plan(run)
         result = Repartitioned(target, [topic.topic for topic in old.values()], is_new=_DONE not in ledger)
         for name, move in _moves(run).items():
@@ -132,7 +136,7 @@ async def _prepare(target: Settings) -> dict[str, ProductTopic]:
     existing = await find_existing(target)
     for name, topic in named_topics(target).items():
         if name in existing and len(existing[name].partitions) != topic.num_partitions:
-            raise ContentError(f"{topic.name}: exists with {len(existing[name].partitions)} partitions")
+            raise TopicContentError(f"{topic.name}: exists with {len(existing[name].partitions)} partitions")
     has_ledger = bool(await existing_partitions(cluster_of(target), ledger_of(target)))
     if not has_ledger:
         await require_empty(target, existing)
@@ -178,7 +182,7 @@ async def _find_extents(
             start = int(marker) + 1 if marker is not None else begin
             if start < begin and not source.accept_gaps:
                 said = f"records {start}..{begin - 1} are gone and were never processed"
-                raise ContentError(f"{where.topic}-{where.partition}: {said}; to go on, set TES_ACCEPT_GAPS=1")
+                raise TopicContentError(f"{where.topic}-{where.partition}: {said}; to go on, set TES_ACCEPT_GAPS=1")
             starts[name][where] = max(start, begin)
     return starts, ends
 
@@ -200,7 +204,7 @@ async def _plan(run: _Run) -> None:
         await _commit(run)
     elif known != plan:
         said = f"is of another plan or another state ({known}, now {plan}): delete the new topics and begin anew"
-        raise ContentError(f"{ledger_of(run.target)}: {said}")
+        raise TopicContentError(f"{ledger_of(run.target)}: {said}")
 
 
 def _moves(run: _Run) -> dict[str, Move]:
@@ -210,7 +214,7 @@ def _moves(run: _Run) -> dict[str, Move]:
         if name == CHANGELOG:
             moves[name] = states_of(run.stores, count)
         elif name in INPUTS:
-            moves[name] = merge_of(cluster, starts, ends, count, run.moment_of)
+            moves[name] = merge_of(cluster, starts, ends, count, run.timestamp_of)
         else:
             moves[name] = copy_of(cluster, starts, ends, count)
     return moves
@@ -256,12 +260,12 @@ async def _verify(run: _Run) -> dict[str, int]:
 
 async def _finish(run: _Run) -> None:
     """Let workers take the state."""
-    known = {store.get(POLICIES_ROW) for store in run.stores}
+    known = {store.get(POLICIES_KEY) for store in run.stores}
     policies = known.pop() if len(known) == 1 else None  # where they differ, the new partitions take all policies over
     for where in run.new[CHANGELOG].partitions:
         if policies is not None:
-            run.batches.add(where.topic, POLICIES_ROW, policies, where.partition)
-        run.batches.add(where.topic, state_format.FORMAT, b"%d" % FORMAT, where.partition)
+            run.batches.add(where.topic, POLICIES_KEY, policies, where.partition)
+        run.batches.add(where.topic, state_format.STATE_FORMAT_KEY, b"%d" % STATE_FORMAT, where.partition)
     run.batches.add(ledger_of(run.target), _DONE, b"true", 0)
     await _commit(run)
     await commit_offsets(run.target, {where: 0 for name in INPUTS for where in run.new[name].partitions})

@@ -18,9 +18,9 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import read_partitions
 from streams.kafka.record import Headers
-from streams.operations.group import ContentError
+from streams.operations.group import TopicContentError
 from streams.operations.repartition.moves import moved, tenant_rows
-from streams.operations.states import last_rows
+from streams.operations.states import compacted_store
 from streams.state.inspect import tenant_of
 
 _MODULUS = 2**256
@@ -48,7 +48,7 @@ def compare(name: str, wanted: Digest, found: Digest) -> int:
     """
     if wanted != found:
         said = "another number" if wanted.records != found.records else "other records"
-        raise ContentError(f"{name}: {found.records} records where {wanted.records} were moved: {said}")
+        raise TopicContentError(f"{name}: {found.records} records where {wanted.records} were moved: {said}")
     return found.records
 
 
@@ -70,14 +70,16 @@ async def check_places(cluster: Cluster, partitions: Sequence[TopicPartition]) -
     """
     async for record in read_partitions(cluster, dict.fromkeys(partitions)):
         if record.key is not None and moved(record, len(partitions)).partition != record.partition:
-            raise ContentError(f"{record.topic}-{record.partition}@{record.offset}: belongs into another partition")
+            raise TopicContentError(
+                f"{record.topic}-{record.partition}@{record.offset}: belongs into another partition"
+            )
 
 
 async def digest_of_keyed(cluster: Cluster, partitions: Sequence[TopicPartition]) -> Digest:
     """The last record of each key."""
     digest = Digest()
     for partition in partitions:
-        async with last_rows(cluster, partition) as store:
+        async with compacted_store(cluster, partition) as store:
             for key, value in store.scan(b"", b"\xff" * 8):
                 if key not in LOCAL_ROWS:
                     digest.add(key, value)
@@ -101,12 +103,12 @@ async def digest_of_changelog(cluster: Cluster, partitions: Sequence[TopicPartit
     """
     digest = Digest()
     for number, partition in enumerate(partitions):
-        async with last_rows(cluster, partition) as store:
+        async with compacted_store(cluster, partition) as store:
             for key, value in store.scan(b"\1", b"\xff"):
                 tenant_id = tenant_of(key)
                 if tenant_id is None:
                     continue
                 if kafka_partition(tenant_id.encode(), len(partitions)) != number:
-                    raise ContentError(f"{partition.topic}-{number}: row {key[:60]!r} belongs elsewhere")
+                    raise TopicContentError(f"{partition.topic}-{number}: row {key[:60]!r} belongs elsewhere")
                 digest.add(key, value)
     return digest

@@ -15,7 +15,7 @@ from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.exchange.tables import Tables, catalogue_of
 from streams.domain.outputs.verdict import NAMESPACE
 from streams.domain.policy.policy import Policy
-from streams.domain.policy.rulebook import PublishedCatalogue, in_force
+from streams.domain.policy.rulebook import PublishedCatalogue, effective_policies
 from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
 from streams.domain.time import iso
 from streams.kafka.reader import read_all
@@ -40,7 +40,7 @@ from streams.wire.catalogue import (
     tables_of,
 )
 from streams.wire.codec import MAX_VALUE_BYTES, RecordEncodingError
-from streams.wire.policy import milliseconds
+from streams.wire.policy import to_millis
 from streams.wire.records import to_record
 
 MAX_CATALOGUE_BYTES: Final = MAX_VALUE_BYTES - 64 * 1024
@@ -169,7 +169,7 @@ def _missing_line(
     """A policy must not lose a CU line that it accepts while both are in force."""
     begins = published.effective_at
     ends = min((item.effective_at for item in known.catalogues if item.effective_at > begins), default=None)
-    policies = sorted(in_force(configured, known.policies), key=lambda policy: policy.effective_at)
+    policies = sorted(effective_policies(configured, known.policies), key=lambda policy: policy.effective_at)
     governing = [policy for policy in policies if policy.effective_at <= begins][-1:] or policies[:1]
     to_come = [policy for policy in policies if policy.effective_at > begins]
     for policy in [*governing, *(policy for policy in to_come if ends is None or policy.effective_at < ends)]:
@@ -185,8 +185,8 @@ def _audit(
     published: PublishedCatalogue, value: bytes, tables: Tables, published_by: str, said: str, before_version: int
 ) -> AuditRecord:
     assert published.published_at is not None
-    about = f"catalogue/{published.version}/{milliseconds(published.effective_at)}"
-    begins = iso(milliseconds(published.effective_at))
+    about = f"catalogue/{published.version}/{to_millis(published.effective_at)}"
+    begins = iso(to_millis(published.effective_at))
     shown = {
         "version": published.version,
         "effective_at": begins,
@@ -201,7 +201,7 @@ def _audit(
         outcome=CommandOutcome.ACCEPTED,
         reason=f"Catalogue {published.version} is in force from {begins} on: {said}.",
         issued_by=published_by,
-        occurred_at=milliseconds(published.published_at),
+        occurred_at=to_millis(published.published_at),
         quota_left_days=None,
         before=orjson.dumps({"version": before_version}).decode(),
         after=orjson.dumps(shown).decode(),

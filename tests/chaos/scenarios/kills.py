@@ -22,7 +22,7 @@ AT_ONCE = ("assigned", "fenced", "restored")
 def crash_points() -> list[str]:
     """The points that `TES_CRASH_AT` knows: every name that the engine's code gives to its hook."""
     code = "".join(path.read_text() for path in sorted(ENGINE.rglob("*.py")))
-    return sorted(set(re.findall(r'reached\("([a-z-]+)"\)', code)))
+    return sorted(set(re.findall(r'failpoint\("([a-z-]+)"\)', code)))
 
 
 async def _at_every_point(trial: Trial, wipes: bool) -> None:

@@ -10,24 +10,24 @@ from typing import Any
 
 from streams.domain.policy.content import PolicyError
 from streams.domain.time import DAY_MS
-from streams.engine.partition.view import View
+from streams.engine.partition.view import StateView
 from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.settings.worker import Settings
 from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec, MalformedRecordError
-from streams.wire.fast_connection import project
+from streams.wire.fast_connection import decode_fast
 from streams.wire.policy import policy_of, policy_record
 from streams.wire.records import command_of, connection_of, to_record
-from streams.worker.app import wires_of
+from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
 from tests.fuzz.targets.policies import check_errors, check_policy
 from tests.fuzz.targets.service import START, TENANT, check_reason, codec, connection, pause, rulebook
-from tests.given import Given
+from tests.given import FakeRecord
 
 SCHEMAS = ("inbound_connection", "admin_command", "policy")
 _SETTINGS = Settings()
-_WIRES = wires_of(_SETTINGS)
+_WIRES = record_channels(_SETTINGS)
 TOPIC_OF = {schema: _SETTINGS.topic(TOPICS[schema]) for schema in SCHEMAS[:2]}
 
 
@@ -40,7 +40,7 @@ def check(data: bytes) -> None:
         if decoded is not None:
             _check_policy(decoded)
         return
-    projected = project(value, header("inbound_connection"))
+    projected = decode_fast(value, header("inbound_connection"))
     if schema == "inbound_connection" and projected is not None:
         assert decoded is not None
         assert projected.connection() == connection_of(decoded)
@@ -113,8 +113,8 @@ def process(topic: str, key: bytes, value: bytes) -> bool:
     return False
 
 
-def _ticked(store: MemoryStore, moment: int) -> View:
-    processor, view = _processor(), View(store)
+def _ticked(store: MemoryStore, moment: int) -> StateView:
+    processor, view = _processor(), StateView(store)
     processor.begin(view)
     while processor.on_tick(view, moment, 50):
         pass
@@ -126,9 +126,9 @@ def _processor() -> InputProcessor:
     return InputProcessor(rulebook, _WIRES, header("inbound_connection"), replay_until=START)
 
 
-def _worked_off(store: MemoryStore, topic: str, key: bytes, value: bytes) -> View:
-    processor, view = _processor(), View(store)
+def _worked_off(store: MemoryStore, topic: str, key: bytes, value: bytes) -> StateView:
+    processor, view = _processor(), StateView(store)
     processor.begin(view)
-    assert processor.on_records(view, [Given(topic, 0, START, key, value, ())], None) == 1
+    assert processor.on_records(view, [FakeRecord(topic, 0, START, key, value, ())], None) == 1
     processor.finish(view)
     return view

@@ -6,7 +6,7 @@ from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.names import canonical_address, canonical_server
 from streams.domain.exchange.received import MAX_LINE_CHARS, MAX_LINES, Identity, check_server, detect, parse_received
 from streams.domain.server.connection import MalformedError
-from streams.worker.header_cache import TopLines
+from streams.worker.header_cache import HeaderCache
 from tests.fuzz.targets.service import LINE, check_reason
 from tests.top_lines import found_in
 
@@ -23,7 +23,7 @@ def _is_refused(received: list[str], helo: str) -> bool:
 
 
 def _check_cache(lines: list[str], helo: str, source_ip: str) -> None:
-    cache = TopLines(50)
+    cache = HeaderCache(50)
     try:
         seen = detect(lines, helo, source_ip)
     except MalformedError:

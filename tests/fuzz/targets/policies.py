@@ -8,7 +8,7 @@ from datetime import timedelta
 from streams.domain.exchange.build import parse_build
 from streams.domain.policy.content import MAX_ERRORS, PolicyError
 from streams.domain.policy.policy import ConnectorType, Policy
-from streams.domain.policy.rulebook import Rulebook, in_force
+from streams.domain.policy.rulebook import Rulebook, effective_policies
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import parse_policy
 from streams.wire.policy import policy_of, policy_record, policy_yaml
@@ -45,7 +45,7 @@ def check_policy(policy: Policy) -> None:
     unpublished = replace(policy, published_at=None)
     assert parse_policy(policy_yaml(policy), "again", catalogue) == unpublished
     later = replace(policy, version=policy.version + 1, effective_at=policy.effective_at + timedelta(days=1))
-    Rulebook(in_force([policy], [later]), catalogue)
+    Rulebook(effective_policies([policy], [later]), catalogue)
     alone = Rulebook((policy,), rulebook().catalogue)
     for build in BUILDS:
         assert alone.judge(build, START, ConnectorType.ON_PREMISES, "contoso").reason

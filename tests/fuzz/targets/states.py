@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from streams.engine.ports import StoreError
-from streams.state.server_row import FORMAT, decode_state, decode_tenant
+from streams.state.server_row import STATE_FORMAT, decode_state, decode_tenant
 
 
 def check(data: bytes) -> None:
     """Every unknown format byte is refused as such."""
-    if not data or data[0] == FORMAT:
+    if not data or data[0] == STATE_FORMAT:
         return
     for decode in (decode_state, decode_tenant):
         try:
