@@ -18,6 +18,7 @@ from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook, effecti
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.decide import decide
 from streams.domain.server.effective import effective_enforcement
+from streams.domain.server.rules import ServerRules
 from streams.domain.server.sighting import Sighting
 from streams.domain.server.state import NO_TIME, Override, ServerEnforcement
 from streams.domain.tenant.waivers import Waivers
@@ -128,7 +129,7 @@ def _outlook(report: ServerReport, rulebook: Rulebook, at: int) -> tuple[Predict
     if state is not None and state.build is not None:
         state = decide(state, _next_connection(report, at), rulebook, at, waivers=waivers).state
     assert state is not None
-    action = effective_enforcement(state, rulebook, waivers, at).action
+    action = effective_enforcement(state, ServerRules(rulebook, waivers), at).action
     return PredictedStatus(state.finding, state.displayed_stage, action), state.judgement.reason
 
 

@@ -18,7 +18,8 @@ from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.ladder import ClockStop
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
-from streams.domain.server.decide import Change, Decision, Emitted, Forgotten, decide
+from streams.domain.server.decide import Decision, Emitted, Forgotten, decide
+from streams.domain.server.override import Change
 from streams.domain.server.sighting import detect_server
 from streams.domain.server.state import Override, ServerEnforcement
 from streams.domain.tenant.commands import AdminCommand, AuditRecord, advance_tenant, apply_command, subject_of

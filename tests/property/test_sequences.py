@@ -17,6 +17,7 @@ from streams.domain.policy.policy import ConnectorType, Mode, Policy, Stage
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.effective import effective_enforcement
+from streams.domain.server.rules import ServerRules
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.tenant.quota import year_of
 from streams.domain.tenant.waivers import NO_WAIVERS
@@ -324,9 +325,8 @@ def test_a_what_if_says_what_then_happens(
     rows = {}
     for (tenant_id, server), state in then.states.items():
         tenant = then.tenants.get(tenant_id)
-        standing = effective_enforcement(
-            state, Rulebook(switched, catalogue), tenant.waivers_of(server) if tenant else NO_WAIVERS, at
-        )
+        waivers = tenant.waivers_of(server) if tenant else NO_WAIVERS
+        standing = effective_enforcement(state, ServerRules(Rulebook(switched, catalogue), waivers), at)
         rows[tenant_id, server] = (state.finding, state.displayed_stage, standing.action)
     assert {key: tuple(outlook) for key, outlook in predicted.items()} == rows
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage, schedule, strongest
-from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.rules import ServerRules
 from streams.domain.server.state import ServerEnforcement
-from streams.domain.tenant.waivers import Waivers, waived_until
+from streams.domain.tenant.waivers import waived_until
 from streams.domain.time import LATEST_MS
 
 
@@ -38,29 +38,23 @@ def _has_minutes(stage: ScheduledStage) -> bool:
     return bool(stage.throttle_minutes_per_hour or stage.block_minutes_per_hour)
 
 
-def clock_stops_of(rulebook: Rulebook, waivers: Waivers) -> tuple[ClockStop, ...]:
-    """Every span in which enforcement time stands still: policies that do not enforce, pauses, exceptions."""
-    return (*rulebook.clock_stops(), *waivers.clock_stops())
-
-
-def stages_of(state: ServerEnforcement, rulebook: Rulebook, waivers: Waivers, at: int) -> tuple[ScheduledStage, ...]:
+def stages_of(state: ServerEnforcement, rules: ServerRules, at: int) -> tuple[ScheduledStage, ...]:
     """Every stage of the ladder in force at `at` with its date; those that no clock reaches are left out."""
-    stages = schedule(rulebook.policy_at(at).ladder, state.clock, clock_stops_of(rulebook, waivers))
+    stages = schedule(rules.policy_at(at).ladder, state.clock, rules.clock_stops())
     return tuple(stage for stage in stages if stage.starts_at < LATEST_MS)
 
 
-def effective_enforcement(
-    state: ServerEnforcement, rulebook: Rulebook, waivers: Waivers, at: int
-) -> EffectiveEnforcement:
-    """Where a server stands at a moment."""
+def effective_enforcement(state: ServerEnforcement, rules: ServerRules, at: int) -> EffectiveEnforcement:
+    """What applies to a server at `at`, UTC milliseconds."""
+    waivers = rules.waivers
     spans = waivers.until(at), waived_until(waivers.pauses, at), waived_until(waivers.exceptions, at)
     if not state.is_in_episode:
         return EffectiveEnforcement(Action.ACCEPT, 0, 0, (), (), *spans)
-    stages = stages_of(state, rulebook, waivers, at)
-    ladder = rulebook.policy_at(at).ladder
+    stages = stages_of(state, rules, at)
+    ladder = rules.policy_at(at).ladder
     rates = ladder[min(state.stage, len(ladder)) - 1]
     now = ScheduledStage(state.stage, at, rates.throttle_minutes_per_hour, rates.block_minutes_per_hour)
-    clock_stops = clock_stops_of(rulebook, waivers)
+    clock_stops = rules.clock_stops()
     # The number never goes back: where another ladder is behind, its stages are shown as the one that was reached.
     changes = _changes(now, stages, clock_stops, at)
     upcoming = tuple(change._replace(stage=max(change.stage, state.reached_stage)) for change in changes)

@@ -6,10 +6,9 @@ from enum import IntEnum
 from typing import Final
 
 from streams.domain.policy.ladder import ScheduledStage
-from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.effective import stages_of
+from streams.domain.server.rules import ServerRules
 from streams.domain.server.state import ServerEnforcement
-from streams.domain.tenant.waivers import Waivers
 from streams.domain.time import DAY_MS, HOUR_MS, LATEST_MS
 
 _NEVER: Final = 4 * LATEST_MS
@@ -65,15 +64,13 @@ class Timers:
             self.due.append(Timer(due, kind, stage, detail))
 
 
-def timers_of(
-    state: ServerEnforcement, rulebook: Rulebook, waivers: Waivers, at: int, since: int, until: int
-) -> Timers:
+def timers_of(state: ServerEnforcement, rules: ServerRules, at: int, since: int, until: int) -> Timers:
     """Everything still to come since `since`, as the policy that governs at `at` has it, and what is due by `until`.
 
     What should have happened before is due at `since`; a notice that should have been given before is not given.
     """
     timers = Timers(until)
-    policy = rulebook.policy_at(at)
+    policy, rulebook = rules.policy_at(at), rules.rulebook
     switch = rulebook.next_switch_after(since)
     if switch is not None:
         timers.add(switch, TimerKind.POLICY)
@@ -83,7 +80,7 @@ def timers_of(
     if state.override is not None:
         timers.add(max(state.override.ends_at, since), TimerKind.OVERRIDE)
     if state.is_in_episode:
-        for stage in stages_of(state, rulebook, waivers, at):
+        for stage in stages_of(state, rules, at):
             if stage.stage > state.stage:
                 timers.add(max(stage.starts_at, since), TimerKind.STAGE, stage)
                 for days in policy.notify_before_days if stage.starts_at > at else ():
@@ -96,7 +93,7 @@ def timers_of(
         if state.last_seen_at > state.exchange_seen_at and state.build is not None and state.override is None:
             gone_at = state.exchange_seen_at + policy.stale_after_days * DAY_MS
             timers.add(max(gone_at, since), TimerKind.TAKEN_OVER)
-    for span in waivers.clock_stops():
+    for span in rules.waivers.clock_stops():
         if span.ends_at > since:
             timers.add(span.ends_at, TimerKind.WAIVER_END)
     if not state.has_vanished:
