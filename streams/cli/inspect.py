@@ -18,8 +18,9 @@ from streams.domain.exchange.received import UNNAMED, Detection, detect, product
 from streams.domain.policy.content import PolicyError
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import InboundConnection, MalformedError
+from streams.domain.server.connection import InboundConnection
 from streams.domain.server.sighting import build_name, judgement_of
+from streams.domain.validation import MalformedError
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.settings.worker import DEFAULT_POLICY

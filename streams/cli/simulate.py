@@ -14,10 +14,11 @@ from streams.cli.catalogue import given_catalogues
 from streams.cli.messages import print_error, print_message
 from streams.domain.policy.content import PolicyError
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import MAX_AHEAD_MS, InboundConnection, MalformedError
+from streams.domain.server.connection import InboundConnection
 from streams.domain.server.sighting import check_sighting
 from streams.domain.tenant.commands import AdminCommand, check_command
 from streams.domain.time import iso
+from streams.domain.validation import MAX_AHEAD_MS, MalformedError
 from streams.kafka.partitioner import kafka_partition
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from streams.cli.messages import print_error, print_message
 from streams.cli.terminal import write_bytes
 from streams.domain.exchange.names import canonical_server
-from streams.domain.server.connection import check_tenant
+from streams.domain.validation import check_tenant
 from streams.errors import DependencyError
 from streams.kafka.topics import TopicError
 from streams.operations.states import ServerHistory, export, load_history

@@ -15,8 +15,8 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.domain.exchange.tables import Tables
 from streams.domain.policy.rulebook import PublishedCatalogue
-from streams.domain.server.connection import MalformedError, check_moment
 from streams.domain.time import iso
+from streams.domain.validation import MalformedError, check_moment
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of

@@ -11,11 +11,12 @@ from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.server_report import ServerReport
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import InboundConnection, MalformedError
+from streams.domain.server.connection import InboundConnection
 from streams.domain.server.decide import Forgotten
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.commands import AdminCommand, AuditRecord
 from streams.domain.tenant.waivers import TenantEnforcement
+from streams.domain.validation import MalformedError
 from streams.service.enforcer import TENANT, Enforcer, TenantChange
 
 

@@ -15,9 +15,10 @@ import orjson
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.policy import ConnectorType
-from streams.domain.server.connection import InboundConnection, MalformedError, Outcome
+from streams.domain.server.connection import InboundConnection, Outcome
 from streams.domain.tenant.commands import PUBLICATIONS, AdminCommand, CommandKind, Role
 from streams.domain.time import iso
+from streams.domain.validation import MalformedError
 from streams.visible import visible_json
 
 _EPOCH = date(1970, 1, 1)

@@ -15,8 +15,8 @@ from streams.domain.outputs.server_report import ServerReport, ServerStatus
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage
 from streams.domain.policy.policy import ConnectorType
-from streams.domain.server.connection import MalformedError
 from streams.domain.server.state import Evidence
+from streams.domain.validation import MalformedError
 from streams.wire.codec import AvroCodec
 from streams.wire.records import parse_moment, to_json
 from streams.wire.schemas import LocalRegistry

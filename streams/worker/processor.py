@@ -18,11 +18,12 @@ from typing import Final
 from streams.domain.bounds import MAX_TEXT_CHARS
 from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.rulebook import NO_SPAN, Rulebook
-from streams.domain.server.connection import MAX_AHEAD_MS, MAX_EVENT_ID_CHARS, InboundConnection
+from streams.domain.server.connection import MAX_EVENT_ID_CHARS, InboundConnection
 from streams.domain.server.sighting import check_sighting
 from streams.domain.server.state import fingerprint, seen_recently
 from streams.domain.tenant.commands import AdminCommand, check_command
 from streams.domain.time import EARLIEST_MS, LATEST_MS, MINUTE_MS
+from streams.domain.validation import MAX_AHEAD_MS
 from streams.engine.observer import Tracer
 from streams.engine.partition.placement import Placement
 from streams.engine.partition.view import StateView

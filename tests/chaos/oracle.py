@@ -13,9 +13,9 @@ from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.server_report import ServerReport
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import MalformedError
 from streams.domain.server.decide import Forgotten
 from streams.domain.tenant.commands import AdminCommand, AuditRecord, check_command
+from streams.domain.validation import MalformedError
 from streams.kafka.partitioner import kafka_partition
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy

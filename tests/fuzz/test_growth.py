@@ -12,7 +12,7 @@ import pytest
 
 from streams.domain.exchange.received import MAX_LINE_CHARS, MAX_LINES, detect
 from streams.domain.policy.content import PolicyError
-from streams.domain.server.connection import MalformedError
+from streams.domain.validation import MalformedError
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import parse_policy
 from streams.policies.strict_yaml import MAX_TEXT_CHARS

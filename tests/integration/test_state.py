@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from streams.domain.server.connection import MalformedError
 from streams.domain.tenant.commands import subject_of
+from streams.domain.validation import MalformedError
 from streams.engine.faust.app import EXIT_FAILED
 from streams.engine.partition.state_format import STATE_FORMAT_KEY
 from streams.kafka.provisioning import create_topics

@@ -17,9 +17,9 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from streams.cli.simulate import read_connection
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import MalformedError
 from streams.domain.tenant.commands import CommandKind
 from streams.domain.time import DAY_MS, iso
+from streams.domain.validation import MalformedError
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled

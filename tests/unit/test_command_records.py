@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.domain.server.connection import MalformedError
 from streams.domain.tenant.commands import CommandOutcome
+from streams.domain.validation import MalformedError
 from streams.wire.records import command_of, command_record, in_order_of_issue
 from tests.unit.test_enforcement import DETECTED, connection, run
 

@@ -10,8 +10,8 @@ import pytest
 
 from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.received import detect, parse_received
-from streams.domain.server.connection import MalformedError
 from streams.domain.tenant.commands import CommandOutcome
+from streams.domain.validation import MalformedError
 from streams.wire.codec import AvroCodec
 from streams.wire.records import command_of, command_record, connection_record, to_json_line, to_record
 from streams.wire.schemas import LocalRegistry

@@ -22,9 +22,9 @@ from streams.domain.outputs.verdict import (
 )
 from streams.domain.policy.ladder import Action, ScheduledStage
 from streams.domain.policy.rulebook import Rulebook, Service
-from streams.domain.server.connection import MalformedError
 from streams.domain.tenant.commands import CommandKind
 from streams.domain.time import DAY_MS, MINUTE_MS, iso
+from streams.domain.validation import MalformedError
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation

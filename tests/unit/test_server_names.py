@@ -15,9 +15,10 @@ from streams.domain.exchange.received import Origin, check_server, detect
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import InboundConnection, MalformedError
+from streams.domain.server.connection import InboundConnection
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role, subject_of
 from streams.domain.time import DAY_MS
+from streams.domain.validation import MalformedError
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation

@@ -30,8 +30,8 @@ from streams.domain.exchange.names import (
     canonical_name,
     is_of_host,
 )
-from streams.domain.server.connection import MalformedError
 from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from streams.domain.validation import MalformedError
 
 MAX_LINES: Final = 256
 MAX_LINE_CHARS: Final = 8192

@@ -18,7 +18,6 @@ from streams.domain.exchange.names import canonical_server
 from streams.domain.outputs.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.outputs.verdict import NAMESPACE
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import MalformedError, check_moment, check_tenant
 from streams.domain.server.state import Override
 from streams.domain.tenant.quota import QuotaError, year_of
 from streams.domain.tenant.reminders import tenant_timers, waiver_notification, waiver_title
@@ -37,6 +36,7 @@ from streams.domain.tenant.waivers import (
     settle_subject,
 )
 from streams.domain.time import iso
+from streams.domain.validation import MalformedError, check_moment, check_tenant
 
 SEEN_COMMANDS = 4096
 """How many command ids are remembered per tenant; a command given again within so many changes nothing."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams.domain.server.connection import MAX_AHEAD_MS
 from streams.domain.time import DAY_MS, HOUR_MS
+from streams.domain.validation import MAX_AHEAD_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_all
 from streams.kafka.security import cluster_of

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streams.domain.server.connection import MalformedError
 from streams.domain.tenant.commands import check_command
 from streams.domain.time import DAY_MS
+from streams.domain.validation import MalformedError
 from streams.service.simulation import Simulation
 from streams.wire.records import command_of, command_record, in_order_of_issue, to_record
 from tests.fuzz.targets.service import check_reason, codec, connection, rulebook

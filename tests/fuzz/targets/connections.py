@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streams.domain.server.connection import MalformedError
 from streams.domain.server.sighting import check_sighting
 from streams.domain.time import LATEST_MS
+from streams.domain.validation import MalformedError
 from streams.service.simulation import Simulation
 from streams.wire.records import connection_of, connection_record, to_json_line, to_record
 from tests.fuzz.targets.service import check_reason, codec, rulebook

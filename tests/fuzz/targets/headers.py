@@ -5,7 +5,7 @@ from __future__ import annotations
 from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.names import canonical_address, canonical_server
 from streams.domain.exchange.received import MAX_LINE_CHARS, MAX_LINES, Identity, check_server, detect, parse_received
-from streams.domain.server.connection import MalformedError
+from streams.domain.validation import MalformedError
 from streams.worker.header_cache import HeaderCache
 from tests.fuzz.targets.service import LINE, check_reason
 from tests.top_lines import found_in

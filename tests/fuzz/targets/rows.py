@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.domain.server.connection import MalformedError
+from streams.domain.validation import MalformedError
 from streams.wire.records import to_record
 from streams.wire.server_report import named, report_of_record, rows_of_file
 from tests.fuzz.targets.service import check_reason
