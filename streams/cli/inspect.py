@@ -14,7 +14,7 @@ from typing import Any
 from streams.cli.mail_text import UnreadableError, read_received
 from streams.cli.messages import print_error
 from streams.domain.exchange.build import Product
-from streams.domain.exchange.received import UNNAMED, Detection, detect, product_of
+from streams.domain.exchange.detection import UNNAMED, Detection, detect, product_of
 from streams.domain.policy.content import PolicyError
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.catalogue import Catalogue
-from streams.domain.exchange.received import Detection, Origin
+from streams.domain.exchange.detection import Detection, Origin
 from streams.domain.outputs.server_report import ServerReport
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Action, Clock

@@ -14,7 +14,7 @@ import orjson
 
 from streams.domain.exchange.build import Build, parse_build
 from streams.domain.exchange.catalogue import Remedy
-from streams.domain.exchange.received import Identity
+from streams.domain.exchange.detection import Identity
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Clock
 from streams.domain.policy.policy import CONNECTORS, ConnectorType

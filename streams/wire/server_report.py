@@ -10,7 +10,7 @@ import orjson
 
 from streams.domain.exchange.build import Build, parse_build
 from streams.domain.exchange.catalogue import Remedy
-from streams.domain.exchange.received import Identity
+from streams.domain.exchange.detection import Identity
 from streams.domain.outputs.server_report import ServerReport, ServerStatus
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from streams.domain.bounds import MAX_SERVER_CHARS
+from streams.domain.exchange.any_form import ReceivedLine
 from streams.domain.exchange.build import Build, parse_build
-from streams.domain.exchange.received import MAX_LINES, Origin, ReceivedLine, is_higher, origin_of, parse_received
+from streams.domain.exchange.detection import MAX_LINES, Origin, is_higher, origin_of
+from streams.domain.exchange.received import parse_received
 from streams.state.keys import raw_server_key
 from streams.wire.fast_connection import TENANT_AT, FastConnection
 

@@ -10,7 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from streams.domain.exchange.received import MAX_LINE_CHARS, MAX_LINES, detect
+from streams.domain.exchange.clauses import MAX_LINE_CHARS
+from streams.domain.exchange.detection import MAX_LINES, detect
 from streams.domain.policy.content import PolicyError
 from streams.domain.validation import MalformedError
 from streams.policies.catalogue.files import shipped_catalogue

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from streams.domain.exchange.build import Build
-from streams.domain.exchange.received import Identity
+from streams.domain.exchange.detection import Identity
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.server.state import ServerEnforcement

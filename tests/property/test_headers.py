@@ -4,9 +4,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.domain.exchange import received as headers
+from streams.domain.exchange import addresses
+from streams.domain.exchange.any_form import LINES_PARSED, ReceivedLine, parse_received_slow
 from streams.domain.exchange.build import Build, parse_build
-from streams.domain.exchange.received import LINES_PARSED, ReceivedLine, detect, parse_received, parse_received_slow
+from streams.domain.exchange.detection import detect
+from streams.domain.exchange.received import parse_received
 
 NUMBER = st.integers(min_value=0, max_value=99_999)
 
@@ -135,4 +137,4 @@ ADDRESS_PARTS = st.sampled_from((*ADDRESS_TEXT.split(), " "))
 @example("[fe80::1%4]")
 @example("fe80::1%4:5")
 def test_a_lone_address_is_read_as_any_comment_is(comment: str) -> None:
-    assert headers._addresses(comment) == headers._read_addresses(comment)
+    assert addresses.addresses_in(comment) == addresses._read_addresses(comment)

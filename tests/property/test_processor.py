@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.exchange.build import Product, parse_build
-from streams.domain.exchange.received import Origin, detect, parse_received
+from streams.domain.exchange.detection import Origin, detect
+from streams.domain.exchange.received import parse_received
 from streams.domain.policy.policy import ConnectorType, CriticalPatches
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.time import DAY_MS, HOUR_MS

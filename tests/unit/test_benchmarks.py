@@ -21,7 +21,7 @@ from benchmarks.peers import job
 from benchmarks.race import Figures, fill
 from benchmarks.report import row_of, table
 from benchmarks.servers import Plan, ratio_of, wanted_of
-from streams.domain.exchange.received import detect
+from streams.domain.exchange.detection import detect
 from streams.domain.server.connection import check_connection
 from streams.domain.time import HOUR_MS
 from streams.state.keys import server_key

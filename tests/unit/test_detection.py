@@ -8,7 +8,7 @@ import pytest
 
 from streams.cli.main import main
 from streams.domain.exchange.build import Build, Product, parse_build
-from streams.domain.exchange.received import Identity, Origin, detect
+from streams.domain.exchange.detection import Identity, Origin, detect
 from streams.policies.catalogue.files import shipped_catalogue
 
 SAMPLES = list(

@@ -10,7 +10,7 @@ import pytest
 
 from streams.cli.simulate import read_connection
 from streams.domain.exchange.build import Product
-from streams.domain.exchange.received import Origin
+from streams.domain.exchange.detection import Origin
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.sighting import detect_server
 from streams.domain.validation import MalformedError

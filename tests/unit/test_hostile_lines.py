@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from streams.domain.exchange.build import parse_build
-from streams.domain.exchange.received import detect, parse_received
+from streams.domain.exchange.detection import detect
+from streams.domain.exchange.received import parse_received
 from streams.domain.tenant.commands import CommandOutcome
 from streams.domain.validation import MalformedError
 from streams.wire.codec import AvroCodec

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from streams.cli.mail_text import ReceivedText, UnreadableError, decoded, read_received
-from streams.domain.exchange.received import MAX_LINE_CHARS, detect
+from streams.domain.exchange.clauses import MAX_LINE_CHARS
+from streams.domain.exchange.detection import detect
 from tests.outlook import outlook_message
 
 TOP = (

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from streams.cli.main import main
+from streams.domain.exchange.detection import Origin, check_server, detect
 from streams.domain.exchange.names import canonical_address, canonical_name, canonical_server
-from streams.domain.exchange.received import Origin, check_server, detect
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook

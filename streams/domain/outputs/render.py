@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.domain.exchange.catalogue import Catalogue
-from streams.domain.exchange.received import Identity, product_of
+from streams.domain.exchange.detection import Identity, product_of
 from streams.domain.outputs.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.outputs.server_report import ServerReport, ServerStatus
 from streams.domain.outputs.verdict import Verdict, first_with, verdict_id, with_replies

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.catalogue import Remedy
-from streams.domain.exchange.received import Identity
+from streams.domain.exchange.detection import Identity
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage
 from streams.domain.policy.policy import ConnectorType

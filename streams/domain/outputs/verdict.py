@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.catalogue import Remedy
-from streams.domain.exchange.received import Identity
+from streams.domain.exchange.detection import Identity
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ScheduledStage, hour_offset, minute_action
 from streams.domain.policy.rulebook import Service

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from streams.domain.exchange.build import Build
-from streams.domain.exchange.received import Detection
+from streams.domain.exchange.detection import Detection
 from streams.domain.outputs.notification import NotificationKind
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.server.changes import NO_CHANGES, Changes, notify, verdict_if

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.domain.exchange.build import Build
-from streams.domain.exchange.received import Detection
+from streams.domain.exchange.detection import Detection
 from streams.domain.outputs.notification import NotificationKind
 from streams.domain.server.changes import Changes, notify
 from streams.domain.server.connection import InboundConnection

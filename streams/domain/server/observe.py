@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.domain.exchange.received import Detection, Origin
+from streams.domain.exchange.detection import Detection, Origin
 from streams.domain.server.changes import NEW_REPORT, NO_CHANGES, Changes
 from streams.domain.server.connection import InboundConnection, Outcome
 from streams.domain.server.judging import judge_shown, may_be_judged

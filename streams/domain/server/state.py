@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from streams.domain.exchange.build import Build
-from streams.domain.exchange.received import Identity, is_exchange_online
+from streams.domain.exchange.detection import Identity, is_exchange_online
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Clock
 from streams.domain.policy.policy import ConnectorType

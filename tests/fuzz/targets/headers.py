@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from streams.domain.exchange.build import parse_build
+from streams.domain.exchange.clauses import MAX_LINE_CHARS
+from streams.domain.exchange.detection import MAX_LINES, Identity, check_server, detect
 from streams.domain.exchange.names import canonical_address, canonical_server
-from streams.domain.exchange.received import MAX_LINE_CHARS, MAX_LINES, Identity, check_server, detect, parse_received
+from streams.domain.exchange.received import parse_received
 from streams.domain.validation import MalformedError
 from streams.worker.header_cache import HeaderCache
 from tests.fuzz.targets.service import LINE, check_reason
