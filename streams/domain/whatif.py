@@ -20,7 +20,8 @@ from streams.domain.server.decide import decide
 from streams.domain.server.effective import effective_enforcement
 from streams.domain.server.rules import ServerRules
 from streams.domain.server.sighting import Sighting
-from streams.domain.server.state import NO_TIME, Override, ServerEnforcement
+from streams.domain.server.state import NO_TIME, ServerEnforcement
+from streams.domain.tenant.override import Override
 from streams.domain.tenant.waivers import Waivers
 
 

@@ -21,8 +21,9 @@ from streams.domain.server.connection import InboundConnection
 from streams.domain.server.decide import Decision, Emitted, Forgotten, decide
 from streams.domain.server.override import Change
 from streams.domain.server.sighting import detect_server
-from streams.domain.server.state import Override, ServerEnforcement
+from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.commands import AdminCommand, AuditRecord, advance_tenant, apply_command, subject_of
+from streams.domain.tenant.override import Override
 from streams.domain.tenant.reminders import tenant_timers
 from streams.domain.tenant.waivers import NO_WAIVERS, TenantEnforcement, Waivers, forget_server
 

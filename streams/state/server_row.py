@@ -15,11 +15,13 @@ import orjson
 from streams.domain.exchange.build import Build, parse_build
 from streams.domain.exchange.catalogue import Remedy
 from streams.domain.exchange.detection import Identity
+from streams.domain.exchange.evidence import Evidence
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Clock
 from streams.domain.policy.policy import CONNECTORS, ConnectorType
 from streams.domain.server.stamps import Stamp
-from streams.domain.server.state import Announced, Evidence, Override, ServerEnforcement, add_fingerprint
+from streams.domain.server.state import Announced, ServerEnforcement, add_fingerprint
+from streams.domain.tenant.override import Override
 from streams.domain.tenant.quota import PaidDays, YearUse
 from streams.domain.tenant.waivers import ExceptionGrant, Pause, TenantEnforcement
 from streams.domain.time import DAY_MS, HOUR_MS

@@ -11,11 +11,11 @@ import orjson
 from streams.domain.exchange.build import Build, parse_build
 from streams.domain.exchange.catalogue import Remedy
 from streams.domain.exchange.detection import Identity
+from streams.domain.exchange.evidence import Evidence
 from streams.domain.outputs.server_report import ServerReport, ServerStatus
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage
 from streams.domain.policy.policy import ConnectorType
-from streams.domain.server.state import Evidence
 from streams.domain.validation import MalformedError
 from streams.wire.codec import AvroCodec
 from streams.wire.records import parse_moment, to_json

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.catalogue import Remedy
 from streams.domain.exchange.detection import Identity
+from streams.domain.exchange.evidence import Evidence
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage
 from streams.domain.policy.policy import ConnectorType
-from streams.domain.server.state import Evidence
 
 
 class ServerStatus(StrEnum):

@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.catalogue import Remedy
 from streams.domain.exchange.detection import Identity
+from streams.domain.exchange.evidence import Evidence
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ScheduledStage, hour_offset, minute_action
 from streams.domain.policy.rulebook import Service
-from streams.domain.server.state import Evidence
 from streams.domain.time import LATEST_MS, iso
 
 NAMESPACE = uuid.UUID("6f7d1a52-5d0b-5c62-9a54-0d6a6b2f4c11")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.detection import Detection
+from streams.domain.exchange.evidence import Evidence
 from streams.domain.outputs.notification import NotificationKind
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.server.changes import NO_CHANGES, Changes, notify, verdict_if
@@ -19,7 +20,7 @@ from streams.domain.server.override import ends_override
 from streams.domain.server.rules import ServerRules
 from streams.domain.server.sighting import TAKEN_OVER, evidence_of, judgement_of
 from streams.domain.server.stamps import Stamp, highest_held, with_stamp
-from streams.domain.server.state import Evidence, ServerEnforcement
+from streams.domain.server.state import ServerEnforcement
 from streams.domain.time import DAY_MS
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.detection import Detection
+from streams.domain.exchange.evidence import Evidence
 from streams.domain.outputs.notification import NotificationKind
 from streams.domain.server.changes import Changes, notify
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.episode import resume_episode
 from streams.domain.server.rules import ServerRules
 from streams.domain.server.sighting import evidence_of
-from streams.domain.server.state import Evidence, ServerEnforcement
+from streams.domain.server.state import ServerEnforcement
 from streams.domain.time import DAY_MS, HOUR_MS
 
 

@@ -10,7 +10,8 @@ from streams.domain.policy.judgement import Judgement
 from streams.domain.server.changes import NEW_REPORT, NO_CHANGES, Changes, notify, verdict_if
 from streams.domain.server.episode import begin_episode, enter_stage, forget_lookahead, resolve_episode, take_judgement
 from streams.domain.server.rules import ServerRules
-from streams.domain.server.state import Override, ServerEnforcement
+from streams.domain.server.state import ServerEnforcement
+from streams.domain.tenant.override import Override
 from streams.domain.tenant.waivers import Waivers
 
 

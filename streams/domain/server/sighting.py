@@ -8,10 +8,10 @@ from streams.domain.bounds import MAX_EVIDENCE_CHARS, MAX_TEXT_CHARS, cut
 from streams.domain.exchange.build import Build, Product
 from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.exchange.detection import Detection, Origin, check_server, detect, is_exchange_online
+from streams.domain.exchange.evidence import Evidence
 from streams.domain.policy.judgement import NEVER_JUDGED, Finding, Judgement
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection, check_connection
-from streams.domain.server.state import Evidence
 
 _WITHOUT_BUILD = {
     Origin.SMTPSVC: "Written by the SMTP service of Windows (Exchange 2000/2003 or IIS), whose number is not a build.",

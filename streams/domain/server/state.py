@@ -9,10 +9,12 @@ from zlib import crc32
 
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.detection import Identity, is_exchange_online
+from streams.domain.exchange.evidence import Evidence
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Clock
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.server.stamps import Stamp
+from streams.domain.tenant.override import Override
 from streams.domain.time import DAY_MS
 
 NO_TIME = Clock(0, 0)
@@ -43,26 +45,6 @@ def seen_recently(marks: bytes, mark: bytes) -> bool:
     while at % _MARK_BYTES and at > 0:
         at = marks.find(mark, at + 1)
     return at >= 0
-
-
-class Evidence(NamedTuple):
-    """Which message showed the build that is believed, and where in it; `observed_at` in UTC milliseconds."""
-
-    received: str | None
-    position: int | None
-    protocol: str | None
-    event_id: str
-    message_id: str | None
-    connector_id: str
-    source_ip: str
-    observed_at: int
-
-
-class Override(NamedTuple):
-    """A build to judge a server as, until a moment (UTC milliseconds) or until a higher stamp is seen."""
-
-    build: Build
-    ends_at: int
 
 
 class Announced(NamedTuple):

@@ -18,7 +18,7 @@ from streams.domain.exchange.names import canonical_server
 from streams.domain.outputs.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.outputs.verdict import NAMESPACE
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.state import Override
+from streams.domain.tenant.override import Override
 from streams.domain.tenant.quota import QuotaError, year_of
 from streams.domain.tenant.reminders import tenant_timers, waiver_notification, waiver_title
 from streams.domain.tenant.waivers import (
