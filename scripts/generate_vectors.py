@@ -13,12 +13,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from streams.domain.edge import action_at, hour_offset, reply_at
 from streams.domain.exchange.build import parse_build
-from streams.domain.outputs.verdict import Verdict, action_at, reply_at, with_replies
-from streams.domain.policy.ladder import Action, ScheduledStage, hour_offset, strongest
+from streams.domain.outputs.verdict import Verdict
+from streams.domain.policy.ladder import Action, ScheduledStage, strongest
 from streams.domain.policy.policy import ConnectorType, Mode, Policy, Stage
 from streams.domain.policy.rulebook import Rulebook, Service
 from streams.domain.server.connection import InboundConnection
+from streams.domain.server.render import with_replies
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.time import DAY_MS, MINUTE_MS, iso
 from streams.policies.catalogue.files import shipped_catalogue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from aiokafka import TopicPartition
 
 from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.exchange.tables import CatalogueError
-from streams.domain.outputs.verdict import NAMESPACE
+from streams.domain.ids import stable_id
 from streams.domain.policy.content import PolicyError
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import PublishedCatalogue
@@ -321,7 +320,7 @@ def _audit(policy: Policy, before: Policy | None, published_by: str) -> AuditRec
     assert policy.published_at is not None
     about = f"policy/{policy.policy_id}/{policy.version}/{to_millis(policy.effective_at)}"
     return AuditRecord(
-        audit_id=str(uuid.uuid5(NAMESPACE, f"audit/{about}")),
+        audit_id=stable_id(f"audit/{about}"),
         command_id=None,
         tenant_id=ALL_TENANTS,
         kind=CommandKind.POLICY_PUBLISHED,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from streams.domain.outputs.verdict import service_faults
+from streams.domain.outputs.replies import service_faults
 from streams.domain.policy.rulebook import Service
 from streams.settings.kafka import REDACTED, KafkaSettings, SettingsError, address_faults, fault
 from streams.settings.kafka import setting as _setting

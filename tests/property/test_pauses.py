@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from streams.domain.outputs.verdict import action_at
+from streams.domain.edge import action_at
 from streams.domain.policy.ladder import Action
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.tenant.commands import AdminCommand, CommandKind, CommandOutcome, Role

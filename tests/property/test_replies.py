@@ -8,7 +8,9 @@ from itertools import pairwise
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.domain.outputs.verdict import MAX_REPLY_BYTES, Verdict, action_at, fill_reply, reply_at, reply_template
+from streams.domain.edge import action_at, reply_at
+from streams.domain.outputs.replies import MAX_REPLY_BYTES, fill_reply, reply_template
+from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.ladder import Action
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import Service

@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain.outputs.verdict import Verdict, action_at
+from streams.domain.edge import action_at
+from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ClockStop
 from streams.domain.policy.policy import ConnectorType, Mode, Policy, Stage

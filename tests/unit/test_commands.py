@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streams.domain.outputs.verdict import action_at
+from streams.domain.edge import action_at
 from streams.domain.policy.ladder import Action
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.time import DAY_MS, iso

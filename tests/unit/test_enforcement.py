@@ -7,9 +7,10 @@ from itertools import count
 
 import pytest
 
+from streams.domain.edge import action_at
 from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.server_report import ServerReport
-from streams.domain.outputs.verdict import Verdict, action_at
+from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.ladder import Action
 from streams.domain.policy.policy import ConnectorType, Mode, Policy
 from streams.domain.policy.rulebook import Rulebook

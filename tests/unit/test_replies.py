@@ -10,18 +10,13 @@ from pathlib import Path
 import pytest
 
 from streams.cli.simulate import read_connection
+from streams.domain.edge import action_at, reply_at
 from streams.domain.exchange.build import Build, parse_build
-from streams.domain.outputs.verdict import (
-    MAX_REPLY_BYTES,
-    Verdict,
-    action_at,
-    fill_reply,
-    reply_at,
-    reply_template,
-    with_replies,
-)
+from streams.domain.outputs.replies import MAX_REPLY_BYTES, fill_reply, reply_template
+from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.ladder import Action, ScheduledStage
 from streams.domain.policy.rulebook import Rulebook, Service
+from streams.domain.server.render import with_replies
 from streams.domain.tenant.commands import CommandKind
 from streams.domain.time import DAY_MS, MINUTE_MS, iso
 from streams.domain.validation import MalformedError

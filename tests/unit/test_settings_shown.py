@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.domain.outputs.verdict import MAX_LINK_CHARS, MAX_NAME_CHARS, MAX_REPLY_BYTES, fill_reply, reply_template
+from streams.domain.outputs.replies import MAX_LINK_CHARS, MAX_NAME_CHARS, MAX_REPLY_BYTES, fill_reply, reply_template
 from streams.domain.policy.ladder import Action
 from streams.domain.policy.rulebook import Service
 from streams.domain.time import LATEST_MS

@@ -1,4 +1,4 @@
-"""Exchange as the mail shows it: builds, the catalogue of them, `Received` lines, server names.
+"""Exchange as the mail shows it: builds and their catalogue, `Received` lines, and what these say of a server.
 
-It may import `domain`.
+It may import the modules of `domain` that are in no package. Start with `detection.detect`.
 """

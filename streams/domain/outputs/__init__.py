@@ -1,4 +1,4 @@
-"""What the service says: verdicts, notifications, server reports, and their words.
+"""The records that go out: verdicts with their reply lines, notifications, server reports.
 
-It may import `domain`.
+It may import `domain.policy` and `domain.exchange`. The records are filled where their facts are: see `server.render`.
 """

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from enum import StrEnum
 from typing import NamedTuple
 
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.catalogue import Remedy
-from streams.domain.outputs.verdict import NAMESPACE
+from streams.domain.ids import stable_id
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action
 
@@ -77,4 +76,4 @@ class AdminNotification(NamedTuple):
 
 def notification_id(kind: NotificationKind, tenant_id: str, server: str | None, occurred_at: int, detail: str) -> str:
     """The id of one occurrence; `detail` tells apart what may happen to one server at one moment."""
-    return str(uuid.uuid5(NAMESPACE, f"notification/{kind.value}/{tenant_id}/{server or ''}/{occurred_at}/{detail}"))
+    return stable_id(f"notification/{kind.value}/{tenant_id}/{server or ''}/{occurred_at}/{detail}")

@@ -5,14 +5,13 @@ Enforcement time runs from the first detection and stands still while a pause or
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
 from streams.domain.policy.policy import Stage
-from streams.domain.time import DAY_MS, MINUTE_MS
+from streams.domain.time import DAY_MS
 
 
 class Action(StrEnum):
@@ -117,17 +116,3 @@ def strongest(throttle_minutes_per_hour: int, block_minutes_per_hour: int) -> Ac
     if block_minutes_per_hour:
         return Action.BLOCK
     return Action.THROTTLE if throttle_minutes_per_hour else Action.ACCEPT
-
-
-def hour_offset(tenant_id: str, server: str) -> int:
-    """The minute of the hour at which this server's affected minutes begin, so that not all servers share one."""
-    digest = hashlib.sha256(f"{tenant_id}/{server}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % 60
-
-
-def minute_action(offset: int, throttle: int, block: int, moment: int) -> Action:
-    """What applies in the minute of `moment` (UTC milliseconds) at these rates."""
-    place = (moment // MINUTE_MS % 60 - offset) % 60
-    if place < block:
-        return Action.BLOCK
-    return Action.THROTTLE if place < block + throttle else Action.ACCEPT

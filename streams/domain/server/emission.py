@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from streams.domain.outputs.notification import AdminNotification, NotificationKind
-from streams.domain.outputs.render import render_notification, render_report, render_verdict
 from streams.domain.outputs.server_report import ServerReport
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.policy import Mode
 from streams.domain.server.changes import Changes
 from streams.domain.server.effective import EffectiveEnforcement, effective_enforcement
+from streams.domain.server.notifications import render_notification
+from streams.domain.server.render import render_report, render_verdict
 from streams.domain.server.rules import ServerRules
 from streams.domain.server.state import ServerEnforcement
 

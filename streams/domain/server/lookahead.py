@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from streams.domain.outputs.notification import AdminNotification
-from streams.domain.outputs.render import render_announcement
 from streams.domain.server.changes import NO_CHANGES, Changes
+from streams.domain.server.notifications import render_announcement
 from streams.domain.server.rules import ServerRules
 from streams.domain.server.state import Announced, ServerEnforcement
 

@@ -1,4 +1,4 @@
-"""What administrators of a tenant may do: commands, pauses, exceptions, their quota.
+"""What administrators of a tenant may do: commands, pauses with their quota, exceptions, overrides.
 
-It may import `domain`.
+It may import `domain.outputs`, `domain.policy` and `domain.exchange`.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -15,8 +14,8 @@ from streams.domain.bounds import MAX_SERVER_CHARS, MAX_TEXT_CHARS, cut
 from streams.domain.exchange.build import Build, parse_build
 from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.exchange.names import canonical_server
+from streams.domain.ids import stable_id
 from streams.domain.outputs.notification import AdminNotification, NotificationKind, Severity, notification_id
-from streams.domain.outputs.verdict import NAMESPACE
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.tenant.override import Override
 from streams.domain.tenant.quota import QuotaError, year_of
@@ -209,7 +208,7 @@ def apply_command(
     left = decision.tenant.left_days(year_of(at), quota)
     overridden = Override(*decision.override) if decision.override else override
     decision.audit = AuditRecord(
-        audit_id=str(uuid.uuid5(NAMESPACE, f"audit/{command.tenant_id}/{command.command_id}")),
+        audit_id=stable_id(f"audit/{command.tenant_id}/{command.command_id}"),
         command_id=command.command_id,
         tenant_id=command.tenant_id,
         kind=command.kind,

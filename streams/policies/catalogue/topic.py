@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ import orjson
 
 from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.exchange.tables import Tables, catalogue_of
-from streams.domain.outputs.verdict import NAMESPACE
+from streams.domain.ids import stable_id
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, effective_policies
 from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
@@ -194,7 +193,7 @@ def _audit(
         "sha256": hashlib.sha256(value).hexdigest(),
     }
     return AuditRecord(
-        audit_id=str(uuid.uuid5(NAMESPACE, f"audit/{about}")),
+        audit_id=stable_id(f"audit/{about}"),
         command_id=None,
         tenant_id=ALL_TENANTS,
         kind=CommandKind.CATALOGUE_PUBLISHED,
