@@ -25,7 +25,9 @@ from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.commands import AdminCommand, AuditRecord, advance_tenant, apply_command, subject_of
 from streams.domain.tenant.override import Override
 from streams.domain.tenant.reminders import tenant_timers
-from streams.domain.tenant.waivers import NO_WAIVERS, TenantEnforcement, Waivers, forget_server
+from streams.domain.tenant.settling import forget_server
+from streams.domain.tenant.state import TenantEnforcement
+from streams.domain.tenant.waivers import NO_WAIVERS, Waivers
 
 TENANT = ""
 """Stands for the tenant itself where a due moment names a server."""

@@ -23,7 +23,7 @@ from streams.domain.server.stamps import Stamp
 from streams.domain.server.state import Announced, ServerEnforcement, add_fingerprint
 from streams.domain.tenant.override import Override
 from streams.domain.tenant.quota import PaidDays, YearUse
-from streams.domain.tenant.waivers import ExceptionGrant, Pause, TenantEnforcement
+from streams.domain.tenant.state import ExceptionGrant, Pause, TenantEnforcement
 from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.ports import StoreError
 

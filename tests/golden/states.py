@@ -10,7 +10,7 @@ from streams.domain.exchange.detection import Identity
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.server.state import ServerEnforcement
-from streams.domain.tenant.waivers import TenantEnforcement
+from streams.domain.tenant.state import TenantEnforcement
 from streams.state.keys import server_key, tenant_key
 from streams.state.server_row import encode_state, encode_tenant
 from tests.golden.values import bare, full, hints_of

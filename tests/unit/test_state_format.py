@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.domain.tenant.quota import PaidDays, YearUse
-from streams.domain.tenant.waivers import ExceptionGrant, Pause, TenantEnforcement
+from streams.domain.tenant.state import ExceptionGrant, Pause, TenantEnforcement
 from streams.engine.partition.restore import NAME
 from streams.engine.partition.state_format import STATE_FORMAT_KEY, check_format, first_rows
 from streams.engine.ports import StoreError

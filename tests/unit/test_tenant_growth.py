@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from streams.domain.tenant.commands import SEEN_COMMANDS, AdminCommand, CommandKind, CommandOutcome, Role
-from streams.domain.tenant.waivers import KEPT_PAUSES, MAX_KEPT_BYTES
+from streams.domain.tenant.settling import KEPT_PAUSES
+from streams.domain.tenant.state import MAX_KEPT_BYTES
 from streams.domain.time import DAY_MS
 from streams.service.simulation import Simulation
 from streams.state.server_row import encode_tenant

@@ -17,23 +17,13 @@ from streams.domain.exchange.names import canonical_server
 from streams.domain.ids import stable_id
 from streams.domain.outputs.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.policy.rulebook import Rulebook
+from streams.domain.tenant.exceptions import grant, revoke
 from streams.domain.tenant.override import Override
+from streams.domain.tenant.pauses import cancel_pause, pause_server, pause_tenant
 from streams.domain.tenant.quota import QuotaError, year_of
 from streams.domain.tenant.reminders import tenant_timers, waiver_notification, waiver_title
-from streams.domain.tenant.waivers import (
-    MAX_KEPT_BYTES,
-    ExceptionGrant,
-    Pause,
-    TenantEnforcement,
-    cancel_pause,
-    grant,
-    pause_server,
-    pause_tenant,
-    revoke,
-    running,
-    settle,
-    settle_subject,
-)
+from streams.domain.tenant.settling import settle, settle_subject
+from streams.domain.tenant.state import MAX_KEPT_BYTES, ExceptionGrant, Pause, TenantEnforcement, running
 from streams.domain.time import iso
 from streams.domain.validation import MalformedError, check_moment, check_tenant
 

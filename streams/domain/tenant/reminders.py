@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from streams.domain.outputs.notification import AdminNotification, NotificationKind, Severity, notification_id
-from streams.domain.tenant.waivers import TenantEnforcement
+from streams.domain.tenant.state import TenantEnforcement
 from streams.domain.time import DAY_MS, iso
 
 ENDING_DAYS = 3
