@@ -9,9 +9,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 STREAMS = REPOSITORY / "streams"
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-MODULES = {
-    path.relative_to(STREAMS).as_posix(): path for path in STREAMS.rglob("*.py") if path.name != "__init__.py"
-}
+MODULES = {path.relative_to(STREAMS).as_posix(): path for path in STREAMS.rglob("*.py") if path.name != "__init__.py"}
 PLACEHOLDERS = {"__init__.py", "app.py", "file.py"}
 
 
