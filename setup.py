@@ -8,37 +8,34 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
-HOT = (
-    "domain/**/*",
-    "engine/partition/view",
-    "service/enforcer",
-    "state/inspect",
-    "state/keys",
-    "state/server_row",
-    "wire/fast_connection",
-    "wire/fast_encoder",
-    "wire/records",
-    "worker/counters",
-    "worker/due_index",
-    "worker/header_cache",
-    "worker/processor",
-    "worker/repository",
-    "worker/sweeps",
-)
-"""Modules below `streams`, as patterns; each must match a file."""
+COMPILED = Path("compiled.txt")
+"""The modules below `streams` that are compiled, a pattern a line; each must match a file."""
 
 
 def compiled() -> list[object]:
     """The extension modules."""
     from mypyc.build import mypycify
 
-    found = {pattern: sorted(Path("streams").glob(f"{pattern}.py")) for pattern in HOT}
+    patterns = COMPILED.read_text(encoding="utf-8").split()
+    found = {pattern: sorted(Path("streams").glob(f"{pattern}.py")) for pattern in patterns}
     if missing := [pattern for pattern, paths in found.items() if not paths]:
-        raise FileNotFoundError(f"setup.py: no module in streams is {', '.join(missing)}")
+        raise SystemExit(f"{COMPILED}: no module in streams is {', '.join(missing)}")
     modules = [str(path) for paths in found.values() for path in paths]
     return mypycify(modules, opt_level="3", debug_level="0")
 
 
-setup(ext_modules=compiled() if os.environ.get("COMPILE") == "1" else [])
+def is_compiled() -> bool:
+    """Whether COMPILE asks for compiled modules."""
+    value = os.environ.get("COMPILE", "")
+    if value not in ("", "0", "1"):
+        raise SystemExit(f"COMPILE: {value!r}: must be 0 or 1")
+    return value == "1"
+
+
+setup(
+    packages=[*find_packages(include=["streams", "streams.*"]), "streams.schemas"],
+    package_dir={"streams.schemas": "schemas"},
+    ext_modules=compiled() if is_compiled() else [],
+)

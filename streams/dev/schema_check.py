@@ -25,6 +25,9 @@ from streams.wire.schemas import (
     without_docs,
 )
 
+SCHEMA_PATH = Path(str(SCHEMA_DIR))
+"""The folder itself: `--register` writes to it."""
+
 _PROMOTIONS = {
     ("int", "long"), ("int", "float"), ("int", "double"), ("long", "float"), ("long", "double"),
     ("float", "double"), ("string", "bytes"), ("bytes", "string"),
@@ -152,7 +155,7 @@ def _undocumented(node: Any, path: str) -> Iterator[str]:
             yield from _undocumented(node.get(key), path)
 
 
-def check(folder: Path = SCHEMA_DIR, register: bool = False) -> list[str]:
+def check(folder: Path = SCHEMA_PATH, register: bool = False) -> list[str]:
     """Every error of the schemas and the registry; `register` adds a changed schema that is compatible."""
     errors = check_schemas(folder)
     if errors:

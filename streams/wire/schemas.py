@@ -12,7 +12,8 @@ import urllib.parse
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping, Set
-from pathlib import Path
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Final, Protocol
 
 import avro.schema
@@ -24,8 +25,8 @@ from streams.settings.worker import Settings
 Schema = dict[str, Any]
 """A record's Avro schema as parsed JSON."""
 
-SCHEMA_DIR: Final = Path(__file__).resolve().parents[2] / "schemas"
-"""Lies beside the package `streams`, in the source tree and in an installed product alike."""
+SCHEMA_DIR: Final[Traversable] = files("streams.schemas")
+"""The repository's folder `schemas`, installed as a package of the product."""
 REGISTRY_FILE: Final = "registry.json"
 
 SUBJECTS: Final[Mapping[str, str]] = {name: f"{topic}-value" for name, topic in TOPICS.items()}
@@ -105,11 +106,11 @@ def without_docs(schema: Schema) -> Schema:
     return stripped
 
 
-def _schema_text(name: str, folder: Path) -> str:
+def _schema_text(name: str, folder: Traversable) -> str:
     return (folder / f"{name}.avsc").read_text(encoding="utf-8")
 
 
-def load_schema(name: str, folder: Path = SCHEMA_DIR) -> Schema:
+def load_schema(name: str, folder: Traversable = SCHEMA_DIR) -> Schema:
     """The schema of that name, such as `verdict`, docs included; a copy of the caller's own.
 
     Raises:
@@ -121,7 +122,7 @@ def load_schema(name: str, folder: Path = SCHEMA_DIR) -> Schema:
     return schema
 
 
-def check_schemas(folder: Path = SCHEMA_DIR) -> list[str]:
+def check_schemas(folder: Traversable = SCHEMA_DIR) -> list[str]:
     """Parse every schema with the Avro reference library; one line per error, none if all are well."""
     errors = []
     for name in SUBJECTS:
@@ -135,7 +136,7 @@ def check_schemas(folder: Path = SCHEMA_DIR) -> list[str]:
 class LocalRegistry:
     """The committed registry (`registry.json`): needs no network, and knows what was released with the product."""
 
-    def __init__(self, path: Path = SCHEMA_DIR / REGISTRY_FILE) -> None:
+    def __init__(self, path: Traversable = SCHEMA_DIR / REGISTRY_FILE) -> None:
         """Read the registry.
 
         Raises:

@@ -7,20 +7,20 @@ import json
 from dataclasses import fields
 from typing import Any
 
+from streams.dev.schema_check import SCHEMA_PATH
 from streams.kafka.provisioning import topics_of
 from streams.kafka.topics import TOPICS
 from streams.log_events import EVENTS
 from streams.settings.worker import Settings
-from streams.wire.schemas import SCHEMA_DIR
 
 Golden = dict[str, Any]
 
 
 def schemas() -> Golden:
     """The checksum of each schema, in the tree and in each registered version; docs and layout make no difference."""
-    registry = json.loads((SCHEMA_DIR / "registry.json").read_text(encoding="utf-8"))
+    registry = json.loads((SCHEMA_PATH / "registry.json").read_text(encoding="utf-8"))
     return {
-        "files": {path.name: checksum(json.loads(path.read_bytes())) for path in sorted(SCHEMA_DIR.glob("*.avsc"))},
+        "files": {path.name: checksum(json.loads(path.read_bytes())) for path in sorted(SCHEMA_PATH.glob("*.avsc"))},
         "registry": {
             subject: [{**row, "schema": checksum(row["schema"])} for row in rows] for subject, rows in registry.items()
         },

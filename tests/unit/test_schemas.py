@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from streams.dev.schema_check import check, incompatibilities, undocumented
-from streams.wire.schemas import SCHEMA_DIR, SUBJECTS, load_schema
+from streams.dev.schema_check import SCHEMA_PATH, check, incompatibilities, undocumented
+from streams.wire.schemas import SUBJECTS, load_schema
 
 BASE: dict[str, Any] = {
     "type": "record",
@@ -77,7 +77,7 @@ def test_a_new_symbol_needs_a_default_in_the_reader() -> None:
 
 def test_an_incompatible_change_fails_the_check_and_is_not_registered(tmp_path: Path) -> None:
     folder = tmp_path / "schemas"
-    shutil.copytree(SCHEMA_DIR, folder)
+    shutil.copytree(SCHEMA_PATH, folder)
     path = folder / "verdict.avsc"
     schema = json.loads(path.read_text())
     schema["fields"].append({"name": "colour", "type": "string", "doc": "A field without default."})
