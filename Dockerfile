@@ -18,7 +18,7 @@ RUN /build/tools/bin/pip wheel --quiet --require-hashes --no-build-isolation --w
       -r /build/requirements/image.txt
 # The types of the product are checked before it is compiled, and with them what it makes of these packages.
 RUN /build/tools/bin/pip install --quiet --no-deps --no-index --no-compile /build/wheels/*.whl
-COPY pyproject.toml setup.py compiled.txt README.md LICENSE /build/product/
+COPY pyproject.toml setup.py build_backend.py compiled.txt README.md LICENSE /build/product/
 COPY streams /build/product/streams
 COPY schemas /build/product/schemas
 # olefile brings a module for Python 2 beside its own, which nothing imports.
