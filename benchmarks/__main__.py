@@ -21,7 +21,8 @@ from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, REPOSITORY, Missing
 from benchmarks.load import Loaded, load
 from benchmarks.race import Figures, run_engine
 from benchmarks.report import document
-from streams.dev.embedded_kafka import EmbeddedKafkaError, ensure_jars
+from streams.dev.embedded_kafka import ensure_jars
+from streams.dev.java import EmbeddedKafkaError
 
 EVENTS, WARM_EVENTS, QUICK_EVENTS = 400_000, 2_000_000, 50_000
 ROUNDS, SERVERS = 3, 10_000

@@ -16,15 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from streams.cli.messages import print_message
-from streams.dev.embedded_kafka import (
-    REPOSITORY,
-    EmbeddedKafka,
-    EmbeddedKafkaError,
-    MissingToolError,
-    ensure_jars,
-)
-
-DEFAULT_DATA_DIR = REPOSITORY / ".cache" / "kafka-data"
+from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.dev.java import EmbeddedKafkaError, MissingToolError
+from streams.settings.folders import state_folder
 
 _STATE_FILE = "running.json"
 _STOP_SECONDS = 20.0
@@ -51,15 +45,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ("stop", _stop, "stop the broker that start left running"),
     ):
         parser = actions.add_parser(name, help=text, description=text)
-        parser.add_argument(
-            "--data-dir", type=Path, default=DEFAULT_DATA_DIR, metavar="DIR", help="its records and state"
-        )
+        parser.add_argument("--data-dir", type=Path, metavar="DIR", help="its records and state")
         parser.set_defaults(run=_with_exit_code, kafka_action=action)
 
 
 def _with_exit_code(arguments: argparse.Namespace) -> int:
     try:
-        arguments.kafka_action(arguments.data_dir)
+        arguments.kafka_action(arguments.data_dir or state_folder() / "kafka-data")
     except MissingToolError as error:
         _say(str(error))
         return 2

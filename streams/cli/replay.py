@@ -17,7 +17,8 @@ from aiokafka.errors import KafkaError
 from streams.cli.catalogue import given_catalogues
 from streams.cli.messages import print_error, print_message
 from streams.cli.simulate import add_options, feed_lines, scan, write_results
-from streams.dev.embedded_kafka import EmbeddedKafka, EmbeddedKafkaError, ensure_jars
+from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.dev.java import EmbeddedKafkaError
 from streams.kafka.provisioning import delete_topics, topics_of
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TopicError

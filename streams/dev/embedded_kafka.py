@@ -6,7 +6,6 @@ import ctypes
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -16,21 +15,29 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Self
 
+from streams.dev.java import (
+    LOGGING,
+    EmbeddedKafkaError,
+    MissingToolError,
+    class_archive,
+    format_storage,
+    java_command,
+    require_java,
+    run_tool,
+)
 from streams.dev.ports import HOST, answers, choose_ports
 from streams.dev.security import PROTOCOLS, BrokerSecurity
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-DEFAULT_POM = Path(__file__).with_name("pom.xml")
-DEFAULT_CACHE_DIR = REPOSITORY / ".cache" / "kafka"
+from streams.settings.folders import cache_folder
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
-_LOGGING = "log4j2.properties"
+_POM = "pom.xml"
 _FORMATTED = "formatted"
-_JVM_FLAGS = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xlog:all=error:stdout")
 
 # The demo and the tests replay days of mail with their own clock: records dated in the past must not expire and records
 # dated ahead must be taken. The short broker session is what a restart after SIGKILL waits for.
@@ -59,14 +66,6 @@ broker.heartbeat.interval.ms=500
 # The kernel's death signal follows the thread that forked, not the process: brokers are forked by one thread that lives
 # as long as the interpreter.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded-kafka")
-
-
-class EmbeddedKafkaError(RuntimeError):
-    """The embedded Kafka could not be fetched or started; the message says why."""
-
-
-class MissingToolError(EmbeddedKafkaError):
-    """A program the embedded Kafka needs is not installed; the message says how to install it."""
 
 
 class EmbeddedKafka:
@@ -124,8 +123,8 @@ class EmbeddedKafka:
 
     def start(self) -> str:
         """Start the broker and return its address once it answers clients."""
-        class_archive = _class_archive(self._jars_dir, self._java)
-        return self._start([f"-XX:SharedArchiveFile={class_archive}"] if class_archive.exists() else [])
+        archive = class_archive(self._jars_dir, self._java)
+        return self._start([f"-XX:SharedArchiveFile={archive}"] if archive.exists() else [])
 
     def stop(self) -> None:
         """End the broker in good order, by force after 20 seconds; does nothing when none runs."""
@@ -152,7 +151,7 @@ class EmbeddedKafka:
         text = _properties(port, more_ports[0], self._data_dir / "log", more_listeners)
         settings.write_text(text + (secured.properties() if secured else ""))
         self._format(settings)
-        command = _java_command(self._jars_dir, self._java, jvm_flags, self._data_dir / "tmp")
+        command = java_command(self._jars_dir, self._java, jvm_flags, self._data_dir / "tmp")
         dies_with_parent = self._foreground and sys.platform == "linux"
         with self.log_file.open("ab") as log:
             log_start = log.tell()
@@ -186,7 +185,7 @@ class EmbeddedKafka:
         if not (self._jars_dir / _FORMATTED).is_dir():
             raise EmbeddedKafkaError(f"{self._jars_dir} does not hold the embedded Kafka")
         if self._security is not None:
-            _format_storage(self._jars_dir, self._java, settings, self._data_dir, self._security.format_options())
+            format_storage(self._jars_dir, self._java, settings, self._data_dir, self._security.format_options())
             return
         unfinished = self._data_dir / "log.unfinished"
         shutil.copytree(self._jars_dir / _FORMATTED, unfinished, dirs_exist_ok=True)
@@ -217,35 +216,40 @@ class EmbeddedKafka:
             process.wait()
 
 
-def ensure_jars(cache_dir: Path = DEFAULT_CACHE_DIR, *, pom: Path = DEFAULT_POM, java: str = "java") -> Path:
-    """Bring what the broker runs from with Maven, once for each content of `pom`, and return its directory."""
-    _require_java(java)
-    stamp = hashlib.sha256(pom.read_bytes() + (pom.parent / _LOGGING).read_bytes()).hexdigest()
-    jars_dir = cache_dir.resolve() / f"jars-{stamp[:16]}"
+def ensure_jars(cache_dir: Path | None = None, *, java: str = "java") -> Path:
+    """Bring what the broker runs from with Maven, once for each content of `pom.xml`, and return its directory.
+
+    Without `cache_dir` that is below `kafka` in the product's cache folder.
+    """
+    require_java(java)
+    sources = files("streams.dev")
+    stamp = hashlib.sha256((sources / _POM).read_bytes() + (sources / LOGGING).read_bytes()).hexdigest()
+    jars_dir = (cache_dir or cache_folder() / "kafka").resolve() / f"jars-{stamp[:16]}"
     jars_dir.parent.mkdir(parents=True, exist_ok=True)
     with (jars_dir.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not jars_dir.exists():
             with tempfile.TemporaryDirectory(dir=jars_dir.parent, prefix="fetching-") as scratch:
                 staged = Path(scratch) / "jars"
-                _fetch(pom, staged, java)
+                _fetch(sources, staged, java)
                 staged.rename(jars_dir)
-        if not _class_archive(jars_dir, java).exists():
+        if not class_archive(jars_dir, java).exists():
             _archive_classes(jars_dir, java)
     return jars_dir
 
 
-def _fetch(pom: Path, target: Path, java: str) -> None:
+def _fetch(sources: Traversable, target: Path, java: str) -> None:
     mvn = shutil.which("mvn")
     if mvn is None:
         raise MissingToolError("mvn (Apache Maven) is not installed: apt-get install maven")
     print("embedded Kafka: fetching its jars with Maven", file=sys.stderr, flush=True)
     goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={target}"]
-    _run([mvn, "-q", "-B", "-f", str(pom), *goal], "Maven could not fetch the jars of the embedded Kafka")
-    shutil.copyfile(pom.parent / _LOGGING, target / _LOGGING)
+    with as_file(sources / _POM) as pom:
+        run_tool([mvn, "-q", "-B", "-f", str(pom), *goal], "Maven could not fetch the jars of the embedded Kafka")
+    (target / LOGGING).write_bytes((sources / LOGGING).read_bytes())
     settings = target / "format.properties"
     settings.write_text(_properties(9092, 9093, target / _FORMATTED))
-    _format_storage(target, java, settings, target, [])
+    format_storage(target, java, settings, target, [])
 
 
 def _properties(port: int, controller: int, logs: Path, more_listeners: str = "") -> str:
@@ -254,21 +258,10 @@ def _properties(port: int, controller: int, logs: Path, more_listeners: str = ""
     )
 
 
-def _format_storage(jars_dir: Path, java: str, settings: Path, scratch: Path, options: list[str]) -> None:
-    tool = ["kafka.tools.StorageTool", "format", "-t", "embedded-kafka", "-c", str(settings), *options]
-    _run([*_java_command(jars_dir, java, [], scratch), *tool], "the storage tool of the embedded Kafka failed")
-
-
-def _run(command: list[str], failure: str) -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode:
-        raise EmbeddedKafkaError(f"{failure} (exit code {done.returncode}):\n{done.stdout.strip()}")
-
-
 def _archive_classes(jars_dir: Path, java: str) -> None:
     """Let one broker leave its loaded classes behind for the JVM to map: later starts take half the time."""
     print("embedded Kafka: preparing quick starts", file=sys.stderr, flush=True)
-    archive = _class_archive(jars_dir, java)
+    archive = class_archive(jars_dir, java)
     unfinished = archive.with_suffix(".unfinished")
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -278,28 +271,6 @@ def _archive_classes(jars_dir: Path, java: str) -> None:
         unfinished.rename(archive)
     except (OSError, EmbeddedKafkaError) as error:
         print(f"embedded Kafka: starts stay slow, no class archive: {error}", file=sys.stderr, flush=True)
-
-
-def _class_archive(jars_dir: Path, java: str) -> Path:
-    binary = Path(shutil.which(java) or java).resolve()
-    identity = f"{binary} {binary.stat().st_mtime_ns}" if binary.exists() else str(binary)
-    return jars_dir / f"classes-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.jsa"
-
-
-def _require_java(java: str) -> None:
-    found = shutil.which(java)
-    said = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr if found else ""
-    version = re.search(r'version "(\d+)', said)
-    if version is None or int(version[1]) < 17:
-        state = f"is version {version[1]}" if version else "is not installed"
-        raise MissingToolError(f"java 17 or later is needed, {java} {state}: apt-get install openjdk-17-jre-headless")
-
-
-def _java_command(jars_dir: Path, java: str, flags: list[str], scratch: Path) -> list[str]:
-    # The class archive is valid for one order of the jars only; a wildcard leaves the order to the file system.
-    jars = os.pathsep.join(str(jar) for jar in sorted(jars_dir.glob("*.jar")))
-    properties = [f"-Dlog4j2.configurationFile={jars_dir / _LOGGING}", f"-Djava.io.tmpdir={scratch}"]
-    return [shutil.which(java) or java, *_JVM_FLAGS, *flags, *properties, "-cp", jars]
 
 
 def _die_with_parent(prctl: Callable[[int, int], int], parent: int) -> None:

@@ -1,4 +1,4 @@
-"""Every setting, typed; the only module that reads the environment."""
+"""Every setting, typed; only this package reads the environment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from streams.domain.outputs.replies import service_faults
 from streams.domain.policy.rulebook import Service
+from streams.settings.folders import CACHE_VARIABLE, state_folder
 from streams.settings.kafka import REDACTED, KafkaSettings, SettingsError, address_faults, fault
 from streams.settings.kafka import setting as _setting
 
@@ -37,7 +38,14 @@ class Settings(KafkaSettings):
     partitions: int = _setting("TES_PARTITIONS", 4, "partitions of the topics that `tes topics create` makes")
     replication: int = _setting("TES_REPLICATION", 1, "replication factor of these topics")
     state_dir: str = _setting(
-        "TES_STATE_DIR", ".cache/state", "folder of the RocksDB state; may be deleted at any time"
+        "TES_STATE_DIR",
+        "",
+        "folder of the RocksDB state, may be deleted at any time; empty: tes in $XDG_STATE_HOME or ~/.local/state",
+    )
+    cache_dir: str = _setting(
+        CACHE_VARIABLE,
+        "",
+        "folder of what the embedded Kafka is made from; empty: tes in $XDG_CACHE_HOME or ~/.cache",
     )
     state_cache_bytes: int = _setting(
         "TES_STATE_CACHE_BYTES", 128 << 20, "memory of RocksDB over all partitions of the worker: blocks, write buffers"
@@ -114,7 +122,7 @@ class Settings(KafkaSettings):
     @property
     def state_path(self) -> Path:
         """The folder of this application's state."""
-        return Path(self.state_dir) / self.app_id
+        return (Path(self.state_dir) if self.state_dir else state_folder()) / self.app_id
 
     def topic(self, name: str) -> str:
         """The name of a topic on this cluster."""
