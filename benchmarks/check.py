@@ -21,7 +21,7 @@ from streams.kafka.topics import TOPICS
 from streams.state.server_row import decode_state
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_record
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 
 _STATE_ROW = b"s/"
 Ends = Mapping[tuple[str, int], int]

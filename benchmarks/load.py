@@ -22,7 +22,7 @@ from streams.kafka.provisioning import create_topics
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 
 KAFKA_BATCH_BYTES = 512 << 10
 BEHIND_MS = 60_000

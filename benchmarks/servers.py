@@ -49,7 +49,7 @@ from streams.state.keys import POLICIES_KEY
 from streams.state.server_row import STATE_FORMAT
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_of
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 
 SIZES = (10_000, 100_000, 1_000_000)
 EVENTS, ROUNDS = 150_000, 3

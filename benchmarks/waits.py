@@ -44,7 +44,7 @@ from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.state.server_row import STATE_FORMAT
 from streams.wire.codec import AvroCodec
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 
 RATES = (1_000, 10_000)
 SECONDS, SETTLING_SECONDS = 30, 6

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 
 Answer = tuple[int, bytes]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from streams.domain.exchange.build import Build
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import decode_fast, fast_header
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 from streams.worker.header_cache import HeaderCache
 
 _CODEC, _HEADER = AvroCodec("inbound_connection", LocalRegistry()), fast_header(LocalRegistry())

@@ -19,7 +19,7 @@ from streams.operations.commands import CommandTimeoutError, submit
 from streams.settings.worker import read_settings
 from streams.visible import visible
 from streams.wire.records import parse_day_or_moment, to_json
-from streams.wire.schemas import registry_of
+from streams.wire.registry import registry_of
 
 EXIT_REFUSED = 3
 """Exit code of a command that was refused."""

@@ -35,7 +35,7 @@ from streams.settings.worker import Settings, read_settings
 from streams.visible import visible
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.records import parse_day_or_moment, to_json
-from streams.wire.schemas import RegistryError, registry_of
+from streams.wire.registry import RegistryError, registry_of
 
 _SHOWN_BYTES = 2_000
 _FILTERS = ("input", "error", "tenant", "since")

@@ -17,7 +17,7 @@ from streams.operations.group import TopicContentError, WorkersRunningError
 from streams.operations.repartition.run import Repartitioned, ledger_of, repartition
 from streams.settings.worker import Settings, read_settings
 from streams.wire.fast_connection import fast_header
-from streams.wire.schemas import registry_of
+from streams.wire.registry import registry_of
 from streams.worker.app import failpoints, record_channels, replay_end, rulebook_of
 from streams.worker.processor import InputProcessor
 

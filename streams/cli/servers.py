@@ -23,7 +23,7 @@ from streams.settings.worker import Settings, read_settings
 from streams.visible import csv_cell, visible
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_json
-from streams.wire.schemas import registry_of
+from streams.wire.registry import registry_of
 from streams.wire.server_report import named, rows_of_file, rows_of_topic
 
 _SHORT = (

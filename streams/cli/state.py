@@ -19,7 +19,7 @@ from streams.kafka.topics import TopicError
 from streams.operations.states import ServerHistory, export, load_history
 from streams.settings.worker import Settings, read_settings
 from streams.visible import visible, visible_json
-from streams.wire.schemas import registry_of
+from streams.wire.registry import registry_of
 
 
 def add_parser(commands: Any) -> None:

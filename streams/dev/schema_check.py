@@ -15,15 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from streams.wire.schemas import (
-    REGISTRY_FILE,
-    SCHEMA_DIR,
-    SUBJECTS,
-    Schema,
-    check_schemas,
-    load_schema,
-    without_docs,
-)
+from streams.wire.schemas import REGISTRY_FILE, SCHEMA_DIR, SUBJECTS, Schema, check_schemas, load_schema, without_docs
 
 SCHEMA_PATH = Path(str(SCHEMA_DIR))
 """The folder itself: `--register` writes to it."""

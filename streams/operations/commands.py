@@ -17,7 +17,7 @@ from streams.kafka.topics import TOPICS
 from streams.kafka.unread import UnreadBatch
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
-from streams.wire.schemas import SchemaRegistry
+from streams.wire.registry import SchemaRegistry
 
 WINDOW: Final = 10_000
 """How many offsets of the audit topic are searched at a time, the newest first."""

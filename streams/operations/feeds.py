@@ -25,7 +25,7 @@ from streams.settings.worker import Settings
 from streams.wire.catalogue import catalogue_key, catalogue_record
 from streams.wire.codec import AvroCodec
 from streams.wire.records import command_record, connection_record
-from streams.wire.schemas import registry_of
+from streams.wire.registry import registry_of
 
 WORKER_SECONDS = 1800.0
 """A replay that takes longer than this is given up."""

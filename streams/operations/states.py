@@ -27,7 +27,7 @@ from streams.state.server_row import STATE_FORMAT
 from streams.state.stores import RocksDBStore
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.records import command_of, to_json
-from streams.wire.schemas import SchemaRegistry
+from streams.wire.registry import SchemaRegistry
 
 _DECISIONS = (
     ("verdict", "VERDICT", "issued_at"),

@@ -12,7 +12,8 @@ from typing import Any, Final
 from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.policy import CONNECTORS
 from streams.domain.server.connection import InboundConnection, Outcome
-from streams.wire.schemas import SUBJECTS, SchemaRegistry, load_schema, without
+from streams.wire.registry import SchemaRegistry
+from streams.wire.schemas import SUBJECTS, load_schema, without
 
 _ONE_BYTE: Final = 0x80
 """A varint below it has one byte; of a length, a text of less than 64 bytes."""

@@ -19,7 +19,7 @@ from streams.domain.policy.policy import ConnectorType
 from streams.domain.validation import MalformedError
 from streams.wire.codec import AvroCodec
 from streams.wire.records import parse_moment, to_json
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 
 _FIRST_DAY = date(1970, 1, 1)
 _MAX_DEPTH = 8

@@ -35,7 +35,7 @@ from streams.state.stores import MemoryBudget, RocksDBStore
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment
-from streams.wire.schemas import RegistryError, registry_of
+from streams.wire.registry import RegistryError, registry_of
 from streams.worker.processor import InputProcessor, wall_clock
 from streams.worker.repository import RecordChannels
 from streams.worker.telemetry import Observation

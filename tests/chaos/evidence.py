@@ -18,7 +18,7 @@ from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.state.stores import RocksDBStore
 from streams.wire.codec import AvroCodec
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 
 INPUTS = ("inbound_connection", "admin_command")
 END = b"\xff" * 9

@@ -19,7 +19,7 @@ from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_record
-from streams.wire.schemas import registry_of
+from streams.wire.registry import registry_of
 from tests.chaos.feeds import feed_of, lines
 
 SCHEMA = "inbound_connection"

@@ -24,7 +24,7 @@ from streams.settings.worker import Settings
 from streams.state.stores import RocksDBStore
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_record
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 from tests.chaos.evidence import Evidence, gather
 from tests.chaos.feeds import UNTIL, Feed, lines
 from tests.chaos.oracle import Fold, Step, fold

@@ -25,7 +25,7 @@ from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment, to_record
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
 from streams.worker.sweeps import Sweeps

@@ -26,7 +26,7 @@ from streams.settings.worker import DEFAULT_POLICY, Settings
 from streams.state.server_row import encode_state
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_of, to_record
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 
 FEED = Feed(300, 20, 1_790_000_000_000)
 Row = tuple[str, bytes, bytes | None]

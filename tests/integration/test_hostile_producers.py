@@ -21,7 +21,7 @@ from streams.operations.feeds import produce_feed, start_worker
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.records import command_record, connection_record
-from streams.wire.schemas import UNKNOWN_ASKED, LocalRegistry
+from streams.wire.registry import UNKNOWN_ASKED, LocalRegistry
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_policies import line, now_ms, until_found
 from tests.registry_server import RegistryServer

@@ -29,7 +29,7 @@ from streams.state.stores import MemoryStore
 from streams.telemetry.tracing import Tracing
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_record
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
 from tests.integration.test_broker_and_zombie import until_true
 from tests.integration.test_probes import a_worker, live_feed

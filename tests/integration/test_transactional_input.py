@@ -15,7 +15,7 @@ from streams.operations.feeds import Collected, collect, run_workers
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.records import command_record, connection_record
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 from tests.integration.test_policies import line
 from tests.integration.test_worker import START
 

@@ -30,7 +30,7 @@ from streams.telemetry.port import CONNECTIONS as CONNECTIONS_COUNTED
 from streams.wire.codec import MAX_VALUE_BYTES, AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
 from streams.worker.repository import Codec, RecordChannels

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.wire.codec import AvroCodec, MalformedRecordError, RecordEncodingError
-from streams.wire.schemas import SUBJECTS, LocalRegistry, load_schema
+from streams.wire.registry import LocalRegistry
+from streams.wire.schemas import SUBJECTS, load_schema
 
 REGISTRY = LocalRegistry()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

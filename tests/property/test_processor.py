@@ -29,7 +29,7 @@ from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import decode_fast, fast_header
 from streams.wire.records import connection_of, parse_moment, to_record
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 from streams.worker.app import record_channels
 from streams.worker.header_cache import HeaderCache
 from streams.worker.processor import InputProcessor

@@ -28,7 +28,7 @@ from streams.state.keys import server_key
 from streams.state.server_row import decode_state
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_of
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 
 END_MS = 1_790_000_000_000
 FEED = Feed(3_000, 200, END_MS)

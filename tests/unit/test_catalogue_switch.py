@@ -26,7 +26,7 @@ from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.policy import from_millis
 from streams.wire.records import parse_moment, to_record
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
 from tests.catalogues import GOOD, NEW_BUILD, NEW_CVE, published, tables

@@ -12,7 +12,7 @@ from streams.engine.ports import Output, Record, StoreError
 from streams.engine.processor import RecordProcessor
 from streams.kafka.record import MAX_RECORD_BYTES, MAX_ROW_BYTES
 from streams.state.stores import MemoryStore
-from streams.wire.schemas import RegistryError
+from streams.wire.registry import RegistryError
 from tests.given import FakeRecord
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])

@@ -15,7 +15,7 @@ from streams.domain.tenant.commands import CommandOutcome
 from streams.domain.validation import MalformedError
 from streams.wire.codec import AvroCodec
 from streams.wire.records import command_of, command_record, connection_record, to_json_line, to_record
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 from streams.wire.server_report import report_of_record, rows_of_file
 from streams.worker.header_cache import MAX_CACHED_CHARS, HeaderCache
 from tests.top_lines import found_in

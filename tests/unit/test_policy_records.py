@@ -20,7 +20,7 @@ from streams.policies.topic import PolicyTopic, PublishedReader, conflict, same_
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.policy import policy_of, policy_record, policy_yaml
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 from streams.worker.app import rulebook_of
 
 BAD = """\

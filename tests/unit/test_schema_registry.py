@@ -10,16 +10,15 @@ import pytest
 
 from streams.errors import is_records_fault
 from streams.wire.codec import AvroCodec, MalformedRecordError
-from streams.wire.schemas import (
-    SUBJECTS,
+from streams.wire.registry import (
     UNKNOWN_ASKED,
     UNKNOWN_SECONDS,
     ConfluentRegistry,
     LocalRegistry,
     RegistryError,
     UnknownSchemaIdError,
-    load_schema,
 )
+from streams.wire.schemas import SUBJECTS, load_schema
 from tests.registry_server import RegistryServer
 
 

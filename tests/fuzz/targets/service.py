@@ -12,7 +12,7 @@ from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.settings.worker import DEFAULT_POLICY
 from streams.wire.codec import AvroCodec
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 
 TENANT = "contoso"
 SERVER = "mx.example.com"
