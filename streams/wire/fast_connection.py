@@ -1,7 +1,7 @@
 """Reads of a connection's value only what decides, without decoding the rest.
 
-`project` takes values that this version's schema wrote and whose strings are ASCII and short, which is what almost all
-are. Of anything else it says None, and the value goes the long way, through the codec. What it does take, the codec
+`decode_fast` takes values that this version's schema wrote and whose strings are ASCII and short, which is what almost
+all are. Of anything else it says None, and the value goes the long way, through the codec. What it does take, the codec
 takes too, with the same fields: the whole value is walked, to its last byte.
 """
 
@@ -13,15 +13,16 @@ from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.policy import CONNECTORS
 from streams.domain.server.connection import InboundConnection, Outcome
 from streams.wire.registry import SchemaRegistry
-from streams.wire.schemas import SUBJECTS, load_schema, without
+from streams.wire.schemas import SUBJECTS, Schema, load_schema, without
 
 _ONE_BYTE: Final = 0x80
 """A varint below it has one byte; of a length, a text of less than 64 bytes."""
 TENANT_AT: Final = 12
 """Where a value that is projected has its tenant: behind the header, the moment and the connector type."""
+OUTCOMES: Final = tuple(Outcome)
 _FIELDS: Final = [
     ("observed_at", "long"),
-    ("connector_type", 3),
+    ("connector_type", ["one of", *map(str, CONNECTORS)]),
     ("tenant_id", "string"),
     ("received", ["array of", "string"]),
     ("event_id", "string"),
@@ -30,13 +31,10 @@ _FIELDS: Final = [
     ("helo", "string"),
     ("tls_subject", ["null", "string"]),
     ("message_id", ["null", "string"]),
-    ("outcome", ["null", 4]),
+    ("outcome", ["null", ["one of", *map(str, OUTCOMES), "UNKNOWN"]]),
     ("recipients", "int"),
 ]
-"""The fields on the wire, enums as their number of symbols."""
-
-
-OUTCOMES: Final = tuple(Outcome)
+"""The fields on the wire, enums by their symbols in the order of their numbers."""
 
 
 class ProjectionError(ValueError):
@@ -107,26 +105,35 @@ class FastConnection:
 
 
 def _shape(kind: Any) -> Any:
-    """A type as the wire knows it: `long` for `{"type": "long"}`, an enum as its number of symbols."""
+    """A type as the wire knows it: `long` for `{"type": "long"}`, an enum by its symbols."""
     if isinstance(kind, list):
         return [_shape(branch) for branch in kind]
     if isinstance(kind, str):
         return kind
     if kind["type"] == "enum":
-        return len(kind["symbols"])
+        return ["one of", *kind["symbols"]]
     return ["array of", _shape(kind["items"])] if kind["type"] == "array" else _shape(kind["type"])
 
 
-def fast_header(registry: SchemaRegistry) -> bytes:
-    """The first five bytes of the values that `project` takes.
+def check_fields(schema: Schema) -> None:
+    """Refuse a schema that `decode_fast` was not written for.
 
     Raises:
-        ProjectionError: the schema has other fields than `project` knows.
+        ProjectionError: it has other fields, or other symbols.
     """
-    schema = load_schema("inbound_connection")
     plain = without(schema, {"doc", "logicalType"})
     if [(field["name"], _shape(field["type"])) for field in plain["fields"]] != _FIELDS:
         raise ProjectionError("inbound_connection: its fields are not those that are projected")
+
+
+def fast_header(registry: SchemaRegistry) -> bytes:
+    """The first five bytes of the values that `decode_fast` takes.
+
+    Raises:
+        ProjectionError: the schema has other fields than `decode_fast` knows, or other symbols.
+    """
+    schema = load_schema("inbound_connection")
+    check_fields(schema)
     return b"\0" + registry.id_of(SUBJECTS["inbound_connection"], schema).to_bytes(4, "big")
 
 
