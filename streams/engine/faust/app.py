@@ -25,6 +25,7 @@ from mode import Service
 
 from streams.engine.config import PartitionConfig
 from streams.engine.faust.consumer import BatchConsumer
+from streams.engine.faust.owner import PartitionOwner
 from streams.engine.observer import SILENT, Observer
 from streams.engine.partition.task import PartitionWriter
 from streams.engine.ports import StateStore
@@ -103,6 +104,10 @@ class _Transport(driver.Transport):
     Consumer = BatchConsumer
     Fetcher = _Fetcher
 
+    def __init__(self, url: Any, app: BatchApp) -> None:
+        super().__init__(url, app)
+        self.owner: PartitionOwner = app
+
 
 class _Tables(TableManager):
     async def on_start(self) -> None:
@@ -153,13 +158,23 @@ class BatchApp(faust.App):
         fault now and then.
         """
 
+    @property
+    def accepts_gaps(self) -> bool:
+        """See `PartitionOwner`."""
+        return self.partition_config.accepts_gaps
+
     def has_capacity(self, partition: int) -> bool:
-        """Whether the partition may be fetched."""
+        """See `PartitionOwner`."""
         writer = self.writers.get(partition)
         return writer is not None and writer.has_capacity
 
+    def next_offset(self, partition: int) -> int | None:
+        """See `PartitionOwner`."""
+        writer = self.writers.get(partition)
+        return writer.next_offset if writer is not None else None
+
     def notify(self, partition: int) -> None:
-        """Let the partition's writer look again whether there is something to do."""
+        """See `PartitionOwner`."""
         writer = self.writers.get(partition)
         if writer is not None:
             writer.notify()
@@ -172,7 +187,7 @@ class BatchApp(faust.App):
         if writer is not None and generation == self.generation:
             writer.enqueue(records)
             consumer: Any = self.consumer
-            consumer.delivered(partition)
+            consumer.schedule.delivered(partition)
 
     async def acquire(self, partitions: set[int]) -> None:
         """Become the owner of exactly these partitions; an ending worker, which is about to leave, of none."""
@@ -235,7 +250,7 @@ class BatchApp(faust.App):
 
     def _is_caught_up(self, partition: int) -> bool:
         consumer: Any = self.consumer
-        return bool(consumer.is_caught_up(partition))
+        return bool(consumer.schedule.is_caught_up(partition))
 
     def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error that is not one record's; nothing of its unit is committed."""
