@@ -28,7 +28,7 @@ from streams.visible import visible
 from streams.wire.catalogue import differences, summary
 from streams.wire.policy import from_millis, to_millis
 from streams.wire.records import parse_day_or_moment
-from streams.worker.app import configured_policies, policy_topic_of
+from streams.worker.wiring import configured_policies, policy_topic_of
 
 BUILT_IN = "builtin"
 _REFERENCE = f"{BUILT_IN}, a published version, or a folder"

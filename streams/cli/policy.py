@@ -28,7 +28,7 @@ from streams.settings.worker import Settings, read_settings
 from streams.visible import visible
 from streams.wire.policy import content_of, from_millis, policy_yaml, to_millis
 from streams.wire.records import parse_day_or_moment, to_json
-from streams.worker.app import configured_policies, policy_topic_of
+from streams.worker.wiring import configured_policies, policy_topic_of
 
 MODE_LEAD = timedelta(seconds=5)
 """How far ahead a change of mode begins, so that every worker has read it by then."""

@@ -18,8 +18,9 @@ from streams.operations.repartition.run import Repartitioned, ledger_of, reparti
 from streams.settings.worker import Settings, read_settings
 from streams.wire.fast_connection import fast_header
 from streams.wire.registry import registry_of
-from streams.worker.app import failpoints, record_channels, replay_end, rulebook_of
+from streams.worker.failpoints import failpoints
 from streams.worker.processor import InputProcessor
+from streams.worker.wiring import record_channels, replay_end, rulebook_of
 
 
 def add_parser(commands: Any) -> None:

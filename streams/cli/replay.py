@@ -26,7 +26,7 @@ from streams.operations.feeds import ReplayError, replay
 from streams.settings.kafka import without_security
 from streams.settings.worker import Settings, read_settings
 from streams.wire.records import in_order_of_issue, parse_day_or_moment
-from streams.worker.app import rulebook_of
+from streams.worker.wiring import rulebook_of
 
 
 def add_parser(commands: Any) -> None:

@@ -17,7 +17,8 @@ from streams.kafka.topics import TopicError
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings, SettingsError, inspect_settings, read_settings
 from streams.visible import visible
-from streams.worker.app import rulebook_of, run_worker
+from streams.worker.app import run_worker
+from streams.worker.wiring import rulebook_of
 
 
 def add_parser(commands: Any) -> None:

@@ -28,7 +28,7 @@ from streams.visible import visible
 from streams.wire.policy import from_millis, to_millis
 from streams.wire.records import parse_day_or_moment
 from streams.wire.server_report import report_of_record
-from streams.worker.app import configured_policies
+from streams.worker.wiring import configured_policies
 
 
 def add_parser(commands: Any) -> None:

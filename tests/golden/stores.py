@@ -26,9 +26,9 @@ from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment, to_record
 from streams.wire.registry import LocalRegistry
-from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
 from streams.worker.sweeps import Sweeps
+from streams.worker.wiring import record_channels
 from tests.given import FakeRecord
 from tests.golden.states import encoded, key_of, states
 from tests.golden.values import full

@@ -30,7 +30,7 @@ from streams.settings.worker import Settings
 from streams.wire.catalogue import catalogue_key, catalogue_record
 from streams.wire.policy import from_millis, policy_yaml
 from streams.wire.records import parse_moment, to_record
-from streams.worker.app import policy_topic_of
+from streams.worker.wiring import policy_topic_of
 from tests.catalogues import GOOD, NEW_BUILD, NEW_CVE, published, tables, with_rows
 from tests.integration.test_policies import LENIENT, line, now_ms, of_kind, until_found, with_workers
 from tests.unit.test_catalogues import of_a_new_line

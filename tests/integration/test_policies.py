@@ -21,7 +21,7 @@ from streams.policies.files import read_policy
 from streams.policies.topic import PublicationError, publish
 from streams.settings.worker import Settings
 from streams.wire.policy import from_millis, to_millis
-from streams.worker.app import policy_topic_of
+from streams.worker.wiring import policy_topic_of
 
 OLD = "15.1.2507.39"
 LENIENT = replace(read_policy("microsoft-2023"), policy_id="lenient")

@@ -31,9 +31,9 @@ from streams.wire.codec import MAX_VALUE_BYTES, AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment
 from streams.wire.registry import LocalRegistry
-from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
 from streams.worker.repository import Codec, RecordChannels
+from streams.worker.wiring import record_channels
 from tests.given import FakeRecord
 
 START = parse_moment("start", "2026-10-01T20:00:00Z")

@@ -30,9 +30,9 @@ from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import decode_fast, fast_header
 from streams.wire.records import connection_of, parse_moment, to_record
 from streams.wire.registry import LocalRegistry
-from streams.worker.app import record_channels
 from streams.worker.header_cache import HeaderCache
 from streams.worker.processor import InputProcessor
+from streams.worker.wiring import record_channels
 from tests.given import FakeRecord
 from tests.machines import machine_feed
 from tests.top_lines import found_in

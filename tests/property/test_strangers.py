@@ -23,8 +23,8 @@ from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import to_json_line, to_record
 from streams.wire.registry import LocalRegistry
-from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
+from streams.worker.wiring import record_channels
 from tests.given import FakeRecord
 
 START = 1_788_220_800_000

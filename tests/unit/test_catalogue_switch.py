@@ -27,8 +27,8 @@ from streams.wire.fast_connection import fast_header
 from streams.wire.policy import from_millis
 from streams.wire.records import parse_moment, to_record
 from streams.wire.registry import LocalRegistry
-from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
+from streams.worker.wiring import record_channels
 from tests.catalogues import GOOD, NEW_BUILD, NEW_CVE, published, tables
 from tests.given import FakeRecord
 from tests.unit.test_enforcement import connection

@@ -36,7 +36,7 @@ from streams.wire.codec import AvroCodec
 from streams.wire.policy import from_millis, policy_record, policy_yaml
 from streams.wire.records import parse_moment
 from streams.wire.registry import LocalRegistry
-from streams.worker.app import policy_topic_of
+from streams.worker.wiring import policy_topic_of
 from tests.catalogues import NEW_BUILD, NEW_CVE, published, tables
 from tests.given import FakeRecord
 

@@ -25,8 +25,8 @@ from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment, to_record
 from streams.wire.registry import LocalRegistry
-from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
+from streams.worker.wiring import record_channels
 from tests.given import FakeRecord
 from tests.unit.test_commands import pause
 from tests.unit.test_enforcement import DETECTED, GOOD, OLD, POLICY, connection, row, run

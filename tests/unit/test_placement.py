@@ -22,8 +22,8 @@ from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import command_record, connection_record
 from streams.wire.registry import LocalRegistry
-from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
+from streams.worker.wiring import record_channels
 from tests.given import FakeRecord
 from tests.integration.test_policies import line
 from tests.integration.test_transactional_input import pause

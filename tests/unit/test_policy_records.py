@@ -21,7 +21,7 @@ from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.policy import policy_of, policy_record, policy_yaml
 from streams.wire.registry import LocalRegistry
-from streams.worker.app import rulebook_of
+from streams.worker.wiring import rulebook_of
 
 BAD = """\
 policy_id: "bad id"

@@ -126,7 +126,6 @@ class BatchApp(faust.App):
     def __init__(
         self,
         *args: Any,
-        source: str,
         partition_config: PartitionConfig,
         open_store: Callable[[int], StateStore],
         processor: Callable[[int, int], Processor],
@@ -134,7 +133,7 @@ class BatchApp(faust.App):
         observer: Observer = SILENT,
         **kwargs: Any,
     ) -> None:
-        self.source, self.partition_config = source, partition_config
+        self.source, self.partition_config = partition_config.source, partition_config
         self.writers: dict[int, PartitionWriter] = {}
         self.failure: BaseException | None = None
         self.generation = 0

@@ -19,8 +19,8 @@ from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.fast_connection import decode_fast
 from streams.wire.policy import policy_of, policy_record
 from streams.wire.records import command_of, connection_of, to_record
-from streams.worker.app import record_channels
 from streams.worker.processor import InputProcessor
+from streams.worker.wiring import record_channels
 from tests.fuzz.targets.policies import check_errors, check_policy
 from tests.fuzz.targets.service import START, TENANT, check_reason, codec, connection, pause, rulebook
 from tests.given import FakeRecord

@@ -1,0 +1,63 @@
+"""What Faust runs in a worker: the agent on the connections topic, and the tasks beside the partitions."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from streams.engine.faust.app import BatchApp, BatchSchema
+from streams.engine.faust.watchdog import run_watchdog
+from streams.worker.policies import PoliciesInForce
+
+SWITCH_SECONDS = 1.0
+"""Between two looks whether another policy or catalogue is in force."""
+REPLAY_SECONDS = 0.2
+"""Between two looks whether a replay is over."""
+
+
+async def connections(stream: Any) -> None:
+    """The agent of the connections topic: hands each fetched batch to its partition, which decides and commits.
+
+    An event is a batch as `BatchConsumer` delivered it, not a record. It is acknowledged once its partition has queued
+    it; offsets are committed by the partition's transactions, never by Faust.
+    """
+    app: BatchApp = stream.app
+    async for batch in stream.noack().events():
+        app.enqueue(batch)
+        await stream.ack(batch)
+
+
+def add_agents(app: BatchApp) -> None:
+    """Subscribe the worker to the connections topic."""
+    app.agent(app.topic(app.source, schema=BatchSchema()), name="connections")(connections)
+
+
+def add_tasks(app: BatchApp, policies: PoliciesInForce, stall_seconds: float, beat: Callable[[], None]) -> None:
+    """Run the watchdog, which calls `beat` with every look, and follow the policies."""
+
+    @app.task  # type: ignore[untyped-decorator]
+    async def watchdog() -> None:
+        await run_watchdog(app, stall_seconds, beat)
+
+    @app.task  # type: ignore[untyped-decorator]
+    async def follow_policies() -> None:
+        try:
+            await policies.follow()
+        except Exception as error:
+            app.fail(error)
+
+    @app.timer(SWITCH_SECONDS)  # type: ignore[untyped-decorator]
+    async def log_switches() -> None:
+        policies.log_switches()
+
+
+def add_end_of_replay(app: BatchApp) -> None:
+    """End the worker once every partition has read all its records and fired its timers."""
+
+    @app.timer(REPLAY_SECONDS)  # type: ignore[untyped-decorator]
+    async def end_of_replay() -> None:
+        writers = app.writers.values()
+        if writers and all(writer.ticked_to is not None for writer in writers):
+            os.kill(os.getpid(), signal.SIGTERM)

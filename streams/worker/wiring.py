@@ -1,0 +1,127 @@
+"""What the settings say, made into the parts that a worker and the commands of operators need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from streams.domain.policy.policy import Policy
+from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook, Service, effective_policies
+from streams.engine.config import PartitionConfig
+from streams.engine.partition.placement import Placement
+from streams.engine.processor import Processor
+from streams.kafka.cluster import Cluster
+from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.policies.topic import PolicyTopic
+from streams.settings.worker import Settings
+from streams.state.inspect import format_of
+from streams.state.server_row import STATE_FORMAT
+from streams.wire.codec import AvroCodec
+from streams.wire.fast_connection import fast_header
+from streams.wire.records import parse_moment
+from streams.wire.registry import registry_of
+from streams.worker.processor import InputProcessor
+from streams.worker.repository import RecordChannels
+from streams.worker.telemetry import Observation
+
+
+def configured_policies(settings: Settings) -> list[Policy]:
+    """The policies that the settings name.
+
+    Raises:
+        ValueError: one is malformed.
+    """
+    return [read_policy(name) for name in settings.policies]
+
+
+def rulebook_of(
+    settings: Settings, published: Sequence[Policy] = (), catalogues: Sequence[PublishedCatalogue] = ()
+) -> Rulebook:
+    """The rulebook of the policies that the settings name, and of the policies and catalogues published.
+
+    Raises:
+        ValueError: a policy is malformed, or two policies or two catalogues begin at the same moment.
+    """
+    service = Service(settings.service_name, settings.service_link)
+    policies = effective_policies(configured_policies(settings), published)
+    return Rulebook(policies, shipped_catalogue(), service, tuple(catalogues))
+
+
+def policy_topic_of(settings: Settings) -> PolicyTopic:
+    """Where policies and catalogues are published."""
+    registry = registry_of(settings)
+    return PolicyTopic(
+        cluster=cluster_of(settings),
+        policies_topic=settings.topic(TOPICS["policy"]),
+        policies=AvroCodec("policy", registry),
+        catalogues_topic=settings.topic(TOPICS["catalogue"]),
+        catalogues=AvroCodec("catalogue", registry),
+        audit_topic=settings.topic(TOPICS["audit_record"]),
+        audit=AvroCodec("audit_record", registry),
+        catalogue=shipped_catalogue(),
+    )
+
+
+def record_channels(settings: Settings) -> RecordChannels:
+    """Topics and codecs."""
+    registry = registry_of(settings)
+    return RecordChannels(
+        connections_topic=settings.topic(TOPICS["inbound_connection"]),
+        connections=AvroCodec("inbound_connection", registry),
+        commands=AvroCodec("admin_command", registry),
+        verdicts_topic=settings.topic(TOPICS["verdict"]),
+        verdicts=AvroCodec("verdict", registry, is_checked=False),
+        notifications_topic=settings.topic(TOPICS["admin_notification"]),
+        notifications=AvroCodec("admin_notification", registry, is_checked=False),
+        servers_topic=settings.topic(TOPICS["server_report"]),
+        servers=AvroCodec("server_report", registry, is_checked=False),
+        audit_topic=settings.topic(TOPICS["audit_record"]),
+        audit=AvroCodec("audit_record", registry, is_checked=False),
+    )
+
+
+def replay_end(settings: Settings) -> int | None:
+    """The moment that takes the place of the wall clock (UTC milliseconds); None for a live service."""
+    return parse_moment("TES_REPLAY_UNTIL", settings.replay_until) if settings.replay_until else None
+
+
+def partition_config(settings: Settings, cluster: Cluster) -> PartitionConfig:
+    """Where a partition's records come from and go to."""
+    return PartitionConfig(
+        cluster=cluster,
+        app_id=settings.app_id,
+        group=settings.app_id,
+        source=settings.topic(TOPICS["inbound_connection"]),
+        changelog=settings.changelog,
+        merged=settings.topic(TOPICS["admin_command"]),
+        gather_seconds=settings.gather_seconds,
+        tick_seconds=settings.tick_seconds,
+        # A rebalance waits for it, and a member that is silent for a session loses its partitions.
+        drain_seconds=settings.session_timeout_seconds / 2,
+        accepts_gaps=settings.accept_gaps,
+        state_format=STATE_FORMAT,
+        format_of=format_of,
+    )
+
+
+def processors(
+    settings: Settings, rulebook: Callable[[], Rulebook], observation: Observation
+) -> Callable[[int, int], Processor]:
+    """What makes the processor of a partition, among so many."""
+    channels, header, until = record_channels(settings), fast_header(registry_of(settings)), replay_end(settings)
+
+    def processor(partition: int, partitions: int) -> Processor:
+        return InputProcessor(
+            rulebook,
+            channels,
+            header,
+            until,
+            cached_servers=settings.cached_servers_of_partition,
+            timers_counted=observation.timers_counted(partition),
+            tracer=observation.tracer,
+            placement=Placement(partition, partitions),
+        )
+
+    return processor
