@@ -25,10 +25,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from streams.engine.observer import DEAD_LETTERS, UnitReport
 from streams.engine.status import BEFORE_THE_START, Phase, WorkerStatus
+from streams.engine.telemetry import DEAD_LETTERS, PresentState, Telemetry, UnitReport
 from streams.log_events import EVENTS
-from streams.telemetry.port import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
+from streams.telemetry.counts import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 UNIT_RECORDS_BUCKETS: Final = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
@@ -44,18 +44,20 @@ _COUNTERS: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
 }
 
 
-class Metrics:
-    """An `Observer` of the engine, and the page that Prometheus reads.
+_RULES: Final[Mapping[str, str]] = {
+    "policy": "The policy that governs now",
+    "catalogue": "The catalogue in force now; version 0 is the built-in one",
+}
+"""Kinds of rules that processors decide by."""
+_NOTHING: Final = PresentState(lambda: BEFORE_THE_START, dict, dict)
 
-    `status` says how the worker stands, `rocksdb_bytes` what RocksDB holds in memory, by kind; both are set once known.
-    """
+
+class Metrics(Telemetry):
+    """What is measured, and the page that Prometheus reads."""
 
     def __init__(self, version: str, state_format: int, clock: Callable[[], float] = time.time) -> None:
-        self.status: Callable[[], WorkerStatus] = lambda: BEFORE_THE_START
-        self.policy: Callable[[], tuple[str, int, str]] | None = None
-        self.catalogue: Callable[[], int] | None = None
-        self.rocksdb_bytes: Callable[[], Mapping[str, int]] = dict
-        self.due_timers: dict[int, int] = {}
+        self._worker = _NOTHING
+        self._timers: dict[int, int] = {}
         self._clock = clock
         self._build = {"version": version, "state_format": str(state_format), "python": platform.python_version()}
         self._registry = registry = CollectorRegistry()
@@ -87,8 +89,12 @@ class Metrics:
             self._events.labels(name)  # from 0 on, so that the first one is an increase
         registry.register(_Present(self._present))
 
+    def worker_built(self, present: PresentState) -> None:
+        """See `Telemetry`."""
+        self._worker = present
+
     def unit_committed(self, report: UnitReport) -> None:
-        """See `Observer`."""
+        """See `Telemetry`."""
         for (name, *labels), count in report.notes.counts.items():
             self._counters[name].labels(*labels).inc(count)
         self._records.labels(str(report.partition)).inc(report.records)
@@ -100,11 +106,11 @@ class Metrics:
             self._to_verdict.observe(max(0.0, now - moment / 1000))
 
     def timers_counted(self, partition: int, count: int) -> None:
-        """So many timers wait in a partition."""
-        self.due_timers[partition] = count
+        """See `Telemetry`."""
+        self._timers[partition] = count
 
     def event_logged(self, name: str) -> None:
-        """A line with this event's name was logged."""
+        """See `Telemetry`."""
         self._events.labels(name).inc()
 
     def page(self) -> bytes:
@@ -112,15 +118,10 @@ class Metrics:
         return generate_latest(self._registry)
 
     def _present(self) -> Iterable[GaugeMetricFamily]:
-        status = self.status()
+        status = self._worker.status()
         yield _info("tes_build", "What runs", self._build)
-        if self.policy is not None:
-            policy_id, policy_version, mode = self.policy()
-            about = {"policy_id": policy_id, "policy_version": str(policy_version), "mode": mode}
-            yield _info("tes_policy", "The policy that governs now", about)
-        if self.catalogue is not None:
-            about = {"catalogue_version": str(self.catalogue())}
-            yield _info("tes_catalogue", "The catalogue in force now; version 0 is the built-in one", about)
+        for kind, labels in self._worker.rules().items():
+            yield _info(f"tes_{kind}", _RULES[kind], labels)
         yield GaugeMetricFamily("tes_ready", "1 when the worker works", status.not_ready_because is None)
         yield GaugeMetricFamily(
             "tes_kafka_reached", "1 when the broker answered the last look", status.is_broker_reached
@@ -128,7 +129,7 @@ class Metrics:
         if status.input_partitions is not None:
             yield GaugeMetricFamily("tes_input_partitions", "Partitions of the input topics", status.input_partitions)
         memory = GaugeMetricFamily("tes_rocksdb_memory_bytes", "Memory of RocksDB", labels=["kind"])
-        for kind, size in self.rocksdb_bytes().items():
+        for kind, size in self._worker.memory().items():
             memory.add_metric([kind], size)
         yield memory
         yield from self._partitions(status)
@@ -147,16 +148,14 @@ class Metrics:
             working.add_metric(name, item.phase is Phase.WORKING)
             restored.add_metric(name, item.rows_restored)
             left.add_metric(name, item.rows_to_restore)
-            if item.partition in self.due_timers:
-                timers.add_metric(name, self.due_timers[item.partition])
+            if item.partition in self._timers:
+                timers.add_metric(name, self._timers[item.partition])
             if item.ticked_to is not None:
                 ticked.add_metric(name, item.ticked_to / 1000)
             for topic, records in item.lags.items():
                 lag.add_metric([topic, *name], records)
-        self.due_timers = {
-            item.partition: self.due_timers[item.partition]
-            for item in status.partitions
-            if item.partition in self.due_timers
+        self._timers = {
+            item.partition: self._timers[item.partition] for item in status.partitions if item.partition in self._timers
         }
         return working, restored, left, timers, ticked, lag
 

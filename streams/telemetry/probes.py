@@ -1,36 +1,40 @@
-"""The worker's web server: probes for a supervisor, metrics for Prometheus.
+"""The web server of a process: probes for a supervisor, metrics for Prometheus.
 
-It runs in the worker's own event loop, so a probe that is answered proves that the loop moves. It is up before Kafka is
-asked for anything, and until the process ends. It only ever reads.
+It runs in the process's own event loop, so a probe that is answered proves that the loop moves. It only ever reads.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from streams.engine.status import WorkerStatus
-
 HEADERS = {"Cache-Control": "no-store"}
+LIVE, STARTED, READY, METRICS = "/livez", "/startupz", "/readyz", "/metrics"
+CLOSE_SECONDS = 0.5
+"""How long requests that are being answered may take once it stops."""
+
+Probe = Callable[[], tuple[bool, Mapping[str, Any]]]
+"""Whether all is well, and what is shown of it as JSON."""
 
 
 class Heartbeat:
-    """When the watchdog looked last; `limit_seconds` is how long it may take until it looks again."""
+    """When a loop that watches the process beat last; `limit_seconds` is how long the next beat may take."""
 
     def __init__(self, limit_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._clock = limit_seconds, clock
         self._last: float | None = None
 
     def beat(self) -> None:
-        """The watchdog looks."""
+        """The loop moves."""
         self._last = self._clock()
 
     @property
     def age_seconds(self) -> float | None:
-        """How long ago it looked; None when it never did, since the worker still starts."""
+        """How long ago it beat; None when it never did, since the process still starts."""
         return None if self._last is None else self._clock() - self._last
 
     @property
@@ -40,52 +44,20 @@ class Heartbeat:
         return age is None or age <= self._limit
 
 
-class WorkerSite:
-    """`/livez`, `/startupz`, `/readyz`, `/metrics`.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What `/metrics` answers."""
 
-    * `/livez`: the event loop and the watchdog move. What happens to the broker has no part in it: a restart would not
-      bring it back.
-    * `/startupz`: the policies are read, and the group has told which partitions are this worker's.
-    * `/readyz`: every partition that is this worker's is restored and worked on.
-    """
+    content: Callable[[], bytes]
+    content_type: str
 
-    def __init__(
-        self, status: Callable[[], WorkerStatus], pulse: Heartbeat, metrics: Callable[[], bytes], kind: str
-    ) -> None:
-        """Show what `status` says; `metrics` gives the page of that content type `kind`."""
-        self._status, self._pulse = status, pulse
-        self._metrics, self._kind = metrics, kind
+
+class ProbeServer:
+    """Answers each path of `probes` with 200 or 503, and `/metrics` with a page."""
+
+    def __init__(self, probes: Mapping[str, Probe], metrics: Page) -> None:
+        self._probes, self._metrics = probes, metrics
         self._runner: web.AppRunner | None = None
-
-    def livez(self) -> tuple[bool, dict[str, Any]]:
-        """Whether the process should be left running."""
-        age = self._pulse.age_seconds
-        return self._pulse.is_alive, {
-            "alive": self._pulse.is_alive,
-            "watchdog_seconds_ago": None if age is None else round(age, 1),
-        }
-
-    def startupz(self) -> tuple[bool, dict[str, Any]]:
-        """Whether the start is over; a restore is part of the work."""
-        has_joined = self._status().has_joined
-        return has_joined, {"started": has_joined, "why": None if has_joined else "has not joined the group"}
-
-    def readyz(self) -> tuple[bool, dict[str, Any]]:
-        """Whether it works, and on what."""
-        status = self._status()
-        why = status.not_ready_because
-        return why is None, {
-            "ready": why is None,
-            "why": why,
-            "partitions": {
-                str(item.partition): {
-                    "phase": item.phase.value,
-                    "restored_rows": item.rows_restored,
-                    "rows_left": item.rows_to_restore,
-                }
-                for item in status.partitions
-            },
-        }
 
     async def start(self, host: str, port: int) -> None:
         """Listen.
@@ -94,16 +66,12 @@ class WorkerSite:
             OSError: the address is taken or none of this machine's.
         """
         site = web.Application()
-        for path, probe in (("/livez", self.livez), ("/startupz", self.startupz), ("/readyz", self.readyz)):
+        for path, probe in self._probes.items():
             site.router.add_get(path, _answering(probe))
-        site.router.add_get("/metrics", self._page)
-        self._runner = web.AppRunner(site, access_log=None, handle_signals=False, shutdown_timeout=0.5)
+        site.router.add_get(METRICS, self._page)
+        self._runner = web.AppRunner(site, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_SECONDS)
         await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port).start()
-        except OSError as error:
-            why = f"TES_WEB_PORT: {port}: TES_WEB_HOST {host}: {error.strerror or error}"
-            raise OSError(error.errno, why) from None
+        await web.TCPSite(self._runner, host, port).start()
 
     async def stop(self) -> None:
         """Answer no more."""
@@ -111,10 +79,11 @@ class WorkerSite:
             await self._runner.cleanup()
 
     async def _page(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._metrics(), headers={**HEADERS, "Content-Type": self._kind})
+        headers = {**HEADERS, "Content-Type": self._metrics.content_type}
+        return web.Response(body=self._metrics.content(), headers=headers)
 
 
-def _answering(probe: Callable[[], tuple[bool, dict[str, Any]]]) -> Callable[[web.Request], Any]:
+def _answering(probe: Probe) -> Callable[[web.Request], Any]:
     async def answer(_: web.Request) -> web.Response:
         is_well, body = probe()
         return web.json_response(body, status=200 if is_well else 503, headers=HEADERS)

@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from streams.engine.observer import UnitReport
 from streams.engine.ports import Record
+from streams.engine.telemetry import Telemetry, UnitReport
 from streams.kafka.record import Headers
 
 EXPORT_SECONDS = 5.0
@@ -40,8 +40,8 @@ class RecordTrace:
         self.span.set_status(StatusCode.ERROR, type(error).__name__)
 
 
-class Tracing:
-    """Spans of records, and of the units that they were committed in; an `Observer` and a `Tracer` of the engine."""
+class Tracing(Telemetry):
+    """Spans of records, and of the units that they were committed in."""
 
     def __init__(self, processor: SpanProcessor, version: str, instance: str) -> None:
         """Hand every span to `processor`; `instance` tells workers apart."""
@@ -52,8 +52,8 @@ class Tracing:
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("streams", version)
 
-    def begin(self, record: Record) -> RecordTrace | None:
-        """See `Tracer`."""
+    def begin_trace(self, record: Record) -> RecordTrace | None:
+        """See `Telemetry`."""
         carrier = {
             name: value.decode("ascii", "replace") for name, value in record.headers if name in _PROPAGATED and value
         }
@@ -70,7 +70,7 @@ class Tracing:
         return RecordTrace(self._tracer.start_span("decide", context, SpanKind.CONSUMER, about))
 
     def unit_committed(self, report: UnitReport) -> None:
-        """See `Observer`; a unit that holds no followed record has no span."""
+        """See `Telemetry`; a unit that holds no followed record has no span."""
         spans = [item.span for item in report.notes.traces if isinstance(item, RecordTrace)]
         for span in spans:
             span.end()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from typing import Any
 
 from streams.engine.faust.app import BatchApp, BatchSchema
 from streams.engine.faust.watchdog import run_watchdog
+from streams.engine.telemetry import Telemetry
 from streams.worker.policies import PoliciesInForce
 
 SWITCH_SECONDS = 1.0
@@ -34,12 +34,12 @@ def add_agents(app: BatchApp) -> None:
     app.agent(app.topic(app.source, schema=BatchSchema()), name="connections")(connections)
 
 
-def add_tasks(app: BatchApp, policies: PoliciesInForce, stall_seconds: float, beat: Callable[[], None]) -> None:
-    """Run the watchdog, which calls `beat` with every look, and follow the policies."""
+def add_tasks(app: BatchApp, policies: PoliciesInForce, stall_seconds: float, telemetry: Telemetry) -> None:
+    """Run the watchdog and follow the policies, as long as the worker runs."""
 
     @app.task  # type: ignore[untyped-decorator]
     async def watchdog() -> None:
-        await run_watchdog(app, stall_seconds, beat)
+        await run_watchdog(app, stall_seconds, telemetry.watchdog_looked)
 
     @app.task  # type: ignore[untyped-decorator]
     async def follow_policies() -> None:

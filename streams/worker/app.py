@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from streams.engine.faust.app import EXIT_FAILED, BatchApp, BatchWorker
 from streams.engine.faust.credentials import credentials_of
+from streams.engine.telemetry import PresentState, Telemetry
 from streams.kafka.preflight import check_access
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TopicError
@@ -24,7 +25,7 @@ from streams.wire.registry import RegistryError
 from streams.worker.agents import add_agents, add_end_of_replay, add_tasks
 from streams.worker.failpoints import failpoints
 from streams.worker.policies import PoliciesInForce
-from streams.worker.telemetry import Observation
+from streams.worker.telemetry import WorkerTelemetry
 from streams.worker.wiring import partition_config, processors, replay_end
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ COLLECTED_OBJECTS = 50_000
 """New objects that may be part of cycles, such as tasks and errors with their frames, before these are looked for."""
 
 
-def build_app(settings: Settings, policies: PoliciesInForce, observation: Observation) -> BatchApp:
+def build_app(settings: Settings, policies: PoliciesInForce, telemetry: Telemetry) -> BatchApp:
     """The Faust app of a worker; it runs once `BatchWorker` starts it."""
     budget, cluster = MemoryBudget(settings.state_cache_bytes), cluster_of(settings)
     config = partition_config(settings, cluster)
@@ -41,20 +42,17 @@ def build_app(settings: Settings, policies: PoliciesInForce, observation: Observ
         settings.app_id,
         partition_config=config,
         open_store=lambda partition: RocksDBStore(settings.state_path / f"{config.source}-{partition}", budget),
-        processor=processors(settings, policies.rulebook, observation),
+        processor=processors(settings, policies.rulebook, telemetry),
         failpoint=failpoints(settings.crash_at),
-        observer=observation.observer,
+        telemetry=telemetry,
         broker_credentials=credentials_of(cluster),
         **_faust_settings(settings),
     )
     add_agents(app)
-    add_tasks(app, policies, settings.stall_seconds, observation.pulse.beat)
+    add_tasks(app, policies, settings.stall_seconds, telemetry)
     if replay_end(settings) is not None:
         add_end_of_replay(app)
-    observation.metrics.status = app.status
-    observation.metrics.policy = policies.governing
-    observation.metrics.catalogue = policies.catalogue_version
-    observation.metrics.rocksdb_bytes = budget.memory_bytes
+    telemetry.worker_built(PresentState(app.status, policies.shown, budget.memory_bytes))
     return app
 
 
@@ -90,31 +88,31 @@ def tune_gc() -> None:
 
 def run_worker(settings: Settings) -> int:
     """Run until SIGTERM, the end of a replay, or a failure; the exit code is 0 or `EXIT_FAILED`."""
-    observation = Observation(settings)
-    observation.configure_logs()
+    telemetry = WorkerTelemetry(settings)
+    telemetry.configure_logs()
     about = log_event(
-        "worker_started", version=observation.version, app_id=settings.app_id, instance=settings.instance_id
+        "worker_started", version=telemetry.version, app_id=settings.app_id, instance=settings.instance_id
     )
-    log.info("worker %s of %s begins", observation.version, settings.app_id, extra=about)
-    exit_code = _start_and_run(settings, observation)
+    log.info("worker %s of %s begins", telemetry.version, settings.app_id, extra=about)
+    exit_code = _start_and_run(settings, telemetry)
     # Its loop, which handled signals, is closed: being told to end once more would take the exit code away.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    observation.close()
+    telemetry.close()
     log.info("the worker ends with exit code %d", exit_code, extra=log_event("worker_ended", exit_code=exit_code))
     return exit_code
 
 
-def _start_and_run(settings: Settings, observation: Observation) -> int:
+def _start_and_run(settings: Settings, telemetry: WorkerTelemetry) -> int:
     uvloop.install()
     make_private_folder(settings.state_path)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     policies = PoliciesInForce(settings)
     try:
-        loop.run_until_complete(observation.start())
+        loop.run_until_complete(telemetry.start())
         loop.run_until_complete(check_access(settings))
         loop.run_until_complete(policies.load())
-        app = build_app(settings, policies, observation)
+        app = build_app(settings, policies, telemetry)
     except (KafkaError, TopicError, RegistryError, OSError) as error:
         reason = type(error).__name__
         about = log_event("worker_not_started", reason=reason)

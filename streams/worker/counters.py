@@ -12,8 +12,8 @@ from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.judgement import Finding
 from streams.domain.server.connection import InboundConnection, Outcome
 from streams.domain.tenant.commands import AuditRecord
-from streams.engine.observer import Label, UnitMetrics
-from streams.telemetry.port import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
+from streams.engine.telemetry import Label, UnitMetrics
+from streams.telemetry.counts import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 
 _FINDINGS: Final = (*(finding.value for finding in Finding), "NONE")
 _OUTCOMES: Final = (*(outcome.value for outcome in Outcome), "UNKNOWN")

@@ -46,6 +46,14 @@ class PoliciesInForce:
         """The version of the catalogue in force now, 0 for the built-in one."""
         return self._rulebook.catalogue_version_at(wall_clock())
 
+    def shown(self) -> dict[str, dict[str, str]]:
+        """The policy and the catalogue in force now, as labels of metrics."""
+        policy_id, version, mode = self.governing()
+        return {
+            "policy": {"policy_id": policy_id, "policy_version": str(version), "mode": mode},
+            "catalogue": {"catalogue_version": str(self.catalogue_version())},
+        }
+
     def log_switches(self) -> None:
         """Log when another policy or catalogue is in force than before."""
         governing, catalogue = self.governing(), self.catalogue_version()

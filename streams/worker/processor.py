@@ -24,10 +24,10 @@ from streams.domain.server.state import fingerprint, seen_recently
 from streams.domain.tenant.commands import AdminCommand, check_command
 from streams.domain.time import EARLIEST_MS, LATEST_MS, MINUTE_MS
 from streams.domain.validation import MAX_AHEAD_MS
-from streams.engine.observer import Tracer
 from streams.engine.partition.placement import Placement
 from streams.engine.partition.view import StateView
 from streams.engine.ports import Record
+from streams.engine.telemetry import SILENT, Telemetry
 from streams.errors import DependencyError, is_records_fault
 from streams.log_events import log_event
 from streams.service.enforcer import Enforcer
@@ -54,17 +54,13 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _no_op(_: int) -> None:
-    """Tell nobody."""
-
-
 class InputProcessor:
     """The processor of one partition.
 
     `header` begins the values that may be read in part. `replay_until` (UTC milliseconds) takes the place of the wall
-    clock: time moves with the records, and to that moment when the partition is at its end. `timers_counted` is told
-    with every unit how many timers wait. `decided` counts the records that were not only counted. `tracer` follows
-    records that are decided, never those that are only counted. `placement` tells records that belong into another
+    clock: time moves with the records, and to that moment when the partition is at its end. `telemetry` is told
+    with every unit how many timers wait, and follows records that are decided, never those that are only counted.
+    `decided` counts the records that were not only counted. `placement` tells records that belong into another
     partition, which a processor without partitions does not ask for. `servers_at_once` bounds what a tenant-wide
     command changes with its own record.
     """
@@ -77,8 +73,7 @@ class InputProcessor:
         replay_until: int | None = None,
         now: Callable[[], int] = wall_clock,
         cached_servers: int = CACHED_SERVERS,
-        timers_counted: Callable[[int], None] = _no_op,
-        tracer: Tracer | None = None,
+        telemetry: Telemetry = SILENT,
         placement: Placement | None = None,
         servers_at_once: int = SERVERS_AT_ONCE,
     ) -> None:
@@ -90,7 +85,7 @@ class InputProcessor:
         self._headers = HeaderCache(cached_servers)
         self._repository = PartitionRepository(wires, cached_servers * SERVER_BYTES)
         self._routine = self._repository.counters.routine
-        self._timers_counted, self._tracer = timers_counted, tracer
+        self._telemetry = telemetry
         self._servers_at_once = servers_at_once
         self._placement = placement
         self._span, self._span_of = NO_SPAN, ""
@@ -162,7 +157,7 @@ class InputProcessor:
         """See `Processor`."""
         self._repository.finish()
         if (count := self._repository.timers.count) is not None:
-            self._timers_counted(count)
+            self._telemetry.timers_counted(view.partition, count)
 
     def on_records(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
         """See `Processor`."""
@@ -265,7 +260,7 @@ class InputProcessor:
         self.decided += 1
         view.savepoint()
         self._repository.now = self._stream_time
-        trace = self._tracer.begin(record) if self._tracer is not None else None
+        trace = self._telemetry.begin_trace(record)
         if trace is not None:
             view.headers = trace.headers
             view.notes.traces.append(trace)

@@ -1,20 +1,22 @@
-"""What a worker shows of itself: wires metrics, probes and the engine together."""
+"""What a worker shows of itself: hands what it is told to metrics, traces and probes, and serves these."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streams.engine.observer import Observer, Observers, Tracer
+from streams.engine.ports import Record
+from streams.engine.status import BEFORE_THE_START, WorkerStatus
+from streams.engine.telemetry import PresentState, Telemetry, Trace, UnitReport
 from streams.kafka.secret_files import SecretFileError, read_secret
 from streams.settings.worker import Settings
 from streams.state.server_row import STATE_FORMAT
 from streams.telemetry.logs import configure_logs
 from streams.telemetry.metrics import CONTENT_TYPE, Metrics
-from streams.telemetry.probes import Heartbeat, WorkerSite
+from streams.telemetry.probes import Heartbeat, Page, ProbeServer
+from streams.worker.probes import probes_of
 
 if TYPE_CHECKING:
     from streams.telemetry.tracing import Tracing
@@ -33,16 +35,16 @@ def secrets_of(settings: Settings) -> list[str]:
     return secrets
 
 
-class Observation:
-    """The listeners of one worker, and its web server."""
+class WorkerTelemetry(Telemetry):
+    """The listeners of one worker, and its web server, which is up before Kafka is asked for anything."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.version = version("tes")
-        self.metrics = Metrics(self.version, STATE_FORMAT)
-        self.pulse = Heartbeat(SILENT_STALLS * settings.stall_seconds)
-        self._site = WorkerSite(lambda: self.metrics.status(), self.pulse, self.metrics.page, CONTENT_TYPE)
-
+        self._metrics = Metrics(self.version, STATE_FORMAT)
+        self._heartbeat = Heartbeat(SILENT_STALLS * settings.stall_seconds)
+        self._present: PresentState | None = None
+        self._server = ProbeServer(probes_of(self._status, self._heartbeat), Page(self.metrics_page, CONTENT_TYPE))
         self._tracing: Tracing | None = None
         if settings.traces_endpoint:
             # Neither installed nor loaded where it is not wanted.
@@ -50,34 +52,60 @@ class Observation:
 
             self._tracing = Tracing(exporting(settings.traces_endpoint), self.version, settings.instance_id)
 
-    @property
-    def observer(self) -> Observer:
-        """Whom the engine tells."""
-        return self.metrics if self._tracing is None else Observers((self.metrics, self._tracing))
+    def worker_built(self, present: PresentState) -> None:
+        """See `Telemetry`."""
+        self._present = present
+        self._metrics.worker_built(present)
 
-    @property
-    def tracer(self) -> Tracer | None:
-        """What follows records; None where traces are off."""
-        return self._tracing
+    def watchdog_looked(self) -> None:
+        """See `Telemetry`."""
+        self._heartbeat.beat()
 
-    def timers_counted(self, partition: int) -> Callable[[int], None]:
-        """Takes how many timers wait in a partition."""
-        return lambda count: self.metrics.timers_counted(partition, count)
+    def unit_committed(self, report: UnitReport) -> None:
+        """See `Telemetry`."""
+        self._metrics.unit_committed(report)
+        if self._tracing is not None:
+            self._tracing.unit_committed(report)
+
+    def timers_counted(self, partition: int, count: int) -> None:
+        """See `Telemetry`."""
+        self._metrics.timers_counted(partition, count)
+
+    def begin_trace(self, record: Record) -> Trace | None:
+        """See `Telemetry`; None where traces are off."""
+        return self._tracing.begin_trace(record) if self._tracing is not None else None
+
+    def event_logged(self, name: str) -> None:
+        """See `Telemetry`."""
+        self._metrics.event_logged(name)
+
+    def metrics_page(self) -> bytes:
+        """What `/metrics` answers."""
+        return self._metrics.page()
 
     def configure_logs(self) -> None:
         """Let every line of the process come out as the settings say."""
-        configure_logs(self._settings.log_format, secrets_of(self._settings), self.metrics.event_logged)
+        configure_logs(self._settings.log_format, secrets_of(self._settings), self.event_logged)
+
+    async def start(self) -> None:
+        """Serve probes and metrics, if the settings say so.
+
+        Raises:
+            OSError: the port is taken; the message names the settings.
+        """
+        host, port = self._settings.web_host, self._settings.web_port
+        if not port:
+            return
+        try:
+            await self._server.start(host, port)
+        except OSError as error:
+            why = f"TES_WEB_PORT: {port}: TES_WEB_HOST {host}: {error.strerror or error}"
+            raise OSError(error.errno, why) from None
 
     def close(self) -> None:
         """Send what is left of the traces."""
         if self._tracing is not None:
             self._tracing.close()
 
-    async def start(self) -> None:
-        """Serve probes and metrics, if the settings say so.
-
-        Raises:
-            OSError: the port is taken.
-        """
-        if self._settings.web_port:
-            await self._site.start(self._settings.web_host, self._settings.web_port)
+    def _status(self) -> WorkerStatus:
+        return BEFORE_THE_START if self._present is None else self._present.status()

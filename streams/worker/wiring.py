@@ -9,6 +9,7 @@ from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook, Service
 from streams.engine.config import PartitionConfig
 from streams.engine.partition.placement import Placement
 from streams.engine.processor import Processor
+from streams.engine.telemetry import Telemetry
 from streams.kafka.cluster import Cluster
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
@@ -24,7 +25,6 @@ from streams.wire.records import parse_moment
 from streams.wire.registry import registry_of
 from streams.worker.processor import InputProcessor
 from streams.worker.repository import RecordChannels
-from streams.worker.telemetry import Observation
 
 
 def configured_policies(settings: Settings) -> list[Policy]:
@@ -107,7 +107,7 @@ def partition_config(settings: Settings, cluster: Cluster) -> PartitionConfig:
 
 
 def processors(
-    settings: Settings, rulebook: Callable[[], Rulebook], observation: Observation
+    settings: Settings, rulebook: Callable[[], Rulebook], telemetry: Telemetry
 ) -> Callable[[int, int], Processor]:
     """What makes the processor of a partition, among so many."""
     channels, header, until = record_channels(settings), fast_header(registry_of(settings)), replay_end(settings)
@@ -119,8 +119,7 @@ def processors(
             header,
             until,
             cached_servers=settings.cached_servers_of_partition,
-            timers_counted=observation.timers_counted(partition),
-            tracer=observation.tracer,
+            telemetry=telemetry,
             placement=Placement(partition, partitions),
         )
 

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.tenant.commands import AuditRecord
-from streams.engine.observer import DEAD_LETTERS, UnitMetrics, UnitReport
 from streams.engine.status import WorkerStatus
+from streams.engine.telemetry import DEAD_LETTERS, PresentState, UnitMetrics, UnitReport
 from streams.telemetry.metrics import Metrics
 from streams.worker.counters import UnitCounters
 from tests.golden.values import full
@@ -29,10 +29,11 @@ def metrics() -> str:
 
 def _use(page: Metrics) -> None:
     status = full(WorkerStatus)
-    page.status = lambda: status
-    page.policy = lambda: ("POLICY", 1, "MODE")
-    page.catalogue = lambda: 1
-    page.rocksdb_bytes = lambda: {"KIND": 1}
+    rules = {
+        "policy": {"policy_id": "POLICY", "policy_version": "1", "mode": "MODE"},
+        "catalogue": {"catalogue_version": "1"},
+    }
+    page.worker_built(PresentState(lambda: status, lambda: rules, lambda: {"KIND": 1}))
     for item in status.partitions:
         page.timers_counted(item.partition, 1)
     page.unit_committed(UnitReport(0, 1, 0, 0.0, 0.0, _notes()))

@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from streams.domain.policy.rulebook import Rulebook
-from streams.engine.observer import UnitReport
 from streams.engine.partition.view import StateView
+from streams.engine.telemetry import UnitReport
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_all
 from streams.kafka.record import Headers
@@ -49,7 +49,7 @@ class Followed:
         rulebook = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
         self.rows = [row for row in feed(1, 60, 1000) if row["connector_type"] == "ON_PREMISES"]
         until = self.rows[-1]["observed_at"]
-        self.processor = InputProcessor(lambda: rulebook, WIRES, HEADER, until, tracer=self.tracing)
+        self.processor = InputProcessor(lambda: rulebook, WIRES, HEADER, until, telemetry=self.tracing)
         self.store = MemoryStore()
 
     def record(self, row: dict[str, Any], headers: Headers, key: bytes | None = None) -> FakeRecord:

@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from streams.domain.bounds import CUT, MAX_EVIDENCE_CHARS, MAX_TEXT_CHARS
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.time import DAY_MS
-from streams.engine.observer import DEAD_LETTERS
 from streams.engine.partition.view import StateView
 from streams.engine.ports import Output, size_of
+from streams.engine.telemetry import DEAD_LETTERS
 from streams.kafka.record import MAX_ROW_BYTES
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from streams.state.server_row import decode_state, encode_state
 from streams.state.stores import MemoryStore
-from streams.telemetry.port import COMMANDS as COMMANDS_COUNTED
-from streams.telemetry.port import CONNECTIONS as CONNECTIONS_COUNTED
+from streams.telemetry.counts import COMMANDS as COMMANDS_COUNTED
+from streams.telemetry.counts import CONNECTIONS as CONNECTIONS_COUNTED
 from streams.wire.codec import MAX_VALUE_BYTES, AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment

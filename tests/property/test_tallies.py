@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.time import DAY_MS, HOUR_MS
-from streams.engine.observer import DEAD_LETTERS, Label
 from streams.engine.partition.view import StateView
+from streams.engine.telemetry import DEAD_LETTERS, Label
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.state.server_row import ServerRow, encode_state
 from streams.state.stores import MemoryStore
-from streams.telemetry.port import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
+from streams.telemetry.counts import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
+from streams.telemetry.recording import RecordingTelemetry
 from streams.wire.records import connection_of
 from streams.worker.due_index import DueTimers
 from streams.worker.processor import InputProcessor
@@ -62,10 +63,8 @@ def test_every_connection_verdict_notification_and_dead_letter_is_counted_once(
 ) -> None:
     rows = feed(seed, 120, step)
     until = rows[-1]["observed_at"] + 40 * DAY_MS
-    told: list[int] = []
-    processor = InputProcessor(
-        lambda: RULEBOOK, WIRES, HEADER, until, cached_servers=cached, timers_counted=told.append
-    )
+    telemetry = RecordingTelemetry()
+    processor = InputProcessor(lambda: RULEBOOK, WIRES, HEADER, until, cached_servers=cached, telemetry=telemetry)
     units = Units(processor, seed)
     topic = WIRES.connections_topic
     records = [FakeRecord(topic, at, 0, row["tenant_id"].encode(), CODEC.encode(row)) for at, row in enumerate(rows)]
@@ -75,9 +74,9 @@ def test_every_connection_verdict_notification_and_dead_letter_is_counted_once(
         size = units.chance.randrange(1, 40)
         units.unit(records[:size], 0, 100)
         records = records[size:]
-        assert told[-1] == len(list(units.store.scan(b"d/", b"d0")))
+        assert telemetry.timers[0] == len(list(units.store.scan(b"d/", b"d0")))
     while units.unit([], until, 3):
-        assert told[-1] == len(list(units.store.scan(b"d/", b"d0")))
+        assert telemetry.timers[0] == len(list(units.store.scan(b"d/", b"d0")))
     assert units.total(CONNECTIONS) == len(rows) - 1
     assert units.total(DEAD_LETTERS) == units.outputs[f"{topic}.dlq"] == 1
     assert units.counts[DEAD_LETTERS, topic, "MalformedError"] == 1

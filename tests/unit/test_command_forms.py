@@ -14,7 +14,8 @@ import pytest
 from streams.cli import dlq, policy
 from streams.cli.main import main
 from streams.operations.dead_letters import DeadLetter
-from streams.telemetry.probes import Heartbeat, WorkerSite
+from streams.settings.worker import Settings
+from streams.worker.telemetry import WorkerTelemetry
 
 
 def test_dead_letters_have_one_order(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,11 +45,7 @@ def test_a_policy_of_the_settings_is_found_as_the_list_shows_it(
 
 def test_a_web_port_that_is_taken_is_named() -> None:
     async def start(port: int) -> None:
-        site = WorkerSite(lambda: None, Heartbeat(1.0), lambda: b"", "text/plain")  # type: ignore[arg-type, return-value]
-        try:
-            await site.start("127.0.0.1", port)
-        finally:
-            await site.stop()
+        await WorkerTelemetry(Settings(web_host="127.0.0.1", web_port=port)).start()
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from streams.engine.telemetry import PresentState
 from streams.log_events import EVENTS
+from streams.settings.worker import Settings
 from streams.telemetry.metrics import Metrics
+from streams.worker.policies import PoliciesInForce
 from tests.unit.test_probes import WORKING
 
 REPOSITORY = Path(__file__).parents[2]
@@ -18,10 +21,8 @@ PAGE = (REPOSITORY / "docs/how-to/observability.md").read_text(encoding="utf-8")
 def families() -> dict[str, tuple[str, set[str]]]:
     """Kind and labels of every metric of the product, as a worker that has done everything shows them."""
     metrics = Metrics("1", 2)
-    metrics.status = lambda: WORKING
-    metrics.policy = lambda: ("p", 1, "enforce")
-    metrics.catalogue = lambda: 1
-    metrics.rocksdb_bytes = lambda: {"cache": 1}
+    policies = PoliciesInForce(Settings())
+    metrics.worker_built(PresentState(lambda: WORKING, policies.shown, lambda: {"cache": 1}))
     metrics.timers_counted(3, 1)
     for name, counter in metrics._counters.items():
         counter.labels(*(name for _ in counter._labelnames))

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.engine.observer import UnitMetrics, UnitReport
 from streams.engine.status import BEFORE_THE_START, PartitionStatus, Phase, WorkerStatus
-from streams.telemetry.metrics import CONTENT_TYPE, Metrics
-from streams.telemetry.probes import Heartbeat, WorkerSite
+from streams.engine.telemetry import PresentState, UnitMetrics, UnitReport
+from streams.telemetry.metrics import Metrics
+from streams.telemetry.probes import Heartbeat
+from streams.worker.probes import livez, readyz, startupz
 
 PARTITION = PartitionStatus(3, Phase.WORKING, 7, 0, {"in": 5}, 1_000)
 WORKING = WorkerStatus(
@@ -24,8 +25,8 @@ WORKING = WorkerStatus(
 )
 
 
-def site_of(status: WorkerStatus, pulse: Heartbeat | None = None) -> WorkerSite:
-    return WorkerSite(lambda: status, pulse or Heartbeat(10.0), lambda: b"", CONTENT_TYPE)
+def present(status: WorkerStatus) -> PresentState:
+    return PresentState(lambda: status, dict, dict)
 
 
 @pytest.mark.parametrize(
@@ -46,32 +47,31 @@ def site_of(status: WorkerStatus, pulse: Heartbeat | None = None) -> WorkerSite:
     ],
 )
 def test_readyz_says_why_not(status: WorkerStatus, why: str | None) -> None:
-    is_ready, body = site_of(status).readyz()
+    is_ready, body = readyz(status)
     assert (is_ready, body["ready"], body["why"]) == (why is None, why is None, why)
     assert set(body["partitions"]) == {str(item.partition) for item in status.partitions}
 
 
 def test_startupz_does_not_wait_for_a_restore() -> None:
     restoring = replace(WORKING, partitions=(replace(PARTITION, phase=Phase.RESTORING),))
-    assert site_of(restoring).startupz()[0]
-    assert not site_of(BEFORE_THE_START).startupz()[0]
+    assert startupz(restoring)[0]
+    assert not startupz(BEFORE_THE_START)[0]
 
 
-def test_livez_fails_when_the_watchdog_stands_still_and_for_nothing_else() -> None:
+def test_livez_fails_when_the_watchdog_stands_still() -> None:
     now = 100.0
-    pulse = Heartbeat(10.0, lambda: now)
-    assert site_of(BEFORE_THE_START, pulse).livez() == (True, {"alive": True, "watchdog_seconds_ago": None})
-    pulse.beat()
+    heartbeat = Heartbeat(10.0, lambda: now)
+    assert livez(heartbeat) == (True, {"alive": True, "watchdog_seconds_ago": None})
+    heartbeat.beat()
     now = 110.0
-    down = replace(WORKING, is_broker_reached=False, is_draining=True, failure="KafkaError")
-    assert site_of(down, pulse).livez() == (True, {"alive": True, "watchdog_seconds_ago": 10.0})
+    assert livez(heartbeat) == (True, {"alive": True, "watchdog_seconds_ago": 10.0})
     now = 110.1
-    assert site_of(WORKING, pulse).livez()[0] is False
+    assert livez(heartbeat)[0] is False
 
 
 def test_metrics_of_partitions_that_are_gone_are_gone() -> None:
     metrics = Metrics("1", 2)
-    metrics.status = lambda: WORKING
+    metrics.worker_built(present(WORKING))
     metrics.timers_counted(3, 12)
 
     def samples() -> dict[tuple[str, ...], float]:
@@ -83,9 +83,9 @@ def test_metrics_of_partitions_that_are_gone_are_gone() -> None:
 
     assert samples()["tes_due_timers", "3"] == 12
     assert samples()["tes_input_lag_records", "3", "in"] == 5
-    metrics.status = lambda: replace(WORKING, partitions=())
+    metrics.worker_built(present(replace(WORKING, partitions=())))
     assert not [name for name in samples() if name[0] in ("tes_due_timers", "tes_input_lag_records")]
-    metrics.status = lambda: WORKING
+    metrics.worker_built(present(WORKING))
     assert ("tes_due_timers", "3") not in samples()
 
 

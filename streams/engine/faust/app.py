@@ -26,11 +26,11 @@ from mode import Service
 from streams.engine.config import PartitionConfig
 from streams.engine.faust.consumer import BatchConsumer
 from streams.engine.faust.owner import PartitionOwner
-from streams.engine.observer import SILENT, Observer
 from streams.engine.partition.task import PartitionWriter
 from streams.engine.ports import StateStore
 from streams.engine.processor import Processor
 from streams.engine.status import WorkerStatus
+from streams.engine.telemetry import SILENT, Telemetry
 from streams.log_events import log_event
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class BatchApp(faust.App):
         open_store: Callable[[int], StateStore],
         processor: Callable[[int, int], Processor],
         failpoint: Callable[[str], None],
-        observer: Observer = SILENT,
+        telemetry: Telemetry = SILENT,
         **kwargs: Any,
     ) -> None:
         self.source, self.partition_config = partition_config.source, partition_config
@@ -140,7 +140,7 @@ class BatchApp(faust.App):
         self.is_draining = self.is_assigned = False
         self.ends: dict[int, int] | None = None
         self._releasing = asyncio.Lock()
-        self._observer = observer
+        self._telemetry = telemetry
         self._open_store, self._processor, self._failpoint = open_store, processor, failpoint
         super().__init__(*args, TableManager=_Tables, **kwargs)
 
@@ -203,7 +203,7 @@ class BatchApp(faust.App):
                 lambda partitions, partition=partition: self._processor(partition, partitions),  # type: ignore[misc]
                 self._is_caught_up,
                 self._failpoint,
-                self._observer,
+                self._telemetry,
             )
             self.writers[partition] = writer
             writer.start(self.fail)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 from streams.engine.config import PartitionConfig
-from streams.engine.observer import SILENT, Observer, UnitReport
 from streams.engine.partition.queues import PartitionInputs
 from streams.engine.partition.restore import POSITION, filled
 from streams.engine.partition.transactions import Transactions
 from streams.engine.partition.unit import UnitOfWork
 from streams.engine.ports import Record, StateStore
 from streams.engine.processor import Processor
+from streams.engine.telemetry import SILENT, Telemetry, UnitReport
 from streams.errors import DependencyError
 from streams.kafka.shutdown import cancel_and_wait
 from streams.kafka.unread import UnreadBatch
@@ -39,12 +39,12 @@ class ProcessingLoop:
         store: StateStore,
         processor: Processor,
         failpoint: Callable[[str], None],
-        observer: Observer = SILENT,
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self._config, self._partition, self._inputs = config, partition, inputs
         self._transactions, self._store = transactions, store
         self._processor, self._failpoint = processor, failpoint
-        self._observer = observer
+        self._telemetry = telemetry
         self.done: dict[str, int] = {}
         self._uncommitted: Mapping[bytes, bytes | None] = {}
         self._commit: asyncio.Task[None] | None = None
@@ -195,7 +195,7 @@ class ProcessingLoop:
         self.done |= unit.done
         self._failpoint("stored")
         seconds, deciding = time.perf_counter() - began, unit.deciding
-        self._observer.unit_committed(
+        self._telemetry.unit_committed(
             UnitReport(self._partition, unit.records, deciding.began_ns, deciding.seconds, seconds, unit.view.notes)
         )
 

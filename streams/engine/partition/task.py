@@ -26,7 +26,6 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from streams.engine.config import PartitionConfig
-from streams.engine.observer import SILENT, Observer
 from streams.engine.partition.loop import ProcessingLoop
 from streams.engine.partition.merged_input import MergedInput
 from streams.engine.partition.offsets import check_start
@@ -38,6 +37,7 @@ from streams.engine.partition.unit import MARKER, MERGED_MARKER
 from streams.engine.ports import StateStore
 from streams.engine.processor import Processor
 from streams.engine.status import PartitionStatus, Phase
+from streams.engine.telemetry import SILENT, Telemetry
 from streams.errors import DependencyError
 from streams.kafka.shutdown import cancel_and_wait, close_with_timeout
 from streams.log_events import log_event
@@ -56,11 +56,11 @@ class PartitionWriter:
         processor: Callable[[int], Processor],
         is_caught_up: Callable[[int], bool],
         failpoint: Callable[[str], None],
-        observer: Observer = SILENT,
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self.config, self.partition = config, partition
         self._open_store, self._new_processor = open_store, processor
-        self._is_caught_up, self._failpoint, self._observer = is_caught_up, failpoint, observer
+        self._is_caught_up, self._failpoint, self._telemetry = is_caught_up, failpoint, telemetry
         self._queue = RecordQueue(config.queue_records, config.queue_bytes)
         self._is_closing = False
         self._task: asyncio.Task[None] | None = None
@@ -185,7 +185,7 @@ class PartitionWriter:
             store,
             self._new_processor(self._partitions),
             self._failpoint,
-            self._observer,
+            self._telemetry,
         )
         await self._work.run()
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from streams.engine.dead_letters import dead_letter
-from streams.engine.observer import DEAD_LETTERS, UnitMetrics
 from streams.engine.ports import Output, Record, StateStore, size_of
+from streams.engine.telemetry import DEAD_LETTERS, UnitMetrics
 from streams.errors import is_records_fault
 from streams.kafka.record import MAX_ROW_BYTES, Headers
 

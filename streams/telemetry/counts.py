@@ -1,4 +1,4 @@
-"""What a worker tells its telemetry: the names under which it counts."""
+"""The names under which a worker counts what it did; see `UnitMetrics`."""
 
 from __future__ import annotations
 
