@@ -6,7 +6,8 @@ import os
 import signal
 from typing import Any
 
-from streams.engine.faust.app import BatchApp, BatchSchema
+from streams.engine.faust.app import BatchApp
+from streams.engine.faust.transport import BatchSchema
 from streams.engine.faust.watchdog import run_watchdog
 from streams.engine.telemetry import Telemetry
 from streams.worker.policies import PoliciesInForce

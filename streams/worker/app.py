@@ -11,8 +11,9 @@ from typing import Any
 import uvloop
 from aiokafka.errors import KafkaError
 
-from streams.engine.faust.app import EXIT_FAILED, BatchApp, BatchWorker
+from streams.engine.faust.app import EXIT_FAILED, BatchApp
 from streams.engine.faust.credentials import credentials_of
+from streams.engine.faust.process import BatchWorker
 from streams.engine.telemetry import PresentState, Telemetry
 from streams.kafka.preflight import check_access
 from streams.kafka.security import cluster_of

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook, Service, effective_policies
 from streams.engine.config import PartitionConfig
+from streams.engine.deadlines import drain_seconds
 from streams.engine.partition.placement import Placement
 from streams.engine.processor import Processor
 from streams.engine.telemetry import Telemetry
@@ -98,8 +99,7 @@ def partition_config(settings: Settings, cluster: Cluster) -> PartitionConfig:
         merged=settings.topic(TOPICS["admin_command"]),
         gather_seconds=settings.gather_seconds,
         tick_seconds=settings.tick_seconds,
-        # A rebalance waits for it, and a member that is silent for a session loses its partitions.
-        drain_seconds=settings.session_timeout_seconds / 2,
+        drain_seconds=drain_seconds(settings.session_timeout_seconds),
         accepts_gaps=settings.accept_gaps,
         state_format=STATE_FORMAT,
         format_of=format_of,

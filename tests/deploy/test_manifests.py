@@ -8,7 +8,7 @@ import tomllib
 import pytest
 import yaml
 
-from streams.engine.faust.app import RELEASE_SECONDS
+from streams.engine.deadlines import RELEASE_SECONDS
 from streams.settings.worker import SettingsError, read_settings
 from tests.deploy.manifests import (
     DIGEST_FILE,

@@ -1,6 +1,6 @@
 """Faust with one event per fetched partition batch, and offsets that only the partition's transaction commits.
 
-Faust keeps the consumer group, the assignor, agents, the worker and its web server.
+Faust keeps the consumer group, the assignor, the agents and the worker process.
 """
 
 from __future__ import annotations
@@ -8,119 +8,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable
-from typing import Any
-
-os.environ.setdefault("NO_CYTHON", "1")  # Faust's compiled stream inlines Consumer.ack, which is replaced here.
+from typing import Any, cast
 
 import faust
-from faust.serializers.schemas import Schema
-from faust.tables import TableManager
-from faust.transport.consumer import Fetcher
-from faust.transport.drivers import aiokafka as driver
-from faust.worker import Worker
-from mode import Service
 
 from streams.engine.config import PartitionConfig
+from streams.engine.deadlines import FAIL_SECONDS, RELEASE_SECONDS
 from streams.engine.faust.consumer import BatchConsumer
-from streams.engine.faust.owner import PartitionOwner
+from streams.engine.faust.transport import BatchTransport, NoTables
 from streams.engine.partition.task import PartitionWriter
 from streams.engine.ports import StateStore
 from streams.engine.processor import Processor
-from streams.engine.status import WorkerStatus
+from streams.engine.status import PartitionStatus, WorkerStatus
 from streams.engine.telemetry import SILENT, Telemetry
 from streams.log_events import log_event
 
 log = logging.getLogger(__name__)
 
-RELEASE_SECONDS = 30.0
-"""How long partitions may take to be given up; half of Faust's rebalance time-out."""
-LEAVE_SECONDS = 20.0
-"""How long a worker that is told to end may take beyond `drain_seconds`: to abort what is left, and leave the group."""
 EXIT_FAILED = 70
 """Exit code of a worker that stopped because something failed (EX_SOFTWARE)."""
-
-
-class BatchSchema(Schema[Any, Any]):
-    """An event's value is the list of records as fetched; nothing is decoded per record."""
-
-    def compile(self, app: Any, **_: Any) -> Any:
-        """A decoder that passes the batch through."""
-
-        async def decode(message: Any, *, propagate: bool = False) -> Any:
-            return app.create_event(None, message.value, None, message)
-
-        return decode
-
-
-class BatchWorker(Worker):
-    """Faust's worker process; being told to end is known before anything ends."""
-
-    app: BatchApp
-
-    def _on_sigterm(self) -> None:
-        self._drain(signal.SIGTERM)
-        super()._on_sigterm()
-
-    def _on_sigint(self) -> None:
-        self._drain(signal.SIGINT)
-        super()._on_sigint()
-
-    async def _sentinel_task(self) -> None:
-        """Nothing is left to wait for; Faust's own sleeps a second, in which nobody has the partitions."""
-
-    def _drain(self, which: signal.Signals) -> None:
-        if self.app.is_draining:
-            return
-        self.app.is_draining = True
-        log.info("%s: finishing what is in work", which.name, extra=log_event("worker_draining", signal=which.name))
-        # Without a broker nobody can be told that the group is left, and Faust would wait for one for ever.
-        seconds = self.app.partition_config.drain_seconds + LEAVE_SECONDS
-        timer = threading.Timer(seconds, _force_exit, [seconds])
-        timer.daemon = True
-        timer.start()
-
-
-def _force_exit(seconds: float) -> None:
-    about = log_event("worker_failed", reason="not ended in time")
-    log.critical("not ended %.0f s after being told to: what is not committed is left", seconds, extra=about)
-    os._exit(EXIT_FAILED)
-
-
-class _Fetcher(Fetcher):
-    @Service.task
-    async def _fetcher(self) -> None:
-        """Fetch until told to stop; Faust's takes the cancellation of an ending worker in a rebalance for a crash."""
-        try:
-            consumer: Any = self.app.consumer
-            await consumer._drain_messages(self)
-        finally:
-            self.set_shutdown()
-
-
-class _Transport(driver.Transport):
-    Consumer = BatchConsumer
-    Fetcher = _Fetcher
-
-    def __init__(self, url: Any, app: BatchApp) -> None:
-        super().__init__(url, app)
-        self.owner: PartitionOwner = app
-
-
-class _Tables(TableManager):
-    async def on_start(self) -> None:
-        # Faust sleeps a second here for tables that are declared late; there are none.
-        if not self.should_stop:
-            await self._update_channels()
-            await self.recovery.start()
 
 
 class BatchApp(faust.App):
     """A Faust app whose source topic is processed by one `PartitionWriter` per assigned partition.
 
-    `processor` makes that of a partition, among so many.
+    It is the `PartitionOwner` of its consumer. `processor` makes that of a partition, among so many.
     """
 
     def __init__(
@@ -142,13 +55,13 @@ class BatchApp(faust.App):
         self._releasing = asyncio.Lock()
         self._telemetry = telemetry
         self._open_store, self._processor, self._failpoint = open_store, processor, failpoint
-        super().__init__(*args, TableManager=_Tables, **kwargs)
+        super().__init__(*args, TableManager=NoTables, **kwargs)
 
     def _new_transport(self) -> Any:
-        return _Transport(self.conf.broker_consumer, self)
+        return BatchTransport(self.conf.broker_consumer, self, self)
 
     def _new_producer_transport(self) -> Any:
-        return _Transport(self.conf.broker_producer, self)
+        return BatchTransport(self.conf.broker_producer, self, self)
 
     def _on_rebalance_when_stopped(self) -> None:
         """Leave the consumer to its thread, which closes it in a moment.
@@ -156,6 +69,11 @@ class BatchApp(faust.App):
         Faust closes its connections here, from another thread and beneath a loop that reads from them: a segmentation
         fault now and then.
         """
+
+    @property
+    def batch_consumer(self) -> BatchConsumer:
+        """Its consumer; there is one once the worker runs."""
+        return cast(BatchConsumer, self.consumer)
 
     @property
     def accepts_gaps(self) -> bool:
@@ -185,8 +103,7 @@ class BatchApp(faust.App):
         writer = self.writers.get(partition)
         if writer is not None and generation == self.generation:
             writer.enqueue(records)
-            consumer: Any = self.consumer
-            consumer.schedule.delivered(partition)
+            self.batch_consumer.schedule.delivered(partition)
 
     async def acquire(self, partitions: set[int]) -> None:
         """Become the owner of exactly these partitions; an ending worker, which is about to leave, of none."""
@@ -229,27 +146,26 @@ class BatchApp(faust.App):
 
     def status(self) -> WorkerStatus:
         """How it stands. `ends` of the source's partitions, None while the broker does not tell, are the watchdog's."""
-        consumer: Any = self.consumer if self.generation else None
-        partitions = []
-        for partition, writer in sorted(self.writers.items()):
-            place = consumer.position_and_end(partition)
-            ends = [place[1]] if place is not None else []
-            if self.ends is not None and partition in self.ends:
-                ends.append(self.ends[partition])
-            partitions.append(writer.status(max(ends, default=None)))
+        has_joined = self.generation > 0
         return WorkerStatus(
-            has_joined=self.generation > 0,
+            has_joined=has_joined,
             is_assigned=self.is_assigned,
             is_draining=self.is_draining or self.should_stop,
             failure=None if self.failure is None else f"{type(self.failure).__name__}: {self.failure}",
             is_broker_reached=self.ends is not None,
-            input_partitions=consumer.partitions_of_source() if consumer is not None else None,
-            partitions=tuple(partitions),
+            input_partitions=self.batch_consumer.partitions_of_source() if has_joined else None,
+            partitions=tuple(self._partition_status(*item) for item in sorted(self.writers.items())),
         )
 
+    def _partition_status(self, partition: int, writer: PartitionWriter) -> PartitionStatus:
+        place = self.batch_consumer.position_and_end(partition)
+        ends = [place[1]] if place is not None else []
+        if self.ends is not None and partition in self.ends:
+            ends.append(self.ends[partition])
+        return writer.status(max(ends, default=None))
+
     def _is_caught_up(self, partition: int) -> bool:
-        consumer: Any = self.consumer
-        return bool(consumer.schedule.is_caught_up(partition))
+        return self.batch_consumer.schedule.is_caught_up(partition)
 
     def fail(self, error: BaseException) -> None:
         """Stop the worker because of an error that is not one record's; nothing of its unit is committed."""
@@ -261,5 +177,5 @@ class BatchApp(faust.App):
             "the worker stops: %s: %s", kind, error, exc_info=error, extra=log_event("worker_failed", reason=kind)
         )
         # Nothing may keep a failed worker alive: its partitions belong to the next one.
-        asyncio.get_running_loop().call_later(5.0, os._exit, EXIT_FAILED)
+        asyncio.get_running_loop().call_later(FAIL_SECONDS, os._exit, EXIT_FAILED)
         self._crashing = asyncio.ensure_future(self.crash(error))

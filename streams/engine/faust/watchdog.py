@@ -28,9 +28,8 @@ async def run_watchdog(app: BatchApp, stall_seconds: float, beat: Callable[[], N
         await app.sleep(stall_seconds / 10)
         ends = app.ends = await _ends(app, stall_seconds)
         now = asyncio.get_running_loop().time()
-        consumer: Any = app.consumer
         for partition, writer in list(app.writers.items()):
-            position = consumer.position_and_end(partition)
+            position = app.batch_consumer.position_and_end(partition)
             at = (app.generation, writer.commits, writer.restored, position[0] if position else None)
             end = ends.get(partition, 0) if ends is not None else 1
             has_work = writer.is_busy or position is None or position[0] < end

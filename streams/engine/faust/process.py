@@ -1,0 +1,50 @@
+"""Faust's worker process, from its start to its end by a signal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+
+from faust.worker import Worker
+
+from streams.engine.deadlines import LEAVE_SECONDS
+from streams.engine.faust.app import EXIT_FAILED, BatchApp
+from streams.log_events import log_event
+
+log = logging.getLogger(__name__)
+
+
+class BatchWorker(Worker):
+    """Faust's worker process; being told to end is known before anything ends."""
+
+    app: BatchApp
+
+    def _on_sigterm(self) -> None:
+        self._drain(signal.SIGTERM)
+        super()._on_sigterm()
+
+    def _on_sigint(self) -> None:
+        self._drain(signal.SIGINT)
+        super()._on_sigint()
+
+    async def _sentinel_task(self) -> None:
+        """Nothing is left to wait for; Faust's own sleeps a second, in which nobody has the partitions."""
+
+    def _drain(self, which: signal.Signals) -> None:
+        if self.app.is_draining:
+            return
+        self.app.is_draining = True
+        log.info("%s: finishing what is in work", which.name, extra=log_event("worker_draining", signal=which.name))
+        # Without a broker nobody can be told that the group is left, and Faust would wait for one for ever.
+        seconds = self.app.partition_config.drain_seconds + LEAVE_SECONDS
+        timer = threading.Timer(seconds, _force_exit, [seconds])
+        timer.daemon = True
+        timer.start()
+
+
+def _force_exit(seconds: float) -> None:
+    about = log_event("worker_failed", reason="not ended in time")
+    log.critical("not ended %.0f s after being told to: what is not committed is left", seconds, extra=about)
+    os._exit(EXIT_FAILED)
