@@ -54,11 +54,20 @@ def dead_letter(record: Record, error: Exception, partition: int) -> Output:
         value: bytes | None = record.batch
     else:
         value = record.value
-    key, own = record.key, tuple(record.headers)
-    key_bytes, own_bytes = len(key or b""), _size(own)
+    key, value, own = _fit(record.key, value, tuple(record.headers), about)
+    headers = tuple((name, text.encode("utf-8", "replace")) for name, text in about.items())
+    return Output(record.topic + DEAD_LETTER_SUFFIX, key, value, (*own, *headers))
+
+
+def _fit(
+    key: bytes | None, value: bytes | None, own: Headers, about: dict[str, str]
+) -> tuple[bytes | None, bytes | None, Headers]:
+    """Key, value and own headers as far as the topic takes them; `about` gets what is left out or cut."""
+    key_bytes, own_bytes, value_bytes = len(key or b""), _size(own), len(value or b"")
+    if value_bytes + key_bytes + own_bytes <= MAX_RECORD_BYTES:
+        return key, value, own
     room = MAX_VALUE_BYTES - max(0, key_bytes + own_bytes - _SMALL_BYTES)
-    is_whole = len(value or b"") + key_bytes + own_bytes <= MAX_RECORD_BYTES
-    if not is_whole and len(value or b"") > room:
+    if value_bytes > room:
         left_out = []
         if key_bytes > MAX_KEY_BYTES:
             left_out.append(f"key of {key_bytes} bytes")
@@ -68,11 +77,10 @@ def dead_letter(record: Record, error: Exception, partition: int) -> Output:
             own, room = (), room + own_bytes
         if left_out:
             about[LEFT_OUT] = ", ".join(left_out)
-    if not is_whole and value is not None and len(value) > (room := min(room, MAX_VALUE_BYTES)):
-        about[SIZE] = str(len(value))
+    if value is not None and value_bytes > (room := min(room, MAX_VALUE_BYTES)):
+        about[SIZE] = str(value_bytes)
         value = value[:room]
-    headers = tuple((name, text.encode("utf-8", "replace")) for name, text in about.items())
-    return Output(record.topic + DEAD_LETTER_SUFFIX, key, value, (*own, *headers))
+    return key, value, own
 
 
 def _size(headers: Headers) -> int:

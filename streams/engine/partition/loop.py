@@ -1,4 +1,7 @@
-"""The loop of a partition's writer: units of work, each computed while the one before it commits."""
+"""The loop of a partition's writer: units of work, each computed while the one before it commits.
+
+It does steps 4 to 7 of those that `task` describes.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ class ProcessingLoop:
         """Work until it is closed."""
         try:
             while not self._is_closing:
-                unit = await self._fill()
+                unit = await self._fill()  # steps 4 and 7, while the unit before commits
                 await self._settle()
                 if unit.has_work:
                     self._begin_commit(unit)
@@ -156,7 +159,7 @@ class ProcessingLoop:
         return self._processor.on_records(unit.view, records, before)
 
     def _tick(self, unit: UnitOfWork, most: int) -> bool:
-        """Fire due timers when it is time to look, or nothing is left to read for the first time."""
+        """Step 7: fire due timers when it is time to look, or nothing is left to read for the first time."""
         now = asyncio.get_running_loop().time()
         is_caught_up = self._inputs.are_at_end
         if now < self._next_tick and self._was_caught_up >= is_caught_up:
@@ -177,18 +180,20 @@ class ProcessingLoop:
     def _begin_commit(self, unit: UnitOfWork) -> None:
         self._failpoint("decided")
         rows = unit.rows()
-        self._uncommitted = rows
+        self._uncommitted = rows  # what the next unit sees of this one until step 6 is done
         self._commit = asyncio.create_task(self._write(unit, rows))
         self._commit.add_done_callback(lambda _: self._inputs.queue.notify())
 
     async def _write(self, unit: UnitOfWork, rows: dict[bytes, bytes | None]) -> None:
         began = time.perf_counter()
+        # Step 5: commit.
         position = await self._transactions.commit(unit.view.outputs, rows, unit.done)
         if position is not None:
             if position <= self._position:
                 name = f"{self._config.changelog}-{self._partition}"
                 raise DependencyError(f"{name}: went back from {self._position} to {position}: deleted while in use")
             self._position = position
+        # Step 6: store.
         self._store.write({**rows, **filled(position)})
         if unit.ticked_to is not None:
             self.ticked_to = unit.ticked_to

@@ -61,37 +61,7 @@ async def restore(
         begin = (await consumer.beginning_offsets([changelog]))[changelog]
         end = (await consumer.end_offsets([changelog]))[changelog]
         first = await _first(consumer, changelog, begin, end)
-        stored = store.get(POSITION)
-        position = int(stored) if stored else 0
-        named = first.value if first is not None and first.key == NAME else None
-        if stored is None and begin > 0:
-            log.critical(
-                "%s: begins at %d: it was cut, and the state is restored from what it holds",
-                *(changelog, begin),
-                extra=log_event("changelog_cut", partition=changelog.partition, begin=begin),
-            )
-        is_another = stored is not None and named is not None and named != store.get(NAME)
-        if is_another or position > end or 0 < position < begin:
-            log.critical(
-                "%s: the stored state ends at %d of %s, this changelog has %d..%d: it was deleted or cut; "
-                "the state is restored anew from what it holds",
-                changelog,
-                position,
-                "another one" if is_another else "it",
-                begin,
-                end,
-                extra=log_event("changelog_cut", partition=changelog.partition, begin=begin),
-            )
-            store.wipe()
-            position = 0
-        elif position and begin == 0 and not _is_recent(store.get(FILLED_AT), now):
-            log.info(
-                "%s: the stored state is more than %d hours old; it is restored anew",
-                *(changelog, KEPT_SECONDS // 3600),
-                extra=log_event("store_outdated", partition=changelog.partition),
-            )
-            store.wipe()
-            position = 0
+        position = _usable_position(changelog, store, begin, end, first, now)
         if not position:
             store.write({FILLED_AT: b"%d" % now})
         consumer.seek(changelog, max(position, begin))
@@ -99,6 +69,38 @@ async def restore(
         store.write({FILLED_AT: b"%d" % now})
     finally:
         await close_with_timeout(consumer.stop())
+
+
+def _usable_position(changelog: TopicPartition, store: StateStore, begin: int, end: int, first: Any, now: int) -> int:
+    """The changelog position from which the store is filled on; 0 where it has nothing, or had to be emptied."""
+    stored = store.get(POSITION)
+    position = int(stored) if stored else 0
+    partition = changelog.partition
+    if stored is None and begin > 0:
+        log.critical(
+            "%s: begins at %d: it was cut, and the state is restored from what it holds",
+            *(changelog, begin),
+            extra=log_event("changelog_cut", partition=partition, begin=begin),
+        )
+    named = first.value if first is not None and first.key == NAME else None
+    is_another = stored is not None and named is not None and named != store.get(NAME)
+    if is_another or position > end or 0 < position < begin:
+        log.critical(
+            "%s: the stored state ends at %d of %s, this changelog has %d..%d: it was deleted or cut; "
+            "the state is restored anew from what it holds",
+            *(changelog, position, "another one" if is_another else "it", begin, end),
+            extra=log_event("changelog_cut", partition=partition, begin=begin),
+        )
+    elif position and begin == 0 and not _is_recent(store.get(FILLED_AT), now):
+        log.info(
+            "%s: the stored state is more than %d hours old; it is restored anew",
+            *(changelog, KEPT_SECONDS // 3600),
+            extra=log_event("store_outdated", partition=partition),
+        )
+    else:
+        return position
+    store.wipe()
+    return 0
 
 
 def filled(position: int | None) -> dict[bytes, bytes]:

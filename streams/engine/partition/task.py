@@ -1,19 +1,21 @@
 """The single writer of one source partition: fence, restore, then one transaction after the other.
 
-1. Fence: starting the partition's transactional producer ends the epoch of whoever had the partition before and
-   settles his open transaction.
+1. Fence: starting the partition's transactional producer ends the epoch of the previous owner and settles its open
+   transaction.
 2. Restore the store from the changelog (`restore`), refuse a state of another format, and name the changelog if it is
    new.
 3. Resume behind the marker, the last source offset in the state. The group's committed offset is written in the same
    transaction for those who watch the lag; where the two differ, the marker is right.
 4. Process: a unit of work takes what waits, slice by slice, while the unit before it commits: a few records when
    little comes, up to `unit_records` or `UNIT_BYTES` under load. A record that cannot be processed becomes a dead
-   letter. The side input is merged by time: its record goes before one of the source that is not older.
+   letter. The merged input is merged by time: its record goes before one of the source that is not older.
 5. Commit: outputs, changed state, marker and consumer offsets in one transaction (`transactions`).
 6. Store: the same changes in one local write batch, after the commit, so that the store never knows more than Kafka.
    Until then the next unit sees them through its view. If the commit fails nothing of them is kept: the worker stops.
 7. Tick: due timers run when no record waits, as part of a unit like any other.
-Any error but that of a single record ends the worker; nothing is skipped.
+
+Steps 1 to 3 are here, steps 4 to 7 in `loop`. Any error but that of a single record ends the worker; nothing is
+skipped.
 """
 
 from __future__ import annotations
@@ -155,39 +157,56 @@ class PartitionWriter:
             self._store.close()
 
     async def _run(self) -> None:
-        config = self.config
-        self._transactions = Transactions(config, self.partition, self._failpoint)
-        await self._transactions.fence()
+        # Step 1: fence the previous owner.
+        self._transactions = transactions = Transactions(self.config, self.partition, self._failpoint)
+        await transactions.fence()
         self._failpoint("fenced")
         log.info("partition %d: fenced", self.partition, extra=log_event("partition_fenced", partition=self.partition))
+        # Step 2: restore the state.
         self._store = store = self._open_store()
-        await restore(config.cluster, TopicPartition(config.changelog, self.partition), store, self._count)
-        check_format(store, config.state_format, config.format_of)
-        if rows := first_rows(store, config.state_format):
-            position = await self._transactions.begin_changelog(rows)
-            store.write({**rows, **filled(position)})
+        await self._restore(store, transactions)
         self._failpoint("restored")
-        self._start = self.next_offset = await self._start_of_source(_after(store.get(MARKER)))
-        merged = TopicPartition(config.merged, self.partition)
-        start = _after(store.get(MERGED_MARKER))
-        self._merged = MergedInput(config.cluster, merged, start, config.accepts_gaps, self._queue.notify)
-        await self._merged.start()
+        # Step 3: resume both inputs where the state ends.
+        merged = await self._resume(store)
         log.info(
             "partition %d: %d rows restored; reading begins at %d",
             *(self.partition, self.restored, self._start),
             extra=log_event("partition_restored", partition=self.partition, rows=self.restored, offset=self._start),
         )
+        # Steps 4 to 7, again and again.
         self._work = ProcessingLoop(
-            config,
+            self.config,
             self.partition,
-            PartitionInputs(self._queue, self._merged, lambda: self._is_caught_up(self.partition)),
-            self._transactions,
+            PartitionInputs(self._queue, merged, lambda: self._is_caught_up(self.partition)),
+            transactions,
             store,
             self._new_processor(self._partitions),
             self._failpoint,
             self._telemetry,
         )
         await self._work.run()
+
+    async def _restore(self, store: StateStore, transactions: Transactions) -> None:
+        config = self.config
+        await restore(config.cluster, TopicPartition(config.changelog, self.partition), store, self._count)
+        check_format(store, config.state_format, config.format_of)
+        if rows := first_rows(store, config.state_format):
+            position = await transactions.begin_changelog(rows)
+            store.write({**rows, **filled(position)})
+
+    async def _resume(self, store: StateStore) -> MergedInput:
+        config = self.config
+        self._start = self.next_offset = await self._start_of_source(_after(store.get(MARKER)))
+        merged = MergedInput(
+            config.cluster,
+            TopicPartition(config.merged, self.partition),
+            _after(store.get(MERGED_MARKER)),
+            config.accepts_gaps,
+            self._queue.notify,
+        )
+        self._merged = merged  # so that `stop` closes it even if its start fails
+        await merged.start()
+        return merged
 
     async def _start_of_source(self, marker: int | None) -> int:
         source = TopicPartition(self.config.source, self.partition)
@@ -206,13 +225,16 @@ class PartitionWriter:
         finally:
             await close_with_timeout(consumer.stop())
         if committed is not None and committed > start:
-            log.critical(
-                "%s-%d: the group has committed offset %d, but the state ends before %d: it was lost or is another "
-                "one. It is built again from offset %d; ids of verdicts written before stay the same",
-                *(source.topic, source.partition, committed, start, start),
-                extra=log_event("state_rebuilt", partition=source.partition, committed=committed, offset=start),
-            )
+            self._log_rebuilt(committed, start)
         return start
+
+    def _log_rebuilt(self, committed: int, start: int) -> None:
+        log.critical(
+            "%s-%d: the group has committed offset %d, but the state ends before %d: it was lost or is another "
+            "one. It is built again from offset %d; ids of verdicts written before stay the same",
+            *(self.config.source, self.partition, committed, start, start),
+            extra=log_event("state_rebuilt", partition=self.partition, committed=committed, offset=start),
+        )
 
     def _count(self, rows: int, left: int) -> None:
         self.restored += rows

@@ -52,7 +52,7 @@ class Transactions:
         )
 
     async def fence(self) -> None:
-        """End the epoch of whoever had the partition before, and settle his open transaction."""
+        """End the epoch of the previous owner, and settle its open transaction."""
         await self._producer.start()
 
     async def begin_changelog(self, rows: Mapping[bytes, bytes]) -> int | None:
