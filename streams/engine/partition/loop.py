@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from itertools import islice
 
 from streams.engine.config import PartitionConfig
@@ -28,6 +29,14 @@ SLICE_TIMERS = 1_000
 """Timers that fire before commits and other partitions get their turn."""
 WAITED_TIMERS = 200
 """The same while records wait, whose turn it is then: timers of one tenant, or what was put off, hold nobody up."""
+
+
+class Step(Enum):
+    """What was worked on."""
+
+    TIMERS = "timers"
+    RECORDS = "records"
+    NOTHING = "nothing"
 
 
 class ProcessingLoop:
@@ -94,29 +103,43 @@ class ProcessingLoop:
             merged.check()
             if self._commit is not None and self._commit.done():
                 await self._settle()
-            has_source = merged.is_known and not queue.is_empty
-            has_merged = bool(merged.waiting) and self._inputs.is_source_at_end
-            has_records = has_source or has_merged
-            if not (is_records_turn and has_records) and self._tick(
-                unit, WAITED_TIMERS if has_records else SLICE_TIMERS
-            ):
+            step = self._take_step(unit, is_records_turn)
+            if step is Step.TIMERS:
                 has_ticked = is_records_turn = True
-            elif has_source:
-                self._take_source(unit)
-                is_records_turn = False
-            elif has_merged:
-                self._take_merged(unit)
+            elif step is Step.RECORDS:
                 is_records_turn = False
             elif not (unit.has_work or has_ticked) or self._commit is not None:
+                # There is nothing to commit, or it cannot begin before the running commit ends.
                 await queue.wait(self._next_tick - now())
-            elif self._inputs.is_caught_up() or now() >= (began := began or now()) + self._config.gather_seconds:
+            elif self._inputs.is_caught_up():
                 break
             else:
-                await queue.wait(began + self._config.gather_seconds - now())
+                # The source has more, which is on its way: a bigger unit writes a changed key less often.
+                began = began or now()
+                if (seconds := began + self._config.gather_seconds - now()) <= 0:
+                    break
+                await queue.wait(seconds)
             await asyncio.sleep(0)
         with unit.deciding:
             self._processor.finish(unit.view)
         return unit
+
+    def _take_step(self, unit: UnitOfWork, is_records_turn: bool) -> Step:
+        """Do one slice of the work that there is: due timers, unless it is the turn of records that wait; records."""
+        queue, merged = self._inputs.queue, self._inputs.merged
+        # The next merged record has to be known, since it may be older than those of the source.
+        has_source = merged.is_known and not queue.is_empty
+        # And the source has to be at its end, since it may hold older ones; else `_take_source` merges.
+        has_merged = bool(merged.waiting) and self._inputs.is_source_at_end
+        has_records = has_source or has_merged
+        is_timers_turn = not (is_records_turn and has_records)
+        if is_timers_turn and self._tick(unit, WAITED_TIMERS if has_records else SLICE_TIMERS):
+            return Step.TIMERS
+        if has_source:
+            self._take_source(unit)
+        elif has_merged:
+            self._take_merged(unit)
+        return Step.RECORDS if has_records else Step.NOTHING
 
     def _take_source(self, unit: UnitOfWork) -> None:
         queue, merged = self._inputs.queue, self._inputs.merged
