@@ -152,6 +152,20 @@ class Cluster:
         """A client for topics and groups; it is not started."""
         return self._client(Admin, {})
 
+    @asynccontextmanager
+    async def opened_admin(self) -> AsyncIterator[Admin]:
+        """A client for topics and groups that is started, and closed at the end.
+
+        Raises:
+            ClusterError: no address lets it in.
+        """
+        admin = self.admin()
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
     def _client(self, kind: type[Client], options: Mapping[str, Any]) -> Client:
         client = kind(bootstrap_servers=self.bootstrap, **self.security, **options)
         client.cluster = self

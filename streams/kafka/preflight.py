@@ -21,13 +21,10 @@ async def check_access(settings: Settings) -> None:
     cluster = cluster_of(settings)
     handled = settings.topic(DEAD_LETTER_LOG)  # for operators only
     await partitions_of(cluster, *(topic.name for topic in topics_of(settings) if topic.name != handled))
-    admin = cluster.admin()
     try:
-        await admin.start()
-        await admin.list_consumer_group_offsets(settings.app_id)
+        async with cluster.opened_admin() as admin:
+            await admin.list_consumer_group_offsets(settings.app_id)
     except GroupAuthorizationFailedError:
         raise TopicError(f"group {settings.app_id}: GroupAuthorizationFailedError") from None
     except GroupCoordinatorNotAvailableError:
         pass  # a cluster that had no group so far
-    finally:
-        await admin.close()

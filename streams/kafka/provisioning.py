@@ -10,6 +10,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
+from streams.kafka.cluster import Cluster
 from streams.kafka.record import MAX_LETTER_BATCH_BYTES, MAX_RECORD_BYTES
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import DEAD_LETTER_LOG, DEAD_LETTER_SUFFIX, TOPICS, TopicError
@@ -84,12 +85,18 @@ async def create_topics(settings: Settings) -> list[str]:
         TopicError: the broker refused one.
         KafkaError: the broker did not answer.
     """
-    admin = cluster_of(settings).admin()
-    await admin.start()
-    try:
-        response = await admin.create_topics(topics_of(settings))
-    finally:
-        await admin.close()
+    return await create_missing(cluster_of(settings), topics_of(settings))
+
+
+async def create_missing(cluster: Cluster, topics: list[NewTopic]) -> list[str]:
+    """Create those of the topics that do not exist; gives the names of those created.
+
+    Raises:
+        TopicError: the broker refused one.
+        KafkaError: the broker did not answer.
+    """
+    async with cluster.opened_admin() as admin:
+        response = await admin.create_topics(topics)
     created = []
     for name, code, *message in response.topic_errors:
         if code == 0:
@@ -108,14 +115,10 @@ async def compare_topics(settings: Settings, left_out: frozenset[str] = frozense
     wanted = {topic.name: topic for topic in topics_of(settings) if topic.name not in left_out}
     if not wanted:
         return []
-    admin = cluster_of(settings).admin()
-    try:
-        await admin.start()
+    async with cluster_of(settings).opened_admin() as admin:
         described = await admin.describe_topics(list(wanted))
         asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
         answers = await admin.describe_configs(asked)
-    finally:
-        await admin.close()
     configs = {name: (code, entries) for answer in answers for code, _, _, name, entries in answer.resources}
     differences: list[Difference] = []
     for found in sorted(described, key=lambda row: row["topic"]):
@@ -159,12 +162,8 @@ async def delete_topics(settings: Settings, names: Iterable[str]) -> None:
         TopicError: the broker refused one.
         KafkaError: the broker did not answer.
     """
-    admin = cluster_of(settings).admin()
-    await admin.start()
-    try:
+    async with cluster_of(settings).opened_admin() as admin:
         response = await admin.delete_topics(sorted(names))
-    finally:
-        await admin.close()
     for name, code, *_ in response.topic_error_codes:
         if code not in (0, UnknownTopicOrPartitionError.errno):
             raise TopicError(f"{name}: not deleted: {for_code(code).__name__}")

@@ -35,12 +35,8 @@ async def existing_partitions(cluster: Cluster, *topics: str) -> dict[str, list[
     Raises:
         TopicError: the brokers do not tell of one.
     """
-    admin = cluster.admin()
-    try:
-        await admin.start()
+    async with cluster.opened_admin() as admin:
         rows = await admin.describe_topics(list(topics))
-    finally:
-        await admin.close()
     found = {}
     for row in rows:
         topic, error = row["topic"], row["error_code"] and for_code(row["error_code"])

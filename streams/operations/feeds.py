@@ -154,17 +154,13 @@ async def run_workers(
 
 
 async def _watch(settings: Settings, on_progress: Callable[[int], None]) -> None:
-    admin = cluster_of(settings).admin()
-    await admin.start()
-    try:
+    async with cluster_of(settings).opened_admin() as admin:
         while True:
             # No coordinator yet: nothing was committed.
             with suppress(GroupCoordinatorNotAvailableError):
                 offsets = await admin.list_consumer_group_offsets(settings.app_id)
                 on_progress(sum(found.offset for found in offsets.values()))
             await asyncio.sleep(0.5)
-    finally:
-        await admin.close()
 
 
 async def collect(settings: Settings) -> Collected:

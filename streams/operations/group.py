@@ -123,18 +123,15 @@ async def require_stopped(settings: Settings) -> None:
 
 async def members_of(settings: Settings) -> int:
     """The number of workers that are members of the group; one that was killed is, until its session times out."""
-    admin = cluster_of(settings).admin()
-    await admin.start()
-    try:
-        groups = [
-            group
-            for answer in await admin.describe_consumer_groups([settings.app_id])
-            for group in answer.to_object()["groups"]
-        ]
-    except GroupCoordinatorNotAvailableError:
-        return 0  # no group was ever made on this cluster
-    finally:
-        await admin.close()
+    async with cluster_of(settings).opened_admin() as admin:
+        try:
+            groups = [
+                group
+                for answer in await admin.describe_consumer_groups([settings.app_id])
+                for group in answer.to_object()["groups"]
+            ]
+        except GroupCoordinatorNotAvailableError:
+            return 0  # no group was ever made on this cluster
     return sum(len(group["members"]) for group in groups)
 
 

@@ -18,11 +18,11 @@ from typing import Any
 import orjson
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError
 
 from streams.engine.partition import state_format
 from streams.kafka.batch_producer import Batches, producer_of
-from streams.kafka.provisioning import delete_topics
+from streams.kafka.provisioning import create_missing, delete_topics
 from streams.kafka.reader import existing_partitions, extents_of, read_all
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TopicError
@@ -141,25 +141,13 @@ async def _prepare(target: Settings) -> dict[str, ProductTopic]:
     if not has_ledger:
         await require_empty(target, existing)
     try:
-        await _create_ledger(target)
+        ledger = NewTopic(ledger_of(target), 1, target.replication, topic_configs={"cleanup.policy": "compact"})
+        await create_missing(cluster_of(target), [ledger])  # one that exists is what an earlier run has left
         return await create_and_find(target)
     except (TopicError, KafkaError, TimeoutError):
         made = {topic.name for topic in named_topics(target).values()} - {topic.topic for topic in existing.values()}
         await delete_topics(target, made if has_ledger else {*made, ledger_of(target)})
         raise
-
-
-async def _create_ledger(target: Settings) -> None:
-    admin = cluster_of(target).admin()
-    await admin.start()
-    try:
-        topic = NewTopic(ledger_of(target), 1, target.replication, topic_configs={"cleanup.policy": "compact"})
-        response = await admin.create_topics([topic])
-    finally:
-        await admin.close()
-    for name, code, *message in response.topic_errors:
-        if code not in (0, TopicAlreadyExistsError.errno):  # one that exists is what an earlier run has left
-            raise TopicError(f"{name}: {for_code(code).__name__}: {message[0] if message else ''}")
 
 
 async def _find_extents(
