@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,8 @@ from streams.kafka.reader import existing_partitions, extents_of, partitions_of
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS, TopicError
 from streams.settings.worker import Settings
+
+log = logging.getLogger(__name__)
 
 CHANGELOG: Final = "state-changelog"
 """The changelog's name without prefix and application."""
@@ -116,7 +118,7 @@ async def require_stopped(settings: Settings) -> None:
     while members := await members_of(settings):
         if left <= 0:
             raise WorkersRunningError(f"group {settings.app_id}: {members} workers are members: stop them first")
-        print(f"waiting for {members} members to leave group {settings.app_id}", file=sys.stderr)
+        log.warning("waiting for %d members to leave group %s", members, settings.app_id)
         await asyncio.sleep(_POLL_SECONDS)
         left -= _POLL_SECONDS
 
