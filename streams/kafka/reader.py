@@ -89,7 +89,7 @@ async def read_partitions(
     Raises:
         TopicError: a batch cannot be read, and the reader needs all.
     """
-    consumer = _consumer(cluster)
+    consumer = open_consumer(cluster)
     try:
         await consumer.start()
         partitions = list(starts)
@@ -101,18 +101,30 @@ async def read_partitions(
             for partition, records in (await consumer.getmany(*left, timeout_ms=200)).items():
                 for record in records:
                     if isinstance(record, UnreadBatch):
-                        _report(record, needs_all)
+                        (refuse_unread if needs_all else report_unread)(record)
                     elif record.offset < ends[partition]:
                         yield record
     finally:
         await consumer.stop()
 
 
-def _report(unread: UnreadBatch, needs_all: bool) -> None:
-    name = f"{unread.topic}-{unread.partition}: {unread.error}"
-    if needs_all:
-        raise TopicError(f"{name}: let a worker read it first, which makes it a dead letter where it is input")
-    log.warning("%s: left out", name)
+def report_unread(unread: UnreadBatch) -> None:
+    """Say that a batch is left out."""
+    log.warning("%s: left out", _named(unread))
+
+
+def refuse_unread(unread: UnreadBatch) -> None:
+    """Refuse to go on without a batch.
+
+    Raises:
+        TopicError: always.
+    """
+    said = "let a worker read it first, which makes it a dead letter where it is input"
+    raise TopicError(f"{_named(unread)}: {said}")
+
+
+def _named(unread: UnreadBatch) -> str:
+    return f"{unread.topic}-{unread.partition}: {unread.error}"
 
 
 async def extents_of(
@@ -121,7 +133,7 @@ async def extents_of(
     """Where the records of each partition begin and end; with read_uncommitted, what is in transactions included."""
     if not partitions:
         return {}  # a consumer without any cannot be stopped in order
-    consumer = _consumer(cluster, isolation_level)
+    consumer = open_consumer(cluster, isolation_level)
     try:
         await consumer.start()
         consumer.assign(partitions)
@@ -132,7 +144,8 @@ async def extents_of(
     return {partition: (begins[partition], ends[partition]) for partition in partitions}
 
 
-def _consumer(cluster: Cluster, isolation_level: str = "read_committed") -> Consumer:
+def open_consumer(cluster: Cluster, isolation_level: str = "read_committed") -> Consumer:
+    """A consumer without a group, to be started; it reads what it is assigned."""
     return cluster.consumer(
         group_id=None,
         isolation_level=isolation_level,
