@@ -16,15 +16,16 @@ from streams.cli.columns import print_columns
 from streams.cli.messages import print_error, print_message
 from streams.domain.exchange.names import canonical_server
 from streams.domain.outputs.server_report import ServerStatus
-from streams.kafka.reader import read_all
+from streams.kafka.follower import KafkaLog
 from streams.kafka.security import cluster_of
+from streams.kafka.table import read_table
 from streams.kafka.topics import TOPICS, TopicError
 from streams.settings.worker import Settings, read_settings
 from streams.visible import csv_cell, visible
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_json
 from streams.wire.registry import registry_of
-from streams.wire.server_report import named, rows_of_file, rows_of_topic
+from streams.wire.server_report import named, rows_of_file, sort_rows
 
 _SHORT = (
     *("Tenant", "Server", "Identity", "Build", "Status", "Stage", "FirstDetectedDate"),
@@ -70,8 +71,8 @@ def read_rows(file: str | None, settings: Settings) -> list[dict[str, Any]]:
     if file is not None:
         return list(rows_of_file(Path(file).read_bytes().splitlines()))
     codec = AvroCodec("server_report", registry_of(settings))
-    topic = settings.topic(TOPICS["server_report"])
-    return asyncio.run(rows_of_topic(read_all(cluster_of(settings), topic), codec.decode))
+    log = KafkaLog(cluster_of(settings), [settings.topic(TOPICS["server_report"])])
+    return sort_rows(asyncio.run(read_table(log, codec.decode)))
 
 
 def _read(arguments: argparse.Namespace) -> list[dict[str, Any]] | int:

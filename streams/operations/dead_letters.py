@@ -18,10 +18,12 @@ from aiokafka import TopicPartition
 
 from streams.engine.dead_letters import BATCH, ERROR, LEFT_OUT, OFFSET, PARTITION, SIZE, TIMESTAMP, TOPIC
 from streams.kafka.batch_producer import Batches, producer_of
+from streams.kafka.follower import KafkaLog
 from streams.kafka.partitioner import kafka_partition
-from streams.kafka.reader import partitions_of, read_all, read_partitions
+from streams.kafka.reader import partitions_of, read_partitions
 from streams.kafka.record import Headers
 from streams.kafka.security import cluster_of
+from streams.kafka.table import read_table
 from streams.kafka.topics import DEAD_LETTER_LOG, DEAD_LETTER_SUFFIX, TOPICS
 from streams.settings.worker import Settings
 
@@ -256,9 +258,9 @@ def _write_back(settings: Settings, batches: Batches, letter: DeadLetter, partit
 
 
 async def _read_handled(settings: Settings) -> dict[bytes, Disposition]:
-    handled = {}
-    async for record in read_all(cluster_of(settings), settings.topic(DEAD_LETTER_LOG)):
-        if record.value is not None:
-            content = orjson.loads(record.value)
-            handled[record.key] = Disposition(**content | {"action": DispositionKind(content["action"])})
-    return handled
+    return await read_table(KafkaLog(cluster_of(settings), [settings.topic(DEAD_LETTER_LOG)]), _parse_disposition)
+
+
+def _parse_disposition(value: bytes) -> Disposition:
+    content = orjson.loads(value)
+    return Disposition(**content | {"action": DispositionKind(content["action"])})

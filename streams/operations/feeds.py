@@ -17,9 +17,11 @@ from streams.domain.exchange.tables import Tables
 from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.domain.time import iso
 from streams.domain.validation import MalformedError, check_moment
+from streams.kafka.follower import KafkaLog
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
+from streams.kafka.table import read_table
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.wire.catalogue import catalogue_key, catalogue_record
@@ -172,11 +174,8 @@ async def collect(settings: Settings) -> Collected:
             found.verdicts.append(verdict.decode(record.value))
     async for record in read_settled(cluster, settings.topic(TOPICS["admin_notification"])):
         found.notifications.append(note.decode(record.value))
-    async for record in read_settled(cluster, settings.topic(TOPICS["server_report"])):
-        if record.value is None:
-            found.servers.pop(record.key, None)
-        else:
-            found.servers[record.key] = row.decode(record.value)
+    servers = KafkaLog(cluster, [settings.topic(TOPICS["server_report"])], waits_for_transactions=True)
+    found.servers = await read_table(servers, row.decode)
     async for record in read_settled(cluster, settings.topic(TOPICS["inbound_connection"]) + ".dlq"):
         found.dead_letters.append(_letter(record))
     async for record in read_settled(cluster, settings.topic(TOPICS["admin_command"]) + ".dlq"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from streams.engine.partition import state_format
 from streams.engine.partition.restore import restore
 from streams.engine.partition.unit import MARKER, MERGED_MARKER
 from streams.kafka.cluster import Cluster
+from streams.kafka.follower import KafkaLog
 from streams.kafka.partitioner import kafka_partition
-from streams.kafka.reader import partitions_of, read_partitions
+from streams.kafka.reader import partitions_of, read_partitions, refuse_unread
 from streams.kafka.security import cluster_of
+from streams.kafka.table import CompactedTable, read_table
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.state.inspect import format_of, shown_row
@@ -36,26 +38,50 @@ _DECISIONS = (
 )
 
 
-@asynccontextmanager
-async def compacted_store(cluster: Cluster, partition: TopicPartition) -> AsyncIterator[RocksDBStore]:
-    """The last record of each key of a partition, in a folder that is gone afterwards."""
+@contextmanager
+def _temporary_store() -> Iterator[RocksDBStore]:
+    """A store in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tes-rows-") as folder:
         store = RocksDBStore(Path(folder) / "rows")
         try:
-            await restore(cluster, partition, store, lambda _rows, _left: None)
             yield store
         finally:
             store.close()
 
 
 @asynccontextmanager
+async def compacted_store(cluster: Cluster, partition: TopicPartition) -> AsyncIterator[RocksDBStore]:
+    """The last value of each key of a partition, on disk: a table that may not fit into memory.
+
+    Raises:
+        TopicError: it does not exist, or holds a batch that cannot be read.
+    """
+    log = KafkaLog(cluster, [partition.topic], partitions=[partition.partition])
+    with _temporary_store() as store:
+        async with CompactedTable(log, bytes, write=store.write, on_unread=refuse_unread):
+            yield store
+
+
+@asynccontextmanager
+async def restored_changelog(cluster: Cluster, changelog: TopicPartition) -> AsyncIterator[RocksDBStore]:
+    """A partition's state as a worker restores it, whatever its format.
+
+    Raises:
+        UnreadBatchError: it holds a batch that cannot be read.
+    """
+    with _temporary_store() as store:
+        await restore(cluster, changelog, store, lambda _rows, _left: None)
+        yield store
+
+
+@asynccontextmanager
 async def restored_store(settings: Settings, partition: int) -> AsyncIterator[RocksDBStore]:
-    """A partition's state, as `compacted_store` gives it.
+    """A partition's state as a worker restores it.
 
     Raises:
         StoreError: its format is unknown.
     """
-    async with compacted_store(cluster_of(settings), TopicPartition(settings.changelog, partition)) as store:
+    async with restored_changelog(cluster_of(settings), TopicPartition(settings.changelog, partition)) as store:
         state_format.check_format(store, STATE_FORMAT, format_of)
         yield store
 
@@ -137,13 +163,8 @@ async def _read_state(settings: Settings, found: ServerHistory, tenant_id: str, 
         "side_offset": MERGED_MARKER,
         "format": state_format.STATE_FORMAT_KEY,
     }
-    wanted = set(keys.values())
-    rows: dict[bytes, bytes | None] = {}
-    async for record in read_partitions(
-        cluster_of(settings), {TopicPartition(settings.changelog, found.partition): None}
-    ):
-        if record.key in wanted:
-            rows[record.key] = record.value
+    changelog = KafkaLog(cluster_of(settings), [settings.changelog], partitions=[found.partition])
+    rows = await read_table(changelog, bytes, set(keys.values()))
     state_format.refuse_other(rows.get(keys["format"]), STATE_FORMAT)
     found.markers = {
         name: None if (value := rows.get(keys[name])) is None else int(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -140,14 +140,8 @@ def _from_json(value: Any, name: str = "", depth: int = 0) -> Any:
     return (date.fromisoformat(value) - _FIRST_DAY).days if name == "support_ends_on" else parse_moment(name, value)
 
 
-async def rows_of_topic(records: AsyncIterator[Any], decode: Callable[[bytes], dict[str, Any]]) -> list[dict[str, Any]]:
-    """The latest row of every server that was not forgotten, in order of tenant and server."""
-    rows: dict[bytes, dict[str, Any]] = {}
-    async for record in records:
-        if record.value is None:
-            rows.pop(record.key, None)
-        else:
-            rows[record.key] = decode(record.value)
+def sort_rows(rows: Mapping[bytes, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a topic, each under its record's key, in order of tenant and server."""
     return [rows[key] for key in sorted(rows, key=lambda key: key.decode().split("/", 1))]
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
-from streams.engine.partition.restore import LOCAL_ROWS
 from streams.engine.ports import StateStore
 from streams.kafka.cluster import Cluster
 from streams.kafka.partitioner import kafka_partition
@@ -20,7 +19,7 @@ from streams.kafka.reader import read_partitions
 from streams.kafka.record import Headers
 from streams.operations.group import TopicContentError
 from streams.operations.repartition.moves import moved, tenant_rows
-from streams.operations.states import compacted_store
+from streams.operations.states import compacted_store, restored_changelog
 from streams.state.inspect import tenant_of
 
 _MODULUS = 2**256
@@ -81,8 +80,7 @@ async def digest_of_keyed(cluster: Cluster, partitions: Sequence[TopicPartition]
     for partition in partitions:
         async with compacted_store(cluster, partition) as store:
             for key, value in store.scan(b"", b"\xff" * 8):
-                if key not in LOCAL_ROWS:
-                    digest.add(key, value)
+                digest.add(key, value)
     return digest
 
 
@@ -103,7 +101,7 @@ async def digest_of_changelog(cluster: Cluster, partitions: Sequence[TopicPartit
     """
     digest = Digest()
     for number, partition in enumerate(partitions):
-        async with compacted_store(cluster, partition) as store:
+        async with restored_changelog(cluster, partition) as store:
             for key, value in store.scan(b"\1", b"\xff"):
                 tenant_id = tenant_of(key)
                 if tenant_id is None:
