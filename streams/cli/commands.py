@@ -13,12 +13,12 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error
 from streams.cli.options import operator
-from streams.domain.tenant.commands import CommandKind, CommandOutcome, Role
+from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome, Role
 from streams.kafka.topics import TopicError
-from streams.operations.commands import CommandTimeoutError, submit
-from streams.settings.worker import read_settings
+from streams.operations.commands import CommandTimeoutError, command_client
+from streams.settings.worker import Settings, read_settings
 from streams.visible import visible
-from streams.wire.records import parse_day_or_moment, to_json
+from streams.wire.records import parse_day_or_moment, to_json, to_record
 from streams.wire.registry import registry_of
 
 EXIT_REFUSED = 3
@@ -95,14 +95,19 @@ def run(arguments: argparse.Namespace) -> int:
             **{name: given.get(name) for name in ("days", "server", "owner", "reason", "build")},
         }
         is_new = arguments.command_id is None
-        audit = asyncio.run(submit(settings, registry_of(settings), command, is_new, arguments.timeout))
+        audit = asyncio.run(_submit(settings, command, arguments.timeout, is_new))
     except (ValueError, KafkaError, TopicError, CommandTimeoutError, OSError) as error:
         print_error(f"tes {arguments.command} {arguments.action}", error)
         return 2 if isinstance(error, ValueError) else 1
     if arguments.json:
-        print(json.dumps(to_json(audit)))
+        print(json.dumps(to_json(to_record(audit))))
     else:
-        why = f": {audit['reason']}" if audit["reason"] else ""
-        print(visible(f"{audit['kind']} {audit['outcome']}{why}"))
-        print(f"days of pause left this year: {audit['quota_left_days']}")
-    return 0 if audit["outcome"] == CommandOutcome.ACCEPTED else EXIT_REFUSED
+        why = f": {audit.reason}" if audit.reason else ""
+        print(visible(f"{audit.kind} {audit.outcome}{why}"))
+        print(f"days of pause left this year: {audit.quota_left_days}")
+    return 0 if audit.outcome is CommandOutcome.ACCEPTED else EXIT_REFUSED
+
+
+async def _submit(settings: Settings, command: dict[str, Any], seconds: float, is_new: bool) -> AuditRecord:
+    async with command_client(settings, registry_of(settings)) as client:
+        return await client.submit(command, seconds, is_new=is_new)

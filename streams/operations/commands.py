@@ -1,124 +1,143 @@
-"""Gives a command to the running system and waits for what becomes of it."""
+"""Submits commands to the running system, and waits for their outcomes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
-from aiokafka import TopicPartition
-
-from streams.domain.tenant.commands import SEEN_COMMANDS
-from streams.kafka.cluster import Consumer
-from streams.kafka.partitioner import kafka_partition
+from streams.domain.tenant.commands import AuditRecord
+from streams.kafka.cluster import Cluster, Producer
+from streams.kafka.follower import KafkaLog, TopicFollower
 from streams.kafka.reader import partitions_of
 from streams.kafka.security import cluster_of
+from streams.kafka.shutdown import cancel_and_wait, close_with_timeout
 from streams.kafka.topics import TOPICS
-from streams.kafka.unread import UnreadBatch
+from streams.operations.outcomes import PendingOutcomes, find_outcome
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.registry import SchemaRegistry
 
-WINDOW: Final = 10_000
-"""How many offsets of the audit topic are searched at a time, the newest first."""
-MAX_SEARCHED: Final = 500_000
-"""Of how many offsets an earlier outcome is searched; the worker itself lets an older command count once."""
+MAX_PENDING: Final = 1_000
+"""How many commands of a client may wait for their outcomes; those behind them wait to be sent."""
 
 
 class CommandTimeoutError(RuntimeError):
     """No audit record came in time; the command may still be carried out."""
 
 
-async def submit(
-    settings: Settings, registry: SchemaRegistry, command: dict[str, Any], is_new: bool, seconds: float
-) -> dict[str, Any]:
-    """Write an Avro-shaped command and wait for its audit record.
+class CommandClient:
+    """Submits commands, many at a time, with one producer and one reader of the audit topic.
 
-    A command that is not new may have had its outcome long ago, and is written only where that is not found.
-
-    Raises:
-        NoOutcomeError: no outcome within `seconds`.
-        TopicError: a topic does not exist.
+    The reader begins at the topic's end, so every outcome of a command that is sent behind it is seen. Where it fails,
+    those who wait fail with it, and the next command begins another one.
     """
-    commands, audit = AvroCodec("admin_command", registry), AvroCodec("audit_record", registry)
-    topic, audit_topic = settings.topic(TOPICS["admin_command"]), settings.topic(TOPICS["audit_record"])
-    value, key, command_id = commands.encode(command), command["tenant_id"].encode(), command["command_id"]
-    cluster = cluster_of(settings)
-    producer = cluster.producer(acks="all", enable_idempotence=True)
-    reader = cluster.consumer(
-        group_id=None,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        fetch_max_wait_ms=100,
-    )
-    is_given = False
-    try:
-        await producer.start()
-        await reader.start()
-        count = len((await partitions_of(cluster, topic, audit_topic))[audit_topic])
-        outcomes = _Outcomes(reader, TopicPartition(audit_topic, kafka_partition(key, count)), key, audit)
-        async with asyncio.timeout(seconds):
-            end = await outcomes.end()
-            if not is_new and (known := await outcomes.earlier(command_id, end)) is not None:
-                return known
-            await producer.send_and_wait(topic, value, key=key)
-            is_given = True
-            return await outcomes.next(command_id, end)
-    except TimeoutError:
-        if not is_given:
-            said = f"no answer of Kafka within {seconds:g} s: try again with --command-id {command_id}"
-            raise CommandTimeoutError(f"{said}, it counts once; a longer --timeout may help") from None
-        said = (
+
+    def __init__(self, cluster: Cluster, topic: str, audit_topic: str, commands: AvroCodec, audit: AvroCodec) -> None:
+        """Submit to `topic`, and read outcomes from `audit_topic`."""
+        self._cluster, self._topic, self._audit_topic = cluster, topic, audit_topic
+        self._commands, self._audit = commands, audit
+        self._producer: Producer | None = None
+        self._pending = PendingOutcomes(audit)
+        self._slots = asyncio.Semaphore(MAX_PENDING)
+        self._starting = asyncio.Lock()
+        self._reader: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            TopicError: a topic does not exist.
+            KafkaError: the cluster did not answer.
+        """
+        self._producer = self._cluster.producer(acks="all", enable_idempotence=True)
+        try:
+            await self._producer.start()
+            await partitions_of(self._cluster, self._topic, self._audit_topic)
+            await self._require_reader()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Disconnect; a command that waits for its outcome is no longer waited for."""
+        if self._reader is not None:
+            await cancel_and_wait(self._reader)
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def submit(self, command: dict[str, Any], seconds: float, *, is_new: bool = True) -> AuditRecord:
+        """Send an Avro-shaped command, and wait for its audit record.
+
+        A command that is not new may have had its outcome long ago, and is sent only where that is not found.
+
+        Raises:
+            CommandTimeoutError: no outcome within `seconds`.
+            RecordEncodingError: it is no command; nothing is sent.
+            KafkaError: the cluster failed; the command may still be carried out.
+        """
+        value, key, command_id = self._commands.encode(command), command["tenant_id"].encode(), command["command_id"]
+        assert self._producer is not None, "start comes first"
+        is_sent = False
+        try:
+            async with asyncio.timeout(seconds), self._slots:
+                await self._require_reader()
+                with self._pending.expect(key, command_id) as outcome:
+                    if not is_new:
+                        known = await find_outcome(self._cluster, self._audit_topic, self._audit, key, command_id)
+                        if known is not None:
+                            return known
+                    if not outcome.done():
+                        await self._producer.send_and_wait(self._topic, value, key=key)
+                        is_sent = True
+                    return await outcome
+        except TimeoutError:
+            raise CommandTimeoutError(_explain(command_id, seconds, is_sent=is_sent)) from None
+
+    async def _require_reader(self) -> None:
+        """See to it that outcomes are read from the topic's end, or from further back, on."""
+        async with self._starting:
+            if self._reader is None or self._reader.done():
+                follower = TopicFollower(KafkaLog(self._cluster, [self._audit_topic], from_end=True))
+                await follower.start()
+                self._reader = asyncio.create_task(self._read(follower))
+
+    async def _read(self, follower: TopicFollower) -> None:
+        try:
+            while True:
+                self._pending.take(await follower.poll())
+                await asyncio.sleep(0)
+        except Exception as error:
+            self._pending.fail(error)
+        finally:
+            await close_with_timeout(follower.stop())
+
+
+def _explain(command_id: str, seconds: float, *, is_sent: bool) -> str:
+    if is_sent:
+        return (
             f"no outcome of command {command_id} within {seconds:g} s: does a worker run? "
             f"The command is still pending: ask again with --command-id {command_id}, it counts once"
         )
-        raise CommandTimeoutError(said) from None
-    finally:
-        await producer.stop()
-        await reader.stop()
+    said = f"no answer of Kafka within {seconds:g} s: try again with --command-id {command_id}"
+    return f"{said}, it counts once; a longer --timeout may help"
 
 
-class _Outcomes:
-    """The audit records of one tenant, all in one partition; the key tells them apart without decoding."""
-
-    def __init__(self, reader: Consumer, partition: TopicPartition, key: bytes, codec: AvroCodec) -> None:
-        self._reader, self._partition, self._key, self._codec = reader, partition, key, codec
-        reader.assign([partition])
-
-    async def end(self) -> int:
-        """Where the committed records end now."""
-        return int((await self._reader.end_offsets([self._partition]))[self._partition])
-
-    async def earlier(self, command_id: str, end: int) -> dict[str, Any] | None:
-        """The outcome of a command in front of `end`, None where there is none.
-
-        It ends where the worker itself would have forgotten the command: nothing further back is its outcome.
-        """
-        begin = int((await self._reader.beginning_offsets([self._partition]))[self._partition])
-        oldest, others = max(begin, end - MAX_SEARCHED), 0
-        for window_end in range(end, oldest, -WINDOW):
-            async for outcome in self._between(max(oldest, window_end - WINDOW), window_end):
-                if outcome["command_id"] == command_id:
-                    return outcome
-                others += 1
-            if others >= SEEN_COMMANDS:
-                break
-        return None
-
-    async def next(self, command_id: str, start: int) -> dict[str, Any]:
-        """The outcome of a command at or behind `start`; waits for it."""
-        async for outcome in self._between(start, None):
-            if outcome["command_id"] == command_id:
-                return outcome
-        raise AssertionError("the outcomes of a topic have no end")
-
-    async def _between(self, start: int, end: int | None) -> AsyncIterator[dict[str, Any]]:
-        reader, partition = self._reader, self._partition
-        reader.seek(partition, start)
-        while end is None or await reader.position(partition) < end:
-            for record in (await reader.getmany(partition, timeout_ms=200)).get(partition, ()):
-                if isinstance(record, UnreadBatch):
-                    continue  # no worker wrote it
-                if record.key == self._key and (end is None or record.offset < end):
-                    yield self._codec.decode(record.value)
+def command_client(settings: Settings, registry: SchemaRegistry) -> CommandClient:
+    """A client for the cluster of the settings; it is not started."""
+    return CommandClient(
+        cluster_of(settings),
+        settings.topic(TOPICS["admin_command"]),
+        settings.topic(TOPICS["audit_record"]),
+        AvroCodec("admin_command", registry),
+        AvroCodec("audit_record", registry),
+    )

@@ -16,7 +16,7 @@ from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
-from streams.operations import commands as command_topic
+from streams.operations import outcomes
 from streams.operations.feeds import collect, produce_feed, start_worker
 from streams.settings.worker import Settings
 from tests.integration.test_policies import line, now_ms, until_found
@@ -115,7 +115,7 @@ def test_without_a_worker_a_command_says_that_nobody_answers(settings: Settings,
 def test_a_command_asked_for_again_counts_once_and_its_first_outcome_is_found(
     settings: Settings, tes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command_topic, "WINDOW", 5)
+    monkeypatch.setattr(outcomes, "WINDOW", 5)
     cluster = cluster_of(settings)
     topics = {name: settings.topic(TOPICS[name]) for name in ("admin_command", "audit_record")}
     words = ("pause", "create", "--tenant", "tenant-1", "--days", "5", "--command-id", "once", "--json")

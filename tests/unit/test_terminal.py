@@ -23,6 +23,7 @@ import pytest
 from streams.cli import backup, catalogue, commands, dlq, policy, repartition, state
 from streams.cli.main import build_parser, main
 from streams.domain.policy.policy import Mode
+from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
 from streams.operations.backup.manifest import MANIFEST, VERSION, digest_of
 from streams.operations.dead_letters import DeadLetter, Disposition, DispositionKind, RedriveResult
 from streams.operations.group import TopicContentError
@@ -279,12 +280,18 @@ def _catalogue(shell: Shell) -> None:
 
 
 def _commands(shell: Shell) -> None:
-    async def give(*_: Any) -> dict[str, Any]:
-        names = ("audit_id", "command_id", "tenant_id", "kind", "reason", "issued_by", "before", "after")
-        audit = dict.fromkeys(names, ALL_KINDS)
-        return {**audit, "outcome": "REFUSED", "occurred_at": 0, "quota_left_days": 5}
+    async def give(*_: Any) -> AuditRecord:
+        names = ("audit_id", "command_id", "tenant_id", "reason", "issued_by", "before", "after")
+        rest: dict[str, Any] = dict.fromkeys(names, ALL_KINDS)
+        return AuditRecord(
+            kind=CommandKind.PAUSE_CREATE,
+            outcome=CommandOutcome.REFUSED,
+            occurred_at=0,
+            quota_left_days=5,
+            **rest,
+        )
 
-    shell.patch.setattr(commands, "submit", give)
+    shell.patch.setattr(commands, "_submit", give)
     end = ["--reason", ALL_KINDS, "--expires-at", "2027-01-01"]
     server = ["--server", ALL_KINDS]
     for words in (
@@ -298,10 +305,10 @@ def _commands(shell: Shell) -> None:
         shell.run(*words, "--tenant", ALL_KINDS)
         shell.run(*words, "--tenant", ALL_KINDS, "--json")
 
-    async def refuse(*_: Any) -> dict[str, Any]:
+    async def refuse(*_: Any) -> AuditRecord:
         raise ValueError(f"server: {ALL_KINDS}: is not known")
 
-    shell.patch.setattr(commands, "submit", refuse)
+    shell.patch.setattr(commands, "_submit", refuse)
     shell.run("pause", "cancel", "--tenant", "x", "--by", SURROGATE)
 
 
