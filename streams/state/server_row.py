@@ -19,12 +19,12 @@ from streams.domain.exchange.evidence import Evidence
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Clock
 from streams.domain.policy.policy import CONNECTORS, ConnectorType
-from streams.domain.server.stamps import Stamp
+from streams.domain.server.routine import routine_until
+from streams.domain.server.stamps import Stamp, is_held_above
 from streams.domain.server.state import Announced, ServerEnforcement, add_fingerprint
 from streams.domain.tenant.override import Override
 from streams.domain.tenant.quota import PaidDays, YearUse
 from streams.domain.tenant.state import ExceptionGrant, Pause, TenantEnforcement
-from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.ports import StoreError
 
 STATE_FORMAT: Final = 4
@@ -98,9 +98,7 @@ def _stamps_in(value: bytes, at: int, count: int) -> tuple[list[StampRow], int]:
 class ServerRow:
     """A server's state as a row of the store holds it; decoded only as far as it is needed.
 
-    Most connections change nothing but what is counted. `quiet_until` (UTC milliseconds) is the moment before which a
-    connection with the same build, over the same connector, later than all seen, of a machine that has shown it before,
-    is such a one; 0 where any may decide.
+    `routine_until` is what the rule of that name gives for it (UTC milliseconds).
     `indexed` is the moment under which the due index holds the server, -1 for none, `finding` the number of the finding
     that decided last, in their order, `is_changed` whether it differs from what the store or the unit's view holds.
     `cached_bytes` and `unit_bytes` are what it was counted with in the cache that holds it, and in the unit.
@@ -168,26 +166,24 @@ class ServerRow:
         self._recompute_routine_until()
 
     def _recompute_routine_until(self) -> None:
-        """Work out until when connections are quiet."""
-        self.routine_until = 0
         flags = self.flags
-        # Only after the first one since the last row is a connection counted without anything becoming due. With each
-        # one that is not accepted a mixed server stays mixed for longer.
-        loud = _VANISHED | _REPORT_DUE | _OVERRIDDEN | _MIXED
-        if flags & (_HAS_BUILD | _GATEWAY) and flags & loud == _REPORT_DUE:
-            # A judgement may differ from day to day.
-            end_of_day = (self.judged_at // DAY_MS + 1) * DAY_MS
-            self.routine_until = min(self.indexed, end_of_day, self.reported_at + HOUR_MS)
-            if flags & _VERDICT_DUE:
-                self.routine_until = min(self.routine_until, self.verdict_issued_at + DAY_MS)
+        self.routine_until = routine_until(
+            self.indexed,
+            self.judged_at,
+            self.reported_at,
+            self.verdict_issued_at,
+            flags & (_HAS_BUILD | _GATEWAY) != 0,
+            flags & _VANISHED != 0,
+            flags & _REPORT_DUE != 0,
+            flags & _VERDICT_DUE != 0,
+            flags & _OVERRIDDEN != 0,
+            flags & _MIXED != 0,
+        )
 
     def stamp_of(
         self, build: Build, by_address: bytes, source_ip: bytes, observed_at: int, holds_ms: int
     ) -> StampRow | None:
-        """The stamp that a connection repeats, where the row's build is the one to believe; None where any may be.
-
-        The same as `highest_held` gives, for a machine that has shown this very build before.
-        """
+        """The stamp that a connection repeats, where the row's build is the one to believe; None where any may be."""
         stamps = self.stamps
         if len(stamps) == 1:
             only = stamps[0]
@@ -198,16 +194,16 @@ class ServerRow:
         for stamp in stamps:
             if stamp.source_ip == source_ip and stamp.by_address == by_address and stamp.build == build:
                 repeated = stamp
-            elif (
-                (stamp.build.update or 0) > (highest.update or 0)
-                and stamp.build.cu_line == build.cu_line
-                and observed_at - stamp.seen_at < holds_ms
-                and (
-                    stamp.source_ip == source_ip
-                    or not by_address
-                    or not stamp.by_address
-                    or stamp.by_address == by_address
-                )
+            elif is_held_above(
+                stamp.build,
+                stamp.seen_at,
+                stamp.by_address,
+                stamp.source_ip,
+                highest,
+                observed_at,
+                by_address,
+                source_ip,
+                holds_ms,
             ):
                 highest = stamp.build
         return repeated if highest == self.build else None
@@ -221,8 +217,8 @@ class ServerRow:
         source_ip: bytes,
         stamp: StampRow | None,
     ) -> None:
-        """Take a quiet connection into account, of this `stamp`; `outcome` is its symbol's number, -1 for none."""
-        self.count_late_routine(outcome, mark)
+        """Count a routine connection of this `stamp`; `outcome` is its symbol's number, -1 for none."""
+        self._count(outcome, mark)
         if stamp is not None:
             stamp.seen_at = self.exchange_seen_at = observed_at
         self.last_seen_at = self.judged_at = observed_at
@@ -232,8 +228,13 @@ class ServerRow:
         self.connector_id = connector_id
         self.source_ip = source_ip
 
-    def count_late_routine(self, outcome: int, mark: bytes) -> None:
-        """Take a quiet connection into account that comes after a later one."""
+    def count_late(self, observed_at: int, outcome: int, mark: bytes, shows_build: bool) -> None:
+        """Count a routine connection that comes after a later one."""
+        self._count(outcome, mark)
+        if shows_build and observed_at > self.exchange_seen_at:
+            self.exchange_seen_at = observed_at
+
+    def _count(self, outcome: int, mark: bytes) -> None:
         self.connections += 1
         if outcome == 0:
             self.accepted += 1

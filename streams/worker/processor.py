@@ -19,6 +19,7 @@ from streams.domain.bounds import MAX_TEXT_CHARS
 from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.rulebook import NO_SPAN, Rulebook
 from streams.domain.server.connection import MAX_EVENT_ID_CHARS, InboundConnection
+from streams.domain.server.routine import may_be_routine
 from streams.domain.server.sighting import check_sighting
 from streams.domain.server.state import fingerprint, seen_recently
 from streams.domain.tenant.commands import AdminCommand, check_command
@@ -206,10 +207,18 @@ class InputProcessor:
             span = self._span = self._rulebook().span_at(found.observed_at)
         if (
             row is None
-            or not row.reported_at < found.observed_at < row.routine_until
-            or found.connector != row.judged_over
-            or row.judged_at < span.starts_at
-            or (build != row.build and (build is None or row.build is None))
+            or not may_be_routine(
+                found.observed_at,
+                found.connector,
+                build,
+                row.judged_over,
+                row.build,
+                row.judged_at,
+                row.last_seen_at,
+                row.reported_at,
+                row.routine_until,
+                span.starts_at,
+            )
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
             or len(found.connector_id) > MAX_TEXT_CHARS
         ):
@@ -222,11 +231,9 @@ class InputProcessor:
             source_ip = address.encode("ascii")
         mark = fingerprint(found.observed_at, found.event_id)
         is_late = found.observed_at <= row.last_seen_at
-        if is_late == (found.observed_at >= row.judged_at) or (is_late and seen_recently(row.marks, mark)):
+        if is_late and seen_recently(row.marks, mark):
             return None
         stamp: StampRow | None = None
-        if is_late and build != row.build:
-            return None
         if build is not None and not is_late:
             stamp = row.stamp_of(build, seen.by_address, source_ip, found.observed_at, span.stamp_holds_ms)
             if stamp is None:
@@ -234,9 +241,7 @@ class InputProcessor:
         if before is None or found.observed_at < before:
             self._routine[row.finding][found.outcome] += 1
             if is_late:
-                row.count_late_routine(found.outcome, mark)
-                if build is not None and found.observed_at > row.exchange_seen_at:
-                    row.exchange_seen_at = found.observed_at
+                row.count_late(found.observed_at, found.outcome, mark, build is not None)
             else:
                 row.count(found.observed_at, found.outcome, mark, found.connector_id, source_ip, stamp)
             self._repository.change(key, row)

@@ -29,20 +29,44 @@ class Stamp(NamedTuple):
     source_ip: str
 
 
-def is_another_machine(stamp: Stamp, by_address: str, source_ip: str) -> bool:
-    """Whether a connection surely comes from another machine than a stamp: both addresses are known and differ."""
-    return bool(by_address and stamp.by_address) and stamp.by_address != by_address and stamp.source_ip != source_ip
+def is_held_above(
+    build: Build,
+    seen_at: int,
+    by_address: str | bytes,
+    source_ip: str | bytes,
+    highest: Build,
+    shown_at: int,
+    shown_by_address: str | bytes,
+    shown_source_ip: str | bytes,
+    holds_ms: int,
+) -> bool:
+    """Whether a stamp counts for a connection that is taken for `highest` without it: it is higher, and still holds.
+
+    It does for `holds_ms` after it was seen, unless the connection at `shown_at` surely comes from another machine:
+    both addresses are known and differ. The addresses are all texts, or all UTF-8.
+    """
+    return (
+        (build.update or 0) > (highest.update or 0)
+        and build.cu_line == highest.cu_line
+        and shown_at - seen_at < holds_ms
+        and (source_ip == shown_source_ip or not shown_by_address or not by_address or by_address == shown_by_address)
+    )
 
 
 def highest_held(stamps: Iterable[Stamp], shown: Stamp, holds_ms: int) -> Build:
     """The build to take a connection's server for: `shown`, or a higher one of its CU line that still holds."""
     highest = shown.build
     for stamp in stamps:
-        if (
-            stamp.build.cu_line == highest.cu_line
-            and (stamp.build.update or 0) > (highest.update or 0)
-            and shown.seen_at - stamp.seen_at < holds_ms
-            and not is_another_machine(stamp, shown.by_address, shown.source_ip)
+        if is_held_above(
+            stamp.build,
+            stamp.seen_at,
+            stamp.by_address,
+            stamp.source_ip,
+            highest,
+            shown.seen_at,
+            shown.by_address,
+            shown.source_ip,
+            holds_ms,
         ):
             highest = stamp.build
     return highest

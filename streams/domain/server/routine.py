@@ -1,0 +1,84 @@
+"""Which connections are routine: they change nothing of their server but what is counted.
+
+`decide` gives the same state for such a connection as counting it does, and emits nothing. So it may be counted
+without a decision. Whatever `decide` comes to depend on has to be asked for here.
+"""
+
+from __future__ import annotations
+
+from streams.domain.exchange.build import Build
+from streams.domain.time import DAY_MS, HOUR_MS
+
+
+def routine_until(
+    next_due: int,
+    judged_at: int,
+    reported_at: int,
+    verdict_issued_at: int,
+    is_known: bool,
+    has_vanished: bool,
+    is_report_due: bool,
+    is_verdict_due: bool,
+    is_overridden: bool,
+    is_mixed: bool,
+) -> int:
+    """The moment from which on any connection of a server may decide; 0 where the next one may. UTC milliseconds.
+
+    Args:
+        next_due: when its next timer fires, or earlier.
+        judged_at: the moment of the last decision.
+        reported_at: the moment of the last report.
+        verdict_issued_at: the moment of the last verdict.
+        is_known: it has shown a build, or is known as a gateway.
+        has_vanished: it was told of as silent, and the next connection takes that back.
+        is_report_due: a report is to come once the hour since the last one is over.
+        is_verdict_due: a verdict is to come once the day since the last one is over.
+        is_overridden: an administrator said what to judge it as, until it shows a higher build.
+        is_mixed: accepted builds and others are shown in turns, and each other one makes that last longer.
+    """
+    # Only after the first connection since the last report is one counted without anything becoming due.
+    if not is_known or not is_report_due or has_vanished or is_overridden or is_mixed:
+        return 0
+    # A judgement may differ from day to day.
+    end_of_day = (judged_at // DAY_MS + 1) * DAY_MS
+    until = min(next_due, end_of_day, reported_at + HOUR_MS)
+    return min(until, verdict_issued_at + DAY_MS) if is_verdict_due else until
+
+
+def may_be_routine(
+    observed_at: int,
+    connector_type: int,
+    build: Build | None,
+    judged_connector_type: int,
+    judged_build: Build | None,
+    judged_at: int,
+    last_seen_at: int,
+    reported_at: int,
+    until: int,
+    switched_at: int,
+) -> bool:
+    """Whether a connection is routine as far as its moment, its connector and its build tell.
+
+    A late one must not be a duplicate either, and any other one with a build must repeat a stamp that is the one to
+    believe.
+
+    Args:
+        observed_at: its moment; this and all others in UTC milliseconds.
+        connector_type: its connector type, as the number that `judged_connector_type` is given with.
+        build: what it shows, None for a gateway's.
+        judged_connector_type: the connector type of the connection that was judged last.
+        judged_build: the build that it showed.
+        judged_at: the moment of the last decision.
+        last_seen_at: the latest connection of the server.
+        reported_at: the moment of the last report.
+        until: what `routine_until` gave for the server.
+        switched_at: the last switch of policies or catalogues before this connection.
+    """
+    if not reported_at < observed_at < until or connector_type != judged_connector_type or judged_at < switched_at:
+        return False
+    is_late = observed_at <= last_seen_at
+    if is_late == (observed_at >= judged_at):
+        return False
+    if build == judged_build:
+        return True
+    return not is_late and build is not None and judged_build is not None
