@@ -1,7 +1,6 @@
 """Connections and commands of one partition: decode, decide, emit; and the due timers of its servers and tenants.
 
-Most connections change nothing but what is counted. Those are recognised on the raw bytes and counted in their server's
-row; every other one is decoded and decided. Both ways give the same state.
+Most connections change nothing but what is counted: see `routine_path`. Every other one is decided.
 
 Rows in the state store: see `rows`. `p/policies` names the set of policies that the due index knows of, `p/progress`
 how far a new set has been taken over.
@@ -15,29 +14,23 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from streams.domain.bounds import MAX_TEXT_CHARS
-from streams.domain.exchange.names import canonical_address
-from streams.domain.policy.rulebook import NO_SPAN, Rulebook
-from streams.domain.server.connection import MAX_EVENT_ID_CHARS, InboundConnection
-from streams.domain.server.routine import may_be_routine
-from streams.domain.server.sighting import check_sighting
-from streams.domain.server.state import fingerprint, seen_recently
-from streams.domain.tenant.commands import AdminCommand, check_command
-from streams.domain.time import EARLIEST_MS, LATEST_MS, MINUTE_MS
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.server.connection import InboundConnection
+from streams.domain.tenant.commands import AdminCommand
+from streams.domain.time import LATEST_MS, MINUTE_MS
 from streams.domain.validation import MAX_AHEAD_MS
 from streams.engine.partition.placement import Placement
 from streams.engine.partition.view import StateView
 from streams.engine.ports import Record
 from streams.engine.telemetry import SILENT, Telemetry
-from streams.errors import DependencyError, is_records_fault
+from streams.errors import is_records_fault
 from streams.log_events import log_event
 from streams.service.enforcer import Enforcer
 from streams.state.keys import POLICIES_KEY, PROGRESS_KEY, parse_timer_key, timer_key, timers_due_range
-from streams.state.server_row import StampRow
-from streams.wire.fast_connection import FastConnection, decode_fast
-from streams.wire.records import command_of, connection_of
-from streams.worker.header_cache import HeaderCache
+from streams.wire.fast_connection import decode_fast
+from streams.worker.reading import Read, RecordReader, timestamp_in
 from streams.worker.repository import SERVER_BYTES, PartitionRepository, RecordChannels
+from streams.worker.routine_path import NO_MOMENT, RoutinePath
 from streams.worker.sweeps import MAX_PUT_OFF
 
 log = logging.getLogger(__name__)
@@ -83,70 +76,25 @@ class InputProcessor:
         self.decided = 0
         self._stream_time = 0
         self._taken_over: bytes | None = None
-        self._headers = HeaderCache(cached_servers)
         self._repository = PartitionRepository(wires, cached_servers * SERVER_BYTES)
-        self._routine = self._repository.counters.routine
+        self._routine_path = RoutinePath(self._repository, cached_servers, placement)
+        self._reader = RecordReader(wires, placement, self._wall_clock)
         self._telemetry = telemetry
         self._servers_at_once = servers_at_once
-        self._placement = placement
-        self._span, self._span_of = NO_SPAN, ""
-        self._projected: FastConnection | None = None
-        self._projected_of: Record | None = None
-        self._decoded: tuple[Record, InboundConnection | AdminCommand | Exception] | None = None
 
     @property
     def cached_bytes(self) -> int:
         """What is kept in memory of servers and their topmost lines, as it is counted: no less than it takes."""
-        return self._repository.servers_bytes + self._headers.counted_bytes
+        return self._repository.servers_bytes + self._routine_path.cached_bytes
+
+    def _wall_clock(self) -> int | None:
+        return self._now() if self._replay_until is None else None
 
     def timestamp_of(self, record: Record) -> int:
         """When the record happened; 0 for one that will be a dead letter."""
-        found = self._read(record)
-        match found:
-            case InboundConnection():
-                return found.observed_at
-            case AdminCommand():
-                return found.issued_at
-            case _:
-                return 0
-
-    def _read(self, record: Record) -> InboundConnection | AdminCommand | Exception:
-        if self._decoded is None or self._decoded[0] is not record:
-            try:
-                found: InboundConnection | AdminCommand | Exception = self._checked(record)
-            except DependencyError:
-                raise
-            except Exception as error:
-                found = error
-            self._decoded = (record, found)
-        return self._decoded[1]
-
-    def _checked(self, record: Record) -> InboundConnection | AdminCommand:
-        now = self._now() if self._replay_until is None else None
-        if record.topic == self._wires.connections_topic:
-            found = self._project(record)
-            if found is None:
-                connection = connection_of(self._wires.connections.decode(record.value))
-            else:
-                connection = found.connection()
-            check_sighting(connection, record.key or b"", now)
-            self._check_place(record)
-            return connection
-        command = command_of(self._wires.commands.decode(record.value))
-        check_command(command, record.key or b"", now)
-        self._check_place(record)
-        return command
-
-    def _project(self, record: Record) -> FastConnection | None:
-        """What the record's value projects to; once for a record that is looked at twice."""
-        if self._projected_of is not record:
-            self._projected = decode_fast(record.value, self._header) if record.value is not None else None
-            self._projected_of = record
-        return self._projected
-
-    def _check_place(self, record: Record) -> None:
-        if self._placement is not None:
-            self._placement.check(record.key or b"")
+        is_connection = record.topic == self._wires.connections_topic and record.value is not None
+        found = decode_fast(record.value or b"", self._header) if is_connection else None
+        return timestamp_in(self._reader.read(record, found))
 
     # --- units of work ---
 
@@ -162,104 +110,54 @@ class InputProcessor:
 
     def on_records(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
         """See `Processor`."""
-        is_source = bool(records) and records[0].topic == self._wires.connections_topic
+        if records and records[0].topic != self._wires.connections_topic:
+            return self._on_commands(view, records, before)
         latest = LATEST_MS - 1 if self._replay_until is not None else self._now() + MAX_AHEAD_MS
-        if not (is_source and self._knows_policies(view)):
+        if not self._knows_policies(view):
             latest = 0  # no connection is early enough to be only counted
-        if self._span_of != (fingerprint := self._rulebook().fingerprint):
-            self._span, self._span_of = NO_SPAN, fingerprint
+        path, header = self._routine_path, self._header
+        path.begin(self._rulebook(), latest)
         for index, record in enumerate(records):
-            if view.is_full or (not is_source and self._has_to_wait(view, record)):
+            if view.is_full:
                 return index
-            moment = self._count_routine(record, latest, before) if latest else None
-            if moment is None:
-                if before is not None and self.timestamp_of(record) >= before:
+            value = record.value
+            found = decode_fast(value, header) if value is not None else None
+            moment = NO_MOMENT
+            if value is not None and found is not None:
+                moment = path.count(record.key, value, found, before)
+            if moment == NO_MOMENT:
+                read = self._reader.read(record, found)
+                if before is not None and timestamp_in(read) >= before:
                     return index
-                self._decide(view, record)
+                self._decide(view, record, read)
             elif before is not None and moment >= before:
                 return index
+            elif moment > self._stream_time:
+                self._stream_time = moment
         return len(records)
 
-    def _count_routine(self, record: Record, latest: int, before: int | None) -> int | None:
-        """Count a connection that changes nothing else; gives its moment, or None where it has to be decided.
+    def _on_commands(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
+        for index, record in enumerate(records):
+            if view.is_full:
+                return index
+            read = self._reader.read(record, None)
+            if self._has_to_wait(view, read) or (before is not None and timestamp_in(read) >= before):
+                return index
+            self._decide(view, record, read)
+        return len(records)
 
-        One at or after `before` is left as it is.
-        """
-        value = record.value
-        if value is None:
-            return None
-        found = decode_fast(value, self._header)
-        self._projected, self._projected_of = found, record
-        if found is None or not EARLIEST_MS <= found.observed_at <= latest or record.key != found.tenant_id:
-            return None
-        seen = self._headers.find(value, found)
-        if seen is None:
-            return None
-        key, build = seen.key, seen.build
-        if self._repository.sweeps.of and found.tenant_id.decode() in self._repository.sweeps.of:
-            return None  # its server may have to be caught up first
-        row = self._repository.servers.get(key)
-        # State of a misplaced tenant, from before such records were refused, counts no more.
-        if row is None and (self._placement is None or self._placement.holds(found.tenant_id)):
-            row = self._repository.row(key)
-        span = self._span
-        if not span.starts_at <= found.observed_at < span.ends_at:
-            span = self._span = self._rulebook().span_at(found.observed_at)
-        if (
-            row is None
-            or not may_be_routine(
-                found.observed_at,
-                found.connector,
-                build,
-                row.judged_over,
-                row.build,
-                row.judged_at,
-                row.last_seen_at,
-                row.reported_at,
-                row.routine_until,
-                span.starts_at,
-            )
-            or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
-            or len(found.connector_id) > MAX_TEXT_CHARS
-        ):
-            return None
-        source_ip = found.source_ip
-        if source_ip != row.source_ip:
-            address = canonical_address(source_ip.decode("ascii"))
-            if address is None:
-                return None
-            source_ip = address.encode("ascii")
-        mark = fingerprint(found.observed_at, found.event_id)
-        is_late = found.observed_at <= row.last_seen_at
-        if is_late and seen_recently(row.marks, mark):
-            return None
-        stamp: StampRow | None = None
-        if build is not None and not is_late:
-            stamp = row.stamp_of(build, seen.by_address, source_ip, found.observed_at, span.stamp_holds_ms)
-            if stamp is None:
-                return None
-        if before is None or found.observed_at < before:
-            self._routine[row.finding][found.outcome] += 1
-            if is_late:
-                row.count_late(found.observed_at, found.outcome, mark, build is not None)
-            else:
-                row.count(found.observed_at, found.outcome, mark, found.connector_id, source_ip, stamp)
-            self._repository.change(key, row)
-            self._stream_time = max(self._stream_time, found.observed_at)
-        return found.observed_at
-
-    def _has_to_wait(self, view: StateView, record: Record) -> bool:
+    def _has_to_wait(self, view: StateView, read: Read) -> bool:
         """Whether too much of the tenant's earlier commands is put off; does a part of it then, and ends the unit."""
-        found, sweeps = self._read(record), self._repository.sweeps
-        if not isinstance(found, AdminCommand) or found.tenant_id not in sweeps.of:
+        sweeps = self._repository.sweeps
+        if not isinstance(read, AdminCommand) or read.tenant_id not in sweeps.of:
             return False
-        if len(sweeps.of[found.tenant_id].changes) < MAX_PUT_OFF:
+        if len(sweeps.of[read.tenant_id].changes) < MAX_PUT_OFF:
             return False
-        self._sweep(view, found.tenant_id, self._servers_at_once)
+        self._sweep(view, read.tenant_id, self._servers_at_once)
         view.close()
         return True
 
-    def _decide(self, view: StateView, record: Record) -> None:
+    def _decide(self, view: StateView, record: Record, read: Read) -> None:
         if record.topic != self._wires.connections_topic:
             self._repository.flush()  # a command may look for all servers of its tenant
         self.decided += 1
@@ -270,7 +168,7 @@ class InputProcessor:
             view.headers = trace.headers
             view.notes.traces.append(trace)
         try:
-            self._process(record)
+            self._process(read)
             self._repository.prepare()
         except Exception as error:
             self._repository.discard()
@@ -284,9 +182,9 @@ class InputProcessor:
                 self._sweep(view, begun, self._servers_at_once)
         view.headers = ()
 
-    def _process(self, record: Record) -> None:
+    def _process(self, read: Read) -> None:
         enforcer = Enforcer(self._repository, self._rulebook())
-        match self._read(record):
+        match read:
             case InboundConnection() as connection:
                 enforcer.connection(connection)
                 self._repository.counters.decided(connection, self._repository.finding)

@@ -1,0 +1,122 @@
+"""Counts the connections that change nothing but what is counted, without deciding them.
+
+Such a connection is recognised in its bytes, and counted in its server's row. Both ways give the same state; which
+connections are such ones is a rule of the domain, see `routine`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.domain.bounds import MAX_TEXT_CHARS
+from streams.domain.exchange.names import canonical_address
+from streams.domain.policy.rulebook import NO_SPAN, Rulebook, RuleSpan
+from streams.domain.server.connection import MAX_EVENT_ID_CHARS
+from streams.domain.server.routine import may_be_routine
+from streams.domain.server.state import fingerprint, seen_recently
+from streams.domain.time import EARLIEST_MS
+from streams.engine.partition.placement import Placement
+from streams.state.server_row import ServerRow, StampRow
+from streams.wire.fast_connection import FastConnection
+from streams.worker.header_cache import HeaderCache
+from streams.worker.repository import PartitionRepository
+
+NO_MOMENT: Final = -1
+"""Of a connection that has to be decided."""
+
+
+class RoutinePath:
+    """The short way of one partition's connections; `rulebook` is the one in force, `latest` what `begin` is given."""
+
+    def __init__(self, repository: PartitionRepository, cached_servers: int, placement: Placement | None) -> None:
+        self._repository, self._placement = repository, placement
+        self._headers = HeaderCache(cached_servers)
+        self._counts = repository.counters.routine
+        self._span, self._span_of = NO_SPAN, ""
+        self._latest = 0
+
+    @property
+    def cached_bytes(self) -> int:
+        """What is kept in memory of topmost lines, as it is counted."""
+        return self._headers.counted_bytes
+
+    def begin(self, rulebook: Rulebook, latest: int) -> None:
+        """Go on under these rules; no connection after `latest` (UTC milliseconds) is counted."""
+        self._rulebook, self._latest = rulebook, latest
+        if self._span_of != rulebook.fingerprint:
+            self._span, self._span_of = NO_SPAN, rulebook.fingerprint
+
+    def count(self, key: bytes | None, value: bytes, found: FastConnection, before: int | None) -> int:
+        """Count a connection that is routine, and give its moment; `NO_MOMENT` where it has to be decided.
+
+        `key` and `value` are the record's, `found` is what the value holds. One at or after `before` is left as it is.
+        """
+        at = found.observed_at
+        if not EARLIEST_MS <= at <= self._latest or key != found.tenant_id:
+            return NO_MOMENT
+        seen = self._headers.find(value, found)
+        if seen is None:
+            return NO_MOMENT
+        build = seen.build
+        row = self._row_of(seen.key, found.tenant_id)
+        if row is None:
+            return NO_MOMENT
+        span = self._span_at(at)
+        if (
+            not may_be_routine(
+                at,
+                found.connector,
+                build,
+                row.judged_over,
+                row.build,
+                row.judged_at,
+                row.last_seen_at,
+                row.reported_at,
+                row.routine_until,
+                span.starts_at,
+            )
+            or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
+            or len(found.connector_id) > MAX_TEXT_CHARS
+        ):
+            return NO_MOMENT
+        source_ip = found.source_ip
+        if source_ip != row.source_ip:
+            address = canonical_address(source_ip.decode("ascii"))
+            if address is None:
+                return NO_MOMENT
+            source_ip = address.encode("ascii")
+        mark = fingerprint(at, found.event_id)
+        is_late = at <= row.last_seen_at
+        stamp: StampRow | None = None
+        if is_late:
+            if seen_recently(row.marks, mark):
+                return NO_MOMENT
+        elif build is not None:
+            stamp = row.stamp_of(build, seen.by_address, source_ip, at, span.stamp_holds_ms)
+            if stamp is None:
+                return NO_MOMENT
+        if before is None or at < before:
+            self._counts[row.finding][found.outcome] += 1
+            if is_late:
+                row.count_late(at, found.outcome, mark, build is not None)
+            else:
+                row.count(at, found.outcome, mark, found.connector_id, source_ip, stamp)
+            self._repository.change(seen.key, row)
+        return at
+
+    def _row_of(self, key: bytes, tenant_id: bytes) -> ServerRow | None:
+        """The row of the server; None where there is none, or it may have to be caught up first."""
+        sweeps = self._repository.sweeps.of
+        if sweeps and tenant_id.decode() in sweeps:
+            return None
+        row = self._repository.servers.get(key)
+        # State of a misplaced tenant, from before such records were refused, counts no more.
+        if row is None and (self._placement is None or self._placement.holds(tenant_id)):
+            row = self._repository.row(key)
+        return row
+
+    def _span_at(self, at: int) -> RuleSpan:
+        span = self._span
+        if not span.starts_at <= at < span.ends_at:
+            span = self._span = self._rulebook.span_at(at)
+        return span
