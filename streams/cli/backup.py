@@ -25,20 +25,22 @@ from streams.visible import visible
 
 def add_parser(commands: Any) -> None:
     """Add the command to `tes`."""
-    actions = commands.add_parser("backup", help="all topics of the product to files, and back").add_subparsers(
-        dest="action", required=True
-    )
+    actions = commands.add_parser(
+        "backup", help="back up all topics of the product to files, and restore them"
+    ).add_subparsers(dest="action", required=True)
     for name, run, text in (
-        ("create", _create, "write every topic to a new folder, the workers stopped"),
-        ("check", _check, "compare every file with the manifest"),
-        ("restore", _restore, "fill the empty topics of this cluster and prefix, so that workers go on"),
+        ("create", _create, "back up every topic to a new folder, with the workers stopped"),
+        ("check", _check, "verify every file against the manifest"),
+        ("restore", _restore, "restore into empty topics"),
     ):
         action = actions.add_parser(name, help=text)
         action.add_argument("folder", type=Path, metavar="DIR")
         action.add_argument("--json", action="store_true", help="one JSON object on stdout")
         if name == "create":
             action.add_argument(
-                "--live", action="store_true", help="beside running workers; outputs may come again, with the same ids"
+                "--live",
+                action="store_true",
+                help="while workers run; some outputs may be emitted again after a restore",
             )
         action.set_defaults(run=lambda arguments, run=run: _run(arguments, run))
 

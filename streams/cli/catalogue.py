@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.columns import print_columns
 from streams.cli.messages import print_error, print_message
-from streams.cli.options import operator
+from streams.cli.options import ISSUER_HELP, operator
 from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.tables import MAX_TEXT_CHARS, CatalogueError, Tables
 from streams.domain.policy.rulebook import PublishedCatalogue
@@ -32,37 +32,37 @@ from streams.worker.wiring import configured_policies, policy_topic_of
 
 BUILT_IN = "builtin"
 _REFERENCE = f"{BUILT_IN}, a published version, or a folder"
-_FOLDER = "folder with the five CSV files, as streams/policies/data"
+_FOLDER = "folder with the five CSV files, like streams/policies/data"
 
 
 def add_parser(commands: Any) -> None:
     """Add the commands to `tes`."""
     about = "check, publish and compare the builds and vulnerabilities that servers are judged by"
     actions = commands.add_parser("catalogue", help=about).add_subparsers(dest="action", required=True)
-    check = actions.add_parser("check", help="say everything that is wrong with a catalogue's files")
+    check = actions.add_parser("check", help="validate the files of a catalogue and report all errors")
     check.add_argument("folder", metavar="FOLDER", help=_FOLDER)
     check.set_defaults(run=_check)
-    publishing = actions.add_parser("publish", help="publish a catalogue: workers judge by it from a moment on")
+    publishing = actions.add_parser("publish", help="publish a catalogue version")
     publishing.add_argument("folder", metavar="FOLDER", help=_FOLDER)
-    publishing.add_argument("--effective-at", required=True, metavar="DATE", help="in force from then on")
-    publishing.add_argument("--by", default=operator(), metavar="NAME", help="who answers for it (%(default)s)")
+    publishing.add_argument("--effective-at", required=True, metavar="DATE", help="when it takes effect")
+    publishing.add_argument("--by", default=operator(), metavar="NAME", help=ISSUER_HELP)
     publishing.add_argument(
-        "--provenance", metavar="TEXT", help=f"where the tables come from (what {SOURCES} in the folder says)"
+        "--provenance", metavar="TEXT", help=f"origin of the tables (default: read from {SOURCES} in the folder)"
     )
     publishing.add_argument(
-        "--force", action="store_true", help="also one that is older than what it follows, as to go back"
+        "--force", action="store_true", help="publish even if older than the catalogue before it, to roll back"
     )
     publishing.set_defaults(run=_publish)
     listing = actions.add_parser("list", help="past, current and scheduled catalogues")
     listing.add_argument("--json", action="store_true", help="one JSON array on stdout")
     listing.set_defaults(run=_list)
-    show = actions.add_parser("show", help="one catalogue in numbers, or its tables")
+    show = actions.add_parser("show", help="summary of one catalogue, or its tables")
     show.add_argument("catalogue", nargs="?", metavar="CATALOGUE", help=f"{_REFERENCE} (default: the one in force)")
     form = show.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object with every row on stdout")
-    form.add_argument("--out", metavar="FOLDER", help="write the five CSV files there")
+    form.add_argument("--out", metavar="FOLDER", help="write the five CSV files to this folder")
     show.set_defaults(run=_show)
-    diff = actions.add_parser("diff", help="what differs between two catalogues; exit code 1 when something does")
+    diff = actions.add_parser("diff", help="compare two catalogues; exit code 1 if they differ")
     diff.add_argument("before", metavar="BEFORE", help=_REFERENCE)
     diff.add_argument("after", metavar="AFTER", help=_REFERENCE)
     diff.add_argument("--json", action="store_true", help="one JSON array on stdout")
@@ -166,7 +166,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         )
     except (ValueError, OSError, KafkaError, TopicError) as error:
         return _refused("publish", error)
-    print(f"catalogue {published.version} is in force from {iso(to_millis(published.effective_at))} on: {said}")
+    print(f"catalogue {published.version} takes effect at {iso(to_millis(published.effective_at))}: {said}")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error
-from streams.cli.options import operator
+from streams.cli.options import ISSUER_HELP, operator
 from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome, Role
 from streams.kafka.topics import TopicError
 from streams.operations.commands import CommandTimeoutError, command_client
@@ -27,29 +27,29 @@ EXIT_REFUSED = 3
 
 def add_parser(commands: Any) -> None:
     """Add the commands to `tes`."""
-    pause = commands.add_parser("pause", help="let enforcement stand still for days of the yearly quota")
+    pause = commands.add_parser("pause", help="pause enforcement for days of the yearly quota")
     actions = pause.add_subparsers(dest="action", required=True)
-    for name, text in (("create", "pause, or extend the pause that runs"), ("extend", "the same as create")):
+    for name, text in (("create", "pause enforcement, or extend the current pause"), ("extend", "the same as create")):
         action = _command(actions, name, text, Role.TENANT_ADMIN)
-        action.add_argument("--days", type=int, required=True, help="days of 24 hours from now on")
-        action.add_argument("--server", help="only this server (the whole tenant)")
+        action.add_argument("--days", type=int, required=True, help="number of 24-hour days, from now")
+        action.add_argument("--server", help="only this server (default: the whole tenant)")
         action.set_defaults(kind=CommandKind.PAUSE_CREATE)
-    action = _command(actions, "cancel", "end the pause that runs; unused whole days go back", Role.TENANT_ADMIN)
-    action.add_argument("--server", help="the pause of this server (that of the tenant)")
+    action = _command(actions, "cancel", "end the current pause; unused whole days are refunded", Role.TENANT_ADMIN)
+    action.add_argument("--server", help="pause of this server (default: of the tenant)")
     action.set_defaults(kind=CommandKind.PAUSE_CANCEL)
 
-    exception = commands.add_parser("exception", help="except a server for a long time, outside of the quota")
+    exception = commands.add_parser("exception", help="exempt a server for a long time, outside the quota")
     actions = exception.add_subparsers(dest="action", required=True)
-    action = _command(actions, "grant", "except a server", Role.OPERATOR)
+    action = _command(actions, "grant", "exempt a server", Role.OPERATOR)
     action.add_argument("--server", required=True)
     action.add_argument("--owner", required=True, help="who answers for it")
     action.set_defaults(kind=CommandKind.EXCEPTION_GRANT)
     _add_end(action)
-    action = _command(actions, "revoke", "end an exception", Role.OPERATOR)
+    action = _command(actions, "revoke", "revoke an exception", Role.OPERATOR)
     action.add_argument("--server", required=True)
     action.set_defaults(kind=CommandKind.EXCEPTION_REVOKE)
 
-    override = commands.add_parser("override", help="judge a server as another build, where its stamp is wrong")
+    override = commands.add_parser("override", help="judge a server as another build if its stamp is wrong")
     actions = override.add_subparsers(dest="action", required=True)
     action = _command(actions, "build", "judge a server as this build", Role.OPERATOR)
     action.add_argument("--server", required=True)
@@ -61,10 +61,16 @@ def add_parser(commands: Any) -> None:
 def _command(actions: Any, name: str, text: str, role: Role) -> argparse.ArgumentParser:
     action: argparse.ArgumentParser = actions.add_parser(name, help=text)
     action.add_argument("--tenant", required=True)
-    action.add_argument("--by", default=operator(), metavar="NAME", help="who gives it (%(default)s)")
+    action.add_argument("--by", default=operator(), metavar="NAME", help=ISSUER_HELP)
     action.add_argument("--role", choices=[item.value for item in Role], default=role.value, help="(%(default)s)")
-    action.add_argument("--command-id", help="give it again under the same id: it takes effect once (a new id)")
-    action.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="wait so long (%(default)s)")
+    action.add_argument("--command-id", help="idempotency key (default: random)")
+    action.add_argument(
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="seconds to wait for the outcome (default: %(default)s)",
+    )
     action.add_argument("--json", action="store_true", help="the audit record as JSON on stdout")
     action.set_defaults(run=run)
     return action

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from streams.cli.columns import print_columns
 from streams.cli.commands import EXIT_REFUSED
 from streams.cli.messages import print_error, print_message
-from streams.cli.options import operator
+from streams.cli.options import ISSUER_HELP, operator
 from streams.cli.terminal import write_bytes
 from streams.domain.time import iso
 from streams.kafka.record import Headers
@@ -46,37 +46,42 @@ def add_parser(commands: Any) -> None:
     actions = commands.add_parser("dlq", help="dead letters: records that could not be processed").add_subparsers(
         dest="action", required=True
     )
-    listing = actions.add_parser("list", help="the letters that nothing was done about")
+    listing = actions.add_parser("list", help="list unhandled dead letters")
     _add_filters(listing)
-    listing.add_argument("--handled", action="store_true", help="also those that were replayed or discarded")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
+    listing.add_argument("--handled", action="store_true", help="include replayed and discarded ones")
+    listing.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
     listing.set_defaults(run=lambda arguments: _run(arguments, _list))
-    show = actions.add_parser("show", help="one letter: why, from where, and its record decoded where that is possible")
-    show.add_argument("letter", help="as the list names it: connections/2/15")
+    show = actions.add_parser("show", help="show one dead letter: error, source, and the decoded record if possible")
+    show.add_argument("letter", help="position as shown by `tes dlq list`, such as connections/2/15")
     form = show.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    form.add_argument("--raw", action="store_true", help="the bytes of the value on stdout, nothing else")
+    form.add_argument("--raw", action="store_true", help="write only the raw bytes of the value to stdout")
     show.set_defaults(run=lambda arguments: _run(arguments, _show))
     for name, text in (
-        ("replay", "write the records back to their topics, once"),
-        ("discard", "leave letters aside for good; they stay in their topic until it drops them"),
+        ("replay", "write the records back to their topics, at most once"),
+        ("discard", "mark as discarded (records remain until retention)"),
     ):
         action = actions.add_parser(name, help=text)
-        action.add_argument("letters", nargs="*", metavar="LETTER", help="as the list names them: connections/2/15")
+        action.add_argument(
+            "letters",
+            nargs="*",
+            metavar="LETTER",
+            help="positions as shown by `tes dlq list`, such as connections/2/15",
+        )
         _add_filters(action)
-        action.add_argument("--all", action="store_true", help="every letter that nothing was done about")
-        action.add_argument("--dry-run", action="store_true", help="only say which")
-        action.add_argument("--by", default=operator(), metavar="NAME", help="who does it (%(default)s)")
-        action.add_argument("--reason", required=name == "discard", help="why; it is recorded")
-        action.add_argument("--json", action="store_true", help="one JSON object a letter on stdout")
+        action.add_argument("--all", action="store_true", help="all unhandled dead letters")
+        action.add_argument("--dry-run", action="store_true", help="dry run: only print what would be done")
+        action.add_argument("--by", default=operator(), metavar="NAME", help=ISSUER_HELP)
+        action.add_argument("--reason", required=name == "discard", help="reason to record")
+        action.add_argument("--json", action="store_true", help="one JSON object per dead letter on stdout")
         action.set_defaults(run=lambda arguments: _run(arguments, _handle))
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--input", choices=list(INPUTS), help="only the letters of this input")
-    parser.add_argument("--error", metavar="TEXT", help="only where the error has this text, in whatever case")
+    parser.add_argument("--input", choices=list(INPUTS), help="only dead letters of this input")
+    parser.add_argument("--error", metavar="TEXT", help="case-insensitive substring of the error")
     parser.add_argument("--tenant", metavar="KEY", help="only records with this key")
-    parser.add_argument("--since", metavar="DATE", help="only letters written at or after this moment, UTC")
+    parser.add_argument("--since", metavar="DATE", help="only dead letters written at or after this time, UTC")
 
 
 def _run(
@@ -98,7 +103,7 @@ def _wanted(arguments: argparse.Namespace) -> DeadLetterFilter:
     if "all" in given:
         ways = bool(places) + bool(filters) + arguments.all
         if ways != 1:
-            raise DeadLetterError("name letters, or give filters, or --all: one of them")
+            raise DeadLetterError("give letters, filters or --all, exactly one of these")
     return DeadLetterFilter(
         places=tuple(map(parse_place, places)),
         inputs=(given["input"],) if given.get("input") else tuple(INPUTS),

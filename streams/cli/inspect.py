@@ -30,15 +30,15 @@ from streams.wire.records import parse_day_or_moment
 
 def add_parser(commands: Any) -> None:
     """Add the command to `tes`."""
-    parser = commands.add_parser("inspect", help="say which Exchange server and build a message came from")
+    parser = commands.add_parser("inspect", help="identify the Exchange server and build a message came from")
     parser.add_argument(
         "file",
         nargs="?",
         default="-",
         help="message (.eml, .msg), header, Received lines, or a JSON header list; - is stdin",
     )
-    parser.add_argument("--policy", default=DEFAULT_POLICY, help="shipped policy or YAML file (%(default)s)")
-    parser.add_argument("--at", help="judge as of this day or moment, UTC (now)")
+    parser.add_argument("--policy", default=DEFAULT_POLICY, help="shipped policy or YAML file (default: %(default)s)")
+    parser.add_argument("--at", help="judge as of this date or time, UTC (default: now)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(run=run)
 

@@ -42,10 +42,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     actions = kafka.add_subparsers(dest="action", required=True)
     for name, action, text in (
         ("start", _start, "start a broker in the background and print its address"),
-        ("stop", _stop, "stop the broker that start left running"),
+        ("stop", _stop, "stop the broker that `start` left running"),
     ):
         parser = actions.add_parser(name, help=text, description=text)
-        parser.add_argument("--data-dir", type=Path, metavar="DIR", help="its records and state")
+        parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of its records and state")
         parser.set_defaults(run=_with_exit_code, kafka_action=action)
 
 
@@ -79,7 +79,7 @@ def _start_detached(data_dir: Path) -> _Running:
     try:
         started = _process_started(broker.pid)
         if started is None:
-            raise EmbeddedKafkaError(f"the broker ended right after its start, see {broker.log_file}")
+            raise EmbeddedKafkaError(f"the broker exited right after its start; see {broker.log_file}")
         running = _Running(broker.pid, bootstrap, started)
         unfinished = data_dir / f"{_STATE_FILE}.unfinished"
         unfinished.write_text(json.dumps(asdict(running)) + "\n")
@@ -117,7 +117,7 @@ def _end(running: _Running) -> None:
             time.sleep(0.02)
         else:
             return
-    raise EmbeddedKafkaError(f"pid {running.pid} does not end")
+    raise EmbeddedKafkaError(f"pid {running.pid} does not exit")
 
 
 def _read_state(data_dir: Path) -> _Running | None:
@@ -128,7 +128,9 @@ def _read_state(data_dir: Path) -> _Running | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise EmbeddedKafkaError(f"{path} is damaged; end its broker if one runs, then remove the file") from error
+        raise EmbeddedKafkaError(
+            f"{path} is corrupt; stop its broker if one is running, then remove the file"
+        ) from error
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def _elsewhere(lines: list[str]) -> str:
         return "; the message attached to it has a header of its own: save that one, and inspect it"
     for number, line in enumerate(lines, 1):
         if _RECEIVED.match(line):
-            return f"; line {number} is one of its body, of another message: to inspect that header, give it alone"
+            return f"; line {number} belongs to another message in its body: to inspect that header, pass it alone"
     return ""
 
 
@@ -126,7 +126,7 @@ def _behind_other_text(lines: list[str]) -> ReceivedText:
             part.append(_QUOTE.sub("", other, count=1) if quote else other)
         values = _received_of(_unfolded(_header(part)))
         if values and _reads_as_stamp(values[0]):
-            return ReceivedText(values, f"header from line {index + 1} on, behind other text")
+            return ReceivedText(values, f"header from line {index + 1} on, after other text")
         break
     raise UnreadableError("no Received line found")
 
@@ -210,9 +210,7 @@ def _read_json(text: str) -> ReceivedText | None:
     with suppress(RecursionError, json.JSONDecodeError):
         fields = _fields_of(content)
     if fields is None:
-        raise UnreadableError(
-            "is JSON without a header list: that is a list of names with values, of header lines, or `received`"
-        )
+        raise UnreadableError("is JSON without a header list: expected names with values, header lines, or `received`")
     values = _received_of(fields)
     if not values:
         raise UnreadableError("its JSON header list has no Received field")
@@ -272,5 +270,5 @@ def _outlook_header(raw: bytes) -> str:
                         # Outlook puts a line of its own before some headers.
                         return re.sub(r"\AMicrosoft Mail Internet Headers Version [0-9.]+\r?\n", "", header)
     except Exception as error:  # a broken file fails in many ways, and each means the same here
-        raise UnreadableError(f"is no readable Outlook message: {type(error).__name__}") from None
-    raise UnreadableError("is an Outlook message without the header that it came with")
+        raise UnreadableError(f"is not a readable Outlook message: {type(error).__name__}") from None
+    raise UnreadableError("is an Outlook message without an Internet header")

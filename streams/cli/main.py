@@ -51,7 +51,7 @@ _EXAMPLES = """examples:
 
 data goes to stdout, everything else to stderr
 exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 3 a command refused,
-70 a worker that had to stop, 130 Ctrl-C"""
+70 a worker that failed, 130 interrupted (Ctrl-C)"""
 
 
 EXIT_PIPE = 141
@@ -109,7 +109,7 @@ def _run(argv: list[str] | None) -> int:
         raise
     except Exception:
         # The error may quote anything: what begins at the margin is the product's own.
-        print("tes: an error of the product itself", file=sys.stderr)
+        print("tes: internal error", file=sys.stderr)
         print(indent(traceback.format_exc(), "  "), end="", file=sys.stderr)
         return EXIT_FAILED
     finally:

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.columns import print_columns
 from streams.cli.messages import print_error, print_message
-from streams.cli.options import operator
+from streams.cli.options import ISSUER_HELP, operator
 from streams.domain.exchange.tables import CatalogueError
 from streams.domain.policy.content import UNKNOWN_LINE, PolicyError
 from streams.domain.policy.policy import Mode, Policy
@@ -40,27 +40,31 @@ def add_parser(commands: Any) -> None:
     actions = commands.add_parser("policy", help="check, publish and compare policies").add_subparsers(
         dest="action", required=True
     )
-    check = actions.add_parser("check", help="say everything that is wrong with policy files")
+    check = actions.add_parser("check", help="validate policy files and report all errors")
     check.add_argument("files", nargs="+", metavar="FILE")
-    check.add_argument("--catalogue", metavar="FOLDER", help="the catalogue that knows the CU lines (the built-in one)")
+    check.add_argument(
+        "--catalogue", metavar="FOLDER", help="catalogue to check CU lines against (default: the built-in one)"
+    )
     check.set_defaults(run=_check)
-    publishing = actions.add_parser("publish", help="let a policy govern from a moment on")
+    publishing = actions.add_parser("publish", help="publish a policy version")
     publishing.add_argument("file", metavar="FILE")
-    publishing.add_argument("--effective-at", metavar="DATE", help="governs from then on (the file's effective_at)")
+    publishing.add_argument(
+        "--effective-at", metavar="DATE", help="when it takes effect (default: the file's effective_at)"
+    )
     publishing.set_defaults(run=_publish)
-    mode = actions.add_parser("mode", help="publish the governing policy with another mode, at once")
+    mode = actions.add_parser("mode", help="publish the current policy with another mode; takes effect in 5 s")
     mode.add_argument("mode", choices=[item.value for item in Mode])
     mode.set_defaults(run=_mode)
     for action in (publishing, mode):
-        action.add_argument("--by", default=operator(), metavar="NAME", help="who answers for it (%(default)s)")
-    listing = actions.add_parser("list", help="the policies that govern, did, or will")
+        action.add_argument("--by", default=operator(), metavar="NAME", help=ISSUER_HELP)
+    listing = actions.add_parser("list", help="past, current and scheduled versions")
     listing.add_argument("--json", action="store_true", help="one JSON array on stdout")
     listing.set_defaults(run=_list)
     show = actions.add_parser("show", help="one policy as YAML")
     show.add_argument("policy", help=_REFERENCE)
     show.add_argument("--json", action="store_true", help="one JSON object on stdout")
     show.set_defaults(run=_show)
-    diff = actions.add_parser("diff", help="what differs between two policies; exit code 1 when something does")
+    diff = actions.add_parser("diff", help="compare two policies; exit code 1 if they differ")
     diff.add_argument("before", help=_REFERENCE)
     diff.add_argument("after", help=_REFERENCE)
     diff.set_defaults(run=_diff)
@@ -87,7 +91,7 @@ def _check(arguments: argparse.Namespace) -> int:
             for line in error.errors:
                 print_message(line)
         else:
-            print(f"{visible(file)}: {visible(policy.policy_id)} version {policy.version} is sound")
+            print(f"{visible(file)}: {visible(policy.policy_id)} version {policy.version} is valid")
     return code
 
 
@@ -143,7 +147,7 @@ def _published(settings: Settings, policy: Policy, by: str, source: str) -> int:
     topic = policy_topic_of(settings)
     done = asyncio.run(publish(topic, settings.app_id, policy, configured_policies(settings), by, source))
     at = iso(to_millis(done.effective_at))
-    print(f"{visible(done.policy_id)} version {done.version} ({done.mode.value}) governs from {at} on")
+    print(f"{visible(done.policy_id)} version {done.version} ({done.mode.value}) takes effect at {at}")
     return 0
 
 

@@ -26,11 +26,13 @@ from streams.worker.wiring import record_channels, replay_end, rulebook_of
 def add_parser(commands: Any) -> None:
     """Add the command to `tes`."""
     parser = commands.add_parser(
-        "repartition", help="move a stopped service to new topics with another number of partitions"
+        "repartition", help="move a stopped service to new topics with another partition count"
     )
-    parser.add_argument("--partitions", type=int, required=True, metavar="N", help="of the new topics")
-    parser.add_argument("--to-prefix", required=True, metavar="PREFIX", help="put before the new topics' names")
-    parser.add_argument("--to-app-id", metavar="ID", help="the application that goes on (the same)")
+    parser.add_argument("--partitions", type=int, required=True, metavar="N", help="partition count of the new topics")
+    parser.add_argument("--to-prefix", required=True, metavar="PREFIX", help="prefix of the new topics' names")
+    parser.add_argument(
+        "--to-app-id", metavar="ID", help="application id that the workers continue under (default: the same)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(run=run)
 
@@ -76,10 +78,10 @@ def _print(arguments: argparse.Namespace, moved: Repartitioned) -> None:
         for name, records in moved.records.items():
             print(f"{name:36} {records} verified")
     else:
-        print("an earlier run has moved and verified everything; input that came since is moved now")
-    print("\nswitch, in this order:")
+        print("an earlier run moved and verified everything; input received since has now been moved")
+    print("\nswitch over, in this order:")
     print(f"  1. producers: {target.topic(TOPICS['inbound_connection'])}, {target.topic(TOPICS['admin_command'])}")
-    print("  2. this command once more, where producers wrote to the old topics meanwhile")
+    print("  2. this command again, if producers wrote to the old topics in the meantime")
     print(f"  3. workers and `tes`: {' '.join(f'{name}={value}' for name, value in environment.items())}")
-    print(f"  4. edges and other readers, to the topics that begin with {target.topic_prefix!r}")
+    print(f"  4. edges and other consumers: the topics that begin with {target.topic_prefix!r}")
     print(f"  5. delete, when you are sure: {' '.join([*moved.old_topics, ledger_of(target)])}")

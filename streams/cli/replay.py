@@ -34,9 +34,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("replay", help="run a feed through Kafka and real workers")
     add_options(parser)
     parser.add_argument(
-        "--kafka", metavar="HOST:PORT", help="an existing cluster (an embedded Kafka, for this run only)"
+        "--kafka", metavar="HOST:PORT", help="an existing cluster (default: an embedded Kafka for this run)"
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (%(default)s)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: %(default)s)")
     parser.set_defaults(run=run)
 
 

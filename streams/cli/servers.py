@@ -35,15 +35,15 @@ _SHORT = (
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """The options that say where rows come from."""
-    parser.add_argument("--servers", metavar="FILE", help="a servers.jsonl in place of the running system's topic")
+    parser.add_argument("--servers", metavar="FILE", help="read a servers.jsonl instead of the running system's topic")
 
 
 def add_parser(commands: Any) -> None:
     """Add the commands to `tes`."""
-    actions = commands.add_parser("servers", help="the report: every server and where it stands").add_subparsers(
+    actions = commands.add_parser("servers", help="the report: every server and its status").add_subparsers(
         dest="action", required=True
     )
-    listing = actions.add_parser("list", help="one row a server")
+    listing = actions.add_parser("list", help="one row per server")
     listing.add_argument("--tenant", help="only this tenant")
     listing.add_argument("--status", choices=[status.value for status in ServerStatus], help="only this status")
     form = listing.add_mutually_exclusive_group()
@@ -51,8 +51,8 @@ def add_parser(commands: Any) -> None:
     form.add_argument("--csv", action="store_true", help="CSV on stdout, all columns")
     listing.set_defaults(run=_list)
     show = actions.add_parser("show", help="everything about one server: evidence, schedule, policy")
-    show.add_argument("server", help="its name as in the list")
-    show.add_argument("--tenant", help="needed when several tenants have a server of this name")
+    show.add_argument("server", help="server name as shown by `tes servers list`")
+    show.add_argument("--tenant", help="required if several tenants have a server of this name")
     show.add_argument("--json", action="store_true", help="one JSON object on stdout")
     show.set_defaults(run=_show)
     for action in (listing, show):

@@ -28,16 +28,19 @@ def add_parser(commands: Any) -> None:
     topics = commands.add_parser("topics", help="the Kafka topics of the product")
     create = topics.add_subparsers(dest="action", required=True).add_parser(
         "create",
-        help="create what is missing, and say how topics that exist differ",
-        description="Create the topics that are missing, and name them on stdout. Topics that exist are never changed: "
-        "how they differ from those that would be created goes to stderr.",
-        epilog="exit codes: 0 every topic is there; 1 Kafka failed; 2 wrong settings; 3 a topic has another number of "
-        "partitions or another cleanup.policy, and no worker should start on it",
+        help="create missing topics, and report how existing ones differ",
+        description="Create missing topics and print their names on stdout. Existing topics are never changed: "
+        "differences from the expected configuration go to stderr.",
+        epilog="exit codes: 0 all topics exist; 1 Kafka failed; 2 invalid settings; 3 a topic has the wrong partition "
+        "count or cleanup.policy, and no worker should start on it",
     )
     create.set_defaults(run=_create)
-    config = commands.add_parser("config", help="the settings in force")
+    config = commands.add_parser("config", help="show or validate the settings")
     actions = config.add_subparsers(dest="action", required=True)
-    for name, text in (("show", "print every setting, secrets redacted"), ("check", "refuse what a worker would")):
+    for name, text in (
+        ("show", "print every setting, secrets redacted"),
+        ("check", "validate the settings as a worker does at start"),
+    ):
         action = actions.add_parser(name, help=text)
         action.add_argument("--json", action="store_true", help="one JSON object on stdout")
         action.set_defaults(run=_config)

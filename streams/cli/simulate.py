@@ -38,24 +38,24 @@ from streams.wire.records import (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `simulate` and `replay` share."""
-    parser.add_argument("--feed", required=True, metavar="FILE.jsonl", help="connections, one JSON object a line")
+    parser.add_argument("--feed", required=True, metavar="FILE.jsonl", help="connections, one JSON object per line")
     parser.add_argument("--policy", action="append", metavar="NAME|FILE", help=f"repeatable ({DEFAULT_POLICY})")
     parser.add_argument(
         "--catalogue",
         action="append",
         metavar="FOLDER[@DATE]",
-        help="a catalogue in force from then on, else from the first event; repeatable (the built-in one)",
+        help="a catalogue in force from then on, default: from the first event; repeatable (default: the built-in one)",
     )
-    parser.add_argument("--commands", metavar="FILE.jsonl", help="administrator commands, one JSON object a line")
+    parser.add_argument("--commands", metavar="FILE.jsonl", help="administrator commands, one JSON object per line")
     parser.add_argument(
-        "--until", metavar="DATE", help="end of every clock, a day or moment; not before the last record"
+        "--until", metavar="DATE", help="date or time at which every clock ends; not before the last record"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="where the result files go")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the result files")
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to `tes`."""
-    parser = commands.add_parser("simulate", help="run a feed through the rules, in process")
+    parser = commands.add_parser("simulate", help="run a feed through the rules in one process, without Kafka")
     add_options(parser)
     parser.set_defaults(run=run)
 
@@ -176,7 +176,7 @@ class FeedEnd:
         if not self.ahead:
             return None
         end = f"; clocks end at {iso(self.default_until)}" if until is None else ""
-        said = "records are more than five minutes in the future: a live service makes dead letters of them"
+        said = "records are more than five minutes in the future: a live service would dead-letter them"
         return f"{self.ahead} {said}; the first: {self._first}{end}"
 
     def fault(self, until: int | None) -> str | None:

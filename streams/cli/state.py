@@ -24,15 +24,15 @@ from streams.wire.registry import registry_of
 
 def add_parser(commands: Any) -> None:
     """Add the command to `tes`."""
-    actions = commands.add_parser("state", help="the state as the changelog has it").add_subparsers(
+    actions = commands.add_parser("state", help="the state stored in the changelog").add_subparsers(
         dest="action", required=True
     )
-    get = actions.add_parser("get", help="the state of one server, and every decision about it in order")
+    get = actions.add_parser("get", help="the state of one server, and every decision about it, in order")
     get.add_argument("tenant")
-    get.add_argument("server", help="its name as in `tes servers list`")
+    get.add_argument("server", help="server name as shown by `tes servers list`")
     get.add_argument("--json", action="store_true", help="one JSON object on stdout")
     get.set_defaults(run=lambda arguments: _run(arguments, _get))
-    everything = actions.add_parser("export", help="every state as one JSON object a line, by partition")
+    everything = actions.add_parser("export", help="every state as one JSON object per line, by partition")
     everything.set_defaults(run=lambda arguments: _run(arguments, _export))
 
 

@@ -11,15 +11,15 @@ import orjson
 from streams.cli.columns import print_columns
 from streams.cli.messages import print_error
 
-_COLUMNS = ("TENANT", "SERVER", "BUILD", "FINDING", "STAGE", "STATUS", "THE EDGE NOW", "NEXT DATE")
+_COLUMNS = ("TENANT", "SERVER", "BUILD", "FINDING", "STAGE", "STATUS", "CURRENT ACTION", "NEXT DATE")
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to `tes`."""
     parser = commands.add_parser("table", help="show the servers of a result folder")
-    parser.add_argument("dir", type=Path, metavar="DIR", help="what --out of simulate or replay was")
+    parser.add_argument("dir", type=Path, metavar="DIR", help="result folder of `tes simulate` or `tes replay`")
     parser.add_argument("--tenant", help="only this tenant")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N servers (all)")
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N servers (default: all)")
     parser.set_defaults(run=run)
 
 

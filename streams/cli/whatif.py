@@ -33,16 +33,19 @@ from streams.worker.wiring import configured_policies
 
 def add_parser(commands: Any) -> None:
     """Add the command to `tes`."""
-    parser = commands.add_parser("whatif", help="say which servers another policy or catalogue would change")
-    parser.add_argument("--policy", metavar="NAME|FILE", help="the other policy")
-    parser.add_argument("--catalogue", metavar="FOLDER", help="the other catalogue: a folder, or a published version")
+    parser = commands.add_parser("whatif", help="predict which servers another policy or catalogue would change")
+    parser.add_argument("--policy", metavar="NAME|FILE", help="policy to evaluate")
+    parser.add_argument("--catalogue", metavar="FOLDER", help="catalogue to evaluate: a folder or a published version")
     add_source(parser)
-    parser.add_argument("--kafka", action="store_true", help="the running system's rows (the default without a file)")
+    parser.add_argument("--kafka", action="store_true", help="rows of the running system (default without --servers)")
     parser.add_argument(
-        "--current", action="append", metavar="NAME|FILE", help="what governs now, repeatable (the settings' policies)"
+        "--current",
+        action="append",
+        metavar="NAME|FILE",
+        help="current policy; repeatable (default: the settings' policies)",
     )
     parser.add_argument(
-        "--at", metavar="DATE", help="when it would begin (the policy's effective_at, or the newest row)"
+        "--at", metavar="DATE", help="when it would take effect (default: the policy's effective_at, or the newest row)"
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -54,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what would change; exit code 0 whatever it is, 1 when Kafka fails, 2 for input that cannot be read."""
     try:
         if arguments.kafka and arguments.servers:
-            raise ValueError("--kafka: --servers names a file already: give one of them")
+            raise ValueError("--kafka, --servers: mutually exclusive: give only one")
         if not (arguments.policy or arguments.catalogue):
-            raise ValueError("--policy, --catalogue: neither given: at least one is needed")
+            raise ValueError("--policy, --catalogue: neither given: at least one is required")
         settings = read_settings()
         other = find_policy(arguments.policy, settings) if arguments.policy else None
         tables = find_catalogue(arguments.catalogue, settings).tables if arguments.catalogue else None
@@ -138,4 +141,4 @@ def _print(
     every = [(name, *map(str, found.values()), "") for name, found in tenants.items() if found["changed"]]
     print_columns([heading, *every, ("all", *map(str, totals.values()), "")])
     shown = " and ".join(f"{name} {visible(value)}" for name, value in others.items() if value)
-    print(f"{shown} from {iso(at)} on, each server's next connection with the same build included")
+    print(f"{shown} from {iso(at)} on, including each server's next connection with the same build")

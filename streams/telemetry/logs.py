@@ -1,4 +1,4 @@
-"""Lines of the log: as text for people, as one JSON object a line for machines. Secrets come out of neither."""
+"""Lines of the log: as text for people, as one JSON object per line for machines. Secrets come out of neither."""
 
 from __future__ import annotations
 

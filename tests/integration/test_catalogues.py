@@ -203,7 +203,7 @@ def test_the_commands_publish_list_show_and_go_back(
     assert "effective_at: 2001-01-01T00:00:00+00:00: is in the past" in capsys.readouterr().err
     (tmp_path / "new" / "exchange_sources.csv").write_text("source,commit\nsomewhere,1234\nelsewhere,5678\n")
     assert main([*publishing, "2090-01-01", "--by", "ops"]) == 0
-    assert "catalogue 1 is in force from 2090-01-01T00:00:00.000Z on: 1 build added" in capsys.readouterr().out
+    assert "catalogue 1 takes effect at 2090-01-01T00:00:00.000Z: 1 build added" in capsys.readouterr().out
     assert main(["catalogue", "list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(row["version"], row["state"], row["published_by"]) for row in rows] == [

@@ -193,9 +193,9 @@ NDR_BODY = (
         (QUOTED.replace("> ", "> > "), "quoted header"),
         (QUOTED.replace("> ", ">"), "quoted header"),
         (f"{QUOTED}> Subject: x\n>\n> body\n", "quoted header"),
-        (f"Look at this:\n\n{QUOTED}\nwhat is it?\n", "header from line 3 on, behind other text"),
-        (f"{NDR_BODY}{HEADER}From: <a@example>\n\nReceived: no\n", "header from line 13 on, behind other text"),
-        (f"Microsoft Mail Internet Headers Version 2.0\n{HEADER}", "header from line 2 on, behind other text"),
+        (f"Look at this:\n\n{QUOTED}\nwhat is it?\n", "header from line 3 on, after other text"),
+        (f"{NDR_BODY}{HEADER}From: <a@example>\n\nReceived: no\n", "header from line 13 on, after other text"),
+        (f"Microsoft Mail Internet Headers Version 2.0\n{HEADER}", "header from line 2 on, after other text"),
     ],
 )
 def test_what_was_read_is_said(text: str, read: str) -> None:
@@ -210,8 +210,8 @@ def test_what_was_read_is_said(text: str, read: str) -> None:
     [
         (
             f"From a@example  Thu Apr 29 23:34:45 2015\nFrom: a@example\nSubject: x\n\n{NDR_BODY}{HEADER}",
-            "its header has no Received field; line 17 is one of its body, of another message: to inspect that header,"
-            " give it alone",
+            "its header has no Received field; line 17 belongs to another message in its body: to inspect that header,"
+            " pass it alone",
         ),
         (
             f"Subject: x\n\nAn old message had this:\n{TOP.replace(chr(10), '')}\n",
@@ -307,13 +307,13 @@ def test_the_header_of_an_outlook_message_is_read(encoding: str, before: str) ->
 
 
 def test_other_outlook_files_are_refused_by_name() -> None:
-    with pytest.raises(UnreadableError, match="is an Outlook message without the header that it came with"):
+    with pytest.raises(UnreadableError, match="is an Outlook message without an Internet header"):
         read_received(outlook_message(HEADER, stream="__substg1.0_1000001F"))
     with pytest.raises(UnreadableError, match="its header has no Received field"):
         read_received(outlook_message("Subject: x\r\n"))
     raw = outlook_message(HEADER)
     for size in (8, 80, 512, 1024, 1500):
-        with pytest.raises(UnreadableError, match=r"is no readable Outlook message|without the header"):
+        with pytest.raises(UnreadableError, match=r"is not a readable Outlook message|without the header"):
             read_received(raw[:size])
 
 
