@@ -130,7 +130,7 @@ def _show(arguments: argparse.Namespace) -> int:
     found = [row for row in rows if row["server"] in (server, arguments.server)]
     if len(found) != 1:
         tenants = ", ".join(row["tenant_id"] for row in found)
-        said = f"several tenants have it: {visible(tenants)} (give --tenant)" if found else "is not known"
+        said = f"several tenants have it: {visible(tenants)} (give --tenant)" if found else "is unknown"
         print_message(f"tes servers show: server: {arguments.server!r}: {said}")
         return 2
     row = named(found[0]) | {"Schedule": _schedule(found[0])}

@@ -58,7 +58,7 @@ async def _get(arguments: argparse.Namespace, settings: Settings) -> int:
     check_tenant(tenant_id)
     found = await load_history(settings, registry_of(settings), tenant_id, server)
     if not found.is_known:
-        print_message(f"tes state get: server: {server!r} of {tenant_id}: is not known")
+        print_message(f"tes state get: server: {server!r} of {tenant_id}: is unknown")
         return 2
     if arguments.json:
         names = ("partition", "markers", "server", "tenant", "forgotten", "history")

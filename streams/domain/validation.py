@@ -34,6 +34,6 @@ def check_moment(name: str, moment_ms: int, now_ms: int | None) -> None:
         MalformedError: it is before 2000, from 2100 on, or more than five minutes ahead of `now_ms`.
     """
     if not EARLIEST_MS <= moment_ms < LATEST_MS:
-        raise MalformedError(f"{name}: {moment_ms}: must be a moment from 2000 to 2099, in milliseconds")
+        raise MalformedError(f"{name}: {moment_ms}: must be a timestamp from 2000 to 2099, in milliseconds")
     if now_ms is not None and moment_ms > now_ms + MAX_AHEAD_MS:
         raise MalformedError(f"{name}: {moment_ms}: more than 5 minutes ahead of the clock ({now_ms})")

@@ -58,7 +58,7 @@ class WorkerStatus:
         if not self.has_joined:
             return "has not joined the group"
         if not self.is_assigned:
-            return "the group deals the partitions out"
+            return "rebalance in progress"
         waiting = [item for item in self.partitions if item.phase is not Phase.WORKING]
         if not waiting:
             return None

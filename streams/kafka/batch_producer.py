@@ -99,7 +99,7 @@ class Batches:
             async with self._producer.transaction():
                 return await self._send(rows)
         except (ProducerFenced, IllegalOperation) as error:
-            raise FencedError("another run of this command, or a worker, has begun meanwhile") from error
+            raise FencedError("another run of this command, or a worker, has started since") from error
 
     async def _send(self, rows: list[Any]) -> dict[TopicPartition, int]:
         sent: list[tuple[TopicPartition, int, asyncio.Future[Any]]] = []

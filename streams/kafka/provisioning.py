@@ -44,7 +44,7 @@ class Difference:
 
     def __str__(self) -> str:
         if self.has is None:
-            return f"{self.topic}: {self.field}: cannot be seen: {self.wanted}"
+            return f"{self.topic}: {self.field}: not visible to this user: expected {self.wanted}"
         return f"{self.topic}: {self.field}: {self.has}: tes topics create would make it {self.wanted}"
 
 

@@ -119,7 +119,7 @@ def refuse_unread(unread: UnreadBatch) -> None:
     Raises:
         TopicError: always.
     """
-    said = "let a worker read it first, which makes it a dead letter where it is input"
+    said = "let a worker read it first, which dead-letters it if it is an input"
     raise TopicError(f"{_named(unread)}: {said}")
 
 

@@ -34,4 +34,4 @@ async def close_with_timeout(closing: Awaitable[Any]) -> None:
             await closing
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
-        log.info("a client did not close in order: %s", why, extra=log_event("client_not_closed", why=why))
+        log.info("a client did not close cleanly: %s", why, extra=log_event("client_not_closed", why=why))

@@ -107,7 +107,7 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
                 except TokenError as error:
                     if now >= self._ends_at:
                         raise
-                    log.warning("the last token is used until it ends: %s", error)
+                    log.warning("using the last token until it expires: %s", error)
                 else:
                     self._renew_at, self._ends_at = now + seconds * RENEW_AT, now + seconds
             return self._token
@@ -140,7 +140,7 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
             if not _TOKEN.fullmatch(token):
                 raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise TokenError(self._url, "the answer holds no bearer token") from None
+            raise TokenError(self._url, "the response contains no bearer token") from None
         return token, seconds
 
 

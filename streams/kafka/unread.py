@@ -149,7 +149,7 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         if isinstance(error, CorruptRecordException) and not _has_right_checksum(data):
             # The next fetch, or another replica, may have it whole.
             where = f"{tp.topic}-{tp.partition}: offsets {first}..{following - 1}"
-            raise CorruptRecordException(f"{where}: wrong checksum: damaged on its way or on a disk") from error
+            raise CorruptRecordException(f"{where}: checksum mismatch: corrupted in transit or on disk") from error
         self.next_fetch_offset = following
         return UnreadBatch(tp.topic, tp.partition, first, self.next_fetch_offset - 1, data, error)
 

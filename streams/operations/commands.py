@@ -125,11 +125,11 @@ class CommandClient:
 def _explain(command_id: str, seconds: float, *, is_sent: bool) -> str:
     if is_sent:
         return (
-            f"no outcome of command {command_id} within {seconds:g} s: does a worker run? "
-            f"The command is still pending: ask again with --command-id {command_id}, it counts once"
+            f"no outcome of command {command_id} within {seconds:g} s: is a worker running? "
+            f"The command is still pending: retry with --command-id {command_id}, it takes effect once"
         )
-    said = f"no answer of Kafka within {seconds:g} s: try again with --command-id {command_id}"
-    return f"{said}, it counts once; a longer --timeout may help"
+    said = f"no response from Kafka within {seconds:g} s: retry with --command-id {command_id}"
+    return f"{said}, it takes effect once; a longer --timeout may help"
 
 
 def command_client(settings: Settings, registry: SchemaRegistry) -> CommandClient:

@@ -145,13 +145,13 @@ def parse_dead_letter(name: str, record: Any, handled: dict[bytes, Disposition] 
     texts = {header: text.decode("utf-8", "replace") for header, text in about} if is_known else {}
     unreplayable_reason = None
     if not is_known:
-        unreplayable_reason = "its headers do not tell where it comes from"
+        unreplayable_reason = "its headers do not name its source"
     elif batch is not None:
-        unreplayable_reason = f"it holds a batch of records that cannot be read: {batch}"
+        unreplayable_reason = f"it holds an unreadable batch of records: {batch}"
     elif left_out is not None:
-        unreplayable_reason = f"it lacks what was too large: {left_out}"
+        unreplayable_reason = f"it lacks parts that were too large: {left_out}"
     elif size is not None:
-        unreplayable_reason = f"its value is cut to {len(record.value)} of {size} bytes"
+        unreplayable_reason = f"its value is truncated to {len(record.value)} of {size} bytes"
     where = f"{record.topic}/{record.partition}/{record.offset}@{record.timestamp}"
     row = "/".join((texts[TOPIC], texts[PARTITION], f"{texts[OFFSET]}@{texts[TIMESTAMP]}")) if is_known else where
     return DeadLetter(
@@ -223,9 +223,9 @@ async def handle(
         async for letter in read_letters(settings, wanted):
             unreplayable_reason = letter.unreplayable_reason if action is DispositionKind.REPLAYED else None
             if letter.handled is not None:
-                unreplayable_reason = f"is {letter.handled.action} already"
+                unreplayable_reason = f"is already {letter.handled.action}"
             elif letter.row in rows:
-                unreplayable_reason = "holds the same record as a letter before it"
+                unreplayable_reason = "holds the same record as an earlier letter"
             if unreplayable_reason is not None:
                 outcome.refused.append((replace(letter, value=None), unreplayable_reason))
                 continue

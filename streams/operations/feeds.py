@@ -143,7 +143,7 @@ async def run_workers(
         async with asyncio.timeout(WORKER_SECONDS):
             codes = await asyncio.gather(*(process.wait() for process in processes))
     except TimeoutError:
-        raise ReplayError(f"the workers did not end within {WORKER_SECONDS:.0f} s") from None
+        raise ReplayError(f"the workers did not finish within {WORKER_SECONDS:.0f} s") from None
     finally:
         if watch is not None:
             watch.cancel()
@@ -152,7 +152,7 @@ async def run_workers(
                 process.kill()
                 await process.wait()
     if any(codes):
-        raise ReplayError(f"a worker ended with exit code {max(codes, key=abs)}")
+        raise ReplayError(f"a worker exited with code {max(codes, key=abs)}")
 
 
 async def _watch(settings: Settings, on_progress: Callable[[int], None]) -> None:

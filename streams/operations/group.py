@@ -117,7 +117,7 @@ async def require_stopped(settings: Settings) -> None:
     left = settings.session_timeout_seconds + _GRACE_SECONDS
     while members := await members_of(settings):
         if left <= 0:
-            raise WorkersRunningError(f"group {settings.app_id}: {members} workers are members: stop them first")
+            raise WorkersRunningError(f"group {settings.app_id}: {members} workers are still members: stop them first")
         log.warning("waiting for %d members to leave group %s", members, settings.app_id)
         await asyncio.sleep(_POLL_SECONDS)
         left -= _POLL_SECONDS

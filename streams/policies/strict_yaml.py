@@ -1,6 +1,6 @@
 """Reads small YAML files that a person wrote, without the parts of YAML by which a short text becomes a large one.
 
-Aliases and merge keys are refused: nested, they describe a tree that is exponentially larger than the text. So are
+Aliases and merge keys are not allowed: nested, they describe a tree that is exponentially larger than the text. So are
 tags (`!!bool maybe`), a key given twice (YAML would keep the last one and say nothing), and what is longer or deeper
 than any file of this kind. Keys are always text.
 """
@@ -33,9 +33,9 @@ class _StrictLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise _refusal(f"'{event.anchor[:80]}': anchors and aliases are refused", event.start_mark)
+            raise _refusal(f"'{event.anchor[:80]}': anchors and aliases are not allowed", event.start_mark)
         if getattr(event, "tag", None):
-            raise _refusal(f"'{event.tag[:80]}': tags are refused", event.start_mark)
+            raise _refusal(f"'{event.tag[:80]}': tags are not allowed", event.start_mark)
         if self._depth >= MAX_DEPTH:
             raise _refusal(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
         self._depth += 1
@@ -65,13 +65,13 @@ def _check_keys(node: yaml.MappingNode) -> None:
     seen: set[str] = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise _refusal("a key must be text, no list or mapping", key.start_mark)
+            raise _refusal("a key must be text, not a list or mapping", key.start_mark)
         if key.tag == _MERGE:
-            raise _refusal("'<<': merge keys are refused", key.start_mark)
+            raise _refusal("'<<': merge keys are not allowed", key.start_mark)
         if len(key.value) > MAX_KEY_CHARS:
             raise _refusal(f"'{key.value[:80]}': a key has at most {MAX_KEY_CHARS} characters", key.start_mark)
         if key.value in seen:
-            raise _refusal(f"'{key.value}': is given twice", key.start_mark)
+            raise _refusal(f"'{key.value}': occurs twice", key.start_mark)
         seen.add(key.value)
 
 

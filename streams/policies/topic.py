@@ -176,7 +176,7 @@ class PublishedReader:
             kind, about = "policy", log_event("policy_refused", offset=offset)
         else:
             kind, about = "catalogue", log_event("catalogue_refused", offset=offset)
-        log.error("%s at offset %d of %s is refused: %s", kind, offset, partition.topic, why, extra=about)
+        log.error("rejected %s at offset %d of %s: %s", kind, offset, partition.topic, why, extra=about)
 
     async def stop(self) -> None:
         """End the reading."""
@@ -196,7 +196,7 @@ def catalogue_conflict(found: PublishedCatalogue, known: Sequence[PublishedCatal
         if other.version >= found.version:
             return f"version: {found.version}: must be above {other.version}, the published version"
         if other.effective_at == found.effective_at:
-            return f"effective_at: {found.effective_at.isoformat()}: version {other.version} begins at this moment"
+            return f"effective_at: {found.effective_at.isoformat()}: version {other.version} takes effect at this time"
     return None
 
 
@@ -215,7 +215,7 @@ def same_moment(policy: Policy, known: Sequence[Policy]) -> str | None:
     for other in known:
         if other.effective_at == policy.effective_at:
             at = policy.effective_at.isoformat()
-            return f"effective_at: {at}: {other.policy_id} version {other.version} begins at this moment already"
+            return f"effective_at: {at}: {other.policy_id} version {other.version} already takes effect at this time"
     return None
 
 
@@ -302,7 +302,7 @@ def shared_moment(
         f"{policy.policy_id} version {policy.version}" for policy in policies if policy.effective_at == effective_at
     ]
     taken += [f"catalogue {item.version}" for item in catalogues if item.effective_at == effective_at]
-    return f"effective_at: {effective_at.isoformat()}: {taken[0]} begins at this moment already" if taken else None
+    return f"effective_at: {effective_at.isoformat()}: {taken[0]} already takes effect at this time" if taken else None
 
 
 def _unknown_line(policy: Policy, catalogue: Catalogue) -> str | None:
@@ -325,7 +325,7 @@ def _audit(policy: Policy, before: Policy | None, published_by: str) -> AuditRec
         tenant_id=ALL_TENANTS,
         kind=CommandKind.POLICY_PUBLISHED,
         outcome=CommandOutcome.ACCEPTED,
-        reason=f"{policy.policy_id} version {policy.version} governs from {policy.effective_at.isoformat()} on.",
+        reason=f"{policy.policy_id} version {policy.version} takes effect at {policy.effective_at.isoformat()}.",
         issued_by=published_by,
         occurred_at=to_millis(policy.published_at),
         quota_left_days=None,

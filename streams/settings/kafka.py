@@ -39,29 +39,31 @@ class KafkaSettings:
     bootstrap: str = setting("TES_KAFKA_BOOTSTRAP", "127.0.0.1:9092", "host:port of Kafka, several joined by commas")
     kafka_protocol: str = setting("TES_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", f"one of {', '.join(PROTOCOLS)}")
     allow_plaintext: bool = setting(
-        "TES_ALLOW_PLAINTEXT", True, "whether connections to Kafka may go without TLS; production says 0"
+        "TES_ALLOW_PLAINTEXT", True, "whether connections to Kafka may go without TLS; use 0 in production"
     )
-    kafka_ca_file: str = setting("TES_KAFKA_CA_FILE", "", "PEM, who signs the brokers; empty: the system's authorities")
+    kafka_ca_file: str = setting(
+        "TES_KAFKA_CA_FILE", "", "PEM, the CA that signs the brokers' certificates; empty: the system's CAs"
+    )
     kafka_certificate_file: str = setting("TES_KAFKA_CERTIFICATE_FILE", "", "PEM, the client's certificate chain")
     kafka_key_file: str = setting("TES_KAFKA_KEY_FILE", "", "PEM, the key of this certificate, not encrypted")
     kafka_mechanism: str = setting("TES_KAFKA_SASL_MECHANISM", "", f"one of {', '.join((*SCRAM, OAUTHBEARER))}")
     kafka_user: str = setting("TES_KAFKA_USER", "", "SCRAM: the user")
-    kafka_password: str = setting("TES_KAFKA_PASSWORD", "", "SCRAM: his password", is_secret=True)
-    kafka_password_file: str = setting("TES_KAFKA_PASSWORD_FILE", "", "SCRAM: the file that holds his password")
+    kafka_password: str = setting("TES_KAFKA_PASSWORD", "", "SCRAM: the user's password", is_secret=True)
+    kafka_password_file: str = setting("TES_KAFKA_PASSWORD_FILE", "", "SCRAM: the file that holds the user's password")
     kafka_token_file: str = setting(
-        "TES_KAFKA_TOKEN_FILE", "", "OAUTHBEARER: the file that holds the token; read anew for every connection"
+        "TES_KAFKA_TOKEN_FILE", "", "OAUTHBEARER: the file that holds the token; read again for every connection"
     )
     kafka_token_url: str = setting(
-        "TES_KAFKA_TOKEN_URL", "", "OAUTHBEARER: the https endpoint that gives tokens for client credentials"
+        "TES_KAFKA_TOKEN_URL", "", "OAUTHBEARER: the https endpoint that issues tokens for client credentials"
     )
     kafka_token_ca_file: str = setting(
-        "TES_KAFKA_TOKEN_CA_FILE", "", "PEM, who signs the endpoint; empty: the system's authorities"
+        "TES_KAFKA_TOKEN_CA_FILE", "", "PEM, the CA that signs the endpoint's certificate; empty: the system's CAs"
     )
-    kafka_token_scope: str = setting("TES_KAFKA_TOKEN_SCOPE", "", "scopes asked for, joined by blanks; empty: none")
-    kafka_client_id: str = setting("TES_KAFKA_CLIENT_ID", "", "the client known to the endpoint")
+    kafka_token_scope: str = setting("TES_KAFKA_TOKEN_SCOPE", "", "requested scopes, separated by spaces; empty: none")
+    kafka_client_id: str = setting("TES_KAFKA_CLIENT_ID", "", "the client id at the endpoint")
     kafka_client_secret: str = setting("TES_KAFKA_CLIENT_SECRET", "", "its secret", is_secret=True)
     kafka_client_secret_file: str = setting(
-        "TES_KAFKA_CLIENT_SECRET_FILE", "", "the file that holds its secret; read anew for every token"
+        "TES_KAFKA_CLIENT_SECRET_FILE", "", "the file that holds its secret; read again for every token"
     )
 
     def __post_init__(self) -> None:
@@ -114,10 +116,10 @@ def address_faults(settings: KafkaSettings, name: str, schemes: tuple[str, ...])
     text, rule = getattr(settings, name), f"must be an address that begins with {' or '.join(schemes)}://"
     # The text decides, not what a parser makes of it: what is no address can hold a secret as well.
     if "@" in text:
-        yield fault(settings, name, "must not hold a user or a password, for it is shown", is_shown=False)
+        yield fault(settings, name, "must not contain a user or a password, because it is displayed", is_shown=False)
         return
     if "?" in text or "#" in text:
-        yield fault(settings, name, "must not hold a query or a fragment, for it is shown", is_shown=False)
+        yield fault(settings, name, "must not contain a query or a fragment, because it is displayed", is_shown=False)
         return
     try:
         parts = urlsplit(text)
@@ -143,7 +145,7 @@ def _protocol_faults(settings: KafkaSettings) -> Iterator[str]:
         yield fault(settings, "kafka_protocol", f"must be one of {', '.join(PROTOCOLS)}")
         return  # what goes with it cannot be told
     if not settings.has_tls and not settings.allow_plaintext:
-        rule = "must be SSL or SASL_SSL; to go without TLS all the same, set TES_ALLOW_PLAINTEXT=1"
+        rule = "must be SSL or SASL_SSL; to allow connections without TLS, set TES_ALLOW_PLAINTEXT=1"
         yield fault(settings, "kafka_protocol", rule)
     has_sasl = protocol.startswith("SASL")
     if has_sasl and mechanism not in (*SCRAM, OAUTHBEARER):
@@ -156,7 +158,7 @@ def _protocol_faults(settings: KafkaSettings) -> Iterator[str]:
         yield from _must_be_empty(settings, tls, f"TES_KAFKA_SECURITY_PROTOCOL is {protocol}")
     for name, other in (tls[1:], reversed(tls[1:])):
         if getattr(settings, name) and not getattr(settings, other):
-            yield fault(settings, other, "must be set, for a certificate and its key go together")
+            yield fault(settings, other, "must be set, because a certificate needs its key")
 
 
 def _scram_faults(settings: KafkaSettings) -> Iterator[str]:
@@ -177,7 +179,11 @@ def _oauth_faults(settings: KafkaSettings) -> Iterator[str]:
         yield from _must_be_empty(settings, names, f"TES_KAFKA_SASL_MECHANISM is {settings.kafka_mechanism or 'empty'}")
         return
     if not settings.has_tls:
-        yield fault(settings, "kafka_protocol", "must be SASL_SSL with OAUTHBEARER, for who reads a token can use it")
+        yield fault(
+            settings,
+            "kafka_protocol",
+            "must be SASL_SSL with OAUTHBEARER, because anyone who intercepts the token can use it",
+        )
     yield from _must_be_one(settings, "kafka_token_file", "kafka_token_url")
     if not settings.kafka_token_url:
         yield from _must_be_empty(settings, endpoint, "TES_KAFKA_TOKEN_URL is empty")
@@ -191,12 +197,12 @@ def _oauth_faults(settings: KafkaSettings) -> Iterator[str]:
 def _must_be_empty(settings: KafkaSettings, names: Iterable[str], why: str) -> Iterator[str]:
     for name in names:
         if getattr(settings, name):
-            yield fault(settings, name, f"must be empty, for {why}")
+            yield fault(settings, name, f"must be empty, because {why}")
 
 
 def _must_be_one(settings: KafkaSettings, name: str, other: str) -> Iterator[str]:
     """Exactly one of two is set."""
     if bool(getattr(settings, name)) == bool(getattr(settings, other)):
         variable = next(item.metadata["variable"] for item in fields(settings) if item.name == other)
-        both = "one of both must be empty" if getattr(settings, name) else "one of both must be set"
-        yield fault(settings, name, f"{both}, it or {variable}")
+        rule = f"set either this or {variable}, not both" if getattr(settings, name) else f"set this or {variable}"
+        yield fault(settings, name, rule)

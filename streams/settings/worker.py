@@ -34,13 +34,13 @@ class Settings(KafkaSettings):
     """The settings of a worker; each can be given by the environment variable named with it."""
 
     app_id: str = _setting("TES_APP_ID", "tes", "consumer group, and prefix of changelog and transactional ids")
-    topic_prefix: str = _setting("TES_TOPIC_PREFIX", "", "put before every topic name")
+    topic_prefix: str = _setting("TES_TOPIC_PREFIX", "", "prefix of every topic name")
     partitions: int = _setting("TES_PARTITIONS", 4, "partitions of the topics that `tes topics create` makes")
     replication: int = _setting("TES_REPLICATION", 1, "replication factor of these topics")
     state_dir: str = _setting(
         "TES_STATE_DIR",
         "",
-        "folder of the RocksDB state, may be deleted at any time; empty: tes in $XDG_STATE_HOME or ~/.local/state",
+        "folder of the RocksDB state, safe to delete at any time; empty: tes in $XDG_STATE_HOME or ~/.local/state",
     )
     cache_dir: str = _setting(
         CACHE_VARIABLE,
@@ -63,32 +63,38 @@ class Settings(KafkaSettings):
     )
     service_name: str = _setting("TES_SERVICE_NAME", "Exchange Online", "the service's name in SMTP replies")
     service_link: str = _setting(
-        "TES_SERVICE_LINK", "https://aka.ms/BlockUnsafeExchange", "where an administrator reads more"
+        "TES_SERVICE_LINK", "https://aka.ms/BlockUnsafeExchange", "link for administrators in SMTP replies"
     )
-    batch_records: int = _setting("TES_BATCH_RECORDS", 10_000, "most records in one fetched batch")
+    batch_records: int = _setting("TES_BATCH_RECORDS", 10_000, "maximum number of records per fetched batch")
     gather_seconds: float = _setting(
         "TES_GATHER_SECONDS", 1.0, "how long a unit of work gathers connections while there is a backlog"
     )
-    tick_seconds: float = _setting("TES_TICK_SECONDS", 1.0, "longest wait between two looks at the due timers")
+    tick_seconds: float = _setting("TES_TICK_SECONDS", 1.0, "maximum interval between two checks for due timers")
     session_timeout_seconds: float = _setting(
-        "TES_SESSION_TIMEOUT_SECONDS", 10.0, "a silent worker loses its partitions"
+        "TES_SESSION_TIMEOUT_SECONDS", 10.0, "session timeout: a silent worker loses its partitions after it"
     )
-    stall_seconds: float = _setting("TES_STALL_SECONDS", 60.0, "a partition with work and no progress stops the worker")
+    stall_seconds: float = _setting(
+        "TES_STALL_SECONDS", 60.0, "a partition with work but no progress for this long stops the worker"
+    )
     accept_gaps: bool = _setting(
-        "TES_ACCEPT_GAPS", False, "go on when input records are gone that were never read; else the worker refuses"
+        "TES_ACCEPT_GAPS",
+        False,
+        "continue if input records were deleted before they were read; otherwise the worker refuses to start",
     )
     instance_id: str = _setting("TES_INSTANCE_ID", "", "static group membership; empty: none")
     log_format: str = _setting("TES_LOG_FORMAT", "text", "lines of the worker's log: text, or json for machines")
     web_host: str = _setting("TES_WEB_HOST", "127.0.0.1", "address of the web server")
     web_port: int = _setting("TES_WEB_PORT", 6066, "port of the web server; 0: no web server")
     traces_endpoint: str = _setting(
-        "TES_TRACES_ENDPOINT", "", "where traces go, as http://collector:4318/v1/traces; empty: nowhere"
+        "TES_TRACES_ENDPOINT", "", "where traces go, like http://collector:4318/v1/traces; empty: traces are off"
     )
     replay_until: str = _setting(
-        "TES_REPLAY_UNTIL", "", "replay: this moment takes the place of the wall clock, and the worker ends at the end"
+        "TES_REPLAY_UNTIL",
+        "",
+        "replay: this time replaces the wall clock, and the worker exits at the end of its input",
     )
     crash_at: str = _setting(
-        "TES_CRASH_AT", "", "tests: kill the worker at this point, as `committed:3` the third time"
+        "TES_CRASH_AT", "", "tests: kill the worker at this failpoint; `committed:3` means the third time"
     )
 
     def faults(self) -> Iterator[str]:

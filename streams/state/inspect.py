@@ -18,7 +18,7 @@ def tenant_of(key: bytes) -> str | None:
     """The tenant whose row this is; None for a row of the partition itself.
 
     Raises:
-        StoreError: this version knows no such row.
+        StoreError: unknown to this version.
     """
     if key.startswith(_OF_TENANTS):
         return key[2:].partition(b"/")[0].decode()
@@ -26,7 +26,7 @@ def tenant_of(key: bytes) -> str | None:
         return parse_timer_key(key)[1]
     if key.startswith((b"p/", b"\0")):
         return None
-    raise StoreError(f"state row {key[:60]!r}: this version knows no such row")
+    raise StoreError(f"state row {key[:60]!r}: unknown to this version")
 
 
 def format_of(store: StateStore) -> int | None:

@@ -48,9 +48,9 @@ def open_regular(path: Path) -> BinaryIO:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise OSError(error.errno, "must be a regular file, no link and no device", str(path)) from None
+            raise OSError(error.errno, "must be a regular file, not a link or a device", str(path)) from None
         raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise OSError(errno.EINVAL, "must be a regular file, no link and no device", str(path))
+        raise OSError(errno.EINVAL, "must be a regular file, not a link or a device", str(path))
     return os.fdopen(handle, "rb")

@@ -148,7 +148,7 @@ class ServerRow:
             return
         _check_format(value)
         if len(value) < _HOT.size:
-            raise StoreError(f"state {value[:60]!r}: damaged: {len(value)} bytes")
+            raise StoreError(f"state {value[:60]!r}: corrupt: {len(value)} bytes")
         hot = _HOT.unpack_from(value)
         # By index: taking a tuple apart in slices costs three times as much.
         self.indexed, self.last_seen_at, self.judged_at, self.clock_at = hot[1], hot[2], hot[3], hot[4]
@@ -406,7 +406,7 @@ _plain_of = attrgetter(*_PLAIN)
 def _list_of_tuple(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
-    raise TypeError(f"{type(value).__name__} is no part of a state")
+    raise TypeError(f"{type(value).__name__} is not part of a state")
 
 
 def _decode_cold(value: bytes) -> ServerEnforcement:
@@ -510,7 +510,7 @@ def _read(value: bytes) -> Any:
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        raise StoreError(f"state {value[:60]!r}: damaged: {error}") from None
+        raise StoreError(f"state {value[:60]!r}: corrupt: {error}") from None
 
 
 def _check_format(value: bytes) -> None:

@@ -123,7 +123,7 @@ def check_fields(schema: Schema) -> None:
     """
     plain = without(schema, {"doc", "logicalType"})
     if [(field["name"], _shape(field["type"])) for field in plain["fields"]] != _FIELDS:
-        raise ProjectionError("inbound_connection: its fields are not those that are projected")
+        raise ProjectionError("inbound_connection: its fields are not those that the fast decoder expects")
 
 
 def fast_header(registry: SchemaRegistry) -> bytes:

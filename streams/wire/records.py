@@ -113,7 +113,7 @@ def parse_moment(name: str, text: Any) -> int:
         else:
             since = moment - datetime(1970, 1, 1, tzinfo=UTC)
             return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
-    raise MalformedError(f"{name}: {_shown(text)}: must be a moment as 2026-09-01T00:00:00.000Z")
+    raise MalformedError(f"{name}: {_shown(text)}: must be a timestamp like 2026-09-01T00:00:00.000Z")
 
 
 def parse_day_or_moment(name: str, text: str) -> int:

@@ -88,7 +88,7 @@ class LocalRegistry:
         for subject, versions in self._subjects.items():
             for version in versions:
                 if version["id"] in self._by_id:
-                    raise ValueError(f"{path.name}: {subject}: id {version['id']} is given twice")
+                    raise ValueError(f"{path.name}: {subject}: id {version['id']} occurs twice")
                 self._by_id[version["id"]] = version["schema"]
 
     def id_of(self, subject: str, schema: Schema) -> int:
@@ -98,7 +98,7 @@ class LocalRegistry:
             if version["schema"] == wanted:
                 schema_id: int = version["id"]
                 return schema_id
-        raise UnregisteredSchemaError(f"{schema.get('name')} is no registered version of {subject}")
+        raise UnregisteredSchemaError(f"{schema.get('name')} is not a registered version of {subject}")
 
     def schema_of(self, schema_id: int) -> Schema:
         """See `SchemaRegistry.schema_of`."""
@@ -140,7 +140,7 @@ class ConfluentRegistry:
                 answer = self._ask(path, {"schema": text})
                 schema_id = answer.get("id")
                 if not isinstance(schema_id, int):
-                    raise RegistryError(f"{path}: the answer has no id: {str(answer)[:200]}")
+                    raise RegistryError(f"{path}: the response has no id: {str(answer)[:200]}")
                 self._ids[subject, text] = schema_id
             return self._ids[subject, text]
 
@@ -163,7 +163,7 @@ class ConfluentRegistry:
         if schema_id in self._unknown:
             raise UnknownSchemaIdError(schema_id, self._unknown[schema_id])
         if len(self._asked) >= UNKNOWN_ASKED:
-            why = f"not asked for, after {UNKNOWN_ASKED} unknown ids within {UNKNOWN_SECONDS:.0f} s"
+            why = f"not looked up, after {UNKNOWN_ASKED} unknown ids within {UNKNOWN_SECONDS:.0f} s"
             raise UnknownSchemaIdError(schema_id, why)
 
     def _fetch(self, schema_id: int) -> Schema:
@@ -174,17 +174,17 @@ class ConfluentRegistry:
         except RegistryError as error:
             cause = error.__cause__
             if isinstance(cause, urllib.error.HTTPError) and cause.code in _OF_ONE_ID:
-                why = "not in the registry" if cause.code == 404 else f"the registry answers HTTP {cause.code}"
+                why = "not in the registry" if cause.code == 404 else f"the registry returned HTTP {cause.code}"
                 raise UnknownSchemaIdError(schema_id, why) from error
             raise
         if answer.get("schemaType", "AVRO") != "AVRO":
             raise UnknownSchemaIdError(schema_id, f"not an Avro schema but {str(answer['schemaType'])[:50]}")
         if not isinstance(text := answer.get("schema"), str):
-            raise RegistryError(f"schema id {schema_id}: the answer has no schema: {str(answer)[:200]}")
+            raise RegistryError(f"schema id {schema_id}: the response has no schema: {str(answer)[:200]}")
         try:
             schema = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise UnknownSchemaIdError(schema_id, f"its schema is no JSON: {str(error)[:100]}") from error
+            raise UnknownSchemaIdError(schema_id, f"its schema is not JSON: {str(error)[:100]}") from error
         if not isinstance(schema, dict):
             raise UnknownSchemaIdError(schema_id, "not a record's schema")
         return schema
@@ -199,14 +199,14 @@ class ConfluentRegistry:
             with urllib.request.urlopen(request, timeout=self._timeout_seconds) as response:
                 text = response.read(_MAX_RESPONSE_BYTES + 1)
             if len(text) > _MAX_RESPONSE_BYTES:
-                raise _TooLongError(f"{path}: an answer of more than {_MAX_RESPONSE_BYTES} bytes")
+                raise _TooLongError(f"{path}: a response of more than {_MAX_RESPONSE_BYTES} bytes")
             answer = json.loads(text)
         except urllib.error.HTTPError as error:
             raise RegistryError(f"{path}: HTTP {error.code}: {_detail(error)}") from error
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             raise RegistryError(f"{path}: {type(error).__name__}: {error}") from error
         if not isinstance(answer, dict):
-            raise RegistryError(f"{path}: the answer is not an object: {str(answer)[:200]}")
+            raise RegistryError(f"{path}: the response is not an object: {str(answer)[:200]}")
         return answer
 
 
@@ -214,7 +214,7 @@ def _detail(error: urllib.error.HTTPError) -> str:
     try:
         return error.read(1_000).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
-        return "without a body that can be read"
+        return "without a readable body"
 
 
 def registry_of(settings: Settings) -> SchemaRegistry:

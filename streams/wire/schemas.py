@@ -56,7 +56,7 @@ def load_schema(name: str, folder: Traversable = SCHEMA_DIR) -> Schema:
         ValueError: there is no schema of that name, or it is not JSON.
     """
     if name not in SUBJECTS:
-        raise ValueError(f"no schema is called {name!r}; there are {', '.join(SUBJECTS)}")
+        raise ValueError(f"no schema is named {name!r}; known are {', '.join(SUBJECTS)}")
     schema: Schema = json.loads(_schema_text(name, folder))
     return schema
 

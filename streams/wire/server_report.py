@@ -136,7 +136,7 @@ def _from_json(value: Any, name: str = "", depth: int = 0) -> Any:
     if value is None or to_json({name: 0}) == {name: 0}:
         return value
     if not isinstance(value, str):
-        raise MalformedError(f"{name}: {value!r:.80}: must be a day or a moment in quotes")
+        raise MalformedError(f"{name}: {value!r:.80}: must be a date or a timestamp in quotes")
     return (date.fromisoformat(value) - _FIRST_DAY).days if name == "support_ends_on" else parse_moment(name, value)
 
 

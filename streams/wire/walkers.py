@@ -155,6 +155,6 @@ def walker_of(schema: Any, names: Mapping[str, Any], inside: tuple[str, ...]) ->
             raise ValueError("has an array of items without any bytes")
         return _walk_blocks(item), 1
     if schema["name"] in inside:
-        raise ValueError(f"has {schema['name']} inside of itself")
+        raise ValueError(f"contains {schema['name']} recursively")
     walks = [walker_of(field["type"], names, (*inside, schema["name"])) for field in schema["fields"]]
     return _walk_record([walk for walk, _ in walks]), sum(size for _, size in walks)

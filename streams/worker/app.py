@@ -94,12 +94,12 @@ def run_worker(settings: Settings) -> int:
     about = log_event(
         "worker_started", version=telemetry.version, app_id=settings.app_id, instance=settings.instance_id
     )
-    log.info("worker %s of %s begins", telemetry.version, settings.app_id, extra=about)
+    log.info("worker %s starting (app_id %s)", telemetry.version, settings.app_id, extra=about)
     exit_code = _start_and_run(settings, telemetry)
     # Its loop, which handled signals, is closed: being told to end once more would take the exit code away.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     telemetry.close()
-    log.info("the worker ends with exit code %d", exit_code, extra=log_event("worker_ended", exit_code=exit_code))
+    log.info("worker exiting with code %d", exit_code, extra=log_event("worker_ended", exit_code=exit_code))
     return exit_code
 
 
@@ -117,7 +117,7 @@ def _start_and_run(settings: Settings, telemetry: WorkerTelemetry) -> int:
     except (KafkaError, TopicError, RegistryError, OSError) as error:
         reason = type(error).__name__
         about = log_event("worker_not_started", reason=reason)
-        log.critical("the worker does not start: %s: %s", reason, error, extra=about)
+        log.critical("worker failed to start: %s: %s", reason, error, extra=about)
         return EXIT_FAILED
     tune_gc()
     return _run(app, loop)
@@ -134,6 +134,6 @@ def _run(app: BatchApp, loop: asyncio.AbstractEventLoop) -> int:
     except (Exception, asyncio.CancelledError):
         # A worker that fails is taken down amid its tasks: their cancellation may come up here.
         if app.failure is None:
-            log.critical("the worker could not run", exc_info=True, extra=log_event("worker_failed", reason="unknown"))
+            log.critical("worker failed to run", exc_info=True, extra=log_event("worker_failed", reason="unknown"))
         return EXIT_FAILED
     return 0 if app.failure is None else EXIT_FAILED

@@ -61,18 +61,18 @@ class PoliciesInForce:
             self._logged_policy = governing
             names = ("policy_id", "policy_version", "mode")
             about = log_event("policy_switched", **dict(zip(names, governing, strict=True)))
-            log.info("from now on governs %s version %d (%s)", *governing, extra=about)
+            log.info("policy in force: %s version %d (%s)", *governing, extra=about)
         if catalogue != self._logged_catalogue:
             self._logged_catalogue = catalogue
             about = log_event("catalogue_switched", catalogue_version=catalogue)
-            log.info("from now on builds are judged by catalogue %d", catalogue, extra=about)
+            log.info("catalogue in force: version %d", catalogue, extra=about)
 
     def _update(self, published: Published) -> None:
         try:
             self._rulebook = rulebook_of(self._settings, published.policies, published.catalogues)
         except ValueError as error:
-            log.error("the published policies are refused: %s", error, extra=log_event("policy_refused"))
+            log.error("rejected the published policies: %s", error, extra=log_event("policy_refused"))
         else:
             known = self._rulebook.fingerprint
             about = log_event("policies_loaded", policies=known)
-            log.info("policies and catalogues in force or to come: %s", known, extra=about)
+            log.info("policies and catalogues, current and scheduled: %s", known, extra=about)

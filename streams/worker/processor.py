@@ -276,7 +276,7 @@ class InputProcessor:
                     raise
                 if leaves_out:
                     log.critical(
-                        "partition %d: a timer of %r of tenant %s failed: %s: %s",
+                        "partition %d: a timer of server %r of tenant %s failed: %s: %s",
                         *(view.partition, server, tenant_id, type(error).__name__, str(error)[:1000]),
                         extra=log_event("timer_failed", partition=view.partition, reason=type(error).__name__),
                     )

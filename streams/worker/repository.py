@@ -313,7 +313,7 @@ class PartitionRepository:
                     raise
                 is_whole = False
                 log.critical(
-                    "a timer's output to %s is left out: %s: %s",
+                    "dropped the output of a timer to %s: %s: %s",
                     *(topic, type(error).__name__, str(error)[:1000]),
                     extra=log_event("output_left_out", topic=topic, reason=type(error).__name__),
                 )

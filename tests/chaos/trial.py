@@ -177,7 +177,7 @@ class Trial:
                 code = await (await self.worker(**own | changes)).wait()
                 if code == 0:
                     return
-                expect(code in (EXIT_FAILED, KILLED), f"a worker ended with exit code {code}: {self.tail()}")
+                expect(code in (EXIT_FAILED, KILLED), f"a worker exited with code {code}: {self.tail()}")
             raise ChaosError(f"a worker was started {RESTARTS} times and did not end well: {self.tail()}")
 
         await asyncio.gather(*(supervise(number) for number in range(count)))

@@ -100,7 +100,7 @@ def test_a_backup_beside_workers_loses_nothing_and_repeats_only_what_has_the_sam
             changelog = [TopicPartition(settings.changelog, number) for number in range(settings.partitions)]
             while not sum(end for _, end in (await extents_of(cluster_of(settings), changelog)).values()) > 100:
                 assert worker.returncode is None
-            with pytest.raises(WorkersRunningError, match="are members: stop them first"):
+            with pytest.raises(WorkersRunningError, match="are still members: stop them first"):
                 await create_backup(replace(settings, session_timeout_seconds=6.0), tmp_path / "refused", is_live=False)
             manifest = await create_backup(settings, folder, is_live=True)
         finally:
@@ -160,7 +160,7 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_written(
     for change, said in (
         ({"state_format": 99}, f"state format 99: this version reads format {STATE_FORMAT} only"),
         ({"version": 2}, "version 2: this version reads 1 only"),
-        ({"created_at": "2026-01-01T00:00:00.000Z"}, "checksum is another one"),
+        ({"created_at": "2026-01-01T00:00:00.000Z"}, "checksum mismatch"),
         ({"markers": []}, "markers: .*must be a list of"),
     ):
         spoiled = manifest | change
@@ -175,7 +175,7 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_written(
     file = folder / manifest["topics"]["transport.connections.v1"][0]["file"]
     file.write_bytes(file.read_bytes()[:-1])
     code, _, err = tes("backup", "check", str(folder))
-    assert (code, f"{file}: damaged" in err) == (1, True)
+    assert (code, f"{file}: checksum mismatch" in err) == (1, True)
     file.unlink()
     code, _, err = tes("backup", "restore", str(folder))
     assert (code, f"{file}: No such file" in err) == (1, True)

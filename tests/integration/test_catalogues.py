@@ -154,7 +154,7 @@ def test_what_must_not_be_published_is_refused_and_leaves_no_trace(settings: Set
         assert stored.tables == newer
         for given, at, said in (
             (shipped_tables(), soon - 2 * MINUTE_MS, "effective_at: .*: is in the past"),
-            (shipped_tables(), soon, "effective_at: .*: version 1 begins at this moment"),
+            (shipped_tables(), soon, "effective_at: .*: version 1 takes effect at this time"),
             (newer, soon + 1, "version 1: says the same"),
             (shipped_tables(), soon + 1, "is the newest day, and version 1, in force before, goes up to 2026-11-10"),
             (tables(fixed_on="2027-11-10"), soon + 1, "release_date: '2027-11-10': is after the day"),
@@ -171,10 +171,12 @@ def test_what_must_not_be_published_is_refused_and_leaves_no_trace(settings: Set
         await publish_catalogue(topic, settings.app_id, line, from_millis(soon + 1000), [policy], "op", "")
         with pytest.raises(PublicationError, match=r"15\.1\.2600\.1: is of a CU line that is not in the catalogue"):
             await publish(topic, settings.app_id, of_a_new_line(soon + 999), [], "op", "")
-        with pytest.raises(PublicationError, match=r"effective_at: .*: catalogue 2 begins at this moment already"):
+        with pytest.raises(PublicationError, match=r"effective_at: .*: catalogue 2 already takes effect at this time"):
             await publish(topic, settings.app_id, of_a_new_line(soon + 1000), [], "op", "")
         await publish(topic, settings.app_id, of_a_new_line(soon + 1001), [], "op", "")
-        with pytest.raises(PublicationError, match=r"effective_at: .*: new version 1 begins at this moment already"):
+        with pytest.raises(
+            PublicationError, match=r"effective_at: .*: new version 1 already takes effect at this time"
+        ):
             await publish_catalogue(topic, settings.app_id, newer, from_millis(soon + 1001), [policy], "op", "")
         with pytest.raises(
             PublicationError, match=r"15\.1\.2600\.1: no build of its CU line is listed, and new version"
@@ -220,7 +222,7 @@ def test_the_commands_publish_list_show_and_go_back(
     assert main(["catalogue", "show", "builtin", "--out", str(tmp_path / "old")]) == 0
     back = ["catalogue", "publish", str(tmp_path / "old"), "--effective-at", "2090-02-01"]
     assert main(back) == 2
-    assert "give --force to go back" in capsys.readouterr().err
+    assert "use --force to roll back" in capsys.readouterr().err
     assert main([*back, "--force"]) == 0
     assert main(["whatif", "--catalogue", "1"]) == 0
     assert os.environ["TES_APP_ID"] == settings.app_id

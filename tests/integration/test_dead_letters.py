@@ -123,7 +123,7 @@ def test_a_letter_that_holds_the_same_record_again_is_no_other(settings: Setting
         outcome = await handle(settings, DeadLetterFilter(inputs=("connections",)), DispositionKind.REPLAYED, "ops")
         assert (len(outcome.done), [why for _, why in outcome.refused]) == (
             2,
-            ["holds the same record as a letter before it"] * 2,
+            ["holds the same record as an earlier letter"] * 2,
         )
         assert len(await inputs(settings)) == 4
         rows = [row.key async for row in read_all(cluster_of(settings), settings.topic(DEAD_LETTER_LOG))]

@@ -92,7 +92,7 @@ def test_a_producer_with_another_partitioner_is_told_and_its_records_can_be_repl
                 assert (
                     f"MisplacedRecordError: partition: {wrong} of {settings.partitions} as librdkafka's" in row["error"]
                 )
-                assert f"belongs into partition {right}" in row["error"]
+                assert f"belongs in partition {right}" in row["error"]
                 assert "partitioner=murmur2_random" in row["error"]
             assert tes("dlq", "replay", "--error", "MisplacedRecordError")[0] == 0
             found = runner.run(until_found(settings, lambda found: bool(found.verdicts and found.audit)))

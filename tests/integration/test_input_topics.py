@@ -122,11 +122,11 @@ def test_a_bomb_becomes_a_dead_letter_beside_a_steady_tenant(settings: Settings,
     assert "offset 1: batch of" in letters["connections", "1"]["error"]
     assert "(gzip): inflates to more than 33554432 bytes" in letters["connections", "1"]["error"]
     assert "offsets 2..41: batch of" in letters["connections", "41"]["error"]
-    assert letters["commands", "1"]["flaw"] == "it holds a batch of records that cannot be read: 0..1 zstd"
+    assert letters["commands", "1"]["flaw"] == "it holds an unreadable batch of records: 0..1 zstd"
     assert letters["commands", "1"]["headers"] == {}
     name = letters["connections", "1"]["letter"]
     code, out, _ = tes("dlq", "replay", name)
-    assert (code, "REFUSED  it holds a batch of records that cannot be read: 1..1 gzip" in out) == (3, True)
+    assert (code, "REFUSED  it holds an unreadable batch of records: 1..1 gzip" in out) == (3, True)
     assert tes("dlq", "show", name)[0] == 0
     assert tes("dlq", "discard", name, "--reason", "bomb")[0] == 0
     assert BATCH not in out

@@ -81,7 +81,7 @@ def test_commands_take_effect_on_a_running_service_and_are_shown(settings: Setti
             assert "with Microsoft SMTP Server id 15.1.2507.39" in out
             unknown = tes("exception", "revoke", "--tenant", "tenant-1", "--server", "mx9.example.com")
             assert unknown[:2] == (3, unknown[1])
-            assert "server: 'mx9.example.com': is not known" in unknown[1]
+            assert "server: 'mx9.example.com': is unknown" in unknown[1]
         finally:
             worker.send_signal(signal.SIGTERM)
             assert runner.run(worker.wait()) == 0
@@ -107,7 +107,7 @@ def test_without_a_worker_a_command_says_that_nobody_answers(settings: Settings,
     asyncio.run(create_topics(settings))
     code, out, err = tes("pause", "create", "--tenant", "t", "--days", "5", "--timeout", "1")
     assert (code, out) == (1, "")
-    assert "does a worker run?" in err
+    assert "is a worker running?" in err
     assert "still pending: ask again with --command-id " in err
 
 

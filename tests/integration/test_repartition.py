@@ -171,7 +171,7 @@ def test_what_does_not_fit_is_refused_and_the_new_state_stays_closed(settings: S
         await put(target.changelog, b"t/tenant-1", b"\x02{}", wrong)
         await refused(target, f"{target.changelog}-{wrong}", "belongs elsewhere")
         await put(target.topic(TOPICS["admin_notification"]), b"tenant-1", b"v", 1 - wrong)
-        await refused(target, "enforcement.notifications.v1", "another number")
+        await refused(target, "enforcement.notifications.v1", "the count differs")
         # The old state must not go on once its move has begun.
         await put(settings.changelog, b"p/progress", b"x", 0)
         await refused(target, "is of another plan or another state")

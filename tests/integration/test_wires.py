@@ -161,7 +161,7 @@ def test_who_is_not_let_in_is_told_why(
     settings = secured.scram(open_settings, "worker", **changed)
     code, log = asyncio.run(ended(settings, tmp_path / "log"))
     assert code == EXIT_FAILED
-    reasons = [line for line in log.splitlines() if "the worker does not start: ClusterError: " in line]
+    reasons = [line for line in log.splitlines() if "worker failed to start: ClusterError: " in line]
     assert len(reasons) == 1
     assert said in reasons[0]
     assert settings.bootstrap in reasons[0]

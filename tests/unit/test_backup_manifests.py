@@ -98,11 +98,11 @@ def test_a_whole_backup_passes(tmp_path: Path) -> None:
         ((*VERDICTS, "begin"), -1, f"{NAMED}.begin: -1: must be an integer from 0"),
         ((*VERDICTS, "end"), 1.5, f"{NAMED}.end: 1.5: must be an integer from 2"),
         ((*VERDICTS, "sha256"), "x" * 64, f"{NAMED}.sha256: 'xxx"),
-        ((*VERDICTS, "owner"), "me", f"{NAMED}.owner: 'me': is not known"),
+        ((*VERDICTS, "owner"), "me", f"{NAMED}.owner: 'me': is unknown"),
         (("markers",), [], "markers: []: must be a list of 1"),
         (("markers", 0), 5, "markers[0]: 5: must be an object"),
         (("markers", 0, INPUTS[0]), 6, f"markers[0].{INPUTS[0]}: 6: must be an integer from 0 to 5"),
-        (("more",), {}, "more: {}: is not known"),
+        (("more",), {}, "more: {}: is unknown"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_value(tmp_path: Path, path: tuple[Any, ...], value: Any, said: str) -> None:
@@ -122,7 +122,7 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
     [
         ("", "is no JSON"),
         ("[" * 200_000, "is nested too deeply"),
-        ('{"version": 1, "version": 1}', "version: 1: must be there once"),
+        ('{"version": 1, "version": 1}', "version: 1: must occur exactly once"),
         ('{"version": NaN}', "is no JSON: NaN is no value"),
         ('{"version": %s}' % ("9" * 5_000), "is no JSON"),
         ("[1]", "manifest: [1]: must be an object"),
@@ -206,7 +206,7 @@ def _folder(path: Path) -> None:
 def test_only_a_regular_file_is_read(tmp_path: Path, replace: Callable[[Path], None], name: str) -> None:
     backup(tmp_path)
     replace(tmp_path / name)
-    assert refusal(tmp_path) == f"{tmp_path / name}: must be a regular file, no link and no device"
+    assert refusal(tmp_path) == f"{tmp_path / name}: must be a regular file, not a link or a device"
 
 
 def test_counts_and_offsets_are_those_of_the_manifest(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_a_repository_is_read_as_committed_with_and_without_a_work_tree(
         (BUILDS, '"15.2.1748.43"', '"15.1.1748.43"', "is no four-part build of Exchange Server 2019"),
         (BUILDS, '"15.2.1748.43"', '"15.2.1748"', "is no four-part build of Exchange Server 2019"),
         (BUILDS, '"15.2.1748.43"', '"15.2.1748.x"', "expected three or four decimal numbers"),
-        (BUILDS, '"15.2.1748.43"', "$feb", f"{BUILDS}:41: $feb: names something that is not known here"),
+        (BUILDS, '"15.2.1748.43"', "$feb", f"{BUILDS}:41: $feb: names something that is unknown here"),
         (BUILDS, '"Feb26SU"   = "15.2.1748.43"', '"Feb26SU" : "15.2.1748.43"', f"{BUILDS}:41: :: is in no form"),
         (BUILDS, '"Sep26SUv2" = "15.2.1748.53"', '"Sep26SU" = "15.2.1748.53"', f"{BUILDS}:43: Sep26SU: is there twice"),
         (BUILDS, "function GetExchangeBuildDictionary", "function Other", "GetExchangeBuildDictionary"),
@@ -198,7 +198,7 @@ def test_a_repository_is_read_as_committed_with_and_without_a_work_tree(
         (CHECKS, '= "Feb26SU"', '= "Nov26SU"', f"Nov26SU: {BUILDS} has no such update"),
         (CHECKS, 'CVEName = "CVE-2026-90006"', "", "expected one SUName and one CVEName for each override"),
         (CHECKS, '"CVE-2026-90004"', '"CVE-26-90004"', "CVE-26-90004: is no CVE id and no advisory"),
-        (CHECKS, "@($ex2019, $exSE))", "@($ex2019, $exSE) $more)", "$more: names something that is not known here"),
+        (CHECKS, "@($ex2019, $exSE))", "@($ex2019, $exSE) $more)", "$more: names something that is unknown here"),
         (CHECKS, "@($ex2019, $exSE))", '@("Exchange2030"))', "Exchange2030: is no known product"),
         (CHECKS, '(NewCveEntry @("CVE-2026-21527") @($ex2019, $exSE))', '"CVE-2026-21527"', "Feb26SU: expected NewCve"),
         (CHECKS, '(NewCveEntry @("CVE-2026-21527") @($ex2019, $exSE))', "(Get-Cve)", "-: is in no form"),
@@ -245,7 +245,7 @@ def test_an_update_that_came_on_another_day_needs_its_day(
         (checkout / file).write_text(text.replace("Oct26SU", "Oct26HU"))
     assert refresh(checkout, tables) == 2
     told = capsys.readouterr().err
-    assert "Oct26HU 15.2.1748.60: its release day is not known; say --released Oct26HU=DAY" in told
+    assert "Oct26HU 15.2.1748.60: its release day is unknown; say --released Oct26HU=DAY" in told
     assert "Oct26HU 15.2.2562.60" in told
     assert refresh(checkout, tables, "--released", "Oct26HU=20.10.2026") == 2
     assert "--released: Oct26HU=20.10.2026: must be as Oct26SU=2026-10-14" in capsys.readouterr().err

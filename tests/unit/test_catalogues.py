@@ -92,13 +92,13 @@ def test_the_shipped_catalogue_fits_into_a_record_many_times() -> None:
     [
         ("builds", {"build": "15.1.2507"}, "build: '15.1.2507': must be a build of four"),
         ("builds", {"build": "15.1.x.1"}, "build: '15.1.x.1': must be a build of four"),
-        ("builds", {"build": "15.20.1.1"}, "build: '15.20.1.1': is a build of no product that is judged"),
+        ("builds", {"build": "15.20.1.1"}, "build: '15.20.1.1': is not a build of a judged product"),
         ("builds", {"build": "99.1.1.1"}, "build: '99.1.1.1': is a build of no product"),
         ("builds", {"product": "Exchange Server 2099"}, "product: 'Exchange Server 2099': unknown product"),
         ("builds", {"product": "Exchange Online"}, "product: 'Exchange Online': unknown product"),
         ("builds", {"product": "Exchange Server 2019"}, "product: 'Exchange Server 2019': is not the product of"),
-        ("builds", {"release_date": "01.09.2026"}, "release_date: '01.09.2026': must be a date as 2026-09-01"),
-        ("builds", {"release_date": "20260901"}, "release_date: '20260901': must be a date as 2026-09-01"),
+        ("builds", {"release_date": "01.09.2026"}, "release_date: '01.09.2026': must be a date like 2026-09-01"),
+        ("builds", {"release_date": "20260901"}, "release_date: '20260901': must be a date like 2026-09-01"),
         ("builds", {"release_date": "2026-02-30"}, "release_date: '2026-02-30': must be a date"),
         ("builds", {"release_date": ""}, "release_date: '': must be a date"),
         ("builds", {"release_date": "1989-01-01"}, "release_date: '1989-01-01': must be a date"),
@@ -267,7 +267,7 @@ def test_a_malformed_catalogue_is_refused_once_and_those_known_stay(caplog: pyte
         (
             "version: 2: must be above 2",
             "version: 1: must be above 2",
-            "effective_at: 2026-11-10T00:00:00+00:00: version 2 begins at this moment",
+            "effective_at: 2026-11-10T00:00:00+00:00: version 2 takes effect at this time",
             "catalogue 5: builds[0]: release_date: 'day 2147483647': must be a date",
             "catalogue 6: effective_at: 2026-11-10T00:00:00.003000+00:00: must be after published_at",
             "effective_at, published_at: 4611686018427387904",
@@ -338,7 +338,7 @@ def test_a_simulation_takes_catalogues_from_their_moments_on(
         assert said in capsys.readouterr().err
     twice = ["--catalogue", str(tmp_path / "tables")] * 2
     assert main([*words, *twice, "--out", str(tmp_path / "no")]) == 2
-    assert "begins at this moment" in capsys.readouterr().err
+    assert "takes effect at this time" in capsys.readouterr().err
 
 
 def test_a_what_if_of_a_catalogue_names_the_servers_that_change(

@@ -164,7 +164,7 @@ def test_a_pause_for_a_tenant_nobody_has_seen_is_accepted_with_a_note_and_holds_
     found.command(pause(DETECTED, 5, reason="moves"))
     assert audit(found) == [("ACCEPTED", 85)]
     assert found.results.audit[0].reason == (
-        "moves; no server of tenant 'contoso' is known yet: the pause holds for those to come"
+        "moves; no server of tenant 'contoso' is known yet: the pause applies to future servers"
     )
     assert "no server of tenant" in found.results.notifications[0].text
     found.feed(connection(DETECTED + DAY_MS))
@@ -285,7 +285,7 @@ def overridden(**fields: Any) -> AdminCommand:
         (command(CommandKind.PAUSE_CREATE, DETECTED), "days: None"),
         (command(CommandKind.PAUSE_CANCEL, DETECTED), "no pause runs"),
         (command(CommandKind.PAUSE_SERVER, DETECTED, days=1), "server: null"),
-        (command(CommandKind.PAUSE_SERVER, DETECTED, days=1, server="mx9.example.com"), "is not known"),
+        (command(CommandKind.PAUSE_SERVER, DETECTED, days=1, server="mx9.example.com"), "is unknown"),
         (granted(role=Role.TENANT_ADMIN), "role: TENANT_ADMIN"),
         (granted(owner=None), "owner: None"),
         (granted(reason=""), "reason: ''"),

@@ -98,7 +98,7 @@ def test_a_record_of_the_size_that_its_topic_takes_is_whole_in_its_letter(
 
 def test_what_does_not_tell_its_origin_is_shown_and_cannot_be_replayed() -> None:
     found = parse_dead_letter("commands", written(Output("in.dlq", None, b"v", (("error", b"by hand"),))))
-    assert found.unreplayable_reason == "its headers do not tell where it comes from"
+    assert found.unreplayable_reason == "its headers do not name its source"
     assert (found.headers, found.error) == ((("error", b"by hand"),), "")
     assert found.row == b"in.dlq/1/3@99"
 

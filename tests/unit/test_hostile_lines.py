@@ -92,7 +92,7 @@ def test_a_command_that_expires_beyond_the_calendar_is_refused_with_an_audit_rec
     found.command(command_of(command_record(orjson.dumps(COMMAND | given)) | {"expires_at": expires_at}))
     (audit,) = found.results.audit
     assert audit.outcome is CommandOutcome.REFUSED
-    assert audit.reason == f"expires_at: {expires_at}: must be a moment from 2000 to 2099, in milliseconds"
+    assert audit.reason == f"expires_at: {expires_at}: must be a timestamp from 2000 to 2099, in milliseconds"
 
 
 @pytest.mark.parametrize(

@@ -109,12 +109,15 @@ BAD_ANSWERS: list[tuple[Answer, str]] = [
     ((500, {}, SECRET.encode()), "HTTP 500"),
     ((302, {"Location": "https://127.0.0.1:9/elsewhere"}, b""), "HTTP 302"),
     ((307, {"Location": "https://127.0.0.1:9/elsewhere"}, b""), "HTTP 307"),
-    ((200, {}, b""), "the answer holds no bearer token"),
-    ((200, {}, b"[1]"), "the answer holds no bearer token"),
-    ((200, {}, json.dumps({"access_token": None}).encode()), "the answer holds no bearer token"),
-    ((200, {}, json.dumps({"access_token": "a\x01b"}).encode()), "the answer holds no bearer token"),
-    ((200, {}, json.dumps({"access_token": "a", "expires_in": "soon"}).encode()), "the answer holds no bearer token"),
-    ((200, {}, b'{"access_token": "' + b"a" * 70_000 + b'"}'), "the answer holds no bearer token"),
+    ((200, {}, b""), "the response contains no bearer token"),
+    ((200, {}, b"[1]"), "the response contains no bearer token"),
+    ((200, {}, json.dumps({"access_token": None}).encode()), "the response contains no bearer token"),
+    ((200, {}, json.dumps({"access_token": "a\x01b"}).encode()), "the response contains no bearer token"),
+    (
+        (200, {}, json.dumps({"access_token": "a", "expires_in": "soon"}).encode()),
+        "the response contains no bearer token",
+    ),
+    ((200, {}, b'{"access_token": "' + b"a" * 70_000 + b'"}'), "the response contains no bearer token"),
 ]
 
 

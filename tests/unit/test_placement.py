@@ -59,7 +59,7 @@ def test_a_misplaced_key_names_both_partitions_and_the_partitioner_to_set() -> N
     with pytest.raises(MisplacedRecordError) as caught:
         Placement(crc, PARTITIONS).check(key)
     assert str(caught.value) == (
-        f"partition: {crc} of 12 as librdkafka's default (CRC32) has it: key 'contoso' belongs into "
+        f"partition: {crc} of 12 as librdkafka's default (CRC32) has it: key 'contoso' belongs in "
         f"partition {murmur}, where Kafka's default partitioner (murmur2) puts it: set "
         "partitioner=murmur2_random in a producer of librdkafka, murmur2 of the key in any other"
     )

@@ -36,7 +36,7 @@ def present(status: WorkerStatus) -> PresentState:
         (replace(WORKING, partitions=()), None),
         (replace(WORKING, is_broker_reached=False), None),
         (BEFORE_THE_START, "has not joined the group"),
-        (replace(WORKING, is_assigned=False), "the group deals the partitions out"),
+        (replace(WORKING, is_assigned=False), "rebalance in progress"),
         (replace(WORKING, is_draining=True), "draining"),
         (replace(WORKING, failure="StoreError: full"), "failed: StoreError: full"),
         (replace(WORKING, partitions=(replace(PARTITION, phase=Phase.RESTORING),)), "partition 3 is restoring"),

@@ -306,7 +306,7 @@ def _commands(shell: Shell) -> None:
         shell.run(*words, "--tenant", ALL_KINDS, "--json")
 
     async def refuse(*_: Any) -> AuditRecord:
-        raise ValueError(f"server: {ALL_KINDS}: is not known")
+        raise ValueError(f"server: {ALL_KINDS}: is unknown")
 
     shell.patch.setattr(commands, "_submit", refuse)
     shell.run("pause", "cancel", "--tenant", "x", "--by", SURROGATE)

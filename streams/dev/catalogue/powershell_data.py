@@ -48,7 +48,7 @@ class PowerShellData:
             return token[1:]
         if token.startswith("$"):
             if token[1:] not in self.names:
-                raise self._error(token, "names something that is not known here")
+                raise self._error(token, "names something that is unknown here")
             return self.names[token[1:]]
         if token == "@{":
             return self._table()

@@ -75,7 +75,7 @@ def refreshed(tables: Tables, facts: Facts, released: dict[str, date]) -> tuple[
             values = (number, named[name], "alternate", note, "CSS")
             aliases[number] = dict(zip(COLUMNS["exchange_build_aliases.csv"].split(","), values, strict=True))
         elif (row := _new_build(item, facts, released)) is None:
-            missing.append(f"{item.update} {number}: its release day is not known; say --released {item.update}=DAY")
+            missing.append(f"{item.update} {number}: its release day is unknown; say --released {item.update}=DAY")
         else:
             builds[number] = row
             named[name] = number

@@ -174,7 +174,7 @@ class _Checker:
             self._error(name, "must be a build of four decimal numbers joined by dots")
             return None
         if build.product in (None, Product.EXCHANGE_ONLINE):
-            self._error(name, "is a build of no product that is judged")
+            self._error(name, "is not a build of a judged product")
             return None
         return build
 
@@ -194,7 +194,7 @@ class _Checker:
         except ValueError:
             day = None
         if day is None or not _FIRST_DAY <= day <= _LAST_DAY:
-            self._error(name, f"must be a date as 2026-09-01, from {_FIRST_DAY.year} to {_LAST_DAY.year}")
+            self._error(name, f"must be a date like 2026-09-01, from {_FIRST_DAY.year} to {_LAST_DAY.year}")
         return day
 
     def _check_build(self) -> None:
@@ -204,7 +204,7 @@ class _Checker:
         if not (self._row["release"] or self._row["update"]):
             self._error("release", "is empty, as is the update: a build needs a name")
         if self._row["kb"] and not _KB.fullmatch(self._row["kb"]):
-            self._error("kb", "must be empty or an article as KB5066366")
+            self._error("kb", "must be empty or an article like KB5066366")
         if self._row["is_security_update"] not in ("true", "false"):
             self._error("is_security_update", "must be true or false")
         if build is not None:
@@ -217,7 +217,7 @@ class _Checker:
         if build is not None:
             self._once("build", ("aliases", build))
             if build in self._builds:
-                self._error("build", "is a published build: it stands for itself")
+                self._error("build", "is a published build and needs no alias")
         relation, target = self._row["relation"], self._row["maps_to"]
         if relation not in _RELATIONS:
             self._error("relation", f"must be one of {', '.join(_RELATIONS)}")
@@ -237,7 +237,7 @@ class _Checker:
 
     def _check_cve(self) -> None:
         if not _CVE.fullmatch(self._row["cve"]):
-            self._error("cve", "must be an identifier as CVE-2026-12345 or ADV190018")
+            self._error("cve", "must be an identifier like CVE-2026-12345 or ADV190018")
         self._once("cve", self._row["cve"])
         self._cves.add(self._row["cve"])
         self._day("kev_date", is_needed=False)

@@ -107,7 +107,7 @@ class _Reader:
     def day(self, path: str, value: Any) -> date:
         if isinstance(value, date) and not isinstance(value, datetime):
             return value
-        self.error(path, value, "must be a date as 2026-09-01")
+        self.error(path, value, "must be a date like 2026-09-01")
         return date.max
 
     def moment(self, path: str, value: Any) -> datetime:
@@ -124,7 +124,7 @@ class _Reader:
                     return found.replace(microsecond=found.microsecond // 1000 * 1000)
         except (ValueError, OverflowError):
             pass
-        self.error(path, value, "must be a moment from 2000 to 2099, as 2026-09-01T00:00:00Z")
+        self.error(path, value, "must be a timestamp from 2000 to 2099, like 2026-09-01T00:00:00Z")
         return _EARLIEST
 
     def product(self, path: str, value: Any) -> Product | None:

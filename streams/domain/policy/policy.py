@@ -170,4 +170,4 @@ def _stage_errors(index: int, stage: Stage, before: Stage | None) -> Iterator[st
     less = affected < before.throttle_minutes_per_hour + before.block_minutes_per_hour
     if less or stage.block_minutes_per_hour < before.block_minutes_per_hour:
         rates = f"{stage.throttle_minutes_per_hour}+{stage.block_minutes_per_hour}"
-        yield f"{name}: {rates}: milder than the stage before"
+        yield f"{name}: {rates}: less strict than the stage before"

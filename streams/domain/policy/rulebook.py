@@ -97,7 +97,7 @@ class Rulebook:
 
     def __post_init__(self) -> None:
         if not self.policies:
-            raise ValueError("policies: none given: at least one is needed")
+            raise ValueError("policies: none given: at least one is required")
         self.policies = tuple(sorted(self.policies, key=lambda policy: policy.effective_at))
         self.catalogues = tuple(sorted(self.catalogues, key=lambda item: item.effective_at))
         self._policy_starts = tuple(_moment_ms(policy.effective_at) for policy in self.policies)
@@ -123,13 +123,13 @@ class Rulebook:
             names = [f"{policy.policy_id} version {policy.version}" for policy in (one, other)]
             if one.effective_at == other.effective_at:
                 at = one.effective_at.isoformat()
-                raise ValueError(f"effective_at: {at}: {names[0]} and {names[1]} both begin at this moment")
+                raise ValueError(f"effective_at: {at}: {names[0]} and {names[1]} both take effect at this time")
             if names[0] == names[1]:
-                raise ValueError(f"version: {one.version}: two policies are {names[0]}: give one another version")
+                raise ValueError(f"version: {one.version}: two policies are {names[0]}: change the version of one")
         for first, second in combinations(self.catalogues, 2):
             if first.effective_at == second.effective_at:
                 at = first.effective_at.isoformat()
-                said = f"catalogues {first.version} and {second.version} both begin at this moment"
+                said = f"catalogues {first.version} and {second.version} both take effect at this time"
                 raise ValueError(f"effective_at: {at}: {said}")
             if first.version == second.version:
                 raise ValueError(f"version: {first.version}: two catalogues have this version")

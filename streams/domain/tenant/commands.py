@@ -192,7 +192,7 @@ def apply_command(
         decision = replace(decision, tenant=before, touches=False, server=None, override=None)
     else:
         if command.kind is CommandKind.PAUSE_CREATE and not is_known:
-            note = f"no server of tenant {command.tenant_id!r} is known yet: the pause holds for those to come"
+            note = f"no server of tenant {command.tenant_id!r} is known yet: the pause applies to future servers"
             command = replace(command, reason=f"{command.reason}; {note}" if command.reason else note)
     quota = rulebook.policy_at(at).pause_days_per_year
     left = decision.tenant.left_days(year_of(at), quota)
@@ -258,13 +258,13 @@ def _check(command: AdminCommand, is_known: bool, rulebook: Rulebook) -> None:
     if command.malformed is not None:
         raise RefusedError(command.malformed)
     if kind is CommandKind.UNKNOWN:
-        raise RefusedError("kind: UNKNOWN: is no command of this version")
+        raise RefusedError("kind: UNKNOWN: not a command of this version")
     if kind in _OPERATOR_ONLY and command.role is not Role.OPERATOR:
         raise RefusedError(f"role: {command.role.value}: {kind.value} is for operators only")
     if server is None and kind not in (CommandKind.PAUSE_CREATE, CommandKind.PAUSE_CANCEL):
         raise RefusedError(f"server: null: {kind.value} needs a server")
     if server is not None and not is_known:
-        raise RefusedError(f"server: {server!r:.120}: is not known")
+        raise RefusedError(f"server: {server!r:.120}: is unknown")
     is_pause = kind in (CommandKind.PAUSE_CREATE, CommandKind.PAUSE_SERVER)
     if is_pause and (command.days is None or command.days < 1):
         raise RefusedError(f"days: {command.days}: must be 1 or more")
@@ -300,7 +300,7 @@ def _apply(decision: CommandDecision, command: AdminCommand, rulebook: Rulebook)
         case CommandKind.PAUSE_CANCEL:
             changed = cancel_pause(tenant, server, at, quota)
             if changed is None:
-                raise RefusedError(f"server: {server!r}: no pause runs at {iso(at)}")
+                raise RefusedError(f"server: {server!r}: no pause is active at {iso(at)}")
             decision.tenant = changed
             return NotificationKind.PAUSE_CANCELLED
         case CommandKind.EXCEPTION_GRANT:
@@ -310,7 +310,7 @@ def _apply(decision: CommandDecision, command: AdminCommand, rulebook: Rulebook)
         case CommandKind.EXCEPTION_REVOKE:
             changed = revoke(tenant, server or "", at)
             if changed is None:
-                raise RefusedError(f"server: {server!r}: no exception holds at {iso(at)}")
+                raise RefusedError(f"server: {server!r}: no exception is active at {iso(at)}")
             decision.tenant = changed
             return NotificationKind.EXCEPTION_REVOKED
         case _:

@@ -174,7 +174,11 @@ class BatchApp(faust.App):
         self.failure = error
         kind = type(error).__name__
         log.critical(
-            "the worker stops: %s: %s", kind, error, exc_info=error, extra=log_event("worker_failed", reason=kind)
+            "worker failed, stopping: %s: %s",
+            kind,
+            error,
+            exc_info=error,
+            extra=log_event("worker_failed", reason=kind),
         )
         # Nothing may keep a failed worker alive: its partitions belong to the next one.
         asyncio.get_running_loop().call_later(FAIL_SECONDS, os._exit, EXIT_FAILED)

@@ -36,7 +36,11 @@ class BatchWorker(Worker):
         if self.app.is_draining:
             return
         self.app.is_draining = True
-        log.info("%s: finishing what is in work", which.name, extra=log_event("worker_draining", signal=which.name))
+        log.info(
+            "%s: shutting down, finishing the work in progress",
+            which.name,
+            extra=log_event("worker_draining", signal=which.name),
+        )
         # Without a broker nobody can be told that the group is left, and Faust would wait for one for ever.
         seconds = self.app.partition_config.drain_seconds + LEAVE_SECONDS
         timer = threading.Timer(seconds, _force_exit, [seconds])
@@ -45,6 +49,6 @@ class BatchWorker(Worker):
 
 
 def _force_exit(seconds: float) -> None:
-    about = log_event("worker_failed", reason="not ended in time")
-    log.critical("not ended %.0f s after being told to: what is not committed is left", seconds, extra=about)
+    about = log_event("worker_failed", reason="shutdown timed out")
+    log.critical("shutdown timed out after %.0f s; uncommitted work is left to the next owner", seconds, extra=about)
     os._exit(EXIT_FAILED)

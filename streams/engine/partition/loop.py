@@ -153,7 +153,9 @@ class ProcessingLoop:
             queue.drop(count)
         if count < len(records) and not unit.view.is_full:
             if before is None:
-                raise RuntimeError(f"the processor stopped at offset {records[count].offset} without a reason")
+                raise RuntimeError(
+                    f"the processor stopped early at offset {records[count].offset} although the view is not full"
+                )
             self._take_merged(unit, 1)
 
     def _take_merged(self, unit: UnitOfWork, most: int = SLICE_RECORDS) -> None:
@@ -169,7 +171,9 @@ class ProcessingLoop:
             unit.done[self._config.merged] = record.offset
         unit.records += count
         if count < len(records) and not unit.view.is_full:
-            raise RuntimeError(f"the processor stopped at side offset {records[count].offset} without a reason")
+            raise RuntimeError(
+                f"the processor stopped early at merged offset {records[count].offset} although the view is not full"
+            )
 
     def _timestamp_of(self, record: Record) -> int:
         return 0 if isinstance(record, UnreadBatch) else self._processor.timestamp_of(record)
@@ -214,7 +218,9 @@ class ProcessingLoop:
         if position is not None:
             if position <= self._position:
                 name = f"{self._config.changelog}-{self._partition}"
-                raise DependencyError(f"{name}: went back from {self._position} to {position}: deleted while in use")
+                raise DependencyError(
+                    f"{name}: position went back from {self._position} to {position}: topic deleted while in use"
+                )
             self._position = position
         # Step 6: store.
         self._store.write({**rows, **filled(position)})

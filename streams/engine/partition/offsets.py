@@ -41,14 +41,14 @@ def check_gap(partition: Any, expected: int, begin: int, end: int, accepts_gaps:
         return expected
     name = f"{partition.topic}-{partition.partition}"
     why = (
-        f"{name}: records {expected}..{begin - 1} are gone (retention?) and were never processed"
+        f"{name}: records {expected}..{begin - 1} were deleted (retention?) before they were processed"
         if expected < begin
-        else f"{name}: the topic ends at {end}, but records up to {expected - 1} are in the state: another topic?"
+        else f"{name}: the topic ends at {end}, but the state includes records up to {expected - 1}: a different topic?"
     )
     if not accepts_gaps:
-        raise GapError(f"{why}; to go on from {begin} without them, start once with TES_ACCEPT_GAPS=1")
+        raise GapError(f"{why}; to continue from {begin} without them, start once with TES_ACCEPT_GAPS=1")
     log.critical(
-        "%s; going on from %d as TES_ACCEPT_GAPS says",
+        "%s; continuing from %d because TES_ACCEPT_GAPS is set",
         *(why, begin),
         extra=log_event("gap_accepted", topic=partition.topic, partition=partition.partition, offset=begin),
     )

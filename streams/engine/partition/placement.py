@@ -47,7 +47,7 @@ class Placement:
         partition, partitions = self._partition, self._partitions
         looks = " as librdkafka's default (CRC32) has it" if zlib.crc32(key) % partitions == partition else ""
         raise MisplacedRecordError(
-            f"partition: {partition} of {partitions}{looks}: key {key.decode('utf-8', 'replace')!r} belongs into "
+            f"partition: {partition} of {partitions}{looks}: key {key.decode('utf-8', 'replace')!r} belongs in "
             f"partition {kafka_partition(key, partitions)}, where Kafka's default partitioner (murmur2) puts it: set "
             "partitioner=murmur2_random in a producer of librdkafka, murmur2 of the key in any other"
         )

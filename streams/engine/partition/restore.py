@@ -78,7 +78,7 @@ def _usable_position(changelog: TopicPartition, store: StateStore, begin: int, e
     partition = changelog.partition
     if stored is None and begin > 0:
         log.critical(
-            "%s: begins at %d: it was cut, and the state is restored from what it holds",
+            "%s: begins at %d: the changelog was truncated; restoring the state from the remaining records",
             *(changelog, begin),
             extra=log_event("changelog_cut", partition=partition, begin=begin),
         )
@@ -86,14 +86,14 @@ def _usable_position(changelog: TopicPartition, store: StateStore, begin: int, e
     is_another = stored is not None and named is not None and named != store.get(NAME)
     if is_another or position > end or 0 < position < begin:
         log.critical(
-            "%s: the stored state ends at %d of %s, this changelog has %d..%d: it was deleted or cut; "
-            "the state is restored anew from what it holds",
+            "%s: the stored state ends at %d of %s, this changelog has %d..%d: it was deleted or truncated; "
+            "the state is restored from the remaining records",
             *(changelog, position, "another one" if is_another else "it", begin, end),
             extra=log_event("changelog_cut", partition=partition, begin=begin),
         )
     elif position and begin == 0 and not _is_recent(store.get(FILLED_AT), now):
         log.info(
-            "%s: the stored state is more than %d hours old; it is restored anew",
+            "%s: the local state is more than %d hours old; restoring it from the changelog",
             *(changelog, KEPT_SECONDS // 3600),
             extra=log_event("store_outdated", partition=partition),
         )
@@ -151,7 +151,7 @@ async def _read(
         if count - told >= PROGRESS_ROWS:
             told = count
             log.info(
-                "%s: %d rows restored, at %d of %d",
+                "%s: restored %d rows, at offset %d of %d",
                 *(changelog, count, position, end),
                 extra=log_event("restore_progress", partition=changelog.partition, rows=count, left=end - position),
             )

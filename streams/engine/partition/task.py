@@ -161,7 +161,11 @@ class PartitionWriter:
         self._transactions = transactions = Transactions(self.config, self.partition, self._failpoint)
         await transactions.fence()
         self._failpoint("fenced")
-        log.info("partition %d: fenced", self.partition, extra=log_event("partition_fenced", partition=self.partition))
+        log.info(
+            "partition %d: fenced the previous owner",
+            self.partition,
+            extra=log_event("partition_fenced", partition=self.partition),
+        )
         # Step 2: restore the state.
         self._store = store = self._open_store()
         await self._restore(store, transactions)
@@ -169,7 +173,7 @@ class PartitionWriter:
         # Step 3: resume both inputs where the state ends.
         merged = await self._resume(store)
         log.info(
-            "partition %d: %d rows restored; reading begins at %d",
+            "partition %d: restored %d rows; resuming at offset %d",
             *(self.partition, self.restored, self._start),
             extra=log_event("partition_restored", partition=self.partition, rows=self.restored, offset=self._start),
         )

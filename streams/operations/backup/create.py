@@ -114,7 +114,9 @@ def lost_records(manifest: dict[str, Any]) -> list[str]:
         for name, marker in markers.items():
             begin = manifest["topics"][name][number]["begin"]
             if marker is not None and begin > marker + 1:
-                lost.append(f"{name}-{number}: records {marker + 1}..{begin - 1} are gone and were never processed")
+                lost.append(
+                    f"{name}-{number}: records {marker + 1}..{begin - 1} were deleted before they were processed"
+                )
     return lost
 
 
@@ -147,7 +149,7 @@ def _check_file(path: Path, file: dict[str, Any]) -> None:
     except OSError as error:
         raise BackupError(f"{path}: {error.strerror}") from None
     if found != file["sha256"]:
-        raise BackupError(f"{path}: damaged: its checksum is another one")
+        raise BackupError(f"{path}: checksum mismatch")
     count, next_offset = 0, file["begin"]
     for record in read_records(path):
         if not next_offset <= record.offset < file["end"]:
@@ -155,4 +157,4 @@ def _check_file(path: Path, file: dict[str, Any]) -> None:
             raise BackupError(f"{path}: {said}")
         count, next_offset = count + 1, record.offset + 1
     if count != file["records"]:
-        raise BackupError(f"{path}: holds {count} records: the manifest says {file['records']}")
+        raise BackupError(f"{path}: contains {count} records: the manifest says {file['records']}")

@@ -106,7 +106,7 @@ def _part(file: Any, length: int) -> bytes | None:
     if length < 0:
         return None
     if length > _MAX_PART_BYTES:
-        raise EOFError(f"a part of {length} bytes, more than any record has")
+        raise EOFError(f"a part of {length} bytes, larger than any record")
     part: bytes = file.read(length)
     if len(part) != length:
         raise EOFError(f"{length - len(part)} bytes are missing")

@@ -64,7 +64,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         with open_regular(path) as file:
             content = file.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
-        said = "is not there: no finished backup" if isinstance(error, FileNotFoundError) else error.strerror
+        said = "does not exist: not a completed backup" if isinstance(error, FileNotFoundError) else error.strerror
         raise BackupError(f"{path}: {said}") from None
     if len(content) > MAX_MANIFEST_BYTES:
         raise BackupError(f"{path}: must have at most {MAX_MANIFEST_BYTES} bytes")
@@ -75,7 +75,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         said = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise BackupError(f"{path}: {said}") from None
     if manifest["sha256"] != digest_of(manifest):
-        raise BackupError(f"{path}: damaged: its checksum is another one")
+        raise BackupError(f"{path}: checksum mismatch")
     return manifest
 
 
@@ -85,7 +85,7 @@ def _parse(content: bytes) -> dict[str, Any]:
     except _FieldError:
         raise
     except ValueError as error:
-        raise ValueError(f"is no JSON: {error!s:.200}") from None
+        raise ValueError(f"is not JSON: {error!s:.200}") from None
     if not isinstance(manifest, dict):
         raise _FieldError("manifest", manifest, "must be an object")
     return manifest
@@ -95,12 +95,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise _FieldError(_name(twice), found[twice], "must be there once")
+        raise _FieldError(_name(twice), found[twice], "must occur exactly once")
     return found
 
 
 def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no value")
+    raise ValueError(f"{text} is not a valid value")
 
 
 def _check(manifest: dict[str, Any]) -> None:
@@ -176,7 +176,7 @@ def _require_fields(found: dict[str, Any], names: tuple[str, ...], where: str) -
             raise ValueError(f"{where}{name}: is missing")
     for name in found:
         if name not in names:
-            raise _FieldError(f"{where}{_name(name)}", found[name], "is not known")
+            raise _FieldError(f"{where}{_name(name)}", found[name], "is unknown")
 
 
 def _integer(found: dict[str, Any], name: str, least: int, where: str = "", most: int = _MAX_OFFSET) -> int:

@@ -131,8 +131,8 @@ def tenant_rows(store: StateStore, partition: int, count: int) -> Any:
         wanted = kafka_partition(tenant_id.encode(), count)
         if wanted != partition:
             raise TopicContentError(
-                f"tenant {tenant_id}: its state is in partition {partition} of {count}, Kafka's default partitioner "
-                f"puts its records into {wanted}: its producers use another one"
+                f"tenant {tenant_id}: its state is in partition {partition} of {count}, but Kafka's default partitioner"
+                f" puts its records into {wanted}: its producers use a different one"
             )
         yield key, value
 

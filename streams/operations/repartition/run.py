@@ -97,7 +97,7 @@ async def repartition(
     """
     if target.topic_prefix == source.topic_prefix:
         raise TopicContentError(
-            f"prefix {target.topic_prefix!r}: is that of the topics that are there; give another one"
+            f"prefix {target.topic_prefix!r}: is the prefix of the existing topics; use a different one"
         )
     old = await find_topics(source)
     source = replace(source, partitions=len(old[CHANGELOG].partitions))
@@ -169,8 +169,10 @@ async def _find_extents(
             marker = stores[where.partition].get(MARKERS[INPUTS.index(name)])
             start = int(marker) + 1 if marker is not None else begin
             if start < begin and not source.accept_gaps:
-                said = f"records {start}..{begin - 1} are gone and were never processed"
-                raise TopicContentError(f"{where.topic}-{where.partition}: {said}; to go on, set TES_ACCEPT_GAPS=1")
+                said = f"records {start}..{begin - 1} were deleted before they were processed"
+                raise TopicContentError(
+                    f"{where.topic}-{where.partition}: {said}; to continue without them, set TES_ACCEPT_GAPS=1"
+                )
             starts[name][where] = max(start, begin)
     return starts, ends
 
@@ -191,7 +193,7 @@ async def _plan(run: _Run) -> None:
                 run.batches.add(where.topic, key, value, where.partition)
         await _commit(run)
     elif known != plan:
-        said = f"is of another plan or another state ({known}, now {plan}): delete the new topics and begin anew"
+        said = f"is of another plan or another state ({known}, now {plan}): delete the new topics and start over"
         raise TopicContentError(f"{ledger_of(run.target)}: {said}")
 
 

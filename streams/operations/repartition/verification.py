@@ -46,7 +46,7 @@ def compare(name: str, wanted: Digest, found: Digest) -> int:
         ContentError: they are not the same.
     """
     if wanted != found:
-        said = "another number" if wanted.records != found.records else "other records"
+        said = "the count differs" if wanted.records != found.records else "the records differ"
         raise TopicContentError(f"{name}: {found.records} records where {wanted.records} were moved: {said}")
     return found.records
 
@@ -69,9 +69,7 @@ async def check_places(cluster: Cluster, partitions: Sequence[TopicPartition]) -
     """
     async for record in read_partitions(cluster, dict.fromkeys(partitions)):
         if record.key is not None and moved(record, len(partitions)).partition != record.partition:
-            raise TopicContentError(
-                f"{record.topic}-{record.partition}@{record.offset}: belongs into another partition"
-            )
+            raise TopicContentError(f"{record.topic}-{record.partition}@{record.offset}: belongs to another partition")
 
 
 async def digest_of_keyed(cluster: Cluster, partitions: Sequence[TopicPartition]) -> Digest:

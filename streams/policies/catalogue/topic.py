@@ -117,7 +117,7 @@ async def publish_catalogue(
         wrong = (
             catalogue_conflict(published, known.catalogues)
             or shared_moment(effective_at, known.policies, ())
-            or (None if found else f"{_named(before_version)}: says the same, and is in force at {effective_at}")
+            or (None if found else f"{_named(before_version)}: has the same content and is in force at {effective_at}")
             or (None if accepts_older else _older(tables, before, before_version))
             or _not_out(tables, effective_at)
             or _missing_line(catalogue, published, known, configured)
@@ -149,7 +149,7 @@ def _older(tables: Tables, before: Tables, version: int) -> str | None:
         return None
     return (
         f"release_date, fixed_date: {tables.newest_day}: is the newest day, and {_named(version)}, in force before, "
-        f"goes up to {before.newest_day} (give --force to go back)"
+        f"goes up to {before.newest_day} (use --force to roll back)"
     )
 
 
@@ -158,7 +158,7 @@ def _not_out(tables: Tables, effective_at: datetime) -> str | None:
     for _, place, row in tables.named():
         for name in ("release_date", "fixed_date"):
             if row.get(name, "") > day:
-                return f"{place}: {name}: {row[name]!r}: is after the day on which the catalogue begins ({day})"
+                return f"{place}: {name}: {row[name]!r}: is after the day on which the catalogue takes effect ({day})"
     return None
 
 
@@ -198,7 +198,7 @@ def _audit(
         tenant_id=ALL_TENANTS,
         kind=CommandKind.CATALOGUE_PUBLISHED,
         outcome=CommandOutcome.ACCEPTED,
-        reason=f"Catalogue {published.version} is in force from {begins} on: {said}.",
+        reason=f"Catalogue {published.version} takes effect at {begins}: {said}.",
         issued_by=published_by,
         occurred_at=to_millis(published.published_at),
         quota_left_days=None,

@@ -31,7 +31,7 @@ async def members_join_leave_die(trial: Trial) -> None:
         """Wait for progress; a worker whose own partitions are done ends, though a dead one's may be left."""
         while (found := await trial.committed()) < goal:
             for worker in [worker for worker in alive if worker.code is not None]:
-                expect(worker.code == 0, f"a worker ended with exit code {worker.code}: {trial.tail()}")
+                expect(worker.code == 0, f"a worker exited with code {worker.code}: {trial.tail()}")
                 alive.remove(worker)
             if not alive:
                 await join()
