@@ -131,7 +131,7 @@ def test_servers_that_will_fall_below_are_announced_at_publication() -> None:
     (note,) = [note for note in found.results.notifications if note.kind == "POLICY_ANNOUNCED"]
     assert (note.occurred_at, note.next_stage_at) == (S - 5 * DAY_MS, S)
     assert note.text.startswith(
-        "A new catalogue of builds and vulnerabilities applies from 2026-11-10T00:00:00.000Z on, under policy strict "
+        "A new catalogue of builds and vulnerabilities takes effect at 2026-11-10T00:00:00.000Z, under policy strict "
     )
     assert NEW_CVE in note.text
 

@@ -92,9 +92,9 @@ def render_announcement(
     detail = f"{policy.policy_id}/{policy.version}/{switch_at}/{state.build}"
     rules, begins = f"policy {policy.policy_id} version {policy.version}", iso(switch_at)
     if round(policy.effective_at.timestamp() * 1000) == switch_at:
-        text = f"P{rules[1:]} governs from {begins} on. {judged.reason}"
+        text = f"P{rules[1:]} takes effect at {begins}. {judged.reason}"
     else:
-        text = f"A new catalogue of builds and vulnerabilities applies from {begins} on, under {rules}. {judged.reason}"
+        text = f"A new catalogue of builds and vulnerabilities takes effect at {begins}, under {rules}. {judged.reason}"
     return AdminNotification(
         notification_id=notification_id(kind, state.tenant_id, state.server, switch_at, detail),
         kind=kind,
@@ -102,7 +102,7 @@ def render_announcement(
         tenant_id=state.tenant_id,
         server=state.server,
         occurred_at=at,
-        title=f"Exchange server {state.server} will not be accepted from {iso(switch_at)} on",
+        title=f"Exchange server {state.server} will no longer be accepted from {iso(switch_at)} on",
         text=text + remedy_sentence(judged),
         remedy=judged.remedy,
         link=service.link,

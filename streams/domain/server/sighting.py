@@ -19,7 +19,7 @@ _WITHOUT_BUILD = {
     Origin.IMS: "Written by the Internet Mail Service of Exchange 5.5 or older, whose number is not a build.",
 }
 TAKEN_OVER = Judgement(
-    Finding.NOT_EXCHANGE, "For long only a gateway has sent mail in the name of this Exchange server."
+    Finding.NOT_EXCHANGE, "For a long time only a gateway has sent mail in the name of this Exchange server."
 )
 """What a server is found to be when its episode ends because a gateway took its name over."""
 
@@ -79,7 +79,9 @@ def build_name(catalogue: Catalogue, server: str, build: Build | None) -> str | 
 def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook) -> Judgement:
     """What a connection shows of its server, judged at its moment."""
     if found.origin is Origin.GATEWAY:
-        return Judgement(Finding.NOT_EXCHANGE, "Exchange did not write the topmost line: a gateway is between.")
+        return Judgement(
+            Finding.NOT_EXCHANGE, "Exchange did not write the topmost line: the message passed through a gateway."
+        )
     if found.origin is Origin.NONE:
         return Judgement(Finding.UNDETERMINED, "The message carries no Received line of the connecting server.")
     if (reason := _WITHOUT_BUILD.get(found.origin)) is not None:

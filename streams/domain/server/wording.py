@@ -22,36 +22,37 @@ def wording(state: ServerEnforcement, effective: EffectiveEnforcement, kind: Not
     effect = effect_sentence(effective.throttle_minutes_per_hour, effective.block_minutes_per_hour)
     match kind:
         case NotificationKind.SERVER_DETECTED:
-            return f"Exchange server {state.server} is not accepted any more", f"{state.judgement.reason} Now {effect}."
+            return f"Exchange server {state.server} is no longer accepted", f"{state.judgement.reason} Now {effect}."
         case NotificationKind.SERVER_REGRESSED:
             return (
                 f"Exchange server {state.server} is vulnerable again",
-                f"{state.judgement.reason} Enforcement goes on where it stopped: {effect}.",
+                f"{state.judgement.reason} Enforcement resumes where it stopped: {effect}.",
             )
         case NotificationKind.SERVER_MIXED:
             return (
-                f"Several machines answer to the name {state.server}, or its builds swing",
-                f"Build {state.build} is shown, which is not accepted, and so is {state.accepted_build}, which is. "
-                f"While both come, an accepted build ends nothing: {effect}. Update every machine behind this name.",
+                f"Several machines share the name {state.server}, or its build alternates",
+                f"Connections show build {state.build}, which is not accepted, and {state.accepted_build}, which is. "
+                f"While both appear, an accepted build does not end enforcement: {effect}. "
+                "Update every machine behind this name.",
             )
         case NotificationKind.STAGE_ENTERED:
             title = f"Exchange server {state.server} entered stage {state.displayed_stage}"
             return title, f"{state.judgement.reason} From now on {effect}."
         case NotificationKind.SERVER_RESOLVED:
-            done = "is accepted again" if state.finding is Finding.COMPLIANT else "is not enforced any more"
+            done = "is accepted again" if state.finding is Finding.COMPLIANT else "is no longer subject to enforcement"
             return (
                 f"Exchange server {state.server} {done}",
                 f"{state.judgement.reason} Its mail is neither throttled nor blocked.",
             )
         case NotificationKind.OVERRIDE_ENDED:
             return (
-                f"Exchange server {state.server} is judged as the build that it shows again",
+                f"Exchange server {state.server} is judged by its own build again",
                 "The override has expired, or a higher build was seen.",
             )
         case _:
             return (
                 f"Exchange server {state.server} has not been seen for a while",
-                "No connection of it arrives any more. A relay in front of a server hides it and does not fix it.",
+                "It has stopped connecting. A relay in front of a server hides it but does not fix it.",
             )
 
 

@@ -13,10 +13,10 @@ ENDING_DAYS = 3
 
 _TITLES = {
     NotificationKind.PAUSE_STARTED: "Enforcement is paused",
-    NotificationKind.PAUSE_EXTENDED: "The pause of enforcement is extended",
-    NotificationKind.PAUSE_CANCELLED: "The pause of enforcement is cancelled",
-    NotificationKind.PAUSE_ENDING: "The pause of enforcement ends soon",
-    NotificationKind.PAUSE_ENDED: "The pause of enforcement has ended",
+    NotificationKind.PAUSE_EXTENDED: "The enforcement pause is extended",
+    NotificationKind.PAUSE_CANCELLED: "The enforcement pause is cancelled",
+    NotificationKind.PAUSE_ENDING: "The enforcement pause ends soon",
+    NotificationKind.PAUSE_ENDED: "The enforcement pause has ended",
     NotificationKind.EXCEPTION_GRANTED: "An exception is granted",
     NotificationKind.EXCEPTION_REVOKED: "An exception is revoked",
     NotificationKind.EXCEPTION_EXPIRED: "An exception has expired",
@@ -55,7 +55,7 @@ def waiver_notification(
     """The notification that a pause or an exception ends or has ended."""
     verb = "ends" if kind is NotificationKind.PAUSE_ENDING else "ended"
     until = tenant.waivers_of(server).until(ends_at)
-    then = "enforcement goes on where it stopped" if until is None else f"another one holds until {iso(until)}"
+    then = "enforcement resumes where it stopped" if until is None else f"another one applies until {iso(until)}"
     return AdminNotification(
         notification_id=notification_id(kind, tenant.tenant_id, server or None, due, str(ends_at)),
         kind=kind,
