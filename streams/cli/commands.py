@@ -1,4 +1,4 @@
-"""`tes pause`, `tes exception`, `tes override`: give a command and wait for what becomes of it."""
+"""`tes pause`, `tes exception`, `tes override`: submit a command and wait for its outcome."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _add_end(action: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Give the command; exit code 0 accepted, 1 Kafka failed or no outcome, 2 wrong usage, 3 refused."""
+    """Submit the command; exit code 0 accepted, 1 Kafka failed or no outcome, 2 wrong usage, 3 refused."""
     given = vars(arguments)
     kind = arguments.kind
     if kind is CommandKind.PAUSE_CREATE and given["server"] is not None:

@@ -1,4 +1,4 @@
-"""`tes inspect`: which server and build a message came from, what a policy says of it, and what cures it."""
+"""`tes inspect`: which server and build a message came from, what a policy says of it, and the update that fixes it."""
 
 from __future__ import annotations
 

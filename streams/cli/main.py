@@ -55,7 +55,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 3 a command ref
 
 
 EXIT_PIPE = 141
-"""Exit code when the output's reader went away, as a shell gives it for SIGPIPE."""
+"""Exit code when the reader of the output is gone, as a shell reports it for SIGPIPE."""
 
 
 EXIT_FAILED = 1

@@ -85,7 +85,7 @@ def _encodable(text: str, encoding: str | None) -> str:
 
 
 def discard(stream: Any) -> None:
-    """Let nothing be written to a stream any more, not even when the process ends."""
+    """Discard everything written to a stream from now on, also at process exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, stream.fileno())

@@ -26,7 +26,7 @@ from streams.domain.tenant.waivers import Waivers
 
 
 class PredictedStatus(NamedTuple):
-    """Where a server will stand: its finding, the stage of the ladder (0 outside of it), and the edge's action."""
+    """A server's predicted status: its finding, the stage of the ladder (0 outside of it), and the edge's action."""
 
     finding: Finding
     stage: int
@@ -35,7 +35,7 @@ class PredictedStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A server's outlook under the policies as they are, and with another one from a moment on."""
+    """A server's predicted status under the current policies, and with another policy or catalogue."""
 
     tenant_id: str
     server: str
@@ -110,7 +110,7 @@ def state_of(report: ServerReport) -> ServerEnforcement:
 
 
 def predict(report: ServerReport, current: Rulebook, other: Rulebook, at: int) -> Prediction:
-    """Where a server will stand at `at` (UTC milliseconds), its next connection with the same build included."""
+    """Predict a server's status at `at` (UTC milliseconds), including its next connection with the same build."""
     before, _ = _outlook(report, current, at)
     after, reason = _outlook(report, other, at)
     return Prediction(report.tenant_id, report.server, report.build, before, after, reason)

@@ -27,7 +27,7 @@ class Processor(Protocol):
         """When a record happened, UTC milliseconds, by which the inputs are merged; 0 where it does not say."""
 
     def on_records(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
-        """Process records of one input in order; gives how many were processed or rejected.
+        """Process records of one input in order; returns how many were processed or rejected.
 
         Stops early only at the first record that happened at or after `before`, or when `view.is_full`. A record that
         cannot be processed has to leave no change behind and goes to `view.reject`, which raises what is not the

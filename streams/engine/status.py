@@ -1,4 +1,4 @@
-"""How a worker stands, as whoever asks from outside sees it."""
+"""The status of a worker, as probes and metrics show it."""
 
 from __future__ import annotations
 

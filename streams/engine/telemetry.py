@@ -20,7 +20,7 @@ DEAD_LETTERS = "dead_letters"
 
 @dataclass(slots=True)
 class UnitMetrics:
-    """What a unit of work has to tell once it is committed.
+    """Metrics of a unit of work, reported once it is committed.
 
     `moments` (UTC milliseconds) are those of events that led to an output somebody waits for, `traces` what is
     followed of its records.

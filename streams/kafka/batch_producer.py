@@ -21,7 +21,7 @@ BATCH_BYTES = 4 << 20
 
 
 class FencedError(KafkaError):  # type: ignore[misc]
-    """Another run of the same command has begun meanwhile; what this one had not committed does not happen."""
+    """Another run of the same command has started; uncommitted work of this one is aborted."""
 
 
 @asynccontextmanager
@@ -84,10 +84,10 @@ class Batches:
             await self.commit()
 
     async def commit(self) -> dict[TopicPartition, int]:
-        """Write the batch, with transactions all of it or nothing; gives the last offset written to each partition.
+        """Write the batch, all or nothing if transactional; returns the last offset written to each partition.
 
         Raises:
-            OvertakenError: another producer has taken the transactional id.
+            FencedError: another producer has taken the transactional id.
             KafkaError: the broker refused it.
         """
         rows, self._rows, self._bytes = self._rows, [], 0

@@ -44,7 +44,7 @@ class Connection(conn.AIOKafkaConnection):  # type: ignore[misc]
         return _TokenLogin(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
 
     def close(self, reason: Any = None, exc: BaseException | None = None) -> Any:
-        """Close it, with what still waits; gives a future of its end."""
+        """Close it and whatever is pending on it; returns a future that ends with it."""
         transport = self._writer.transport if self._writer is not None else None
         ended = super().close(reason=reason, exc=exc)
         if transport is not None and self._ssl_context is not None:

@@ -15,7 +15,7 @@ async def check_access(settings: Settings) -> None:
     """See every topic of a worker, and the group.
 
     Raises:
-        TopicError: a topic does not exist, or this user may not see it; or he may not see the group.
+        TopicError: a topic does not exist, or this user may not see it or the group.
         KafkaError: the cluster did not answer.
     """
     cluster = cluster_of(settings)

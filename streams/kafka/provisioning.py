@@ -79,7 +79,7 @@ def topics_of(settings: Settings) -> list[NewTopic]:
 
 
 async def create_topics(settings: Settings) -> list[str]:
-    """Create the topics that do not exist; gives the names of those created.
+    """Create the topics that do not exist; returns the names of those created.
 
     Raises:
         TopicError: the broker refused one.

@@ -1,4 +1,4 @@
-"""Ends tasks and clients for certain, whatever state they are in."""
+"""Stops tasks and closes clients reliably, whatever state they are in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CANCEL_SECONDS = 0.5
 
 
 async def cancel_and_wait(task: asyncio.Task[Any]) -> None:
-    """End a task; its result or error is not looked at.
+    """Cancel a task and wait for it; its result or error is ignored.
 
     The Kafka client swallows a cancellation that reaches it while it cancels tasks of its own, so once is not enough.
     """
@@ -28,7 +28,7 @@ async def cancel_and_wait(task: asyncio.Task[Any]) -> None:
 
 
 async def close_with_timeout(closing: Awaitable[Any]) -> None:
-    """Wait for a client to close, but not long: what it has not sent by now belongs to the next owner."""
+    """Wait for a client to close, with a timeout: anything it has not sent by then belongs to the next owner."""
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await closing

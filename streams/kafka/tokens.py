@@ -33,7 +33,10 @@ ASK_SECONDS = 10.0
 """How long the endpoint may take to answer."""
 MAX_ANSWER_BYTES = 65_536
 RENEW_AT = 0.8
-"""The part of a token's life after which a new one is asked for."""
+"""The part of a token's lifetime after which a new one is requested, as in Kafka's own OAuth client.
+
+Its `sasl.login.refresh.window.factor` is 0.8 by default.
+"""
 ASSUMED_SECONDS = 60.0
 """The life of a token whose endpoint does not tell it."""
 
@@ -42,7 +45,7 @@ _ERROR_CODE = re.compile(r"[a-z_]{1,40}")  # RFC 6749, 5.2
 
 
 class TokenError(KafkaError):  # type: ignore[misc]
-    """There is no token to log in with; aiokafka tries again as for a broker that is away. Holds no secret."""
+    """There is no token to log in with; aiokafka retries as if the broker were down. Contains no secret."""
 
     def __init__(self, where: str, rule: str) -> None:
         super().__init__(f"{where}: {rule}")
@@ -97,7 +100,7 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
         """A token that is valid for a while.
 
         Raises:
-            TokenError: the endpoint gave none, and the last one is over.
+            TokenError: the endpoint issued none, and the last one has expired.
         """
         with self._lock:
             now = time.monotonic()

@@ -23,7 +23,7 @@ MAX_PENDING: Final = 1_000
 
 
 class CommandTimeoutError(RuntimeError):
-    """No audit record came in time; the command may still be carried out."""
+    """Timed out waiting for the audit record; the command may still be carried out."""
 
 
 class CommandClient:

@@ -28,7 +28,7 @@ from streams.kafka.topics import DEAD_LETTER_LOG, DEAD_LETTER_SUFFIX, TOPICS
 from streams.settings.worker import Settings
 
 INPUTS = {"connections": "inbound_connection", "commands": "admin_command"}
-"""The inputs, by the names that an operator gives them."""
+"""The inputs by the names that operators use."""
 REPLAY_OF = "tes.replay-of"
 """Header of a record that was replayed: its dead letter, as `connections/2/15`."""
 _ORIGIN = (ERROR, TOPIC, PARTITION, OFFSET, TIMESTAMP)
@@ -118,7 +118,7 @@ def parse_place(text: str) -> tuple[str, int, int]:
     """The input, partition and offset of a letter.
 
     Raises:
-        LetterError: the text names none.
+        DeadLetterError: the text names none.
     """
     name, _, rest = text.partition("/")
     partition, _, offset = rest.partition("/")
@@ -208,7 +208,7 @@ async def handle(
     """Replay or discard the wanted letters; a dry run only says which.
 
     Raises:
-        LetterError: a letter that is named does not exist.
+        DeadLetterError: a letter that is named does not exist.
         TopicError: a topic does not exist.
         KafkaError: a transaction failed; what was handled before stays handled, and nothing is handled by half.
     """

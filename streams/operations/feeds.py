@@ -53,12 +53,12 @@ Reader = Callable[[bytes], dict[str, Any]]
 
 
 async def produce_feed(settings: Settings, lines: Iterable[bytes]) -> tuple[int, int]:
-    """Write a feed to the connections topic; gives the number of records and the last valid `observed_at`."""
+    """Write a feed to the connections topic; returns the number of records and the last valid `observed_at`."""
     return await _produce(settings, "inbound_connection", connection_record, "observed_at", lines)
 
 
 async def produce_commands(settings: Settings, lines: Iterable[bytes]) -> tuple[int, int]:
-    """Write commands to their topic; gives the number of records and the last valid `issued_at`."""
+    """Write commands to their topic; returns the number of records and the last valid `issued_at`."""
     return await _produce(settings, "admin_command", command_record, "issued_at", lines)
 
 

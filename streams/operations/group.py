@@ -79,7 +79,7 @@ async def find_existing(settings: Settings) -> dict[str, ProductTopic]:
 
 
 async def create_and_find(settings: Settings) -> dict[str, ProductTopic]:
-    """Create the topics that are missing; gives every topic, as soon as the brokers tell of all.
+    """Create the missing topics; returns every topic once the brokers report all of them.
 
     Raises:
         TopicError: one could not be created.
@@ -98,7 +98,7 @@ async def require_empty(settings: Settings, topics: dict[str, ProductTopic]) -> 
     """Refuse topics that hold anything.
 
     Raises:
-        ContentError: one does.
+        TopicContentError: one does.
     """
     every = [partition for topic in topics.values() for partition in topic.partitions]
     for partition, (begin, end) in (await extents_of(cluster_of(settings), every, "read_uncommitted")).items():
@@ -112,7 +112,7 @@ async def require_stopped(settings: Settings) -> None:
     """Wait until no worker is a member of the group, as long as one that was killed may be.
 
     Raises:
-        RunningError: some still are.
+        WorkersRunningError: some still are.
     """
     left = settings.session_timeout_seconds + _GRACE_SECONDS
     while members := await members_of(settings):
@@ -146,7 +146,7 @@ async def fence_writers(settings: Settings, partitions: int) -> None:
 
 
 async def commit_offsets(settings: Settings, offsets: dict[TopicPartition, int]) -> None:
-    """Set the group's committed offsets, which those who watch the lag look at."""
+    """Set the group's committed offsets, which lag monitoring reads."""
     consumer = cluster_of(settings).consumer(group_id=settings.app_id, enable_auto_commit=False)
     await consumer.start()
     try:

@@ -1,7 +1,7 @@
 """Writes the product's own records: most of the time of a general writer goes into finding a union's branch.
 
-It takes what `records.to_record` gives and nothing that would need a conversion; whatever it refuses is for the general
-writer, which says what is wrong.
+It takes what `records.to_record` returns and nothing that would need a conversion. The general writer handles whatever
+it refuses, and names the error.
 """
 
 from __future__ import annotations

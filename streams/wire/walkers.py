@@ -12,7 +12,7 @@ _INT_MIN, _INT_MAX = -(2**31), 2**31 - 1
 _LONG_MIN, _LONG_MAX = -(2**63), 2**63 - 1
 
 Walk = Callable[[bytes, int], int]
-"""Takes a value and where an item starts; gives where it ends. Raises ValueError or IndexError if it has no end."""
+"""Takes a value and where an item starts; returns where it ends. Raises ValueError or IndexError if it has no end."""
 
 
 def _long(data: bytes, at: int) -> tuple[int, int]:

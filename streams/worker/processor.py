@@ -71,6 +71,21 @@ class InputProcessor:
         placement: Placement | None = None,
         servers_at_once: int = SERVERS_AT_ONCE,
     ) -> None:
+        """Process one partition.
+
+        Args:
+            rulebook: returns the rulebook in force.
+            wires: topics and codecs of inputs and outputs.
+            header: the first bytes of the values that the fast decoder takes.
+            replay_until: UTC milliseconds; replaces the wall clock. Time moves with the records, and to this moment
+                when the partition is at its end. None for a live service.
+            now: the wall clock, UTC milliseconds.
+            cached_servers: how many servers to keep in memory, in bytes of their rows and of as many topmost lines.
+            telemetry: gets the number of pending timers with every unit; traces records that are decided, never those
+                that are only counted.
+            placement: detects records in the wrong partition; None for a processor without partitions.
+            servers_at_once: the most servers that a tenant-wide command changes in its own unit of work.
+        """
         self._rulebook, self._wires, self._header = rulebook, wires, header
         self._replay_until, self._now = replay_until, now
         self.decided = 0

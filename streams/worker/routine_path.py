@@ -47,9 +47,9 @@ class RoutinePath:
             self._span, self._span_of = NO_SPAN, rulebook.fingerprint
 
     def count(self, key: bytes | None, value: bytes, found: FastConnection, before: int | None) -> int:
-        """Count a connection that is routine, and give its moment; `NO_MOMENT` where it has to be decided.
+        """Count a connection that is routine; returns its time, or `NO_MOMENT` if it has to be decided.
 
-        `key` and `value` are the record's, `found` is what the value holds. One at or after `before` is left as it is.
+        `key` and `value` are the record's, `found` is what the value holds. One at or after `before` is left alone.
         """
         at = found.observed_at
         if not EARLIEST_MS <= at <= self._latest or key != found.tenant_id:

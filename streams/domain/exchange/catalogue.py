@@ -36,7 +36,7 @@ class Release:
 
 
 class Remedy(NamedTuple):
-    """The update that cures a finding: the name administrators know, and its KB article."""
+    """The update that fixes a finding: the name administrators know, and its KB article."""
 
     name: str
     kb: str | None

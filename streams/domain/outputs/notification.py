@@ -1,4 +1,4 @@
-"""What administrators are told, once per occurrence."""
+"""Notifications to administrators, one per occurrence."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NotificationKind(StrEnum):
 
 
 class Severity(StrEnum):
-    """How soon somebody should read it."""
+    """How urgent it is."""
 
     INFO = "INFO"
     WARNING = "WARNING"

@@ -14,7 +14,7 @@ from streams.domain.policy.ladder import Action, ScheduledStage
 
 
 def verdict_id(tenant_id: str, server: str, revision: int) -> str:
-    """The id of a server's verdict: the same input always gives the same one."""
+    """The id of a server's verdict: the same input always produces the same one."""
     return stable_id(f"verdict/{tenant_id}/{server}/{revision}")
 
 

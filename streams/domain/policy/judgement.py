@@ -1,4 +1,4 @@
-"""`judge`: whether a policy accepts a build, and what would cure it if not."""
+"""`judge`: whether a policy accepts a build, and the update that fixes it if not."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class _Judge:
         self.rule = policy.products[product]
 
     def judgement(self, build: Build) -> Judgement:
-        """The finding, with what would cure it where the product has an accepted build."""
+        """The finding, with the update that fixes it if the product has an accepted build."""
         name = self.catalogue.name(build)
         number = self.catalogue.counted_as(build)
         if self.rule.accept is Accept.NONE:
@@ -130,7 +130,7 @@ class _Judge:
     def _remedy(self, number: Build, required: Build) -> Remedy | None:
         """The oldest accepted update that has `required` and did not come out before what the server has.
 
-        An update of an old CU may be younger than the oldest accepted update of a newer CU, which then cures nothing.
+        An update of an old CU may be younger than the oldest accepted update of a newer CU, which then fixes nothing.
         """
         present = self.catalogue.released_on(number)
         for release in self.catalogue.updates_from(required):

@@ -31,7 +31,18 @@ def render_notification(
     stage: ScheduledStage | None = None,
     days: int = 0,
 ) -> AdminNotification:
-    """A notification about a server; `stage` and `days` say which stage comes in how many days."""
+    """A notification about a server.
+
+    Args:
+        state: the server's state after the event.
+        effective: what applies to it at `at`.
+        catalogue: names builds and their vulnerabilities.
+        service: the receiving service, for its link.
+        kind: what happened.
+        at: the time that caused it, UTC milliseconds.
+        stage: the stage that is announced; None for a notification about the present.
+        days: in how many days that stage begins.
+    """
     judged = state.judgement
     following = effective.next_above(state.stage)
     throttle, block = effective.throttle_minutes_per_hour, effective.block_minutes_per_hour

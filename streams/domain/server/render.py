@@ -91,7 +91,14 @@ def status_of(state: ServerEnforcement, effective: EffectiveEnforcement) -> Serv
 def render_report(
     state: ServerEnforcement, effective: EffectiveEnforcement, catalogue: Catalogue, clock_stops: Sequence[ClockStop]
 ) -> ServerReport:
-    """The administrator's row that follows from a state and from what covers the server."""
+    """The row of the server report.
+
+    Args:
+        state: the server's state.
+        effective: what applies to it at the time of the row.
+        catalogue: names builds, their vulnerabilities and ends of support.
+        clock_stops: every span in which the enforcement clock is stopped.
+    """
     judged = state.judgement
     following = effective.next_above(state.stage)
     throttled = _first_with(effective.upcoming, Action.THROTTLE)

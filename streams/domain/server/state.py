@@ -20,7 +20,10 @@ from streams.domain.time import DAY_MS
 NO_TIME = Clock(0, 0)
 
 RECENT_EVENTS: Final = 32
-"""How many connections are remembered per server; a duplicate within so many is not counted again."""
+"""How many connections are remembered per server; a duplicate within so many is not counted again.
+
+Eight bytes each, so 256 bytes of every server's row.
+"""
 _MARK_BYTES: Final = 8
 _MARKS_BYTES: Final = RECENT_EVENTS * _MARK_BYTES
 _HALF: Final = 2**32 - 1

@@ -97,7 +97,7 @@ class BatchApp(faust.App):
             writer.notify()
 
     def enqueue(self, event: Any) -> None:
-        """Hand a fetched batch to its partition; one of an old generation is dropped, and fetched again."""
+        """Hand a fetched batch to its partition; a batch of an old generation is dropped and fetched again."""
         generation, records = event.value
         partition = event.message.partition
         writer = self.writers.get(partition)
@@ -106,7 +106,7 @@ class BatchApp(faust.App):
             self.batch_consumer.schedule.delivered(partition)
 
     async def acquire(self, partitions: set[int]) -> None:
-        """Become the owner of exactly these partitions; an ending worker, which is about to leave, of none."""
+        """Become the owner of exactly these partitions, or of none during shutdown."""
         await self.release()
         if self.should_stop:
             return
@@ -130,14 +130,14 @@ class BatchApp(faust.App):
         )
 
     async def release(self) -> None:
-        """Give up every partition; what is not committed is left to the next owner."""
+        """Release every partition; uncommitted work is left to the next owner."""
         self.is_assigned = False
-        async with self._releasing:  # a rebalance may come while an ending worker finishes what is in work
+        async with self._releasing:  # a rebalance may happen while a worker that shuts down finishes its work
             writers, self.writers = self.writers, {}
             try:
                 async with asyncio.timeout(RELEASE_SECONDS):
                     await asyncio.gather(*(writer.stop() for writer in writers.values()))
-            except Exception as error:  # a rebalance that waits for ever keeps the whole group from working
+            except Exception as error:  # a rebalance that waits forever keeps the whole group from working
                 self.fail(error)
         if writers:
             log.info(
@@ -145,7 +145,7 @@ class BatchApp(faust.App):
             )
 
     def status(self) -> WorkerStatus:
-        """How it stands. `ends` of the source's partitions, None while the broker does not tell, are the watchdog's."""
+        """Its status; the watchdog sets `ends`, which is None while the broker does not respond."""
         has_joined = self.generation > 0
         return WorkerStatus(
             has_joined=has_joined,

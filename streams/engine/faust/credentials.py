@@ -1,4 +1,4 @@
-"""The same way into the cluster for the clients that Faust makes itself."""
+"""The cluster's credentials for the clients that Faust creates itself."""
 
 from __future__ import annotations
 

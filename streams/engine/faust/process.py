@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class BatchWorker(Worker):
-    """Faust's worker process; being told to end is known before anything ends."""
+    """Faust's worker process; a shutdown request is recorded before anything stops."""
 
     app: BatchApp
 
@@ -30,7 +30,7 @@ class BatchWorker(Worker):
         super()._on_sigint()
 
     async def _sentinel_task(self) -> None:
-        """Nothing is left to wait for; Faust's own sleeps a second, in which nobody has the partitions."""
+        """Return at once; Faust's own sleeps a second, during which nobody owns the partitions."""
 
     def _drain(self, which: signal.Signals) -> None:
         if self.app.is_draining:
@@ -41,7 +41,7 @@ class BatchWorker(Worker):
             which.name,
             extra=log_event("worker_draining", signal=which.name),
         )
-        # Without a broker nobody can be told that the group is left, and Faust would wait for one for ever.
+        # Without a broker the worker cannot leave the group, and Faust would wait for one forever.
         seconds = self.app.partition_config.drain_seconds + LEAVE_SECONDS
         timer = threading.Timer(seconds, _force_exit, [seconds])
         timer.daemon = True

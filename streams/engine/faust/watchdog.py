@@ -1,4 +1,4 @@
-"""Stops a worker of which a partition has work and does not move."""
+"""Stops a worker with a stalled partition."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from streams.engine.faust.app import BatchApp
 
 
 class StalledError(RuntimeError):
-    """A partition has work and does not move."""
+    """A partition has work but makes no progress."""
 
 
 async def run_watchdog(app: BatchApp, stall_seconds: float, beat: Callable[[], None]) -> None:
-    """Stop the worker when a partition has work and nothing of it moves for `stall_seconds`.
+    """Stop the worker when a partition has work but makes no progress for `stall_seconds`.
 
-    A consumer whose coordinator or leader came back may sit still for ever without an error; a new worker does not.
-    `beat` is called with every look, whether the broker answers or not.
+    A consumer whose coordinator or leader came back may hang forever without an error; a new worker does not.
+    `beat` is called at every check, whether the broker responds or not.
     """
     moved: dict[int, tuple[Any, float]] = {}
     while not app.should_stop:

@@ -24,11 +24,14 @@ from streams.kafka.shutdown import cancel_and_wait
 from streams.kafka.unread import UnreadBatch
 
 SLICE_RECORDS = 500
-"""Records that are processed before commits and other partitions get their turn: some milliseconds."""
+"""Records processed before commits and other partitions get their turn.
+
+A slice takes some milliseconds, so the event loop still answers heartbeats and probes. No measurement is recorded.
+"""
 SLICE_TIMERS = 1_000
-"""Timers that fire before commits and other partitions get their turn."""
+"""Timers that fire before commits and other partitions get their turn; a slice like `SLICE_RECORDS`."""
 WAITED_TIMERS = 200
-"""The same while records wait, whose turn it is then: timers of one tenant, or what was put off, hold nobody up."""
+"""The same while records wait, so that timers or deferred changes of one tenant do not delay other tenants."""
 
 
 class Step(Enum):
@@ -53,6 +56,18 @@ class ProcessingLoop:
         failpoint: Callable[[str], None],
         telemetry: Telemetry = SILENT,
     ) -> None:
+        """Process a restored partition; nothing runs before `run`.
+
+        Args:
+            config: topics, limits of a unit and times in seconds.
+            partition: its number in the source topic.
+            inputs: the queue of the source and the merged input.
+            transactions: the partition's producer, started and fenced.
+            store: the partition's restored state.
+            processor: decides about records and timers.
+            failpoint: called with the name of each step, for tests that kill the worker there.
+            telemetry: notified of committed units and dead letters; traces records.
+        """
         self._config, self._partition, self._inputs = config, partition, inputs
         self._transactions, self._store = transactions, store
         self._processor, self._failpoint = processor, failpoint

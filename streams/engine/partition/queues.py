@@ -12,7 +12,10 @@ from streams.engine.partition.merged_input import MergedInput
 from streams.kafka.unread import UnreadBatch, size_of
 
 MAX_BATCHES = 16
-"""Fetched batches that wait at most, however small."""
+"""The most fetched batches that wait, however small.
+
+Bounds what a partition with tiny batches holds beside `queue_records` and `queue_bytes`. No measurement is recorded.
+"""
 
 
 class RecordQueue:

@@ -5,7 +5,7 @@
 2. Restore the store from the changelog (`restore`), refuse a state of another format, and name the changelog if it is
    new.
 3. Resume behind the marker, the last source offset in the state. The group's committed offset is written in the same
-   transaction for those who watch the lag; where the two differ, the marker is right.
+   transaction for lag monitoring; if the two differ, the marker is right.
 4. Process: a unit of work takes what waits, slice by slice, while the unit before it commits: a few records when
    little comes, up to `unit_records` or `UNIT_BYTES` under load. A record that cannot be processed becomes a dead
    letter. The merged input is merged by time: its record goes before one of the source that is not older.
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class PartitionWriter:
-    """Owns one partition from its assignment to its revocation; `processor` is given the number of partitions."""
+    """Owns one partition from its assignment to its revocation."""
 
     def __init__(
         self,
@@ -60,6 +60,17 @@ class PartitionWriter:
         failpoint: Callable[[str], None],
         telemetry: Telemetry = SILENT,
     ) -> None:
+        """Prepare to own a partition; `start` begins the work.
+
+        Args:
+            config: cluster, topics, limits of a unit and times in seconds.
+            partition: its number in the source topic.
+            open_store: opens the partition's local state.
+            processor: makes the processor; gets the number of partitions of the source.
+            is_caught_up: whether all of a partition, up to its end, was fetched and handed over.
+            failpoint: called with the name of each step, for tests that kill the worker there.
+            telemetry: notified of committed units and dead letters; traces records.
+        """
         self.config, self.partition = config, partition
         self._open_store, self._new_processor = open_store, processor
         self._is_caught_up, self._failpoint, self._telemetry = is_caught_up, failpoint, telemetry
@@ -101,7 +112,7 @@ class PartitionWriter:
         return self._work.ticked_to if self._work is not None else None
 
     def status(self, source_end: int | None) -> PartitionStatus:
-        """How it stands, where the source ends at `source_end`."""
+        """Its status, given that the source ends at `source_end`."""
         work, lags = self._work, dict[str, int]()
         if work is not None and self._start is not None and source_end is not None:
             done = work.done.get(self.config.source, self._start - 1)

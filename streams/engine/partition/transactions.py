@@ -56,7 +56,7 @@ class Transactions:
         await self._producer.start()
 
     async def begin_changelog(self, rows: Mapping[bytes, bytes]) -> int | None:
-        """Write the first rows of the changelog; gives its position as `commit` does."""
+        """Write the first rows of the changelog; returns its position as `commit` does."""
         async with self._transaction():
             logged = await self._send_rows(rows)
             await asyncio.gather(*(answer for answer, _ in logged))
@@ -67,7 +67,7 @@ class Transactions:
     ) -> int | None:
         """Write outputs, changed state and consumer offsets (last offset done by topic), all or nothing.
 
-        Gives the changelog position after it; None where the broker did not tell.
+        Returns the changelog position after it, or None if the broker did not report it.
         """
         async with self._transaction():
             self._failpoint("begun")
@@ -100,7 +100,7 @@ class Transactions:
         self._failpoint("offsets-sent")
 
     async def close(self) -> None:
-        """Abort what is open, so that readers need not wait for its time-out, and end."""
+        """Abort the open transaction, so that readers need not wait for its timeout, and stop."""
         if self._is_open:
             await close_with_timeout(self._producer.abort_transaction())
         await close_with_timeout(self._producer.stop())

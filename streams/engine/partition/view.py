@@ -13,7 +13,10 @@ from streams.errors import is_records_fault
 from streams.kafka.record import MAX_ROW_BYTES, Headers
 
 UNIT_BYTES = 8 << 20
-"""A unit of work is cut, between two records, when its changes and outputs exceed this."""
+"""A unit of work ends, between two records, when its changes and outputs exceed this.
+
+About eight rows of the largest size (`MAX_ROW_BYTES`), and as much as the queue of the source holds, to bound memory.
+"""
 
 _ABSENT: Any = object()
 _NOTHING: Mapping[bytes, bytes | None] = {}

@@ -33,11 +33,11 @@ MARKERS: Final = (MARKER, MERGED_MARKER)
 
 
 async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict[str, Any]:
-    """Write all topics to a new folder; gives the manifest. `is_live` lets workers run meanwhile.
+    """Write all topics to a new folder; returns the manifest. `is_live` allows workers to keep running.
 
     Raises:
         BackupError: the folder holds something.
-        RunningError: workers run.
+        WorkersRunningError: workers run.
         StoreError: the state has a format that this version does not know.
         TopicError: a topic does not exist.
     """
@@ -97,7 +97,7 @@ async def _extents(settings: Settings, topics: dict[str, ProductTopic]) -> dict[
 async def _write(
     settings: Settings, path: Path, partition: TopicPartition, begin: int, end: int
 ) -> tuple[int, dict[bytes, Any]]:
-    """Write a partition; gives the number of records, and of a changelog the partition's own rows of the state."""
+    """Write a partition; returns the number of records, and for a changelog the partition's own state rows."""
     rows: dict[bytes, Any] = {}
     with RecordWriter(path) as writer:
         async for record in read_partitions(cluster_of(settings), {partition: begin}, {partition: end}):
@@ -121,7 +121,7 @@ def lost_records(manifest: dict[str, Any]) -> list[str]:
 
 
 def check_backup(folder: Path) -> dict[str, Any]:
-    """Read every file and compare it with the manifest, which it gives.
+    """Read every file and compare it with the manifest; returns the manifest.
 
     Raises:
         BackupError: a file is missing or another one, or this version does not know the backup's.

@@ -52,8 +52,8 @@ async def restore_backup(settings: Settings, folder: Path) -> Restored:
 
     Raises:
         BackupError: the backup is damaged, of another version, or of another state format.
-        ContentError: a topic holds something.
-        RunningError: workers run.
+        TopicContentError: a topic holds something.
+        WorkersRunningError: workers run.
         TopicError: a topic could not be created.
     """
     manifest = read_manifest(folder)
@@ -105,7 +105,7 @@ async def _require_empty_or_missing(settings: Settings) -> None:
 
     Raises:
         BackupError: one has other partitions.
-        ContentError: one holds something.
+        TopicContentError: one holds something.
     """
     existing = await find_existing(settings)
     for name, topic in named_topics(settings).items():
@@ -116,7 +116,7 @@ async def _require_empty_or_missing(settings: Settings) -> None:
 
 
 async def _fill(batches: Batches, where: TopicPartition, path: Path, marker: int | None) -> tuple[int, int | None]:
-    """Write a file's records; gives their number, and where the last one is that had at most the offset `marker`."""
+    """Write a file's records; returns their number and the new offset of the last one at or before offset `marker`."""
     count, last, is_behind = 0, None, marker is not None
     for record in read_records(path):
         if is_behind and marker is not None and record.offset > marker:

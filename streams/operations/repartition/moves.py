@@ -121,7 +121,7 @@ def tenant_rows(store: StateStore, partition: int, count: int) -> Any:
     """The rows of tenants in a partition's state.
 
     Raises:
-        ContentError: a tenant's state is not where Kafka's default partitioner puts its records.
+        TopicContentError: a tenant's state is not where Kafka's default partitioner puts its records.
         StoreError: this version does not know a row.
     """
     for key, value in store.scan(b"\1", b"\xff"):

@@ -90,9 +90,9 @@ async def repartition(
     """Move everything from the topics of `source` to those of `target`; `moment_of` tells when an input happened.
 
     Raises:
-        ContentError: topics hold what does not fit, or what was moved is not what is there.
-        OvertakenError: another run has begun.
-        RunningError: workers run.
+        TopicContentError: topics hold what does not fit, or what was moved is not what is there.
+        FencedError: another run has begun.
+        WorkersRunningError: workers run.
         TopicError: a topic is missing or could not be created.
     """
     if target.topic_prefix == source.topic_prefix:
@@ -130,7 +130,7 @@ async def _prepare(target: Settings) -> dict[str, ProductTopic]:
     """Create the ledger and the new topics; a refusal leaves none that was not there before.
 
     Raises:
-        ContentError: topics exist that hold something or have another number of partitions.
+        TopicContentError: topics exist that hold something or have another number of partitions.
         TopicError: one could not be created.
     """
     existing = await find_existing(target)
@@ -156,7 +156,7 @@ async def _find_extents(
     """Where each topic is read from and to; inputs from behind what the state has seen.
 
     Raises:
-        ContentError: input is gone that was never processed.
+        TopicContentError: input is gone that was never processed.
     """
     starts, ends = dict[str, dict[TopicPartition, int]](), dict[str, dict[TopicPartition, int]]()
     for name, topic in old.items():
@@ -229,7 +229,7 @@ async def _commit(run: _Run) -> None:
 
 
 async def _verify(run: _Run) -> dict[str, int]:
-    """Compare every topic; gives the number of records, for compacted ones of keys."""
+    """Compare every topic; returns the number of records, or of keys for compacted topics."""
     cluster, records = cluster_of(run.source), dict[str, int]()
     policies = {name: topic.topic_configs.get("cleanup.policy") for name, topic in named_topics(run.target).items()}
     for name, topic in run.new.items():

@@ -43,7 +43,7 @@ def compare(name: str, wanted: Digest, found: Digest) -> int:
     """The number of records.
 
     Raises:
-        ContentError: they are not the same.
+        TopicContentError: they are not the same.
     """
     if wanted != found:
         said = "the count differs" if wanted.records != found.records else "the records differ"
@@ -65,7 +65,7 @@ async def check_places(cluster: Cluster, partitions: Sequence[TopicPartition]) -
     """Refuse a topic with a keyed record in another partition than its key's.
 
     Raises:
-        ContentError: it has one.
+        TopicContentError: it has one.
     """
     async for record in read_partitions(cluster, dict.fromkeys(partitions)):
         if record.key is not None and moved(record, len(partitions)).partition != record.partition:
@@ -95,7 +95,7 @@ async def digest_of_changelog(cluster: Cluster, partitions: Sequence[TopicPartit
     """The rows of tenants as a worker would restore them.
 
     Raises:
-        ContentError: a row is in another partition than its tenant's records.
+        TopicContentError: a row is in another partition than its tenant's records.
     """
     digest = Digest()
     for number, partition in enumerate(partitions):
