@@ -167,7 +167,7 @@ def _mode(arguments: argparse.Namespace) -> int:
         for policy in published:
             if policy.effective_at > changed.effective_at and policy.mode is not changed.mode:
                 at = iso(to_millis(policy.effective_at))
-                said = f"{policy.policy_id} version {policy.version} begins at {at} with mode {policy.mode.value}"
+                said = f"{policy.policy_id} version {policy.version} takes effect at {at} with mode {policy.mode.value}"
                 print_message(f"tes policy mode: {said}")
         return _published(settings, changed, arguments.by, policy_yaml(changed))
     except (ValueError, OSError, KafkaError, TopicError) as error:

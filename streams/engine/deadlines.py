@@ -1,13 +1,13 @@
 """How long the end of a worker's work may take: every bound in one place, and how they add up.
 
-A rebalance gives up all partitions of the worker at once. Each of them, one step after the other:
+A rebalance releases all partitions of the worker at once. Each of them, one step after the other:
 
     drain     half a session timeout     the unit in work commits, or is aborted
     cancel    CANCEL_SECONDS             its task ends
     close     3 x CLOSE_SECONDS          the merged input closes, the open transaction aborts, its producer closes
 
 With the default session timeout of 10 s that is 5 + 0.5 + 9 = 14.5 s. It has to stay below RELEASE_SECONDS, which it
-does up to a session timeout of 40 s. RELEASE_SECONDS has to stay below the 60 s that Faust gives a rebalance. A worker
+does up to a session timeout of 40 s. RELEASE_SECONDS has to stay below the 60 s that Faust allows a rebalance. A worker
 that is told to end does the same, then leaves the group; it is ended by force after the drain and LEAVE_SECONDS.
 """
 

@@ -134,7 +134,7 @@ class TopicFollower:
     """Reads a log once to its end, then on and on."""
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
-        """Follow `log`; `clock` gives seconds."""
+        """Follow `log`; `clock` returns seconds."""
         self._log, self._clock = log, clock
         self._partitions: list[TopicPartition] = []
         self._at_end: dict[TopicPartition, float] = {}

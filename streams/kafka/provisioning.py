@@ -89,7 +89,7 @@ async def create_topics(settings: Settings) -> list[str]:
 
 
 async def create_missing(cluster: Cluster, topics: list[NewTopic]) -> list[str]:
-    """Create those of the topics that do not exist; gives the names of those created.
+    """Create those of the topics that do not exist; returns the names of those created.
 
     Raises:
         TopicError: the broker refused one.

@@ -44,7 +44,7 @@ class CompactedTable(Generic[Row]):
             on_unread: takes a batch that cannot be read; what it raises ends the reading.
             on_undecodable: takes a record that `decode` refuses, and the error. Its key keeps the row that it has.
                 Without it the error ends the reading.
-            clock: gives seconds.
+            clock: returns seconds.
         """
         self.rows: dict[bytes, Row] = {}
         self._follower = TopicFollower(log, clock)
@@ -88,7 +88,7 @@ class CompactedTable(Generic[Row]):
             self._apply(records)
 
     async def poll(self) -> Collection[bytes]:
-        """Read what comes within a moment; gives the keys whose rows changed or are gone.
+        """Read what arrives within a moment; returns the keys whose rows changed or are gone.
 
         Raises:
             ValueError: See `start`.

@@ -34,7 +34,7 @@ def parse_outcome(codec: AvroCodec, record: Any) -> AuditRecord | None:
     try:
         return audit_of_record(codec.decode(record.value))
     except ValueError as error:
-        log.warning("%s: offset %d is no audit record: %s: left out", record.topic, record.offset, error)
+        log.warning("%s: offset %d is not an audit record: %s: skipped", record.topic, record.offset, error)
         return None
 
 

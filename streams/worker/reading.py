@@ -19,7 +19,7 @@ Read = InboundConnection | AdminCommand | Exception
 
 
 class RecordReader:
-    """Reads records; `now` gives the wall clock (UTC milliseconds), None where no record can be ahead of it."""
+    """Reads records; `now` returns the wall clock (UTC milliseconds), None where no record can be ahead of it."""
 
     def __init__(self, wires: RecordChannels, placement: Placement | None, now: Callable[[], int | None]) -> None:
         self._wires, self._placement, self._now = wires, placement, now

@@ -158,4 +158,4 @@ def test_a_foreign_audit_record_does_not_make_a_sent_command_a_wrong_usage(
             return code, len(taken)
 
     assert asyncio.run(scenario()) == (0, 1)
-    assert "is no audit record" in capfd.readouterr().err
+    assert "is not an audit record" in capfd.readouterr().err

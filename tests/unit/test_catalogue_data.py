@@ -58,13 +58,13 @@ def without(name: str, chosen: Callable[[Row], bool]) -> Tables:
     [
         (
             changed("exchange_builds.csv", "build", "15.2.2562.99"),
-            "15.2.2562.99: is no four-part build of Exchange 2000",
+            "15.2.2562.99: is not a four-part build of Exchange 2000",
         ),
         (changed("exchange_builds.csv", "release_date", ""), "has no release date"),
         (changed("exchange_builds.csv", "release_date", "2000-11-31"), "release_date: 2000-11-31: must be a date"),
         (changed("exchange_builds.csv", "release_date", "20001129"), "release_date: 20001129: must be a date"),
         (changed("exchange_builds.csv", "kb", "5066369"), "kb: 5066369: must be as KB5066369"),
-        (changed("exchange_builds.csv", "kind", "QFE"), "QFE, false: is no kind of update"),
+        (changed("exchange_builds.csv", "kind", "QFE"), "QFE, false: is not a kind of update"),
         (changed("exchange_builds.csv", "release", "SP1"), "Exchange 2000 Server SP1 : names more than one build"),
         (changed("exchange_build_aliases.csv", "maps_to", ""), "maps_to: : must be a published build"),
         (changed("exchange_build_aliases.csv", "maps_to", "6.5.1.0"), "maps_to: 6.5.1.0: must be a published build"),

@@ -175,11 +175,11 @@ def test_a_repository_is_read_as_committed_with_and_without_a_work_tree(
 @pytest.mark.parametrize(
     ("file", "old", "new", "named"),
     [
-        (BUILDS, '"Exchange2019" = @{', '"Exchange2030" = @{', "Exchange2030: is no known product"),
+        (BUILDS, '"Exchange2019" = @{', '"Exchange2030" = @{', "Exchange2030: is not a known product"),
         (BUILDS, '(NewCUAndSUObject "15.2.1900.4"', '(NewOtherObject "15.2.1900.4"', "Exchange2019 CU16: expected New"),
         (BUILDS, '"15.2.1748.43"', '"15.2.1749.43"', "15.2.1749.43: Exchange2019 CU15 Feb26SU: is not of the line of"),
-        (BUILDS, '"15.2.1748.43"', '"15.1.1748.43"', "is no four-part build of Exchange Server 2019"),
-        (BUILDS, '"15.2.1748.43"', '"15.2.1748"', "is no four-part build of Exchange Server 2019"),
+        (BUILDS, '"15.2.1748.43"', '"15.1.1748.43"', "is not a four-part build of Exchange Server 2019"),
+        (BUILDS, '"15.2.1748.43"', '"15.2.1748"', "is not a four-part build of Exchange Server 2019"),
         (BUILDS, '"15.2.1748.43"', '"15.2.1748.x"', "expected three or four decimal numbers"),
         (BUILDS, '"15.2.1748.43"', "$feb", f"{BUILDS}:41: $feb: names something that is unknown here"),
         (BUILDS, '"Feb26SU"   = "15.2.1748.43"', '"Feb26SU" : "15.2.1748.43"', f"{BUILDS}:41: :: is in no form"),
@@ -197,9 +197,9 @@ def test_a_repository_is_read_as_committed_with_and_without_a_work_tree(
         (CHECKS, '"Oct26SU" = (New', '"Nov26SU" = (New', f"Nov26SU: {BUILDS} has no such update"),
         (CHECKS, '= "Feb26SU"', '= "Nov26SU"', f"Nov26SU: {BUILDS} has no such update"),
         (CHECKS, 'CVEName = "CVE-2026-90006"', "", "expected one SUName and one CVEName for each override"),
-        (CHECKS, '"CVE-2026-90004"', '"CVE-26-90004"', "CVE-26-90004: is no CVE id and no advisory"),
+        (CHECKS, '"CVE-2026-90004"', '"CVE-26-90004"', "CVE-26-90004: is neither a CVE id nor an advisory"),
         (CHECKS, "@($ex2019, $exSE))", "@($ex2019, $exSE) $more)", "$more: names something that is unknown here"),
-        (CHECKS, "@($ex2019, $exSE))", '@("Exchange2030"))', "Exchange2030: is no known product"),
+        (CHECKS, "@($ex2019, $exSE))", '@("Exchange2030"))', "Exchange2030: is not a known product"),
         (CHECKS, '(NewCveEntry @("CVE-2026-21527") @($ex2019, $exSE))', '"CVE-2026-21527"', "Feb26SU: expected NewCve"),
         (CHECKS, '(NewCveEntry @("CVE-2026-21527") @($ex2019, $exSE))', "(Get-Cve)", "-: is in no form"),
         (CHECKS, "    }\n\n", "\n", f"{CHECKS}:13: $cveAndOverrideCheckParamList: expected a name in quotes"),
@@ -224,9 +224,9 @@ def test_a_folder_that_is_no_checkout_is_refused(
 ) -> None:
     (checkout / file).unlink()
     assert refresh(checkout, tables) == 2
-    assert f"{file}: cannot be read, so this is no checkout of CSS-Exchange" in capsys.readouterr().err
+    assert f"{file}: cannot be read, so this is not a checkout of CSS-Exchange" in capsys.readouterr().err
     assert main(["--from", str(checkout), "--tables", str(tables)]) == 2
-    assert "is no git repository: say what it is with --commit and --date" in capsys.readouterr().err
+    assert "is not a git repository: name its commit with --commit and --date" in capsys.readouterr().err
 
 
 def test_an_older_checkout_than_the_tables_is_refused(

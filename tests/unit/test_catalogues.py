@@ -145,7 +145,7 @@ def test_an_alias_of_an_alias_and_a_preview_that_stands_for_a_build_are_refused(
     alias = shipped_tables().rows["aliases"][1]["build"]
     with pytest.raises(CatalogueError, match=f"maps_to: '{alias}': is an alias itself"):
         catalogue_of(changed("aliases", 2, maps_to=alias))
-    with pytest.raises(CatalogueError, match=r"maps_to: .*: a preview stands for no other build"):
+    with pytest.raises(CatalogueError, match=r"maps_to: .*: a preview is not an alias of another build"):
         catalogue_of(changed("aliases", 0, relation="preview"))
 
 

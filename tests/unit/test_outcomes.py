@@ -43,7 +43,7 @@ def test_an_audit_record_comes_back_as_it_was(audit: AuditRecord) -> None:
 @pytest.mark.parametrize("value", [b"?", b"", None, CODEC.encode(to_record(AUDIT))[:-1]])
 def test_what_is_no_audit_record_is_named_and_left_out(value: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
     assert parse_outcome(CODEC, FakeRecord("audit", 7, 0, b"t", value)) is None
-    assert "audit: offset 7 is no audit record: " in caplog.text
+    assert "audit: offset 7 is not an audit record: " in caplog.text
 
 
 def test_each_gets_its_own_outcome_and_others_are_left_out() -> None:
@@ -75,7 +75,7 @@ def test_records_of_tenants_that_nobody_waits_for_are_not_decoded(caplog: pytest
         assert not caplog.text
         with pending.expect(b"t", "one"):
             pending.take([bad])
-        assert "offset 3 is no audit record" in caplog.text
+        assert "offset 3 is not an audit record" in caplog.text
 
     asyncio.run(scenario())
 

@@ -48,7 +48,7 @@ class Checkout:
         elif commit and day:
             self.commit, self.day = commit, day
         else:
-            raise CheckoutError(f"{folder}: is no git repository: say what it is with --commit and --date")
+            raise CheckoutError(f"{folder}: is not a git repository: name its commit with --commit and --date")
 
     def _git(self, *arguments: str) -> str:
         command = ("git", "-C", str(self._folder), *arguments)
@@ -68,7 +68,7 @@ class Checkout:
                 return self._git("cat-file", "blob", f"HEAD:{path}").removeprefix("\ufeff")
             return (self._folder / path).read_text(encoding="utf-8-sig")
         except (CheckoutError, OSError, UnicodeDecodeError) as error:
-            raise CheckoutError(f"{path}: cannot be read, so this is no checkout of CSS-Exchange: {error}") from None
+            raise CheckoutError(f"{path}: cannot be read, so this is not a checkout of CSS-Exchange: {error}") from None
 
     def scripts(self, folder: str) -> list[str]:
         """The paths of the scripts in a folder, sorted."""
@@ -158,7 +158,7 @@ def _number(text: object, product: Product, name: str) -> Build:
     except ValueError as error:
         raise CheckoutError(f"{BUILDS_FILE}: {name}: {error}") from None
     if build.product is not product or build.update is None:
-        raise CheckoutError(f"{BUILDS_FILE}: {build}: {name}: is no four-part build of {product.value}")
+        raise CheckoutError(f"{BUILDS_FILE}: {build}: {name}: is not a four-part build of {product.value}")
     return build
 
 
@@ -255,14 +255,14 @@ def _named(checkout: Checkout) -> Iterator[tuple[str, str]]:
 
 def _identifier(text: str) -> str:
     if not _IDENTIFIER.fullmatch(text):
-        raise CheckoutError(f"{CHECKS_FILE}: {text[:80]}: is no CVE id and no advisory")
+        raise CheckoutError(f"{CHECKS_FILE}: {text[:80]}: is neither a CVE id nor an advisory")
     return text
 
 
 def _product(name: str, where: str) -> Product:
     found = next((item for item in Product if item.value == f"Exchange Server {name.removeprefix('Exchange')}"), None)
     if found is None or not name.startswith("Exchange"):
-        raise CheckoutError(f"{where}: {name[:80]}: is no known product")
+        raise CheckoutError(f"{where}: {name[:80]}: is not a known product")
     return found
 
 

@@ -223,7 +223,7 @@ class _Checker:
             self._error("relation", f"must be one of {', '.join(_RELATIONS)}")
         if relation == PREVIEW:
             if target:
-                self._error("maps_to", "a preview stands for no other build")
+                self._error("maps_to", "a preview is not an alias of another build")
             return
         stands_for = self._build("maps_to")
         if stands_for is None:

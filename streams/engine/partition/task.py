@@ -245,8 +245,8 @@ class PartitionWriter:
 
     def _log_rebuilt(self, committed: int, start: int) -> None:
         log.critical(
-            "%s-%d: the group has committed offset %d, but the state ends before %d: it was lost or is another "
-            "one. It is built again from offset %d; ids of verdicts written before stay the same",
+            "%s-%d: the group has committed offset %d, but the state ends before %d: it was lost or "
+            "replaced. Rebuilding it from offset %d; ids of verdicts written before stay the same",
             *(self.config.source, self.partition, committed, start, start),
             extra=log_event("state_rebuilt", partition=self.partition, committed=committed, offset=start),
         )

@@ -104,7 +104,7 @@ def vulnerability_order(name: str) -> tuple[object, ...]:
     """
     found = _VULNERABILITY.fullmatch(name)
     if found is None:
-        raise ValueError(f"{name[:80]}: is no CVE id and no advisory")
+        raise ValueError(f"{name[:80]}: is neither a CVE id nor an advisory")
     return found[1], int(found[2]), int(found[3])
 
 
@@ -173,7 +173,7 @@ def _faults_of_builds(tables: Tables) -> Iterator[str]:
     for row in tables["exchange_builds.csv"]:
         where, build = f"exchange_builds.csv: {row['build']}", parse_build(row["build"])
         if build.product is None or build.product.value != row["product"] or build.update is None:
-            yield f"{where}: is no four-part build of {row['product']}"
+            yield f"{where}: is not a four-part build of {row['product']}"
         if not row["release_date"]:
             yield f"{where}: has no release date"
         if row["kb"] and not _KB.fullmatch(row["kb"]):
@@ -182,7 +182,7 @@ def _faults_of_builds(tables: Tables) -> Iterator[str]:
             "true",
             "false",
         ):
-            yield f"{where}: {row['kind']}, {row['is_security_update']}: is no kind of update"
+            yield f"{where}: {row['kind']}, {row['is_security_update']}: is not a kind of update"
         if names[row["product"], row["release"], row["update"]] > 1:
             yield f"{where}: {row['product']} {row['release']} {row['update']}: names more than one build"
     for row in tables["exchange_build_aliases.csv"]:
