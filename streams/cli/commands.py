@@ -13,7 +13,8 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error
 from streams.cli.options import ISSUER_HELP, operator
-from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome, Role
+from streams.domain.tenant.audit import AuditRecord, CommandOutcome
+from streams.domain.tenant.commands import CommandKind, Role
 from streams.kafka.topics import TopicError
 from streams.operations.commands import CommandTimeoutError, command_client
 from streams.settings.worker import Settings, read_settings

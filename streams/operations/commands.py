@@ -6,7 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import Any, Final, Self
 
-from streams.domain.tenant.commands import AuditRecord
+from streams.domain.tenant.audit import AuditRecord
 from streams.kafka.cluster import Cluster, Producer
 from streams.kafka.follower import KafkaLog, TopicFollower
 from streams.kafka.reader import partitions_of

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from streams.domain.tenant.commands import SEEN_COMMANDS, AuditRecord
+from streams.domain.tenant.apply import SEEN_COMMANDS
+from streams.domain.tenant.audit import AuditRecord
 from streams.kafka.cluster import Cluster, Consumer
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import open_consumer, partitions_of

@@ -17,7 +17,8 @@ from streams.domain.ids import stable_id
 from streams.domain.policy.content import PolicyError
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import PublishedCatalogue
-from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
+from streams.domain.tenant.audit import AuditRecord, CommandOutcome
+from streams.domain.tenant.commands import CommandKind
 from streams.kafka.cluster import Cluster, Consumer
 from streams.kafka.reader import partitions_of
 from streams.kafka.unread import UnreadBatch

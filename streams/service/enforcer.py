@@ -22,8 +22,9 @@ from streams.domain.server.decide import Decision, Emitted, Forgotten, decide
 from streams.domain.server.override import Change
 from streams.domain.server.sighting import detect_server
 from streams.domain.server.state import ServerEnforcement
-from streams.domain.tenant.commands import AdminCommand, AuditRecord, advance_tenant, apply_command, subject_of
-from streams.domain.tenant.override import Override
+from streams.domain.tenant.apply import advance_tenant, apply_command
+from streams.domain.tenant.audit import AuditRecord
+from streams.domain.tenant.commands import AdminCommand, subject_of
 from streams.domain.tenant.reminders import tenant_timers
 from streams.domain.tenant.settling import forget_server
 from streams.domain.tenant.state import TenantEnforcement
@@ -132,8 +133,7 @@ class Enforcer:
             repository.put_off(tenant_id, change_of(before, decision.tenant, at))
             return
         state, revision = self._state(tenant_id, server)
-        override = Override(*decision.override) if decision.override else None
-        change = Change(decision.tenant.waivers_of(server), override)
+        change = Change(decision.tenant.waivers_of(server), decision.override)
         waivers = before.waivers_of(server)
         self._take(tenant_id, server, decide(state, None, self._rulebook, at, revision, waivers, change))
 

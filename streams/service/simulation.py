@@ -14,7 +14,8 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.decide import Forgotten
 from streams.domain.server.state import ServerEnforcement
-from streams.domain.tenant.commands import AdminCommand, AuditRecord
+from streams.domain.tenant.audit import AuditRecord
+from streams.domain.tenant.commands import AdminCommand
 from streams.domain.tenant.state import TenantEnforcement
 from streams.domain.validation import MalformedError
 from streams.service.enforcer import TENANT, Enforcer, TenantChange

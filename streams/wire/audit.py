@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
+from streams.domain.tenant.audit import AuditRecord, CommandOutcome
+from streams.domain.tenant.commands import CommandKind
 
 
 def audit_of_record(record: dict[str, Any]) -> AuditRecord:

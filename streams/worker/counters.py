@@ -11,7 +11,7 @@ from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.judgement import Finding
 from streams.domain.server.connection import InboundConnection, Outcome
-from streams.domain.tenant.commands import AuditRecord
+from streams.domain.tenant.audit import AuditRecord
 from streams.engine.telemetry import Label, UnitMetrics
 from streams.telemetry.counts import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 

@@ -19,7 +19,7 @@ from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.judgement import Finding
 from streams.domain.server.decide import Forgotten
 from streams.domain.server.state import ServerEnforcement
-from streams.domain.tenant.commands import AuditRecord
+from streams.domain.tenant.audit import AuditRecord
 from streams.domain.tenant.state import TenantEnforcement
 from streams.engine.partition.view import StateView, check_row_size
 from streams.engine.ports import Output

@@ -14,7 +14,8 @@ from streams.domain.outputs.server_report import ServerReport
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.decide import Forgotten
-from streams.domain.tenant.commands import AdminCommand, AuditRecord, check_command
+from streams.domain.tenant.audit import AuditRecord
+from streams.domain.tenant.commands import AdminCommand, check_command
 from streams.domain.validation import MalformedError
 from streams.kafka.partitioner import kafka_partition
 from streams.policies.catalogue.files import shipped_catalogue

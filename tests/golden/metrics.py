@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.verdict import Verdict
-from streams.domain.tenant.commands import AuditRecord
+from streams.domain.tenant.audit import AuditRecord
 from streams.engine.status import WorkerStatus
 from streams.engine.telemetry import DEAD_LETTERS, PresentState, UnitMetrics, UnitReport
 from streams.telemetry.metrics import Metrics

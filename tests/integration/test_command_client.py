@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from streams.cli.main import main
-from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
+from streams.domain.tenant.audit import AuditRecord, CommandOutcome
+from streams.domain.tenant.commands import CommandKind
 from streams.kafka.follower import KafkaLog, TopicFollower
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of

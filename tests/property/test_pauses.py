@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from streams.domain.edge import action_at
 from streams.domain.policy.ladder import Action
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.tenant.commands import AdminCommand, CommandKind, CommandOutcome, Role
+from streams.domain.tenant.audit import CommandOutcome
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.tenant.quota import year_of
 from streams.domain.time import DAY_MS, HOUR_MS
 from streams.policies.catalogue.files import shipped_catalogue

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.tenant.commands import AdminCommand, CommandKind, CommandOutcome, Role
+from streams.domain.tenant.audit import CommandOutcome
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.time import DAY_MS, HOUR_MS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy

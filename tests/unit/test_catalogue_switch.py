@@ -13,7 +13,8 @@ from streams.domain.policy.judgement import Finding
 from streams.domain.policy.policy import ConnectorType, CriticalPatches, Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook
 from streams.domain.server.connection import InboundConnection
-from streams.domain.tenant.commands import AdminCommand, CommandKind, CommandOutcome, Role
+from streams.domain.tenant.audit import CommandOutcome
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.domain.whatif import predict, with_catalogue
 from streams.engine.partition.view import StateView

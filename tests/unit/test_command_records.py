@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.domain.tenant.commands import CommandOutcome
+from streams.domain.tenant.audit import CommandOutcome
 from streams.domain.validation import MalformedError
 from streams.wire.records import command_of, command_record, in_order_of_issue
 from tests.unit.test_enforcement import DETECTED, connection, run

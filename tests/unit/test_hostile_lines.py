@@ -11,7 +11,7 @@ import pytest
 from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.detection import detect
 from streams.domain.exchange.received import parse_received
-from streams.domain.tenant.commands import CommandOutcome
+from streams.domain.tenant.audit import CommandOutcome
 from streams.domain.validation import MalformedError
 from streams.wire.codec import AvroCodec
 from streams.wire.records import command_of, command_record, connection_record, to_json_line, to_record

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
+from streams.domain.tenant.audit import AuditRecord, CommandOutcome
+from streams.domain.tenant.commands import CommandKind
 from streams.kafka.unread import UnreadBatch
 from streams.operations.outcomes import PendingOutcomes, parse_outcome
 from streams.wire.codec import AvroCodec

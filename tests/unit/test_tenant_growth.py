@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from streams.domain.tenant.commands import SEEN_COMMANDS, AdminCommand, CommandKind, CommandOutcome, Role
+from streams.domain.tenant.apply import SEEN_COMMANDS
+from streams.domain.tenant.audit import CommandOutcome
+from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.tenant.settling import KEPT_PAUSES
 from streams.domain.tenant.state import MAX_KEPT_BYTES
 from streams.domain.time import DAY_MS

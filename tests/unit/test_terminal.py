@@ -23,7 +23,8 @@ import pytest
 from streams.cli import backup, catalogue, commands, dlq, policy, repartition, state
 from streams.cli.main import build_parser, main
 from streams.domain.policy.policy import Mode
-from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
+from streams.domain.tenant.audit import AuditRecord, CommandOutcome
+from streams.domain.tenant.commands import CommandKind
 from streams.operations.backup.manifest import MANIFEST, VERSION, digest_of
 from streams.operations.dead_letters import DeadLetter, Disposition, DispositionKind, RedriveResult
 from streams.operations.group import TopicContentError

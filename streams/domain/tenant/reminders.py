@@ -1,10 +1,11 @@
-"""What is told of pauses and exceptions as time passes."""
+"""Notifications about commands, pauses and exceptions, and the reminders that become due."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from streams.domain.outputs.notification import AdminNotification, NotificationKind, Severity, notification_id
+from streams.domain.tenant.commands import AdminCommand
 from streams.domain.tenant.state import TenantEnforcement
 from streams.domain.time import DAY_MS, iso
 
@@ -66,4 +67,33 @@ def waiver_notification(
         title=waiver_title(kind, server or None),
         text=f"It {verb} at {iso(ends_at)}; {then}.",
         paused_until=ends_at,
+    )
+
+
+def command_notification(
+    kind: NotificationKind,
+    tenant: TenantEnforcement,
+    command: AdminCommand,
+    at: int,
+    left: int,
+    refused: str | None,
+) -> AdminNotification:
+    """The notification about a command; `left` days of quota remain, `refused` says why it changes nothing."""
+    server = command.server
+    until = tenant.waivers_of(server or "").until(at)
+    text = refused or command.reason or f"By {command.issued_by}."
+    if refused is None and until is not None:
+        text += f" Until {iso(until)}."
+    return AdminNotification(
+        notification_id=notification_id(kind, command.tenant_id, server, at, command.command_id),
+        kind=kind,
+        severity=Severity.WARNING if refused else Severity.INFO,
+        tenant_id=command.tenant_id,
+        server=server,
+        occurred_at=at,
+        title=waiver_title(kind, server),
+        text=text,
+        paused_until=until,
+        quota_left_days=left,
+        command_id=command.command_id,
     )

@@ -15,7 +15,8 @@ from streams.domain.exchange.tables import Tables, catalogue_of
 from streams.domain.ids import stable_id
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, effective_policies
-from streams.domain.tenant.commands import AuditRecord, CommandKind, CommandOutcome
+from streams.domain.tenant.audit import AuditRecord, CommandOutcome
+from streams.domain.tenant.commands import CommandKind
 from streams.domain.time import iso
 from streams.kafka.reader import read_all
 from streams.policies.catalogue.files import shipped_tables
