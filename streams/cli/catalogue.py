@@ -17,12 +17,14 @@ from streams.cli.messages import print_error, print_message
 from streams.cli.options import ISSUER_HELP, operator
 from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.tables import MAX_TEXT_CHARS, CatalogueError, Tables
+from streams.domain.policy.publication import catalogue_conflict
 from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.domain.time import EARLIEST_MS, iso
 from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import SOURCES, provenance_of, read_catalogue_folder, shipped_tables, write_tables
 from streams.policies.catalogue.topic import StoredCatalogue, publish_catalogue, read_stored
-from streams.policies.topic import catalogue_conflict, moment_now, read_published
+from streams.policies.publishing import moment_now
+from streams.policies.reader import read_published
 from streams.settings.worker import Settings, read_settings
 from streams.visible import visible
 from streams.wire.catalogue import differences, summary

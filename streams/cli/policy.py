@@ -19,11 +19,14 @@ from streams.cli.options import ISSUER_HELP, operator
 from streams.domain.exchange.tables import CatalogueError
 from streams.domain.policy.content import UNKNOWN_LINE, PolicyError
 from streams.domain.policy.policy import Mode, Policy
+from streams.domain.policy.publication import PublicationError
 from streams.domain.time import iso
 from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import read_catalogue_folder
 from streams.policies.files import read_policy, shipped_policies
-from streams.policies.topic import PublicationError, Published, publish, read_published
+from streams.policies.publishing import publish
+from streams.policies.reader import read_published
+from streams.policies.topic import Published
 from streams.settings.worker import Settings, read_settings
 from streams.visible import visible
 from streams.wire.policy import content_of, from_millis, policy_yaml, to_millis

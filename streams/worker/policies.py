@@ -6,7 +6,8 @@ import logging
 
 from streams.domain.policy.rulebook import Rulebook
 from streams.log_events import log_event
-from streams.policies.topic import Published, PublishedReader, follow
+from streams.policies.reader import PublishedReader, follow
+from streams.policies.topic import Published
 from streams.settings.worker import Settings
 from streams.worker.processor import wall_clock
 from streams.worker.wiring import configured_policies, policy_topic_of, rulebook_of

@@ -17,6 +17,7 @@ from streams.cli.catalogue import given_catalogues
 from streams.cli.main import main
 from streams.cli.simulate import read_connection, rulebook_of
 from streams.domain.policy.policy import CriticalPatches
+from streams.domain.policy.publication import PublicationError
 from streams.domain.time import DAY_MS, MINUTE_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
@@ -24,7 +25,8 @@ from streams.operations.feeds import Collected, collect, produce_feed, replay, s
 from streams.policies.catalogue.files import shipped_tables, write_tables
 from streams.policies.catalogue.topic import publish_catalogue, read_stored
 from streams.policies.files import read_policy
-from streams.policies.topic import PublicationError, publish, read_published
+from streams.policies.publishing import publish
+from streams.policies.reader import read_published
 from streams.service.simulation import simulate
 from streams.settings.worker import Settings
 from streams.wire.catalogue import catalogue_key, catalogue_record

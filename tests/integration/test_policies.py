@@ -14,11 +14,12 @@ import orjson
 import pytest
 
 from streams.domain.policy.policy import Policy
+from streams.domain.policy.publication import PublicationError
 from streams.domain.time import MINUTE_MS, iso
 from streams.kafka.provisioning import create_topics
 from streams.operations.feeds import Collected, collect, produce_feed, start_worker
 from streams.policies.files import read_policy
-from streams.policies.topic import PublicationError, publish
+from streams.policies.publishing import publish
 from streams.settings.worker import Settings
 from streams.wire.policy import from_millis, to_millis
 from streams.worker.wiring import policy_topic_of

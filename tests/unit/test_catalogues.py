@@ -23,7 +23,8 @@ from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.policies.catalogue.files import read_catalogue_folder, shipped_catalogue, shipped_tables, write_tables
 from streams.policies.catalogue.topic import MAX_CATALOGUE_BYTES
 from streams.policies.files import parse_policy, read_policy
-from streams.policies.topic import PolicyTopic, PublishedReader
+from streams.policies.reader import PublishedReader
+from streams.policies.topic import PolicyTopic
 from streams.settings.worker import Settings
 from streams.wire.catalogue import (
     catalogue_record,

@@ -12,11 +12,13 @@ import pytest
 from streams.cli.main import main
 from streams.domain.policy.content import PolicyError
 from streams.domain.policy.policy import Policy
+from streams.domain.policy.publication import conflict, same_moment
 from streams.domain.policy.rulebook import Rulebook
 from streams.kafka.cluster import Cluster
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import parse_policy, read_policy, shipped_policies
-from streams.policies.topic import PolicyTopic, PublishedReader, conflict, same_moment
+from streams.policies.reader import PublishedReader
+from streams.policies.topic import PolicyTopic
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.policy import policy_of, policy_record, policy_yaml

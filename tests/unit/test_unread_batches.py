@@ -28,7 +28,7 @@ from streams.kafka.inflation import MAX_INFLATED_BYTES, InflationError, TooLarge
 from streams.kafka.reader import read_partitions
 from streams.kafka.topics import TopicError
 from streams.kafka.unread import LIST_BYTES, UnreadBatch, UnreadBatchError, size_of
-from streams.policies.topic import PublishedReader
+from streams.policies.reader import PublishedReader
 
 TP = TopicPartition("in", 2)
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
@@ -264,7 +264,7 @@ def one_fetch() -> tuple[OneFetch, UnreadBatch]:
 
 
 def test_a_policy_in_one_is_refused_and_the_worker_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    topic: Any = SimpleNamespace(policies_topic="in", catalogues_topic="other")
+    topic: Any = SimpleNamespace(cluster=None, policies_topic="in", catalogues_topic="other")
     reader = PublishedReader(topic)
     _, unread = one_fetch()
     assert reader.take([unread], [unread]) is False
