@@ -22,9 +22,11 @@ from aiokafka.errors import KafkaError
 
 from streams.engine.partition import state_format
 from streams.kafka.batch_producer import Batches, producer_of
+from streams.kafka.follower import KafkaLog
 from streams.kafka.provisioning import create_missing, delete_topics
-from streams.kafka.reader import existing_partitions, extents_of, read_all
+from streams.kafka.reader import existing_partitions, extents_of
 from streams.kafka.security import cluster_of
+from streams.kafka.table import read_table
 from streams.kafka.topics import TopicError
 from streams.operations.backup.create import MARKERS
 from streams.operations.backup.restore import UNFINISHED
@@ -111,7 +113,7 @@ async def repartition(
         starts, ends = await _find_extents(source, old, stores)
         new = await _prepare(target)
         producer = await stack.enter_async_context(producer_of(target, ledger_of(target)))
-        ledger = {row.key: orjson.loads(row.value) async for row in read_all(cluster_of(target), ledger_of(target))}
+        ledger = await read_table(KafkaLog(cluster_of(target), [ledger_of(target)]), orjson.loads)
         batches = Batches(producer, most=target.batch_records)
         run = _Run(source, target, old, new, stores, batches, ledger, timestamp_of, reached, starts, ends)
         await _plan(run)
