@@ -15,12 +15,13 @@ from streams.domain.tenant.commands import CommandKind
 from streams.kafka.follower import KafkaLog, TopicFollower
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
+from streams.kafka.shutdown import cancel_and_wait
 from streams.kafka.topics import TOPICS
 from streams.operations.commands import CommandClient, CommandTimeoutError, command_client
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec, RecordEncodingError
 from streams.wire.records import to_record
-from streams.wire.schemas import registry_of
+from streams.wire.registry import registry_of
 
 Answer = Callable[[dict[str, Any]], list[bytes]]
 """The audit records, good or bad, that answer a command."""
@@ -75,8 +76,7 @@ async def answering(settings: Settings, answer: Answer) -> AsyncIterator[list[di
     try:
         yield taken
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        await cancel_and_wait(task)
         await follower.stop()
 
 
@@ -147,7 +147,7 @@ def test_what_is_no_command_is_not_sent(settings: Settings) -> None:
 
 
 def test_a_foreign_audit_record_does_not_make_a_sent_command_a_wrong_usage(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
@@ -159,4 +159,4 @@ def test_a_foreign_audit_record_does_not_make_a_sent_command_a_wrong_usage(
             return code, len(taken)
 
     assert asyncio.run(scenario()) == (0, 1)
-    assert "is not an audit record" in capfd.readouterr().err
+    assert "is not an audit record" in caplog.text

@@ -13,7 +13,7 @@ from streams.kafka.unread import UnreadBatch
 from streams.operations.outcomes import PendingOutcomes, parse_outcome
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_record
-from streams.wire.schemas import LocalRegistry
+from streams.wire.registry import LocalRegistry
 from tests.given import FakeRecord
 
 CODEC = AvroCodec("audit_record", LocalRegistry())
