@@ -38,7 +38,7 @@ class MergedInput:
         self.waiting: deque[Record] = deque()
         self.is_at_end = False
         self._cluster, self._partition, self._start = cluster, partition, start
-        self._accepts_gaps, self._wake = accepts_gaps, notify
+        self._accepts_gaps, self._notify = accepts_gaps, notify
         self._bytes = self._end = self._next = 0
         self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -61,12 +61,12 @@ class MergedInput:
         consumer.assign([self._partition])
         start = await check_start(consumer, self._partition, self._start, self._accepts_gaps)
         consumer.seek(self._partition, start)
-        # Known before the first fetch returns, so that a worker without side records starts at once.
+        # Known before the first fetch returns, so that a worker without merged records starts at once.
         self._end = (await consumer.end_offsets([self._partition]))[self._partition]
         self._next = start
         self.is_at_end = start >= self._end
         self._task = asyncio.create_task(self._read(consumer))
-        self._task.add_done_callback(lambda _: self._wake())
+        self._task.add_done_callback(lambda _: self._notify())
 
     async def _read(self, consumer: Consumer) -> None:
         tp = self._partition
@@ -89,7 +89,7 @@ class MergedInput:
             self._end = max(self._end, stable or 0)
             was_at_end, self.is_at_end = self.is_at_end, stable is not None and self._next >= self._end
             if rows or was_at_end != self.is_at_end:
-                self._wake()
+                self._notify()
 
     def pop(self) -> Record:
         """Take the record that waits longest."""

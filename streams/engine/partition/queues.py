@@ -1,4 +1,4 @@
-"""What waits for a partition's writer: the fetched records of the source, and the side input."""
+"""What waits for a partition's writer: the fetched records of the source, and the merged input."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class RecordQueue:
         self._wake.set()
 
     async def wait(self, seconds: float) -> None:
-        """Wait until `wake`, at most so long."""
+        """Wait until `notify`, at most so long."""
         try:
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._wake.wait()

@@ -34,7 +34,7 @@ def transactional_id(app_id: str, source: str, partition: int) -> str:
 
 
 class Transactions:
-    """Writes units of work; `reached` is told each step."""
+    """Writes units of work; `failpoint` is called with the name of each step."""
 
     def __init__(self, config: PartitionConfig, partition: int, failpoint: Callable[[str], None]) -> None:
         self._config, self._partition, self._failpoint = config, partition, failpoint

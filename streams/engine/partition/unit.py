@@ -14,7 +14,7 @@ from streams.engine.ports import StateStore
 MARKER = b"\0source-offset"
 """State row: the last source offset that the state contains; travels in the changelog."""
 MERGED_MARKER = b"\0side-offset"
-"""State row: the last offset of the side topic that the state contains."""
+"""State row: the last offset of the merged topic that the state contains."""
 
 
 class Stopwatch(AbstractContextManager["Stopwatch"]):
