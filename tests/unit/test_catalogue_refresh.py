@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.dev.catalogue.refresh import main, second_tuesday
+from streams.dev.catalogue.__main__ import main
+from streams.dev.catalogue.refresh import second_tuesday
 from streams.policies.catalogue.tables import COLUMNS, Tables, faults, read_tables, table_text
 
 DATA_DIR = Path(__file__).parent.parent / "data" / "health_checker"

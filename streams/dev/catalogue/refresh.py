@@ -1,4 +1,4 @@
-"""`python -m streams.dev.catalogue.refresh`: brings the catalogue's tables up to a checkout of CSS-Exchange.
+"""Brings the catalogue's tables up to a checkout of CSS-Exchange.
 
 Facts that the checkout does not have stay: support dates, KB articles, days of exploitation, products before 2013, and
 vulnerabilities whose check reads more than the build. A fact with another source stays as it is too; the difference is
@@ -7,22 +7,16 @@ shown.
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 from streams.dev.catalogue.health_checker import (
     BUILDS_FILE,
     CHECKS_FOLDER,
-    Checkout,
     Facts,
     NamedBuild,
-    read_facts,
 )
 from streams.domain.exchange.build import Build, Product, parse_build
 from streams.policies.catalogue.tables import (
@@ -30,16 +24,11 @@ from streams.policies.catalogue.tables import (
     Row,
     Tables,
     build_order,
-    differences,
-    faults,
     fixed_in,
     order,
-    read_tables,
-    table_text,
 )
 
-DATA_DIR = Path(__file__).parents[2] / "policies" / "data"
-_SOURCE = "CSS-Exchange"
+SOURCE = "CSS-Exchange"
 _UPDATE = re.compile(r"([A-Z][a-z]{2})([0-9]{2})(SU|HU)(v[0-9])?")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -88,15 +77,15 @@ def refreshed(tables: Tables, facts: Facts, released: dict[str, date]) -> tuple[
     for vulnerability, numbers in derived.items():
         row = cves.setdefault(vulnerability, dict.fromkeys(COLUMNS["exchange_cves.csv"].split(","), ""))
         present = {fix["fixed_build"] for fix in fixes if fix["cve"] == vulnerability}
-        if row["source"] not in ("", _SOURCE) and not numbers <= present:
+        if row["source"] not in ("", SOURCE) and not numbers <= present:
             both = f"{_listed(present)}; the checkout has {_listed(numbers)}"
             notes.append(f"kept exchange_cve_fixes.csv: {vulnerability}: {both} (source: {row['source']})")
             continue
-        if row["source"] in ("", _SOURCE):
+        if row["source"] in ("", SOURCE):
             fixes = [fix for fix in fixes if fix["cve"] != vulnerability]
             fixes += [_fix(vulnerability, builds[number]) for number in numbers]
         row["cve"] = vulnerability
-        _add_source(row, _SOURCE)
+        _add_source(row, SOURCE)
     _refuse_unplaced(facts, cves)
     sorted_fixes = _sorted("exchange_cve_fixes.csv", fixes)
     for row in cves.values():
@@ -116,7 +105,7 @@ def refreshed(tables: Tables, facts: Facts, released: dict[str, date]) -> tuple[
 
 def _refuse_older(tables: Tables, facts: Facts) -> None:
     for row in tables["exchange_sources.csv"]:
-        if row["source"] == _SOURCE and row["date"] > facts.day.isoformat():
+        if row["source"] == SOURCE and row["date"] > facts.day.isoformat():
             raise RefreshError(
                 f"commit {facts.commit[:12]} of {facts.day}: is older than commit {row['commit'][:12]}"
                 f" of {row['date']}, which the tables have already"
@@ -223,9 +212,9 @@ def _refuse_unplaced(facts: Facts, cves: dict[str, Row]) -> None:
 
 
 def _with_source(rows: list[Row], facts: Facts) -> list[Row]:
-    others = [row for row in rows if row["source"] != _SOURCE]
+    others = [row for row in rows if row["source"] != SOURCE]
     own = [
-        {"source": _SOURCE, "file": file, "commit": facts.commit, "date": facts.day.isoformat()}
+        {"source": SOURCE, "file": file, "commit": facts.commit, "date": facts.day.isoformat()}
         for file in (BUILDS_FILE, CHECKS_FOLDER)
     ]
     return _sorted("exchange_sources.csv", [*others, *own])
@@ -275,60 +264,3 @@ def vulnerability_year(name: str) -> int:
 
 def _sorted(name: str, rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: order(name, row))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code 1: `--check` found differences. 2: nothing was written, and why is on standard error."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/refresh_catalogue",
-        description="Bring the catalogue's tables up to a checkout of CSS-Exchange, and show the differences.",
-    )
-    parser.add_argument("--from", dest="checkout", type=Path, required=True, help="checkout, bare clone, or folder")
-    parser.add_argument("--tables", type=Path, default=DATA_DIR, help="folder of the tables (default: the product's)")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where something would change")
-    parser.add_argument("--commit", help="what a folder without git is: its commit")
-    parser.add_argument("--date", type=date.fromisoformat, help="and the day of that commit, as 2026-10-14")
-    parser.add_argument(
-        "--released",
-        metavar="UPDATE=DAY",
-        action="append",
-        default=[],
-        help="release day of a new update, as Oct26SU=2026-10-14 (default: of a security update the second Tuesday)",
-    )
-    parser.add_argument("--exploited", type=Path, help="CISA's known_exploited_vulnerabilities.json")
-    given = parser.parse_args(arguments)
-    try:
-        before = read_tables(given.tables)
-        facts = read_facts(Checkout(given.checkout, given.commit, given.date))
-        after, notes = refreshed(before, facts, _released(given.released))
-        if given.exploited:
-            after = with_exploited(after, json.loads(given.exploited.read_text(encoding="utf-8")))
-        if wrong := faults(after):
-            raise RefreshError("\n".join(wrong))
-    except (OSError, ValueError, RecursionError) as error:
-        print(f"refresh_catalogue: {error}", file=sys.stderr)
-        return 2
-    changes = list(differences(before, after))
-    print("\n".join([f"{_SOURCE} {facts.commit} of {facts.day}", *changes, *notes]))
-    print(f"{len(changes)} differences" + (", nothing was written" if given.check else ""))
-    if given.check:
-        return 1 if changes else 0
-    for name in COLUMNS:
-        if after[name] != before[name]:
-            (given.tables / name).write_text(table_text(name, after[name]), encoding="utf-8", newline="")
-    return 0
-
-
-def _released(given: list[str]) -> dict[str, date]:
-    days: dict[str, date] = {}
-    for item in given:
-        update, _, day = item.partition("=")
-        try:
-            days[update] = date.fromisoformat(day)
-        except ValueError:
-            raise RefreshError(f"--released: {item[:80]}: must be as Oct26SU=2026-10-14") from None
-    return days
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
