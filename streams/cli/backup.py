@@ -23,11 +23,9 @@ from streams.settings.worker import read_settings
 from streams.visible import visible
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to `tes`."""
-    actions = commands.add_parser(
-        "backup", help="back up all topics of the product to files, and restore them"
-    ).add_subparsers(dest="action", required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
+    actions = parser.add_subparsers(dest="action", required=True)
     for name, run, text in (
         ("create", _create, "back up every topic to a new folder, with the workers stopped"),
         ("check", _check, "verify every file against the manifest"),

@@ -37,10 +37,9 @@ _REFERENCE = f"{BUILT_IN}, a published version, or a folder"
 _FOLDER = "folder with the five CSV files, like streams/policies/data"
 
 
-def add_parser(commands: Any) -> None:
-    """Add the commands to `tes`."""
-    about = "check, publish and compare the builds and vulnerabilities that servers are judged by"
-    actions = commands.add_parser("catalogue", help=about).add_subparsers(dest="action", required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
+    actions = parser.add_subparsers(dest="action", required=True)
     check = actions.add_parser("check", help="validate the files of a catalogue and report all errors")
     check.add_argument("folder", metavar="FOLDER", help=_FOLDER)
     check.set_defaults(run=_check)

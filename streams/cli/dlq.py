@@ -13,9 +13,8 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.cli.columns import print_columns
-from streams.cli.commands import EXIT_REFUSED
 from streams.cli.messages import print_error, print_message
-from streams.cli.options import ISSUER_HELP, operator
+from streams.cli.options import EXIT_REFUSED, ISSUER_HELP, operator
 from streams.cli.terminal import write_bytes
 from streams.domain.time import iso
 from streams.kafka.record import Headers
@@ -41,11 +40,9 @@ _SHOWN_BYTES = 2_000
 _FILTERS = ("input", "error", "tenant", "since")
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to `tes`."""
-    actions = commands.add_parser("dlq", help="dead letters: records that could not be processed").add_subparsers(
-        dest="action", required=True
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
+    actions = parser.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="list unhandled dead letters")
     _add_filters(listing)
     listing.add_argument("--handled", action="store_true", help="include replayed and discarded ones")
@@ -58,10 +55,10 @@ def add_parser(commands: Any) -> None:
     form.add_argument("--raw", action="store_true", help="write only the raw bytes of the value to stdout")
     show.set_defaults(run=lambda arguments: _run(arguments, _show))
     for name, text in (
-        ("replay", "write the records back to their topics, at most once"),
+        ("redrive", "write the records back to their topics, at most once"),
         ("discard", "mark as discarded (records remain until retention)"),
     ):
-        action = actions.add_parser(name, help=text)
+        action = actions.add_parser(name, help=text, aliases=["replay"] if name == "redrive" else [])
         action.add_argument(
             "letters",
             nargs="*",
@@ -188,7 +185,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
 
 
 async def _handle(arguments: argparse.Namespace, settings: Settings, wanted: DeadLetterFilter) -> int:
-    action = DispositionKind.REPLAYED if arguments.action == "replay" else DispositionKind.DISCARDED
+    action = DispositionKind.DISCARDED if arguments.action == "discard" else DispositionKind.REPLAYED
     outcome = await handle(settings, wanted, action, arguments.by, arguments.reason, arguments.dry_run)
     _print_outcome(arguments, action, outcome)
     return EXIT_REFUSED if outcome.refused else 0

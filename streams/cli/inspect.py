@@ -28,9 +28,8 @@ from streams.visible import visible
 from streams.wire.records import parse_day_or_moment
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to `tes`."""
-    parser = commands.add_parser("inspect", help="identify the Exchange server and build a message came from")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
     parser.add_argument(
         "file",
         nargs="?",

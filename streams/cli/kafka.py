@@ -36,17 +36,16 @@ class _Running:
         return _process_started(self.pid) == self.started
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `kafka start` and `kafka stop` to the command line; the parsed `run` returns the exit code."""
-    kafka = commands.add_parser("kafka", help="start or stop a Kafka broker on this machine")
-    actions = kafka.add_subparsers(dest="action", required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
+    actions = parser.add_subparsers(dest="action", required=True)
     for name, action, text in (
         ("start", _start, "start a broker in the background and print its address"),
         ("stop", _stop, "stop the broker that `start` left running"),
     ):
-        parser = actions.add_parser(name, help=text, description=text)
-        parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of its records and state")
-        parser.set_defaults(run=_with_exit_code, kafka_action=action)
+        action_parser = actions.add_parser(name, help=text, description=text)
+        action_parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of its records and state")
+        action_parser.set_defaults(run=_with_exit_code, kafka_action=action)
 
 
 def _with_exit_code(arguments: argparse.Namespace) -> int:

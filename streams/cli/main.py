@@ -6,44 +6,28 @@ import argparse
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout, suppress
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from textwrap import indent
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
-from streams.cli import (
-    backup,
-    catalogue,
-    dlq,
-    inspect,
-    kafka,
-    policy,
-    repartition,
-    replay,
-    servers,
-    service,
-    simulate,
-    state,
-    table,
-    whatif,
-)
-from streams.cli import commands as admin_commands
 from streams.cli.messages import print_error
 from streams.cli.terminal import ClosedOutput, OutputError, VisibleStream, discard
-from streams.kafka.cluster import told_soon
+from streams.kafka.patience import told_soon
 from streams.visible import visible
 
 _EXAMPLES = """examples:
   tes inspect message.eml
   tes inspect --policy strict-critical --at 2026-10-31 --json - < headers.txt
-  tes simulate --feed examples/feed.jsonl --until 2026-12-31 --out results && tes table results --limit 20
+  tes simulate --feed examples/feed.jsonl --until 2026-12-31 --out out && tes servers list --results out --limit 20
   tes replay --feed examples/feed.jsonl --until 2026-12-31 --out replayed
   tes servers list --tenant contoso; tes servers show mx1.contoso.com --tenant contoso
   tes pause create --tenant contoso --days 14; tes pause cancel --tenant contoso
   tes policy check floor.yaml && tes whatif --policy floor.yaml && tes policy publish floor.yaml
   tes catalogue check data && tes whatif --catalogue data && tes catalogue publish data --effective-at 2026-12-09
-  tes dlq list --since 2026-11-01; tes dlq replay connections/2/15
+  tes dlq list --since 2026-11-01; tes dlq redrive connections/2/15
   tes state get contoso mx1.contoso.com; tes state export > states.jsonl
   tes backup create /backups/today; tes backup restore /backups/today
   tes repartition --partitions 24 --to-prefix g2.
@@ -64,6 +48,32 @@ EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
 
+COMMANDS: Final[Mapping[str, str]] = {
+    "inspect": "identify the Exchange server and build a message came from",
+    "simulate": "run a feed through the rules in one process, without Kafka",
+    "replay": "run a feed through Kafka and real workers",
+    "table": "old name of `tes servers list --results`",
+    "servers": "the report: every server and its status",
+    "policy": "check, publish and compare policies",
+    "catalogue": "check, publish and compare the builds and vulnerabilities that servers are judged by",
+    "whatif": "predict which servers another policy or catalogue would change",
+    "pause": "pause enforcement for days of the yearly quota",
+    "exception": "exempt a server for a long time, outside the quota",
+    "override": "judge a server as another build if its stamp is wrong",
+    "dlq": "dead letters: records that could not be processed",
+    "state": "the state stored in the changelog",
+    "backup": "back up all topics of the product to files, and restore them",
+    "repartition": "move a stopped service to new topics with another partition count",
+    "worker": "run a worker; settings come from the environment",
+    "topics": "the Kafka topics of the product",
+    "config": "show or validate the settings",
+    "kafka": "start or stop a Kafka broker on this machine",
+}
+"""What the help says of each command. Its module in `streams.cli` has its name, and describes its arguments."""
+_MOVED: Final[Mapping[str, tuple[str, str]]] = {"table": ("servers", "add_table_arguments")}
+"""Old names of commands: module and function."""
+
+
 class Parser(argparse.ArgumentParser):
     """Quotes wrong arguments visibly; its actions do so too."""
 
@@ -72,16 +82,35 @@ class Parser(argparse.ArgumentParser):
         super().error(visible(message))
 
 
-def build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
-    """The parser, and the names of all commands."""
+class CommandParser(Parser):
+    """The arguments of a command, whose module is imported when they are looked at: it may take a second."""
+
+    command: str | None = None
+
+    def describe(self) -> None:
+        """Add the arguments, once."""
+        command, self.command = self.command, None
+        if command is not None:
+            module, function = _MOVED.get(command, (command, "add_arguments"))
+            getattr(import_module(f"streams.cli.{module}"), function)(self)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See `argparse.ArgumentParser`."""
+        self.describe()
+        return super().parse_known_args(args, namespace)
+
+
+def build_parser(*, is_whole: bool = True) -> tuple[argparse.ArgumentParser, set[str]]:
+    """The parser, and the names of all commands; unless `is_whole`, it learns a command's arguments once it runs."""
     parser = Parser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"tes {metadata.version('tes')}")
     parser.set_defaults(run=lambda _: parser.print_help())
-    commands = parser.add_subparsers(dest="command")
-    deciding = (inspect, simulate, replay, table, servers, policy, catalogue, whatif, admin_commands)
-    operating = (dlq, state, backup, repartition, service, kafka)
-    for module in (*deciding, *operating):
-        module.add_parser(commands)
+    commands = parser.add_subparsers(dest="command", parser_class=CommandParser)
+    for name, text in COMMANDS.items():
+        inner = commands.add_parser(name, help=text)
+        inner.command = name
+        if is_whole:
+            inner.describe()
     return parser, set(commands.choices)
 
 
@@ -100,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str] | None) -> int:
     try:
-        arguments = build_parser()[0].parse_args(argv)
+        arguments = build_parser(is_whole=False)[0].parse_args(argv)
         with nullcontext() if arguments.command == "worker" else told_soon():
             exit_code: int = arguments.run(arguments) or 0
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The issuer of a command."""
+"""What several commands share: the issuer, and the exit code of a refusal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import getpass
 import os
 from typing import Final
 
+EXIT_REFUSED: Final = 3
+"""Exit code of a command that was refused."""
 ISSUER_HELP: Final = "recorded as the issuer (default: current user)"
 """Of every `--by`."""
 

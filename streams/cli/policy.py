@@ -38,11 +38,9 @@ MODE_LEAD = timedelta(seconds=5)
 _REFERENCE = "a shipped policy, a YAML file, or a published one as ID or ID/VERSION"
 
 
-def add_parser(commands: Any) -> None:
-    """Add the commands to `tes`."""
-    actions = commands.add_parser("policy", help="check, publish and compare policies").add_subparsers(
-        dest="action", required=True
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
+    actions = parser.add_subparsers(dest="action", required=True)
     check = actions.add_parser("check", help="validate policy files and report all errors")
     check.add_argument("files", nargs="+", metavar="FILE")
     check.add_argument(

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 from dataclasses import replace
-from typing import Any
 
 from aiokafka.errors import KafkaError
 
@@ -23,11 +22,8 @@ from streams.worker.processor import InputProcessor
 from streams.worker.wiring import record_channels, replay_end, rulebook_of
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to `tes`."""
-    parser = commands.add_parser(
-        "repartition", help="move a stopped service to new topics with another partition count"
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
     parser.add_argument("--partitions", type=int, required=True, metavar="N", help="partition count of the new topics")
     parser.add_argument("--to-prefix", required=True, metavar="PREFIX", help="prefix of the new topics' names")
     parser.add_argument(

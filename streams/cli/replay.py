@@ -10,7 +10,6 @@ import uuid
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from aiokafka.errors import KafkaError
 
@@ -29,9 +28,8 @@ from streams.wire.records import in_order_of_issue, parse_day_or_moment
 from streams.worker.wiring import rulebook_of
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to `tes`."""
-    parser = commands.add_parser("replay", help="run a feed through Kafka and real workers")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
     add_options(parser)
     parser.add_argument(
         "--kafka", metavar="HOST:PORT", help="an existing cluster (default: an embedded Kafka for this run)"

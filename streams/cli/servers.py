@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.columns import print_columns
 from streams.cli.messages import print_error, print_message
+from streams.cli.results import print_results
 from streams.domain.exchange.names import canonical_server
 from streams.domain.outputs.server_report import ServerStatus
 from streams.kafka.follower import KafkaLog
@@ -31,6 +32,8 @@ _SHORT = (
     *("Tenant", "Server", "Identity", "Build", "Status", "Stage", "FirstDetectedDate"),
     *("ThrottleEnabledDate", "BlockingEnabledDate", "NextStageStartDate", "LastSeen"),
 )
+_RESULTS = "result folder of `tes simulate` or `tes replay`, with what its verdicts do now"
+_LIMIT: dict[str, Any] = {"type": int, "default": 0, "metavar": "N", "help": "only the first N servers (default: all)"}
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -38,17 +41,17 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--servers", metavar="FILE", help="read a servers.jsonl instead of the running system's topic")
 
 
-def add_parser(commands: Any) -> None:
-    """Add the commands to `tes`."""
-    actions = commands.add_parser("servers", help="the report: every server and its status").add_subparsers(
-        dest="action", required=True
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
+    actions = parser.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="one row per server")
     listing.add_argument("--tenant", help="only this tenant")
     listing.add_argument("--status", choices=[status.value for status in ServerStatus], help="only this status")
     form = listing.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON array on stdout, all columns")
     form.add_argument("--csv", action="store_true", help="CSV on stdout, all columns")
+    listing.add_argument("--results", type=Path, metavar="DIR", help=_RESULTS)
+    listing.add_argument("--limit", **_LIMIT)
     listing.set_defaults(run=_list)
     show = actions.add_parser("show", help="everything about one server: evidence, schedule, policy")
     show.add_argument("server", help="server name as shown by `tes servers list`")
@@ -57,6 +60,14 @@ def add_parser(commands: Any) -> None:
     show.set_defaults(run=_show)
     for action in (listing, show):
         add_source(action)
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `tes table`, the old name of `tes servers list --results`."""
+    parser.add_argument("results", type=Path, metavar="DIR", help=_RESULTS)
+    parser.add_argument("--tenant", help="only this tenant")
+    parser.add_argument("--limit", **_LIMIT)
+    parser.set_defaults(run=_list, action="list", servers=None, status=None, json=False, csv=False)
 
 
 def read_rows(file: str | None, settings: Settings) -> list[dict[str, Any]]:
@@ -85,16 +96,31 @@ def _read(arguments: argparse.Namespace) -> list[dict[str, Any]] | int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    if arguments.results is not None:
+        return _list_results(arguments)
     rows = _read(arguments)
     if isinstance(rows, int):
         return rows
     shown = [named(row) for row in rows if arguments.status in (None, row["status"])]
+    shown = shown[: arguments.limit or None]
     if arguments.json:
         print(json.dumps(shown))
     elif arguments.csv:
         print_csv([{name: _csv_value(value) for name, value in row.items()} for row in shown])
     else:
         print_columns([_SHORT, *([_cell(row[name])[:44] or "-" for name in _SHORT] for row in shown)])
+    return 0
+
+
+def _list_results(arguments: argparse.Namespace) -> int:
+    try:
+        for name in ("servers", "json", "csv"):
+            if getattr(arguments, name):
+                raise ValueError(f"--{name}: not with --results; --servers DIR/servers.jsonl has all columns")
+        print_results(arguments.results, arguments.tenant, arguments.status, arguments.limit)
+    except (OSError, ValueError) as error:
+        print_error("tes servers list", error)
+        return 2
     return 0
 
 

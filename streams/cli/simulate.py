@@ -53,9 +53,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the result files")
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to `tes`."""
-    parser = commands.add_parser("simulate", help="run a feed through the rules in one process, without Kafka")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
     add_options(parser)
     parser.set_defaults(run=run)
 

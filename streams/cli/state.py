@@ -22,11 +22,9 @@ from streams.visible import visible, visible_json
 from streams.wire.registry import registry_of
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to `tes`."""
-    actions = commands.add_parser("state", help="the state stored in the changelog").add_subparsers(
-        dest="action", required=True
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
+    actions = parser.add_subparsers(dest="action", required=True)
     get = actions.add_parser("get", help="the state of one server, and every decision about it, in order")
     get.add_argument("tenant")
     get.add_argument("server", help="server name as shown by `tes servers list`")

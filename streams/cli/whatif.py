@@ -31,9 +31,8 @@ from streams.wire.server_report import report_of_record
 from streams.worker.wiring import configured_policies
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to `tes`."""
-    parser = commands.add_parser("whatif", help="predict which servers another policy or catalogue would change")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of the command."""
     parser.add_argument("--policy", metavar="NAME|FILE", help="policy to evaluate")
     parser.add_argument("--catalogue", metavar="FOLDER", help="catalogue to evaluate: a folder or a published version")
     add_source(parser)

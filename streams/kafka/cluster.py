@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from aiokafka.errors import IllegalOperation, KafkaConnectionError, KafkaError
 
 import streams.kafka.patches  # corrects what every client reads by
 import streams.kafka.unread  # noqa: F401 (bounds what every client takes into memory)
+from streams.kafka.patience import is_told_soon
 from streams.kafka.shutdown import cancel_and_wait
 
 REFUSAL_SECONDS = 10.0
@@ -23,20 +23,6 @@ REFUSAL_SECONDS = 10.0
 _SOON_SECONDS = 2.0
 _SOON_REFUSAL_SECONDS = 5.5
 """A person is told of a wrong address within ten seconds, the start of a process included."""
-_is_told_soon = ContextVar("is_told_soon", default=False)
-
-
-@contextmanager
-def told_soon() -> Iterator[None]:
-    """Clients that start in here give up on addresses that take connections and do not answer.
-
-    A worker does not: it waits for a broker that is busy or restarts.
-    """
-    token = _is_told_soon.set(True)
-    try:
-        yield
-    finally:
-        _is_told_soon.reset(token)
 
 
 class ClusterError(KafkaConnectionError):  # type: ignore[misc]
@@ -63,12 +49,12 @@ class _Reasoned:
         """
         start = super().start  # type: ignore[misc]
         try:
-            await (self._start_soon(start) if _is_told_soon.get() else start())
+            await (self._start_soon(start) if is_told_soon.get() else start())
         except KafkaConnectionError as error:
             await self.end()
             if isinstance(error, ClusterError):
                 raise
-            seconds = _SOON_REFUSAL_SECONDS if _is_told_soon.get() else REFUSAL_SECONDS
+            seconds = _SOON_REFUSAL_SECONDS if is_told_soon.get() else REFUSAL_SECONDS
             raise await self.cluster.refusal(seconds) or error from None
 
     async def _start_soon(self, start: Callable[[], Coroutine[Any, Any, None]]) -> None:

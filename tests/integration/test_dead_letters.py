@@ -70,11 +70,11 @@ def test_a_letter_is_listed_shown_and_replayed_once(settings: Settings, tes: Any
     assert json.loads(out)["record"] is None
     assert "more than 64 bits" in json.loads(out)["not_decoded"]
 
-    code, out, _ = tes("dlq", "replay", "--tenant", "tenant-1", "--dry-run")
+    code, out, _ = tes("dlq", "redrive", "--tenant", "tenant-1", "--dry-run")
     assert (code, "would be REPLAYED" in out) == (0, True)
     assert len(asyncio.run(inputs(settings))) == 2
-    assert tes("dlq", "replay", ahead["letter"])[0] == 0
-    code, out, _ = tes("dlq", "replay", ahead["letter"])
+    assert tes("dlq", "redrive", ahead["letter"])[0] == 0
+    code, out, _ = tes("dlq", "redrive", ahead["letter"])
     assert (code, "is REPLAYED already" in out) == (3, True)
     assert tes("dlq", "discard", poison["letter"], "--reason", "no record at all", "--by", "ops")[0] == 0
     assert [row["letter"] for row in listed(tes)] == [command["letter"]]
@@ -135,9 +135,9 @@ def test_a_letter_that_holds_the_same_record_again_is_no_other(settings: Setting
 def test_wrong_usage_and_unknown_letters_are_named(settings: Settings, tes: Any) -> None:  # noqa: F811
     asyncio.run(create_topics(settings))
     for words, said in (
-        (("replay",), "one of them"),
-        (("replay", "--all", "--tenant", "t"), "one of them"),
-        (("replay", "connections/0/0"), "letter: connections/0/0: does not exist"),
+        (("redrive",), "one of them"),
+        (("redrive", "--all", "--tenant", "t"), "one of them"),
+        (("redrive", "connections/0/0"), "letter: connections/0/0: does not exist"),
         (("show", "connections/9/9"), "does not exist"),
         (("discard", "mail/0/0", "--reason", "x"), "must be INPUT/PARTITION/OFFSET"),
     ):

@@ -94,7 +94,7 @@ def test_a_producer_with_another_partitioner_is_told_and_its_records_can_be_repl
                 )
                 assert f"belongs in partition {right}" in row["error"]
                 assert "partitioner=murmur2_random" in row["error"]
-            assert tes("dlq", "replay", "--error", "MisplacedRecordError")[0] == 0
+            assert tes("dlq", "redrive", "--error", "MisplacedRecordError")[0] == 0
             found = runner.run(until_found(settings, lambda found: bool(found.verdicts and found.audit)))
             assert {row["tenant_id"] for row in (*found.verdicts, *found.audit)} == {key.decode()}
             assert len(found.dead_letters) == 2

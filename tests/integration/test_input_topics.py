@@ -125,7 +125,7 @@ def test_a_bomb_becomes_a_dead_letter_beside_a_steady_tenant(settings: Settings,
     assert letters["commands", "1"]["flaw"] == "it holds an unreadable batch of records: 0..1 zstd"
     assert letters["commands", "1"]["headers"] == {}
     name = letters["connections", "1"]["letter"]
-    code, out, _ = tes("dlq", "replay", name)
+    code, out, _ = tes("dlq", "redrive", name)
     assert (code, "REFUSED  it holds an unreadable batch of records: 1..1 gzip" in out) == (3, True)
     assert tes("dlq", "show", name)[0] == 0
     assert tes("dlq", "discard", name, "--reason", "bomb")[0] == 0

@@ -119,7 +119,7 @@ def test_commands_that_need_no_kafka(installed: Installed, simulated: Path) -> N
     assert installed.tes("--version").startswith("tes ")
     assert "simulate" in installed.tes("--help")
     assert "Exchange" in installed.tes("inspect", REPOSITORY / "tests" / "deploy" / "message.eml")
-    assert "BLOCKED" in installed.tes("table", simulated)
+    assert "BLOCKED" in installed.tes("servers", "list", "--results", simulated)
     assert "strict-critical" in installed.tes("policy", "show", "strict-critical")
     assert "builtin" in installed.tes("catalogue", "show", "builtin")
     servers = simulated / "servers.jsonl"

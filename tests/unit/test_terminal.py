@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from streams.cli import backup, catalogue, commands, dlq, policy, repartition, state
+from streams.cli import backup, catalogue, dlq, policy, repartition, state, submission
 from streams.cli.main import build_parser, main
 from streams.domain.policy.policy import Mode
 from streams.domain.tenant.audit import AuditRecord, CommandOutcome
@@ -183,6 +183,7 @@ def _table(shell: Shell) -> None:
             row["tenant_id"], row["server"] = ALL_KINDS, ALL_KINDS
         (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "\\x1b" in shell.run("table", str(out))
+    assert "\\x1b" in shell.run("servers", "list", "--results", str(out))
 
 
 def _servers(shell: Shell) -> None:
@@ -292,7 +293,7 @@ def _commands(shell: Shell) -> None:
             **rest,
         )
 
-    shell.patch.setattr(commands, "_submit", give)
+    shell.patch.setattr(submission, "_submit", give)
     end = ["--reason", ALL_KINDS, "--expires-at", "2027-01-01"]
     server = ["--server", ALL_KINDS]
     for words in (
@@ -301,6 +302,7 @@ def _commands(shell: Shell) -> None:
         ["pause", "cancel"],
         ["exception", "grant", *server, "--owner", ALL_KINDS, *end],
         ["exception", "revoke", *server],
+        ["override", "set", *server, "--build", ALL_KINDS, *end],
         ["override", "build", *server, "--build", ALL_KINDS, *end],
     ):
         shell.run(*words, "--tenant", ALL_KINDS)
@@ -309,7 +311,7 @@ def _commands(shell: Shell) -> None:
     async def refuse(*_: Any) -> AuditRecord:
         raise ValueError(f"server: {ALL_KINDS}: is unknown")
 
-    shell.patch.setattr(commands, "_submit", refuse)
+    shell.patch.setattr(submission, "_submit", refuse)
     shell.run("pause", "cancel", "--tenant", "x", "--by", SURROGATE)
 
 
@@ -337,6 +339,7 @@ def _dlq(shell: Shell) -> None:
         shell.run("dlq", "list", "--handled", *form)
         for number in range(len(texts())):
             shell.run("dlq", "show", f"connections/0/{number}", *form)
+        shell.run("dlq", "redrive", "--all", *form)
         shell.run("dlq", "replay", "--all", *form)
         shell.run("dlq", "discard", "--all", "--reason", ALL_KINDS, *form)
     assert "\\x1b" in shell.run("dlq", "show", ALL_KINDS)
@@ -550,7 +553,7 @@ def test_bare_tes_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert not shown.err
 
 
-@pytest.mark.parametrize("module", ["argparse", "aiokafka", "streams.cli.main", "streams.worker.app"])
+@pytest.mark.parametrize("module", ["argparse", "aiokafka", "streams.cli.main", "streams.worker.wiring"])
 def test_ctrl_c_while_the_product_is_loaded_ends_it_without_a_word(module: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from streams.kafka import cluster as clusters
-from streams.kafka.cluster import Cluster, ClusterError, told_soon
+from streams.kafka.cluster import Cluster, ClusterError
+from streams.kafka.patience import told_soon
 
 
 @asynccontextmanager

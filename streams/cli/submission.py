@@ -1,4 +1,4 @@
-"""`tes pause`, `tes exception`, `tes override`: submit a command and wait for its outcome."""
+"""Submits the command of `tes pause`, `tes exception` or `tes override`, and waits for its outcome."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import asyncio
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error
-from streams.cli.options import ISSUER_HELP, operator
+from streams.cli.options import EXIT_REFUSED, ISSUER_HELP, operator
 from streams.domain.tenant.audit import AuditRecord, CommandOutcome
 from streams.domain.tenant.commands import CommandKind, Role
 from streams.kafka.topics import TopicError
@@ -22,45 +23,10 @@ from streams.visible import visible
 from streams.wire.records import parse_day_or_moment, to_json, to_record
 from streams.wire.registry import registry_of
 
-EXIT_REFUSED = 3
-"""Exit code of a command that was refused."""
 
-
-def add_parser(commands: Any) -> None:
-    """Add the commands to `tes`."""
-    pause = commands.add_parser("pause", help="pause enforcement for days of the yearly quota")
-    actions = pause.add_subparsers(dest="action", required=True)
-    for name, text in (("create", "pause enforcement, or extend the current pause"), ("extend", "the same as create")):
-        action = _command(actions, name, text, Role.TENANT_ADMIN)
-        action.add_argument("--days", type=int, required=True, help="number of 24-hour days, from now")
-        action.add_argument("--server", help="only this server (default: the whole tenant)")
-        action.set_defaults(kind=CommandKind.PAUSE_CREATE)
-    action = _command(actions, "cancel", "end the current pause; unused whole days are refunded", Role.TENANT_ADMIN)
-    action.add_argument("--server", help="pause of this server (default: of the tenant)")
-    action.set_defaults(kind=CommandKind.PAUSE_CANCEL)
-
-    exception = commands.add_parser("exception", help="exempt a server for a long time, outside the quota")
-    actions = exception.add_subparsers(dest="action", required=True)
-    action = _command(actions, "grant", "exempt a server", Role.OPERATOR)
-    action.add_argument("--server", required=True)
-    action.add_argument("--owner", required=True, help="who answers for it")
-    action.set_defaults(kind=CommandKind.EXCEPTION_GRANT)
-    _add_end(action)
-    action = _command(actions, "revoke", "revoke an exception", Role.OPERATOR)
-    action.add_argument("--server", required=True)
-    action.set_defaults(kind=CommandKind.EXCEPTION_REVOKE)
-
-    override = commands.add_parser("override", help="judge a server as another build if its stamp is wrong")
-    actions = override.add_subparsers(dest="action", required=True)
-    action = _command(actions, "build", "judge a server as this build", Role.OPERATOR)
-    action.add_argument("--server", required=True)
-    action.add_argument("--build", required=True)
-    action.set_defaults(kind=CommandKind.OVERRIDE_BUILD)
-    _add_end(action)
-
-
-def _command(actions: Any, name: str, text: str, role: Role) -> argparse.ArgumentParser:
-    action: argparse.ArgumentParser = actions.add_parser(name, help=text)
+def add_command(actions: Any, name: str, text: str, role: Role, aliases: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Add an action that submits a command, with the options of all of them."""
+    action: argparse.ArgumentParser = actions.add_parser(name, help=text, aliases=aliases)
     action.add_argument("--tenant", required=True)
     action.add_argument("--by", default=operator(), metavar="NAME", help=ISSUER_HELP)
     action.add_argument("--role", choices=[item.value for item in Role], default=role.value, help="(%(default)s)")
@@ -77,7 +43,8 @@ def _command(actions: Any, name: str, text: str, role: Role) -> argparse.Argumen
     return action
 
 
-def _add_end(action: argparse.ArgumentParser) -> None:
+def add_end(action: argparse.ArgumentParser) -> None:
+    """The options of a command that ends by itself."""
     action.add_argument("--reason", required=True)
     action.add_argument("--expires-at", required=True, metavar="DATE", help="when it ends, UTC")
 

@@ -1,43 +1,32 @@
-"""`tes table`: the servers of a result folder as a table that a person reads."""
+"""The servers of a result folder, as `tes simulate` and `tes replay` write it, for people."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from streams.cli.columns import print_columns
-from streams.cli.messages import print_error
 
 _COLUMNS = ("TENANT", "SERVER", "BUILD", "FINDING", "STAGE", "STATUS", "CURRENT ACTION", "NEXT DATE")
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to `tes`."""
-    parser = commands.add_parser("table", help="show the servers of a result folder")
-    parser.add_argument("dir", type=Path, metavar="DIR", help="result folder of `tes simulate` or `tes replay`")
-    parser.add_argument("--tenant", help="only this tenant")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N servers (default: all)")
-    parser.set_defaults(run=run)
+def print_results(folder: Path, tenant: str | None, status: str | None, limit: int) -> None:
+    """Print a table of the servers, of a tenant or with a status only; `limit` 0 is all of them.
 
-
-def run(arguments: argparse.Namespace) -> int:
-    """Print the table; exit code 2 when the folder cannot be read."""
-    try:
-        servers = [orjson.loads(line) for line in (arguments.dir / "servers.jsonl").read_bytes().splitlines()]
-        verdicts = [orjson.loads(line) for line in (arguments.dir / "verdicts.jsonl").read_bytes().splitlines()]
-    except (OSError, orjson.JSONDecodeError) as error:
-        print_error("tes table", error)
-        return 2
+    Raises:
+        OSError: the folder cannot be read.
+        ValueError: its files hold something else.
+    """
+    servers = [orjson.loads(line) for line in (folder / "servers.jsonl").read_bytes().splitlines()]
+    verdicts = [orjson.loads(line) for line in (folder / "verdicts.jsonl").read_bytes().splitlines()]
     latest = {(row["tenant_id"], row["server"]): row for row in verdicts}
-    chosen = [row for row in servers if arguments.tenant in (None, row["tenant_id"])]
-    shown = chosen[: arguments.limit or None]
+    chosen = [row for row in servers if tenant in (None, row["tenant_id"]) and status in (None, row["status"])]
+    shown = chosen[: limit or None]
     print_columns([_COLUMNS, *(_row(row, latest.get((row["tenant_id"], row["server"]))) for row in shown)])
     if len(shown) < len(chosen):
         print(f"... and {len(chosen) - len(shown)} more")
-    return 0
 
 
 def _row(server: dict[str, Any], verdict: dict[str, Any] | None) -> tuple[str, ...]:
