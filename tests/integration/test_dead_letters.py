@@ -135,8 +135,8 @@ def test_a_letter_that_holds_the_same_record_again_is_no_other(settings: Setting
 def test_wrong_usage_and_unknown_letters_are_named(settings: Settings, tes: Any) -> None:  # noqa: F811
     asyncio.run(create_topics(settings))
     for words, said in (
-        (("redrive",), "one of them"),
-        (("redrive", "--all", "--tenant", "t"), "one of them"),
+        (("redrive",), "exactly one of these"),
+        (("redrive", "--all", "--tenant", "t"), "exactly one of these"),
         (("redrive", "connections/0/0"), "letter: connections/0/0: does not exist"),
         (("show", "connections/9/9"), "does not exist"),
         (("discard", "mail/0/0", "--reason", "x"), "must be INPUT/PARTITION/OFFSET"),
