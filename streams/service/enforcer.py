@@ -8,43 +8,203 @@ server is caught up before anything else happens to it. So it has the same histo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from streams.domain.outputs.notification import AdminNotification
-from streams.domain.outputs.server_report import ServerReport
-from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.ladder import ClockStop
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
-from streams.domain.server.decide import Decision, Emitted, Forgotten, decide
+from streams.domain.server.decide import decide
 from streams.domain.server.override import Change
-from streams.domain.server.sighting import detect_server
+from streams.domain.server.sighting import Sighting, detect_server
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.apply import advance_tenant, apply_command
-from streams.domain.tenant.audit import AuditRecord
 from streams.domain.tenant.commands import AdminCommand, subject_of
 from streams.domain.tenant.reminders import tenant_timers
 from streams.domain.tenant.settling import forget_server
 from streams.domain.tenant.state import TenantEnforcement
 from streams.domain.tenant.waivers import NO_WAIVERS, Waivers
-
-TENANT = ""
-"""Stands for the tenant itself where a due moment names a server."""
+from streams.service.effects import TENANT, Effects, KeptServer, KeptTenant, TenantChange
 
 
-class TenantChange(NamedTuple):
-    """What a tenant-wide command changes at `at` (UTC milliseconds) for each server that the tenant has by then.
+class Repository(Protocol):
+    """Loads what is stored."""
 
-    `before` and `after` are the spans of the tenant's pauses. `own` has what covers a server beside them, before and
-    after, of those servers where the command changes that too.
-    """
+    def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
+        """The state of a server."""
 
-    at: int
-    before: tuple[ClockStop, ...]
-    after: tuple[ClockStop, ...]
-    own: Mapping[str, tuple[Waivers, Waivers]]
+    def forgotten_revision(self, tenant_id: str, server: str) -> int:
+        """The last verdict revision of a server that was forgotten, 0 for one that never was."""
+
+    def servers_of(self, tenant_id: str) -> Iterable[str]:
+        """The servers of a tenant, in order of their names."""
+
+    def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
+        """The changes that a server has not had yet, the oldest first; once its state is kept it has had them."""
+
+    def tenant(self, tenant_id: str) -> TenantEnforcement | None:
+        """The state of a tenant, None without any command."""
+
+
+class Enforcer:
+    """Works out what events come to, given the states of a repository; storing and writing it is the caller's."""
+
+    def __init__(self, repository: Repository, rulebook: Rulebook) -> None:
+        """Decide about the states in `repository`."""
+        self._repository, self._rulebook = repository, rulebook
+
+    def connection(self, connection: InboundConnection) -> Effects:
+        """Take a connection into account."""
+        step = _Step(self._repository, self._rulebook)
+        step.connection(detect_server(connection))
+        return step.effects
+
+    def command(self, command: AdminCommand) -> Effects:
+        """Carry out a command and change the servers that it touches."""
+        step = _Step(self._repository, self._rulebook)
+        step.command(command)
+        return step.effects
+
+    def catch_up(self, tenant_id: str, server: str) -> Effects:
+        """Let a server have the changes that were put off."""
+        step = _Step(self._repository, self._rulebook)
+        step.catch_up(tenant_id, server)
+        return step.effects
+
+    def tick(self, tenant_id: str, server: str, due: int) -> Effects:
+        """Fire the timers of a server, or of the tenant itself, that are due at or before `due`."""
+        step = _Step(self._repository, self._rulebook)
+        step.tick(tenant_id, server, due)
+        return step.effects
+
+
+class _Step:
+    """One event: sees what is stored through what it has changed so far."""
+
+    def __init__(self, repository: Repository, rulebook: Rulebook) -> None:
+        self.effects = Effects()
+        self._repository, self._rulebook = repository, rulebook
+
+    def connection(self, event: Sighting) -> None:
+        tenant_id, server = event.connection.tenant_id, event.server
+        self.catch_up(tenant_id, server)
+        state, waivers = self._server(tenant_id, server), self._waivers_of(tenant_id, server)
+        self._decide(tenant_id, server, state, event.connection.observed_at, waivers, event=event)
+
+    def command(self, command: AdminCommand) -> None:
+        tenant_id, subject, at = command.tenant_id, subject_of(command), command.issued_at
+        if subject is not None:
+            # It may be forgotten by then, or its override over.
+            self.tick(tenant_id, subject, at)
+        before = self._tenant(tenant_id) or TenantEnforcement(tenant_id)
+        known = self._server(tenant_id, subject) if subject is not None else None
+        override = known.override if known is not None else None
+        is_known = known is not None if subject is not None else self._has_servers(tenant_id)
+        decision = apply_command(before, command, is_known, self._rulebook, override)
+        if decision.audit is None:
+            return
+        self.effects.outputs += decision.notifications
+        self.effects.outputs.append(decision.audit)
+        self._keep_tenant(decision.tenant)
+        server = decision.server
+        if not decision.touches:
+            return
+        if server is None:
+            self.effects.put_off = tenant_id, change_of(before, decision.tenant, at)
+            return
+        change = Change(decision.tenant.waivers_of(server), decision.override)
+        state = self._server(tenant_id, server)
+        self._decide(tenant_id, server, state, at, before.waivers_of(server), change=change)
+
+    def catch_up(self, tenant_id: str, server: str) -> None:
+        changes = self._repository.put_off_of(tenant_id, server)
+        if not changes:
+            return
+        tenant = self._tenant(tenant_id) or TenantEnforcement(tenant_id)
+        # Nothing but what was put off has changed what covers the server beside the tenant's pauses since.
+        own = replace(tenant, pauses=()).waivers_of(server)
+        steps: list[tuple[int, Waivers, Waivers]] = []
+        for change in reversed(changes):
+            was, becomes = change.own.get(server, (own, own))
+            steps.append((change.at, _joined(change.before, was), _joined(change.after, becomes)))
+            own = was
+        for at, before, after in reversed(steps):
+            state = self._server(tenant_id, server)
+            if state is None:
+                return
+            self._decide(tenant_id, server, state, at, before, change=Change(after))
+
+    def tick(self, tenant_id: str, server: str, due: int) -> None:
+        if server == TENANT:
+            self._tick_tenant(tenant_id, due)
+            return
+        self.catch_up(tenant_id, server)
+        state = self._server(tenant_id, server)
+        if state is not None:
+            self._decide(tenant_id, server, state, due, self._waivers_of(tenant_id, server))
+
+    def _tick_tenant(self, tenant_id: str, due: int) -> None:
+        tenant = self._tenant(tenant_id)
+        if tenant is None:
+            return
+        # A row of the due index may be early: a clock that it moved would not be that of a replay.
+        fired = [timer[0] for timer in tenant_timers(tenant) if timer[0] <= due]
+        decision = advance_tenant(tenant, max(fired, default=tenant.clock_at))
+        self.effects.outputs += decision.notifications
+        self._keep_tenant(decision.tenant)
+
+    # --- states, as changed so far ---
+
+    def _server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
+        kept = self.effects.server(tenant_id, server) if self.effects.kept else None
+        return kept.state if kept is not None else self._repository.server(tenant_id, server)
+
+    def _tenant(self, tenant_id: str) -> TenantEnforcement | None:
+        kept = self.effects.tenant(tenant_id) if self.effects.kept else None
+        return kept if kept is not None else self._repository.tenant(tenant_id)
+
+    def _waivers_of(self, tenant_id: str, server: str) -> Waivers:
+        tenant = self._tenant(tenant_id)
+        return tenant.waivers_of(server) if tenant is not None else NO_WAIVERS
+
+    def _has_servers(self, tenant_id: str) -> bool:
+        return any(True for _ in self._repository.servers_of(tenant_id))
+
+    def _revision_of(self, tenant_id: str, server: str) -> int:
+        """The last verdict revision of a server without a state."""
+        revision = self.effects.forgotten_revision(tenant_id, server)
+        return revision if revision is not None else self._repository.forgotten_revision(tenant_id, server)
+
+    # --- effects ---
+
+    def _decide(
+        self,
+        tenant_id: str,
+        server: str,
+        state: ServerEnforcement | None,
+        at: int,
+        waivers: Waivers,
+        event: Sighting | None = None,
+        change: Change | None = None,
+    ) -> None:
+        revision = 0 if state is not None else self._revision_of(tenant_id, server)
+        decision = decide(state, event, self._rulebook, at, revision, waivers, change)
+        self.effects.outputs += decision.emitted
+        self.effects.kept.append(KeptServer(tenant_id, server, decision.state, decision.due_at))
+        if decision.state is None:
+            self._forget(tenant_id, server)
+
+    def _forget(self, tenant_id: str, server: str) -> None:
+        """Drop what the tenant's state holds of a server that is gone."""
+        tenant = self._tenant(tenant_id)
+        forgotten = forget_server(tenant, server) if tenant is not None else None
+        if forgotten is not None:
+            self._keep_tenant(forgotten)
+
+    def _keep_tenant(self, tenant: TenantEnforcement) -> None:
+        due_at = min((timer[0] for timer in tenant_timers(tenant)), default=None)
+        self.effects.kept.append(KeptTenant(tenant, due_at))
 
 
 def change_of(before: TenantEnforcement, after: TenantEnforcement, at: int) -> TenantChange:
@@ -57,143 +217,5 @@ def change_of(before: TenantEnforcement, after: TenantEnforcement, at: int) -> T
     return TenantChange(at, spans[0], spans[1], own)
 
 
-def _cover(spans: Sequence[ClockStop], own: Waivers) -> Waivers:
+def _joined(spans: Sequence[ClockStop], own: Waivers) -> Waivers:
     return Waivers((*spans, *own.pauses), own.exceptions)
-
-
-class Repository(Protocol):
-    """Keeps states and takes what is emitted."""
-
-    def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
-        """The state of a server."""
-
-    def keep_server(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
-        """Keep a state and its next due moment; None forgets it."""
-
-    def forgotten_revision(self, tenant_id: str, server: str) -> int:
-        """The last verdict revision of a server that was forgotten, 0 for one that never was."""
-
-    def servers_of(self, tenant_id: str) -> Iterable[str]:
-        """The servers of a tenant, in order of their names."""
-
-    def put_off(self, tenant_id: str, change: TenantChange) -> None:
-        """Let every server of the tenant that is known now be caught up with a change some time."""
-
-    def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
-        """The changes that a server has not had yet, the oldest first; keeping its state says that it has had them."""
-
-    def tenant(self, tenant_id: str) -> TenantEnforcement | None:
-        """The state of a tenant, None without any command."""
-
-    def keep_tenant(self, tenant: TenantEnforcement, due_at: int | None) -> None:
-        """Keep a tenant's state and its next due moment."""
-
-    def emit(self, emitted: Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord) -> None:
-        """Take a record to write."""
-
-
-class Enforcer:
-    """Applies what happens to the states in a repository."""
-
-    def __init__(self, repository: Repository, rulebook: Rulebook) -> None:
-        """Apply to the states in `repository`."""
-        self._repository, self._rulebook = repository, rulebook
-
-    def connection(self, connection: InboundConnection) -> None:
-        """Take a connection into account."""
-        event, tenant_id = detect_server(connection), connection.tenant_id
-        self.catch_up(tenant_id, event.server)
-        state, revision = self._state(tenant_id, event.server)
-        tenant = self._repository.tenant(tenant_id)
-        waivers = tenant.waivers_of(event.server) if tenant else NO_WAIVERS
-        decision = decide(state, event, self._rulebook, connection.observed_at, revision, waivers)
-        self._take(tenant_id, event.server, decision)
-
-    def command(self, command: AdminCommand) -> None:
-        """Carry out a command and change the servers that it touches."""
-        repository, tenant_id, subject = self._repository, command.tenant_id, subject_of(command)
-        if subject is not None:
-            # It may be forgotten by then, or its override over.
-            self.tick(tenant_id, subject, command.issued_at)
-        before = repository.tenant(tenant_id) or TenantEnforcement(tenant_id)
-        known = repository.server(tenant_id, subject) if subject is not None else None
-        override = known.override if known is not None else None
-        is_known = known is not None if subject is not None else any(True for _ in repository.servers_of(tenant_id))
-        decision = apply_command(before, command, is_known, self._rulebook, override)
-        if decision.audit is None:
-            return
-        for notification in decision.notifications:
-            repository.emit(notification)
-        repository.emit(decision.audit)
-        self._keep_tenant(decision.tenant)
-        if not decision.touches:
-            return
-        at, server = command.issued_at, decision.server
-        if server is None:
-            repository.put_off(tenant_id, change_of(before, decision.tenant, at))
-            return
-        state, revision = self._state(tenant_id, server)
-        change = Change(decision.tenant.waivers_of(server), decision.override)
-        waivers = before.waivers_of(server)
-        self._take(tenant_id, server, decide(state, None, self._rulebook, at, revision, waivers, change))
-
-    def catch_up(self, tenant_id: str, server: str) -> None:
-        """Let a server have the changes that were put off."""
-        changes = self._repository.put_off_of(tenant_id, server)
-        if not changes:
-            return
-        tenant = self._repository.tenant(tenant_id) or TenantEnforcement(tenant_id)
-        # Nothing but what was put off has changed what covers the server beside the tenant's pauses since.
-        own = replace(tenant, pauses=()).waivers_of(server)
-        steps: list[tuple[int, Waivers, Waivers]] = []
-        for change in reversed(changes):
-            was, becomes = change.own.get(server, (own, own))
-            steps.append((change.at, _cover(change.before, was), _cover(change.after, becomes)))
-            own = was
-        for at, before, after in reversed(steps):
-            state, revision = self._state(tenant_id, server)
-            if state is None:
-                return
-            self._take(tenant_id, server, decide(state, None, self._rulebook, at, revision, before, Change(after)))
-
-    def tick(self, tenant_id: str, server: str, due: int) -> None:
-        """Fire the timers of a server, or of the tenant itself, that are due at or before `due`."""
-        if server != TENANT:
-            self.catch_up(tenant_id, server)
-        tenant = self._repository.tenant(tenant_id)
-        if server == TENANT:
-            if tenant is not None:
-                # A row of the due index may be early: a clock that it moved would not be that of a replay.
-                fired = [timer[0] for timer in tenant_timers(tenant) if timer[0] <= due]
-                decision = advance_tenant(tenant, max(fired, default=tenant.clock_at))
-                for notification in decision.notifications:
-                    self._repository.emit(notification)
-                self._keep_tenant(decision.tenant)
-            return
-        state, revision = self._state(tenant_id, server)
-        if state is None:
-            return
-        waivers = tenant.waivers_of(server) if tenant else NO_WAIVERS
-        self._take(tenant_id, server, decide(state, None, self._rulebook, due, revision, waivers))
-
-    def _state(self, tenant_id: str, server: str) -> tuple[ServerEnforcement | None, int]:
-        state = self._repository.server(tenant_id, server)
-        return state, 0 if state else self._repository.forgotten_revision(tenant_id, server)
-
-    def _take(self, tenant_id: str, server: str, decision: Decision) -> None:
-        emitted: list[Emitted] = decision.emitted
-        for record in emitted:
-            self._repository.emit(record)
-        self._repository.keep_server(tenant_id, server, decision.state, decision.due_at)
-        if decision.state is None:
-            self._forget(tenant_id, server)
-
-    def _forget(self, tenant_id: str, server: str) -> None:
-        """Drop what the tenant's state holds of a server that is gone."""
-        tenant = self._repository.tenant(tenant_id)
-        forgotten = forget_server(tenant, server) if tenant is not None else None
-        if forgotten is not None:
-            self._keep_tenant(forgotten)
-
-    def _keep_tenant(self, tenant: TenantEnforcement) -> None:
-        self._repository.keep_tenant(tenant, min((timer[0] for timer in tenant_timers(tenant)), default=None))

@@ -18,7 +18,8 @@ from streams.domain.tenant.audit import AuditRecord
 from streams.domain.tenant.commands import AdminCommand
 from streams.domain.tenant.state import TenantEnforcement
 from streams.domain.validation import MalformedError
-from streams.service.enforcer import TENANT, Enforcer, TenantChange
+from streams.service.effects import TENANT, Effects, KeptServer, TenantChange
+from streams.service.enforcer import Enforcer
 
 
 @dataclass(slots=True)
@@ -49,15 +50,17 @@ class Simulation:
     def feed(self, connection: InboundConnection) -> None:
         """Process one valid connection."""
         self.stream_time = max(self.stream_time, connection.observed_at)
-        self._enforcer.connection(connection)
+        self._apply(self._enforcer.connection(connection))
 
     def command(self, command: AdminCommand) -> None:
         """Process one valid command."""
         self.stream_time = max(self.stream_time, command.issued_at)
-        self._enforcer.command(command)
-        if self._put_off is not None:
+        effects = self._enforcer.command(command)
+        self._apply(effects)
+        if effects.put_off is not None:
+            self._put_off = effects.put_off[1]
             for server in self.servers_of(command.tenant_id):
-                self._enforcer.catch_up(command.tenant_id, server)
+                self._apply(self._enforcer.catch_up(command.tenant_id, server))
             self._put_off = None
 
     def advance(self, until: int) -> None:
@@ -65,24 +68,22 @@ class Simulation:
         while self._due and self._due[0][0] <= until:
             due, key = heapq.heappop(self._due)
             if self._due_of.get(key) == due:
-                self._enforcer.tick(*key, due)
+                self._apply(self._enforcer.tick(*key, due))
+
+    def _apply(self, effects: Effects) -> None:
+        for record in effects.outputs:
+            self.emit(record)
+        for kept in effects.kept:
+            if isinstance(kept, KeptServer):
+                self.keep_server(kept.tenant_id, kept.server, kept.state, kept.due_at)
+            else:
+                self.keep_tenant(kept.tenant, kept.due_at)
 
     # --- repository ---
 
     def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
         """See `Repository`."""
         return self.states.get((tenant_id, server))
-
-    def keep_server(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
-        """See `Repository`."""
-        key = (tenant_id, server)
-        if state is None:
-            self.states.pop(key, None)
-            self._servers.get(tenant_id, set()).discard(server)
-        else:
-            self.states[key] = state
-            self._servers.setdefault(tenant_id, set()).add(server)
-        self._index(key, due_at)
 
     def forgotten_revision(self, tenant_id: str, server: str) -> int:
         """See `Repository`."""
@@ -92,10 +93,6 @@ class Simulation:
         """See `Repository`."""
         return sorted(self._servers.get(tenant_id, ()))
 
-    def put_off(self, tenant_id: str, change: TenantChange) -> None:
-        """See `Repository`."""
-        self._put_off = change
-
     def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
         """See `Repository`."""
         return () if self._put_off is None else (self._put_off,)
@@ -104,13 +101,26 @@ class Simulation:
         """See `Repository`."""
         return self.tenants.get(tenant_id)
 
+    # --- effects ---
+
+    def keep_server(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
+        """Keep a state and its next due moment; None forgets it."""
+        key = (tenant_id, server)
+        if state is None:
+            self.states.pop(key, None)
+            self._servers.get(tenant_id, set()).discard(server)
+        else:
+            self.states[key] = state
+            self._servers.setdefault(tenant_id, set()).add(server)
+        self._index(key, due_at)
+
     def keep_tenant(self, tenant: TenantEnforcement, due_at: int | None) -> None:
-        """See `Repository`."""
+        """Keep a tenant's state and its next due moment."""
         self.tenants[tenant.tenant_id] = tenant
         self._index((tenant.tenant_id, TENANT), due_at)
 
     def emit(self, emitted: Verdict | AdminNotification | ServerReport | Forgotten | AuditRecord) -> None:
-        """See `Repository`."""
+        """Take a record that is written."""
         match emitted:
             case Verdict():
                 self.results.verdicts.append(emitted)

@@ -1,18 +1,19 @@
 """What a unit of work did, counted by kind, and told once when the unit is committed.
 
-Quiet connections are counted in a list of plain numbers: nothing else would be cheap enough for every event.
+Routine connections are counted in a list of plain numbers: nothing else would be cheap enough for every event.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.judgement import Finding
 from streams.domain.server.connection import InboundConnection, Outcome
+from streams.domain.server.decide import Emitted
 from streams.domain.tenant.audit import AuditRecord
-from streams.engine.telemetry import Label, UnitMetrics
+from streams.engine.telemetry import UnitMetrics
 from streams.telemetry.counts import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 
 _FINDINGS: Final = (*(finding.value for finding in Finding), "NONE")
@@ -21,54 +22,36 @@ _OUTCOMES: Final = (*(outcome.value for outcome in Outcome), "UNKNOWN")
 
 
 class UnitCounters:
-    """The counts of one partition's unit; what a record adds is kept back until `accept`.
-
-    `quiet` counts by number of finding, then of outcome.
-    """
+    """The counts of one partition's unit; `routine` counts by number of finding, then of outcome."""
 
     def __init__(self) -> None:
         self.routine = [[0] * len(_OUTCOMES) for _ in _FINDINGS]
-        self._pending: list[Label] = []
-        self._moment: int | None = None
         self._notes: UnitMetrics
 
     def begin(self, notes: UnitMetrics) -> None:
         """Count for another unit."""
         self._notes = notes
 
-    def emitted(self, record: Any) -> None:
-        """Count a record that is written."""
+    def emitted(self, record: Emitted | AuditRecord, observed_at: int | None = None) -> None:
+        """Count a record that is written, because of a connection at `observed_at` (UTC milliseconds) or of none."""
+        counts = self._notes.counts
         match record:
             case Verdict():
-                self._pending.append((VERDICTS, str(record.stage), record.finding.value))
+                counts[VERDICTS, str(record.stage), record.finding.value] += 1
+                if observed_at is not None:
+                    self._notes.moments.append(observed_at)
             case AdminNotification():
-                self._pending.append((NOTIFICATIONS, record.kind.value))
+                counts[NOTIFICATIONS, record.kind.value] += 1
             case AuditRecord():
-                self._pending.append((COMMANDS, record.kind.value, record.outcome.value))
+                counts[COMMANDS, record.kind.value, record.outcome.value] += 1
 
     def decided(self, connection: InboundConnection, finding: Finding | None) -> None:
         """Count a connection that was decided, with what its server then was found to be."""
         outcome = connection.outcome.value if connection.outcome is not None else _OUTCOMES[-1]
-        self._moment = connection.observed_at
-        self._pending.append((CONNECTIONS, outcome, finding.value if finding is not None else _FINDINGS[-1]))
-
-    def commit(self) -> None:
-        """Keep what the record added."""
-        if not self._pending:
-            return
-        for label in self._pending:
-            self._notes.counts[label] += 1
-            if self._moment is not None and label[0] == VERDICTS:
-                self._notes.moments.append(self._moment)
-        self.discard()
-
-    def discard(self) -> None:
-        """Forget what the record added."""
-        self._pending.clear()
-        self._moment = None
+        self._notes.counts[CONNECTIONS, outcome, finding.value if finding is not None else _FINDINGS[-1]] += 1
 
     def finish(self) -> None:
-        """Add what was counted as quiet."""
+        """Add what was counted as routine."""
         for finding, counts in zip(_FINDINGS, self.routine, strict=True):
             for number, count in enumerate(counts):
                 if count:

@@ -24,13 +24,17 @@ from streams.engine.partition.view import StateView
 from streams.engine.ports import Record
 from streams.engine.telemetry import SILENT, Telemetry
 from streams.errors import is_records_fault
+from streams.kafka.record import Headers
 from streams.log_events import log_event
+from streams.service.effects import Effects
 from streams.service.enforcer import Enforcer
 from streams.state.keys import POLICIES_KEY, PROGRESS_KEY, parse_timer_key, timer_key, timers_due_range
 from streams.wire.fast_connection import decode_fast
+from streams.worker.channels import RecordChannels
 from streams.worker.reading import Read, RecordReader, timestamp_in
-from streams.worker.repository import SERVER_BYTES, PartitionRepository, RecordChannels
+from streams.worker.repository import PartitionRepository
 from streams.worker.routine_path import NO_MOMENT, RoutinePath
+from streams.worker.server_cache import SERVER_BYTES
 from streams.worker.sweeps import MAX_PUT_OFF
 
 log = logging.getLogger(__name__)
@@ -100,7 +104,7 @@ class InputProcessor:
     @property
     def cached_bytes(self) -> int:
         """What is kept in memory of servers and their topmost lines, as it is counted: no less than it takes."""
-        return self._repository.servers_bytes + self._routine_path.cached_bytes
+        return self._repository.cache.counted_bytes + self._routine_path.cached_bytes
 
     def _wall_clock(self) -> int | None:
         return self._now() if self._replay_until is None else None
@@ -174,39 +178,37 @@ class InputProcessor:
 
     def _decide(self, view: StateView, record: Record, read: Read) -> None:
         if record.topic != self._wires.connections_topic:
-            self._repository.flush()  # a command may look for all servers of its tenant
+            self._repository.cache.flush()  # a command may look for all servers of its tenant
         self.decided += 1
-        view.savepoint()
-        self._repository.now = self._stream_time
+        headers: Headers = ()
         trace = self._telemetry.begin_trace(record)
         if trace is not None:
-            view.headers = trace.headers
+            headers = trace.headers
             view.notes.traces.append(trace)
         try:
-            self._process(read)
-            self._repository.prepare()
+            effects = self._effects_of(read)
+            changes = self._repository.prepare(effects, self._stream_time, headers)
         except Exception as error:
-            self._repository.discard()
             if trace is not None:
                 trace.failed(error)
             view.reject(record, error)
+            return
+        self._stream_time = max(self._stream_time, timestamp_in(read))
+        if isinstance(read, InboundConnection):
+            self._repository.commit(changes, read.observed_at)
+            self._repository.counters.decided(read, effects.finding)
         else:
-            begun = self._repository.sweeps.begun
-            self._repository.commit()
-            if begun is not None:
-                self._sweep(view, begun, self._servers_at_once)
-        view.headers = ()
+            self._repository.commit(changes)
+        if effects.put_off is not None:
+            self._sweep(view, effects.put_off[0], self._servers_at_once, headers)
 
-    def _process(self, read: Read) -> None:
+    def _effects_of(self, read: Read) -> Effects:
         enforcer = Enforcer(self._repository, self._rulebook())
         match read:
             case InboundConnection() as connection:
-                enforcer.connection(connection)
-                self._repository.counters.decided(connection, self._repository.finding)
-                self._stream_time = max(self._stream_time, connection.observed_at)
+                return enforcer.connection(connection)
             case AdminCommand() as command:
-                enforcer.command(command)
-                self._stream_time = max(self._stream_time, command.issued_at)
+                return enforcer.command(command)
             case error:
                 raise error
 
@@ -243,18 +245,15 @@ class InputProcessor:
             due, tenant_id, server = parse_timer_key(row)
             view.put(row, None)
             rows.timers.changed(row, -1)
-            rows.fired = row
-            rows.fire_at(due)
-            self._advance(view, enforcer, tenant_id, server, due)
-            rows.fired = None
-            if rows.indexed is not None and rows.indexed <= last_due:
-                heapq.heappush(queue, timer_key(rows.indexed, tenant_id, server))
+            indexed = self._advance(view, enforcer, (tenant_id, server), due, due, fired=row)
+            if indexed is not None and indexed <= last_due:
+                heapq.heappush(queue, timer_key(indexed, tenant_id, server))
         return has_more or bool(queue)
 
-    def _sweep(self, view: StateView, tenant_id: str, limit: int) -> None:
+    def _sweep(self, view: StateView, tenant_id: str, limit: int, headers: Headers = ()) -> None:
         """Bring the next servers of a tenant up to its commands."""
         rows, sweeps = self._repository, self._repository.sweeps
-        rows.flush()
+        rows.cache.flush()
         servers = sweeps.next_servers(tenant_id, limit)
         enforcer = Enforcer(rows, self._rulebook())
         done = 0
@@ -262,43 +261,50 @@ class InputProcessor:
             if view.is_full:
                 break
             sweeps.begin_passing(tenant_id, server)
-            rows.now = self._stream_time
-            self._advance(view, enforcer, tenant_id, server, None)
+            self._advance(view, enforcer, (tenant_id, server), None, self._stream_time, headers)
             sweeps.end_passing(tenant_id, server)
             done += 1
         sweeps.end_slice(tenant_id, done == len(servers) < limit)
 
-    def _advance(self, view: StateView, enforcer: Enforcer, tenant_id: str, server: str, due: int | None) -> None:
+    def _advance(
+        self,
+        view: StateView,
+        enforcer: Enforcer,
+        key: tuple[str, str],
+        due: int | None,
+        now: int,
+        headers: Headers = (),
+        fired: bytes | None = None,
+    ) -> int | None:
         """Fire what is due of a server or a tenant, whatever of it can be written; without `due` only catch it up.
 
-        A timer comes from no record that could be a dead letter instead, and would fail again at every start.
+        Gives the moment under which the due index holds it from then on. A timer comes from no record that could be a
+        dead letter instead, and would fail again at every start.
+
+        Args:
+            view: of the unit.
+            enforcer: decides about the states of the repository.
+            key: tenant and server.
+            due: up to which moment timers fire, UTC milliseconds.
+            now: the moment whose timers fire, or up to which the stream has come.
+            headers: what every output gets.
+            fired: the row of the due index that is gone because its timer fires.
         """
-        rows = self._repository
-        for leaves_out in (False, True):
-            view.savepoint()
-            rows.leaves_out = leaves_out
-            try:
-                if due is None:
-                    enforcer.catch_up(tenant_id, server)
-                else:
-                    enforcer.tick(tenant_id, server, due)
-                rows.prepare()
-            except Exception as error:
-                rows.discard()
-                rows.indexed = None
-                view.rollback()
-                if not is_records_fault(error):
-                    raise
-                if leaves_out:
-                    log.critical(
-                        "partition %d: a timer of server %r of tenant %s failed: %s: %s",
-                        *(view.partition, server, tenant_id, type(error).__name__, str(error)[:1000]),
-                        extra=log_event("timer_failed", partition=view.partition, reason=type(error).__name__),
-                    )
-            else:
-                rows.commit()
-                break
-        rows.leaves_out = False
+        rows, (tenant_id, server) = self._repository, key
+        try:
+            effects = enforcer.catch_up(tenant_id, server) if due is None else enforcer.tick(tenant_id, server, due)
+            changes = rows.prepare(effects, now, headers, fired, leaves_out=True)
+        except Exception as error:
+            if not is_records_fault(error):
+                raise
+            log.critical(
+                "partition %d: a timer of server %r of tenant %s failed: %s: %s",
+                *(view.partition, server, tenant_id, type(error).__name__, str(error)[:1000]),
+                extra=log_event("timer_failed", partition=view.partition, reason=type(error).__name__),
+            )
+            return None
+        rows.commit(changes)
+        return changes.indexed.get(key)
 
     def _knows_policies(self, view: StateView) -> bool:
         """Whether the due index knows of every policy in force or to come."""
@@ -310,7 +316,7 @@ class InputProcessor:
         """Put the due moments right of servers that a new set of policies concerns; True when some are left."""
         if self._knows_policies(view):
             return False
-        self._repository.flush()
+        self._repository.cache.flush()
         rulebook = self._rulebook()
         wanted = rulebook.fingerprint.encode()
         progress = view.get(PROGRESS_KEY) or b""
@@ -323,8 +329,7 @@ class InputProcessor:
             if view.is_full:
                 break
             tenant_id, _, server = key[2:].decode().partition("/")
-            self._repository.now = 0
-            self._advance(view, enforcer, tenant_id, server, 0)
+            self._advance(view, enforcer, (tenant_id, server), 0, 0)
             done += 1
         if done < len(keys) or len(keys) == limit:
             if done:

@@ -12,7 +12,7 @@ from streams.engine.ports import Record
 from streams.errors import DependencyError
 from streams.wire.fast_connection import FastConnection
 from streams.wire.records import command_of, connection_of
-from streams.worker.repository import RecordChannels
+from streams.worker.channels import RecordChannels
 
 Read = InboundConnection | AdminCommand | Exception
 """What a record holds, or why it will be a dead letter."""

@@ -29,7 +29,7 @@ class RoutinePath:
     """The short way of one partition's connections; `rulebook` is the one in force, `latest` what `begin` is given."""
 
     def __init__(self, repository: PartitionRepository, cached_servers: int, placement: Placement | None) -> None:
-        self._repository, self._placement = repository, placement
+        self._cache, self._sweeps, self._placement = repository.cache, repository.sweeps, placement
         self._headers = HeaderCache(cached_servers)
         self._counts = repository.counters.routine
         self._span, self._span_of = NO_SPAN, ""
@@ -101,18 +101,18 @@ class RoutinePath:
                 row.count_late(at, found.outcome, mark, build is not None)
             else:
                 row.count(at, found.outcome, mark, found.connector_id, source_ip, stamp)
-            self._repository.change(seen.key, row)
+            self._cache.change(seen.key, row)
         return at
 
     def _row_of(self, key: bytes, tenant_id: bytes) -> ServerRow | None:
         """The row of the server; None where there is none, or it may have to be caught up first."""
-        sweeps = self._repository.sweeps.of
+        sweeps = self._sweeps.of
         if sweeps and tenant_id.decode() in sweeps:
             return None
-        row = self._repository.servers.get(key)
+        row = self._cache.rows.get(key)
         # State of a misplaced tenant, from before such records were refused, counts no more.
         if row is None and (self._placement is None or self._placement.holds(tenant_id)):
-            row = self._repository.row(key)
+            row = self._cache.row(key)
         return row
 
     def _span_at(self, at: int) -> RuleSpan:

@@ -19,7 +19,7 @@ import orjson
 from streams.domain.policy.ladder import ClockStop
 from streams.domain.tenant.waivers import Waivers
 from streams.engine.partition.view import StateView
-from streams.service.enforcer import TenantChange
+from streams.service.effects import TenantChange
 from streams.state.keys import NUMBER_DIGITS, SWEEPS_RANGE, put_off_key, sweep_key, swept_server_key
 
 MAX_PUT_OFF: Final = 32
@@ -49,13 +49,12 @@ class Sweep:
 
 
 class Sweeps:
-    """The sweeps of a partition, in memory and in the rows of the view; what a record began is kept by `accept`."""
+    """The sweeps of a partition, in memory and in the rows of the view."""
 
     def __init__(self) -> None:
         self.of: dict[str, Sweep] = {}
         self._view: StateView
         self._is_read = False
-        self._begun: tuple[str, TenantChange] | None = None
 
     def begin(self, view: StateView) -> None:
         """Work on the view of a new unit."""
@@ -71,32 +70,19 @@ class Sweeps:
             for row, change in view.scan(prefix, prefix[:-1] + b"0"):
                 sweep.changes.append((int(row[len(prefix) :]), _read_change(change)))
 
-    def put_off(self, tenant_id: str, change: TenantChange) -> None:
-        """A record changes all servers of a tenant."""
+    def row_of(self, tenant_id: str, change: TenantChange) -> tuple[bytes, bytes]:
+        """The row that the tenant's next change will have."""
         known = self.of.get(tenant_id)
-        number = known.newest + 1 if known is not None else 1
-        sweep = Sweep(newest=number) if known is None else Sweep(known.base, known.target, number, known.cursor)
+        return put_off_key(tenant_id, known.newest + 1 if known is not None else 1), _change_bytes(change)
+
+    def put_off(self, tenant_id: str, change: TenantChange) -> None:
+        """Let every server of the tenant that is known now be caught up with a change some time."""
+        key, value = self.row_of(tenant_id, change)
+        sweep = self.of.setdefault(tenant_id, Sweep())
+        sweep.newest += 1
+        sweep.changes.append((sweep.newest, change))
         self._view.put(sweep_key(tenant_id), sweep.encode())
-        self._view.put(put_off_key(tenant_id, number), _change_bytes(change))
-        self._begun = (tenant_id, change)
-
-    @property
-    def begun(self) -> str | None:
-        """The tenant whose servers the record changes, if it changes all of one."""
-        return self._begun[0] if self._begun is not None else None
-
-    def commit(self) -> None:
-        """Keep what the record put off."""
-        if self._begun is not None:
-            tenant_id, change = self._begun
-            sweep = self.of.setdefault(tenant_id, Sweep())
-            sweep.newest += 1
-            sweep.changes.append((sweep.newest, change))
-            self._begun = None
-
-    def discard(self) -> None:
-        """Forget what the record put off and was not accepted; the view undoes the rows."""
-        self._begun = None
+        self._view.put(key, value)
 
     def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
         """The changes that a server has not had yet."""

@@ -24,8 +24,8 @@ from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment
 from streams.wire.registry import registry_of
+from streams.worker.channels import RecordChannels
 from streams.worker.processor import InputProcessor
-from streams.worker.repository import RecordChannels
 
 
 def configured_policies(settings: Settings) -> list[Policy]:

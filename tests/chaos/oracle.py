@@ -20,7 +20,7 @@ from streams.domain.validation import MalformedError
 from streams.kafka.partitioner import kafka_partition
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
-from streams.service.enforcer import TENANT
+from streams.service.effects import TENANT
 from streams.service.simulation import Simulation
 from streams.wire.records import command_of, command_record
 

@@ -47,7 +47,6 @@ def _notes() -> UnitMetrics:
         counts[:] = [1] * len(counts)
     for kind in (Verdict, AdminNotification, AuditRecord):
         tally.emitted(full(kind))
-    tally.commit()
     tally.finish()
     return notes
 

@@ -17,7 +17,7 @@ from streams.engine.partition.unit import MARKER, MERGED_MARKER
 from streams.engine.partition.view import StateView
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
-from streams.service.enforcer import TenantChange
+from streams.service.effects import TenantChange
 from streams.settings.worker import Settings
 from streams.state.inspect import shown_row
 from streams.state.server_row import STATE_FORMAT

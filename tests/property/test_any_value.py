@@ -31,8 +31,8 @@ from streams.wire.codec import MAX_VALUE_BYTES, AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment
 from streams.wire.registry import LocalRegistry
+from streams.worker.channels import Codec, RecordChannels
 from streams.worker.processor import InputProcessor
-from streams.worker.repository import Codec, RecordChannels
 from streams.worker.wiring import record_channels
 from tests.given import FakeRecord
 

@@ -18,7 +18,7 @@ from streams.engine.partition.view import StateView
 from streams.state.server_row import decode_state
 from streams.worker.header_cache import LINE_BYTES
 from streams.worker.processor import InputProcessor
-from streams.worker.repository import SERVER_BYTES, SLACK_BYTES
+from streams.worker.server_cache import SERVER_BYTES, SLACK_BYTES
 from tests.given import FakeRecord
 from tests.property.test_any_value import (
     CONNECTIONS,

@@ -1,4 +1,4 @@
-"""What a unit of work sees, keeps, undoes and refuses."""
+"""What a unit of work sees, keeps and refuses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from streams.engine.dead_letters import MAX_VALUE_BYTES
 from streams.engine.partition.view import UNIT_BYTES, StateView
 from streams.engine.ports import Output, Record, StoreError
-from streams.engine.processor import RecordProcessor
 from streams.kafka.record import MAX_RECORD_BYTES, MAX_ROW_BYTES
 from streams.state.stores import MemoryStore
 from streams.wire.registry import RegistryError
@@ -50,26 +49,8 @@ def test_a_view_reads_its_changes_over_the_uncommitted_over_the_store(
     assert view.scan(start, end, limit) == rows[:limit]
 
 
-@given(CHANGES, st.lists(st.tuples(KEYS, st.one_of(st.none(), st.binary(max_size=3))), max_size=8))
-def test_a_rollback_leaves_nothing_of_the_record(
-    kept: dict[bytes, bytes | None], undone: list[tuple[bytes, bytes | None]]
-) -> None:
-    view = filled({}, {}, kept)
-    view.emit(Output("out", b"k", b"first"))
-    view.savepoint()
-    size = view.size_bytes
-    for key, value in undone:
-        view.put(key, value)
-        view.emit(Output("out", key, value))
-    view.rollback()
-    assert (view.changes, view.size_bytes) == (kept, size)
-    assert [row.value for row in view.outputs] == [b"first"]
-
-
 def test_a_rejected_record_becomes_a_dead_letter_with_its_bytes_and_the_reason() -> None:
     view = StateView(MemoryStore(), {}, 3)
-    view.savepoint()
-    view.put(b"a", b"half done")
     view.reject(record(), ValueError("server: 'x': no host name"))
     (letter,) = view.outputs
     assert view.changes == {}
@@ -93,9 +74,8 @@ def test_a_dead_letter_larger_than_its_topic_takes_is_cut_and_says_so() -> None:
 
 def test_headers_count_where_the_size_of_an_output_is_bounded() -> None:
     view = StateView(MemoryStore())
-    view.headers = (("tracestate", b"x" * MAX_ROW_BYTES),)
     with pytest.raises(ValueError, match="output to out: "):
-        view.emit(Output("out", b"k", b"v"))
+        view.emit(Output("out", b"k", b"v", (("tracestate", b"x" * MAX_ROW_BYTES),)))
 
 
 @pytest.mark.parametrize("error", [StoreError("disk"), RegistryError("down"), OSError(28, "full"), MemoryError()])
@@ -115,32 +95,12 @@ def test_a_row_or_output_that_kafka_would_refuse_is_refused_with_its_size() -> N
     assert (view.changes, view.outputs, view.size_bytes) == ({}, [], 0)
 
 
-class Counting(RecordProcessor):
-    """Counts each key; refuses the value `bad`, after it has changed something."""
-
-    def timestamp_of(self, record: Record) -> int:
-        return record.timestamp
-
-    def on_record(self, view: StateView, record: Record) -> None:
-        view.put(record.key or b"", b"%d" % (int(view.get(record.key or b"") or 0) + 1))
-        view.emit(Output("out", record.key, record.value))
-        if record.value == b"bad":
-            raise ValueError("bad")
-
-
-def test_a_record_processor_applies_or_rejects_each_record_and_stops_at_the_moment_given() -> None:
-    view = StateView(MemoryStore())
-    records = [FakeRecord("in", at, at, b"k", b"bad" if at == 1 else b"v", ()) for at in range(6)]
-    assert Counting().on_records(view, records, 4) == 4
-    assert view.changes == {b"k": b"3"}
-    assert [row.topic for row in view.outputs] == ["out", "in.dlq", "out", "out"]
-    assert view.rejected == 1
-
-
-def test_a_full_unit_takes_no_more_records() -> None:
+def test_a_unit_is_full_when_its_rows_outputs_and_dead_letters_are_large() -> None:
     view = StateView(MemoryStore())
     big = b"x" * 500_000
-    records = [FakeRecord("in", at, at, b"k", big, ()) for at in range(20)]
-    count = Counting().on_records(view, records, None)
-    assert (count - 1) * len(big) <= UNIT_BYTES < view.size_bytes
-    assert Counting().on_records(view, records[count:], None) == 0
+    for number in range(UNIT_BYTES // len(big) // 3 + 1):
+        assert not view.is_full
+        view.put(b"%d" % number, big)
+        view.emit(Output("out", b"k", big))
+        view.reject(record(value=big), ValueError("bad"))
+    assert view.is_full

@@ -10,7 +10,7 @@ import pytest
 
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.state import TenantEnforcement
-from streams.service.enforcer import TenantChange
+from streams.service.effects import TenantChange
 from streams.state.inspect import shown_row
 from streams.state.server_row import decode_state, decode_tenant
 from tests.golden import FOLDER

@@ -195,7 +195,6 @@ class ProcessingLoop:
 
     def _on_records(self, unit: UnitOfWork, records: Sequence[Record], before: int | None) -> int:
         if isinstance(unread := records[0], UnreadBatch):
-            unit.view.savepoint()
             unit.view.reject(unread, unread.error)
             return 1
         return self._processor.on_records(unit.view, records, before)

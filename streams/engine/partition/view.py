@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from streams.engine.dead_letters import dead_letter
 from streams.engine.ports import Output, Record, StateStore, size_of
 from streams.engine.telemetry import DEAD_LETTERS, UnitMetrics
 from streams.errors import is_records_fault
-from streams.kafka.record import MAX_ROW_BYTES, Headers
+from streams.kafka.record import MAX_ROW_BYTES
 
 UNIT_BYTES = 8 << 20
 """A unit of work ends, between two records, when its changes and outputs exceed this.
@@ -43,21 +43,28 @@ def check_row_size(key: bytes, value_bytes: int) -> int:
     return size
 
 
+def check_output(output: Output) -> int:
+    """The bytes of an output.
+
+    Raises:
+        ValueError: the record is larger than its topic takes.
+    """
+    size = size_of(output)
+    if size > MAX_ROW_BYTES:
+        raise ValueError(f"output to {output.topic}: {size} bytes, more than {MAX_ROW_BYTES}")
+    return size
+
+
 class StateView:
     """Reads through what the unit wrote, then `uncommitted` (of the unit that is being committed), then the store.
 
-    `notes` is what the unit tells when it is committed, `headers` what every output gets that is emitted now.
-    `savepoint` and `rollback` undo what one record did; a processor that changes nothing before a record is decided
-    needs neither.
+    `notes` is what the unit tells when it is committed. Nothing is undone: a processor changes the view when all that a
+    record comes to is known to fit.
     """
 
     __slots__ = (
         "_closed",
-        "_outputs_kept",
-        "_size_kept",
-        "_undo",
         "changes",
-        "headers",
         "notes",
         "outputs",
         "partition",
@@ -76,10 +83,7 @@ class StateView:
         self.size_bytes = 0
         self.rejected = 0
         self.notes = UnitMetrics()
-        self.headers: Headers = ()
         self._closed = False
-        self._undo: list[tuple[bytes, object]] = []  # a key, and its value or _ABSENT
-        self._outputs_kept = self._size_kept = 0
 
     @property
     def is_full(self) -> bool:
@@ -106,7 +110,6 @@ class StateView:
         """
         size = check_row(key, value)
         old = self.changes.get(key, _ABSENT)
-        self._undo.append((key, old))
         self.size_bytes += size if old is _ABSENT else len(value or b"") - len(old or b"")
         self.changes[key] = value
 
@@ -116,12 +119,7 @@ class StateView:
         Raises:
             ValueError: the record is larger than its topic takes.
         """
-        if self.headers:
-            output = output._replace(headers=self.headers)
-        size = size_of(output)
-        if size > MAX_ROW_BYTES:
-            raise ValueError(f"output to {output.topic}: {size} bytes, more than {MAX_ROW_BYTES}")
-        self.size_bytes += size
+        self.size_bytes += check_output(output)
         self.outputs.append(output)
 
     def scan(self, start: bytes, end: bytes, limit: int | None = None) -> list[tuple[bytes, bytes]]:
@@ -147,35 +145,16 @@ class StateView:
         rows += reversed(added)  # type: ignore[arg-type]
         return rows[:limit]
 
-    def savepoint(self) -> None:
-        """Keep what was done so far, whatever the next record does."""
-        if self._undo:
-            self._undo.clear()
-        self._outputs_kept, self._size_kept = len(self.outputs), self.size_bytes
-
-    def rollback(self) -> None:
-        """Undo everything since the last `savepoint`."""
-        for key, old in reversed(self._undo):
-            if old is _ABSENT:
-                del self.changes[key]
-            else:
-                self.changes[key] = cast(bytes | None, old)
-        self._undo.clear()
-        del self.outputs[self._outputs_kept :]
-        self.size_bytes = self._size_kept
-
     def reject(self, record: Record, error: Exception) -> None:
-        """Undo what the record did since the last `savepoint`, and make it a dead letter.
+        """Make a record a dead letter, which has changed nothing.
 
         Raises:
             Exception: `error` itself, where it is not the record's fault.
         """
         if not is_records_fault(error):
             raise error
-        self.rollback()
         letter = dead_letter(record, error, self.partition)
         self.outputs.append(letter)
         self.size_bytes += size_of(letter)
         self.rejected += 1
         self.notes.counts[DEAD_LETTERS, record.topic, type(error).__name__] += 1
-        self.savepoint()

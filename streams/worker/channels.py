@@ -1,0 +1,102 @@
+"""Where a worker's records go, and their bytes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from streams.domain.outputs.notification import AdminNotification
+from streams.domain.outputs.server_report import ServerReport
+from streams.domain.outputs.verdict import Verdict
+from streams.domain.server.decide import Emitted, Forgotten
+from streams.domain.tenant.audit import AuditRecord
+from streams.engine.partition.view import check_output
+from streams.engine.ports import Output
+from streams.errors import is_records_fault
+from streams.kafka.record import Headers
+from streams.log_events import log_event
+from streams.wire.records import to_record
+
+log = logging.getLogger(__name__)
+
+Place = tuple[str, bytes, "Codec | None"]
+"""Topic, key and codec of an output; without a codec it is a tombstone."""
+
+
+class Codec(Protocol):
+    """Records to bytes and back."""
+
+    def encode(self, record: dict[str, Any]) -> bytes:
+        """The value of a record."""
+
+    def decode(self, value: bytes | None) -> dict[str, Any]:
+        """The record of a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChannels:
+    """Topics and codecs of what is read and written."""
+
+    connections_topic: str
+    connections: Codec
+    commands: Codec
+    verdicts_topic: str
+    verdicts: Codec
+    notifications_topic: str
+    notifications: Codec
+    servers_topic: str
+    servers: Codec
+    audit_topic: str
+    audit: Codec
+
+
+def encode_output(wires: RecordChannels, emitted: Emitted | AuditRecord, headers: Headers) -> list[Output]:
+    """The bytes of what is emitted.
+
+    Raises:
+        ValueError: it has a value that its schema does not take, or is larger than its topic takes.
+    """
+    return [_output(place, emitted, headers) for place in _places_of(wires, emitted)]
+
+
+def encode_what_fits(
+    wires: RecordChannels, emitted: Emitted | AuditRecord, headers: Headers
+) -> tuple[list[Output], bool]:
+    """The bytes of what is emitted, and whether all of it can be written; what cannot is logged and left out."""
+    outputs, is_whole = [], True
+    for place in _places_of(wires, emitted):
+        try:
+            outputs.append(_output(place, emitted, headers))
+        except Exception as error:
+            if not is_records_fault(error):
+                raise
+            is_whole = False
+            log.critical(
+                "dropped the output of a timer to %s: %s: %s",
+                *(place[0], type(error).__name__, str(error)[:1000]),
+                extra=log_event("output_left_out", topic=place[0], reason=type(error).__name__),
+            )
+    return outputs, is_whole
+
+
+def _output(place: Place, emitted: Emitted | AuditRecord, headers: Headers) -> Output:
+    topic, key, codec = place
+    output = Output(topic, key, codec.encode(to_record(emitted)) if codec is not None else None, headers)
+    check_output(output)
+    return output
+
+
+def _places_of(wires: RecordChannels, emitted: Emitted | AuditRecord) -> list[Place]:
+    match emitted:
+        case Verdict():
+            return [(wires.verdicts_topic, f"{emitted.tenant_id}/{emitted.server}".encode(), wires.verdicts)]
+        case AdminNotification():
+            return [(wires.notifications_topic, emitted.tenant_id.encode(), wires.notifications)]
+        case ServerReport():
+            return [(wires.servers_topic, f"{emitted.tenant_id}/{emitted.server}".encode(), wires.servers)]
+        case AuditRecord():
+            return [(wires.audit_topic, emitted.tenant_id.encode(), wires.audit)]
+        case Forgotten():
+            key = f"{emitted.tenant_id}/{emitted.server}".encode()
+            return [(wires.verdicts_topic, key, None), (wires.servers_topic, key, None)]
