@@ -46,7 +46,7 @@ from streams.engine.partition.unit import MARKER
 from streams.kafka.provisioning import create_topics
 from streams.kafka.topics import TOPICS
 from streams.state.keys import POLICIES_KEY
-from streams.state.server_row import STATE_FORMAT
+from streams.state.row_format import STATE_FORMAT
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_of
 from streams.wire.registry import LocalRegistry

@@ -42,7 +42,7 @@ from streams.engine.partition import state_format
 from streams.kafka.provisioning import create_topics
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
-from streams.state.server_row import STATE_FORMAT
+from streams.state.row_format import STATE_FORMAT
 from streams.wire.codec import AvroCodec
 from streams.wire.registry import LocalRegistry
 

@@ -25,7 +25,7 @@ from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
 from streams.state.inspect import format_of, shown_row
 from streams.state.keys import server_key, tenant_key, tombstone_key
-from streams.state.server_row import STATE_FORMAT
+from streams.state.row_format import STATE_FORMAT
 from streams.state.stores import RocksDBStore
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.records import command_of, to_json

@@ -6,7 +6,9 @@ from typing import Any
 
 from streams.engine.ports import StateStore, StoreError
 from streams.state.keys import parse_timer_key
-from streams.state.server_row import STATE_FORMAT, decode_state, decode_tenant
+from streams.state.row_format import STATE_FORMAT
+from streams.state.server_row import decode_state
+from streams.state.tenant_row import decode_tenant
 from streams.wire.records import to_json, to_record
 
 _OF_TENANTS = (b"s/", b"t/", b"f/", b"v/", b"w/", b"x/")

@@ -14,7 +14,8 @@ from streams.engine.ports import Output
 from streams.kafka.record import Headers
 from streams.service.effects import TENANT, Effects, KeptServer, TenantChange
 from streams.state.keys import server_key, tenant_key, timer_key, tombstone_key
-from streams.state.server_row import ServerRow, decode_tenant, encode_tenant
+from streams.state.server_row import ServerRow
+from streams.state.tenant_row import decode_tenant, encode_tenant
 from streams.worker.channels import RecordChannels, encode_output, encode_what_fits
 
 

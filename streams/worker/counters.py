@@ -10,15 +10,17 @@ from typing import Final
 from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.judgement import Finding
-from streams.domain.server.connection import InboundConnection, Outcome
+from streams.domain.server.connection import InboundConnection
 from streams.domain.server.decide import Emitted
 from streams.domain.tenant.audit import AuditRecord
 from streams.engine.telemetry import UnitMetrics
+from streams.state.orders import FINDINGS
 from streams.telemetry.counts import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
+from streams.wire.fast_connection import OUTCOMES
 
-_FINDINGS: Final = (*(finding.value for finding in Finding), "NONE")
-_OUTCOMES: Final = (*(outcome.value for outcome in Outcome), "UNKNOWN")
-"""The last of each stands where there is none."""
+_FINDINGS: Final = (*(finding.value for finding in FINDINGS), "NONE")
+_OUTCOMES: Final = (*(outcome.value for outcome in OUTCOMES), "UNKNOWN")
+"""By their numbers in a row and in a connection's value; the last of each stands where there is none."""
 
 
 class UnitCounters:

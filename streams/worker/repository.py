@@ -17,7 +17,7 @@ from streams.engine.partition.view import StateView
 from streams.kafka.record import Headers
 from streams.service.effects import Effects, TenantChange
 from streams.state.keys import server_key, tenant_key, tombstone_key
-from streams.state.server_row import decode_tenant
+from streams.state.tenant_row import decode_tenant
 from streams.worker.changes import Changes, EffectsEncoder
 from streams.worker.channels import RecordChannels
 from streams.worker.counters import UnitCounters

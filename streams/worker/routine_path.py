@@ -16,7 +16,8 @@ from streams.domain.server.routine import may_be_routine
 from streams.domain.server.state import fingerprint, seen_recently
 from streams.domain.time import EARLIEST_MS
 from streams.engine.partition.placement import Placement
-from streams.state.server_row import ServerRow, StampRow
+from streams.state.server_row import ServerRow
+from streams.state.stamp_row import StampRow, repeated_stamp
 from streams.wire.fast_connection import FastConnection
 from streams.worker.header_cache import HeaderCache
 from streams.worker.repository import PartitionRepository
@@ -92,7 +93,7 @@ class RoutinePath:
             if seen_recently(row.marks, mark):
                 return NO_MOMENT
         elif build is not None:
-            stamp = row.stamp_of(build, seen.by_address, source_ip, at, span.stamp_holds_ms)
+            stamp = repeated_stamp(row.stamps, row.build, build, seen.by_address, source_ip, at, span.stamp_holds_ms)
             if stamp is None:
                 return NO_MOMENT
         if before is None or at < before:

@@ -12,7 +12,7 @@ from streams.engine.status import BEFORE_THE_START, WorkerStatus
 from streams.engine.telemetry import PresentState, Telemetry, Trace, UnitReport
 from streams.kafka.secret_files import SecretFileError, read_secret
 from streams.settings.worker import Settings
-from streams.state.server_row import STATE_FORMAT
+from streams.state.row_format import STATE_FORMAT
 from streams.telemetry.logs import configure_logs
 from streams.telemetry.metrics import CONTENT_TYPE, Metrics
 from streams.telemetry.probes import Heartbeat, Page, ProbeServer

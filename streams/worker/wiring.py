@@ -19,7 +19,7 @@ from streams.policies.files import read_policy
 from streams.policies.topic import PolicyTopic
 from streams.settings.worker import Settings
 from streams.state.inspect import format_of
-from streams.state.server_row import STATE_FORMAT
+from streams.state.row_format import STATE_FORMAT
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment

@@ -22,7 +22,8 @@ from streams.engine.ports import StoreError
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
-from streams.state.server_row import decode_state, decode_tenant
+from streams.state.server_row import decode_state
+from streams.state.tenant_row import decode_tenant
 from streams.wire.records import to_record
 from tests.chaos.evidence import INPUTS, Evidence, gather, repeated, store_rows
 from tests.chaos.feeds import feed_of, lines

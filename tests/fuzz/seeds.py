@@ -14,7 +14,8 @@ from typing import Any
 
 from streams.policies.files import shipped_policies
 from streams.service.simulation import Simulation
-from streams.state.server_row import encode_state, encode_tenant
+from streams.state.server_row import encode_state
+from streams.state.tenant_row import encode_tenant
 from streams.wire.records import to_json_line, to_record
 from tests.fuzz.targets.avro import SCHEMAS, sample
 from tests.fuzz.targets.headers import SEPARATOR

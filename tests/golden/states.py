@@ -12,7 +12,8 @@ from streams.domain.policy.policy import ConnectorType
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.state import TenantEnforcement
 from streams.state.keys import server_key, tenant_key
-from streams.state.server_row import encode_state, encode_tenant
+from streams.state.server_row import encode_state
+from streams.state.tenant_row import encode_tenant
 from tests.golden.values import bare, full, hints_of
 
 

@@ -20,7 +20,7 @@ from streams.policies.files import read_policy
 from streams.service.effects import TenantChange
 from streams.settings.worker import Settings
 from streams.state.inspect import shown_row
-from streams.state.server_row import STATE_FORMAT
+from streams.state.row_format import STATE_FORMAT
 from streams.state.stores import MemoryStore
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header

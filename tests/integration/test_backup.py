@@ -29,7 +29,7 @@ from streams.operations.backup.restore import restore_backup
 from streams.operations.feeds import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
 from streams.operations.group import CHANGELOG, TopicContentError, WorkersRunningError, find_existing
 from streams.settings.worker import Settings
-from streams.state.server_row import STATE_FORMAT
+from streams.state.row_format import STATE_FORMAT
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_worker import SIGKILLED, UNTIL, check, expected, make_commands, make_feed
 

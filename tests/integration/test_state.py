@@ -19,7 +19,7 @@ from streams.kafka.reader import extents_of
 from streams.kafka.security import cluster_of
 from streams.operations.feeds import produce_feed, replay, start_worker
 from streams.settings.worker import Settings
-from streams.state.server_row import STATE_FORMAT as READS
+from streams.state.row_format import STATE_FORMAT as READS
 from streams.wire.records import command_of, command_record, to_json
 from tests.integration.test_live_commands import tes  # noqa: F401
 from tests.integration.test_worker import UNTIL, make_commands, make_feed

@@ -12,7 +12,8 @@ from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.state import TenantEnforcement
 from streams.service.effects import TenantChange
 from streams.state.inspect import shown_row
-from streams.state.server_row import decode_state, decode_tenant
+from streams.state.server_row import decode_state
+from streams.state.tenant_row import decode_tenant
 from tests.golden import FOLDER
 from tests.golden.decisions import POLICIES, simulated
 from tests.golden.states import encoded, states

@@ -10,9 +10,9 @@ from streams.engine.partition.restore import NAME
 from streams.engine.partition.state_format import STATE_FORMAT_KEY, check_format, first_rows
 from streams.engine.ports import StoreError
 from streams.state.inspect import format_of, shown_row, tenant_of
-from streams.state.server_row import STATE_FORMAT as READS
-from streams.state.server_row import encode_tenant
+from streams.state.row_format import STATE_FORMAT as READS
 from streams.state.stores import MemoryStore
+from streams.state.tenant_row import encode_tenant
 
 TENANT = TenantEnforcement(
     "tenant-1",

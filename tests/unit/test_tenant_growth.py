@@ -16,7 +16,7 @@ from streams.domain.tenant.settling import KEPT_PAUSES
 from streams.domain.tenant.state import MAX_KEPT_BYTES
 from streams.domain.time import DAY_MS
 from streams.service.simulation import Simulation
-from streams.state.server_row import encode_tenant
+from streams.state.tenant_row import encode_tenant
 from streams.wire.records import to_json_line, to_record
 from tests.unit.test_enforcement import DETECTED, connection, run
 

@@ -26,7 +26,7 @@ from streams.operations.backup.manifest import MANIFEST, VERSION, BackupError, d
 from streams.operations.group import CHANGELOG, INPUTS, ProductTopic, fence_writers, find_topics, require_stopped
 from streams.settings.worker import Settings
 from streams.state.private_files import create_private, make_private_folder
-from streams.state.server_row import STATE_FORMAT
+from streams.state.row_format import STATE_FORMAT
 
 MARKERS: Final = (MARKER, MERGED_MARKER)
 """The markers of `INPUTS`."""

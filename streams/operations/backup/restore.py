@@ -33,7 +33,7 @@ from streams.operations.group import (
     require_stopped,
 )
 from streams.settings.worker import Settings
-from streams.state.server_row import STATE_FORMAT
+from streams.state.row_format import STATE_FORMAT
 
 UNFINISHED = b"unfinished"
 """In place of the state format, while the changelog does not hold all of the state."""

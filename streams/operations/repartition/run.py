@@ -49,7 +49,7 @@ from streams.operations.repartition.moves import Move, copy_of, merge_of, states
 from streams.operations.states import restored_store
 from streams.settings.worker import Settings
 from streams.state.keys import POLICIES_KEY
-from streams.state.server_row import STATE_FORMAT
+from streams.state.row_format import STATE_FORMAT
 from streams.state.stores import RocksDBStore
 
 _PLAN, _DONE = b"plan", b"done"

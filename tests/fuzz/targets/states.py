@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from streams.engine.ports import StoreError
-from streams.state.server_row import STATE_FORMAT, decode_state, decode_tenant
+from streams.state.row_format import STATE_FORMAT
+from streams.state.server_row import decode_state
+from streams.state.tenant_row import decode_tenant
 
 
 def check(data: bytes) -> None:
