@@ -12,7 +12,7 @@ from streams.domain.tenant.audit import AuditRecord
 from streams.engine.partition.view import StateView, check_row, check_row_size
 from streams.engine.ports import Output
 from streams.kafka.record import Headers
-from streams.service.effects import TENANT, Effects, KeptServer, TenantChange
+from streams.service.effects import TENANT, Effects, KeptServer, KeptTenant, TenantChange
 from streams.state.keys import server_key, tenant_key, timer_key, tombstone_key
 from streams.state.server_row import ServerRow
 from streams.state.tenant_row import decode_tenant, encode_tenant
@@ -115,18 +115,8 @@ class EffectsEncoder:
                 self._move_timer_of(changes, kept, key, now, fired)
                 changes.passed.append((kept.tenant_id, kept.server, kept.state is not None))
                 states[key] = kept
-                continue
-            tenant_id = kept.tenant.tenant_id
-            key = tenant_key(tenant_id)
-            if (tenant_id, TENANT) in changes.indexed:
-                indexed = changes.indexed[tenant_id, TENANT]
             else:
-                stored = view.get(key)
-                indexed = decode_tenant(stored)[1] if stored else None
-            indexed = changes.move_timer(tenant_id, TENANT, indexed, kept.due_at, now, fired)
-            value = encode_tenant(kept.tenant, indexed)
-            check_row(key, value)
-            changes.rows.append((key, value))
+                _encode_tenant(changes, kept, view, now, fired)
         if effects.put_off is not None:
             changes.put_off = effects.put_off
             check_row(*self._row_of_put_off(*effects.put_off))
@@ -155,6 +145,19 @@ class EffectsEncoder:
             row = self._cached.get(key)
             indexed = row.indexed if row is not None and row.indexed >= 0 else None
         changes.move_timer(tenant_id, server, indexed, kept.due_at, now, fired)
+
+
+def _encode_tenant(changes: Changes, kept: KeptTenant, view: StateView, now: int, fired: bytes | None) -> None:
+    tenant_id = kept.tenant.tenant_id
+    key = tenant_key(tenant_id)
+    if (tenant_id, TENANT) in changes.indexed:
+        indexed = changes.indexed[tenant_id, TENANT]
+    else:
+        stored = view.get(key)
+        indexed = decode_tenant(stored)[1] if stored else None
+    value = encode_tenant(kept.tenant, changes.move_timer(tenant_id, TENANT, indexed, kept.due_at, now, fired))
+    check_row(key, value)
+    changes.rows.append((key, value))
 
 
 def _row_of(key: bytes, kept: KeptServer, indexed: int | None) -> ServerRow | None:
