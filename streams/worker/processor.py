@@ -1,15 +1,11 @@
-"""Connections and commands of one partition: decode, decide, emit; and the due timers of its servers and tenants.
+"""Connections and commands of one partition, in units of work: decode, decide, apply.
 
-Most connections change nothing but what is counted: see `routine_path`. Every other one is decided.
-
-Rows in the state store: see `rows`. `p/policies` names the set of policies that the due index knows of, `p/progress`
-how far a new set has been taken over.
+Most connections change nothing but what is counted: see `routine_path`. Every other one is decided. What time brings is
+in `ticking`.
 """
 
 from __future__ import annotations
 
-import heapq
-import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -23,12 +19,9 @@ from streams.engine.partition.placement import Placement
 from streams.engine.partition.view import StateView
 from streams.engine.ports import Record
 from streams.engine.telemetry import SILENT, Telemetry
-from streams.errors import is_records_fault
 from streams.kafka.record import Headers
-from streams.log_events import log_event
 from streams.service.effects import Effects
 from streams.service.enforcer import Enforcer
-from streams.state.keys import POLICIES_KEY, PROGRESS_KEY, parse_timer_key, timer_key, timers_due_range
 from streams.wire.fast_connection import decode_fast
 from streams.worker.channels import RecordChannels
 from streams.worker.reading import Read, RecordReader, timestamp_in
@@ -36,8 +29,7 @@ from streams.worker.repository import PartitionRepository
 from streams.worker.routine_path import NO_MOMENT, RoutinePath
 from streams.worker.server_cache import SERVER_BYTES
 from streams.worker.sweeps import MAX_PUT_OFF
-
-log = logging.getLogger(__name__)
+from streams.worker.ticking import Ticker
 
 SERVERS_AT_ONCE: Final = 200
 """Servers that a tenant-wide command changes in its own unit of work; and in each unit that a later one has to wait."""
@@ -94,8 +86,8 @@ class InputProcessor:
         self._replay_until, self._now = replay_until, now
         self.decided = 0
         self._stream_time = 0
-        self._taken_over: bytes | None = None
         self._repository = PartitionRepository(wires, cached_servers * SERVER_BYTES)
+        self._ticker = Ticker(self._repository)
         self._routine_path = RoutinePath(self._repository, cached_servers, placement)
         self._reader = RecordReader(wires, placement, self._wall_clock)
         self._telemetry = telemetry
@@ -132,7 +124,7 @@ class InputProcessor:
         if records and records[0].topic != self._wires.connections_topic:
             return self._on_commands(view, records, before)
         latest = LATEST_MS - 1 if self._replay_until is not None else self._now() + MAX_AHEAD_MS
-        if not self._knows_policies(view):
+        if not self._ticker.knows_policies(view, self._rulebook()):
             latest = 0  # no connection is early enough to be only counted
         path, header = self._routine_path, self._header
         path.begin(self._rulebook(), latest)
@@ -227,115 +219,11 @@ class InputProcessor:
 
         Each kind gets its turn, whatever the others still have to do.
         """
-        has_more = self._take_over_policies(view, limit)
+        has_more = self._ticker.take_over_policies(view, self._rulebook(), limit)
         if sweeps := self._repository.sweeps.of:
             self._sweep(view, next(iter(sweeps)), limit)
             has_more = has_more or bool(sweeps)
-        return self._fire(view, moment, limit) or has_more
-
-    def _fire(self, view: StateView, moment: int, limit: int) -> bool:
-        rows = self._repository
-        rows.timers.advance(view)
-        queue = [key for key, _ in view.scan(*timers_due_range(moment), limit)]
-        has_more = len(queue) == limit
-        last_due = parse_timer_key(queue[-1])[0] if has_more else moment
-        enforcer = Enforcer(rows, self._rulebook())
-        while queue and not view.is_full:
-            row = heapq.heappop(queue)
-            due, tenant_id, server = parse_timer_key(row)
-            view.put(row, None)
-            rows.timers.changed(row, -1)
-            indexed = self._advance(view, enforcer, (tenant_id, server), due, due, fired=row)
-            if indexed is not None and indexed <= last_due:
-                heapq.heappush(queue, timer_key(indexed, tenant_id, server))
-        return has_more or bool(queue)
+        return self._ticker.fire(view, self._rulebook(), moment, limit) or has_more
 
     def _sweep(self, view: StateView, tenant_id: str, limit: int, headers: Headers = ()) -> None:
-        """Bring the next servers of a tenant up to its commands."""
-        rows, sweeps = self._repository, self._repository.sweeps
-        rows.cache.flush()
-        servers = sweeps.next_servers(tenant_id, limit)
-        enforcer = Enforcer(rows, self._rulebook())
-        done = 0
-        for server in servers:
-            if view.is_full:
-                break
-            sweeps.begin_passing(tenant_id, server)
-            self._advance(view, enforcer, (tenant_id, server), None, self._stream_time, headers)
-            sweeps.end_passing(tenant_id, server)
-            done += 1
-        sweeps.end_slice(tenant_id, done == len(servers) < limit)
-
-    def _advance(
-        self,
-        view: StateView,
-        enforcer: Enforcer,
-        key: tuple[str, str],
-        due: int | None,
-        now: int,
-        headers: Headers = (),
-        fired: bytes | None = None,
-    ) -> int | None:
-        """Fire what is due of a server or a tenant, whatever of it can be written; without `due` only catch it up.
-
-        Gives the moment under which the due index holds it from then on. A timer comes from no record that could be a
-        dead letter instead, and would fail again at every start.
-
-        Args:
-            view: of the unit.
-            enforcer: decides about the states of the repository.
-            key: tenant and server.
-            due: up to which moment timers fire, UTC milliseconds.
-            now: the moment whose timers fire, or up to which the stream has come.
-            headers: what every output gets.
-            fired: the row of the due index that is gone because its timer fires.
-        """
-        rows, (tenant_id, server) = self._repository, key
-        try:
-            effects = enforcer.catch_up(tenant_id, server) if due is None else enforcer.tick(tenant_id, server, due)
-            changes = rows.prepare(effects, now, headers, fired, leaves_out=True)
-        except Exception as error:
-            if not is_records_fault(error):
-                raise
-            log.critical(
-                "partition %d: a timer of server %r of tenant %s failed: %s: %s",
-                *(view.partition, server, tenant_id, type(error).__name__, str(error)[:1000]),
-                extra=log_event("timer_failed", partition=view.partition, reason=type(error).__name__),
-            )
-            return None
-        rows.commit(changes)
-        return changes.indexed.get(key)
-
-    def _knows_policies(self, view: StateView) -> bool:
-        """Whether the due index knows of every policy in force or to come."""
-        if self._taken_over is None:
-            self._taken_over = view.get(POLICIES_KEY) or b""
-        return self._taken_over == self._rulebook().fingerprint.encode()
-
-    def _take_over_policies(self, view: StateView, limit: int) -> bool:
-        """Put the due moments right of servers that a new set of policies concerns; True when some are left."""
-        if self._knows_policies(view):
-            return False
-        self._repository.cache.flush()
-        rulebook = self._rulebook()
-        wanted = rulebook.fingerprint.encode()
-        progress = view.get(PROGRESS_KEY) or b""
-        about, _, last = progress.partition(b"\n")
-        start = last + b"\0" if about == wanted else b"s/"
-        keys = [key for key, _ in view.scan(start, b"s0", limit)]
-        enforcer = Enforcer(self._repository, rulebook)
-        done = 0
-        for key in keys:
-            if view.is_full:
-                break
-            tenant_id, _, server = key[2:].decode().partition("/")
-            self._advance(view, enforcer, (tenant_id, server), 0, 0)
-            done += 1
-        if done < len(keys) or len(keys) == limit:
-            if done:
-                view.put(PROGRESS_KEY, wanted + b"\n" + keys[done - 1])
-            return True
-        view.put(PROGRESS_KEY, None)
-        view.put(POLICIES_KEY, wanted)
-        self._taken_over = wanted
-        return False
+        self._ticker.sweep(view, self._rulebook(), tenant_id, limit, self._stream_time, headers)
