@@ -38,8 +38,12 @@ def test_every_name_of_a_module_exists_in_it() -> None:
 
 
 def test_the_layers_are_those_that_import_linter_enforces() -> None:
-    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
-    layers = next(contract["layers"] for contract in contracts["contracts"] if contract["type"] == "layers")
-    block = PAGE.partition("## Layers")[2].partition("\n* ")[0]
-    shown = [re.split(r"  +", line.strip())[0] for line in block.splitlines() if line.startswith("    ")]
-    assert shown == layers
+    linter = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    layers = {item["containers"][0]: item["layers"] for item in linter["contracts"] if item["type"] == "layers"}
+    section = PAGE.partition("## Layers")[2].partition("\n## ")[0]
+    rooms = [re.split(r"  +", line)[0] for line in re.findall(r"^    (\S.*)", section, re.MULTILINE)]
+    assert rooms == layers["streams"]
+    of_domain = re.search(r"^\* Inside `domain`: ([^.]*)\.", section, re.MULTILINE)
+    assert of_domain is not None
+    shown = [" | ".join(re.findall(r"`(\w+)`", layer)) for layer in of_domain[1].split(">")]
+    assert shown == layers["streams.domain"]
