@@ -97,7 +97,7 @@ async def export(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         async with restored_store(settings, changelog.partition) as store:
             markers = {
                 name: None if (value := store.get(row)) is None else int(value)
-                for name, row in (("source_offset", MARKER), ("side_offset", MERGED_MARKER))
+                for name, row in (("source_offset", MARKER), ("commands_offset", MERGED_MARKER))
             }
             yield {"row": "partition", "format": STATE_FORMAT, "partition": changelog.partition, **markers}
             for prefix in (b"s", b"t", b"f"):
@@ -160,7 +160,7 @@ async def _read_state(settings: Settings, found: ServerHistory, tenant_id: str, 
         "tenant": tenant_key(tenant_id),
         "forgotten": tombstone_key(tenant_id, server),
         "source_offset": MARKER,
-        "side_offset": MERGED_MARKER,
+        "commands_offset": MERGED_MARKER,
         "format": state_format.STATE_FORMAT_KEY,
     }
     changelog = KafkaLog(cluster_of(settings), [settings.changelog], partitions=[found.partition])
@@ -168,7 +168,7 @@ async def _read_state(settings: Settings, found: ServerHistory, tenant_id: str, 
     state_format.refuse_other(rows.get(keys["format"]), STATE_FORMAT)
     found.markers = {
         name: None if (value := rows.get(keys[name])) is None else int(value)
-        for name in ("source_offset", "side_offset")
+        for name in ("source_offset", "commands_offset")
     }
     shown = {
         name: None if (value := rows.get(keys[name])) is None else shown_row(keys[name], value)

@@ -62,7 +62,8 @@ def test_export_and_history_are_what_the_worker_has(settings: Settings, tes: Any
     shown = json.loads(out)
     row = states[f"{tenant_id}/{server}".encode()]
     assert {"partition": row["partition"], **shown["server"]} == row
-    assert shown["markers"]["source_offset"] == partitions[row["partition"]]["source_offset"]
+    for name in ("source_offset", "commands_offset"):
+        assert shown["markers"][name] == partitions[row["partition"]][name]
     of_kind = {
         kind: [item["record"] for item in shown["history"] if item["kind"] == kind]
         for kind in ("VERDICT", "NOTIFICATION", "AUDIT")
