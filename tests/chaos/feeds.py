@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from streams.domain.time import DAY_MS, iso
-from tests.integration.test_worker import BUILDS, START, UNTIL, make_commands, make_feed
+from tests.support.feeds import BUILDS, START, UNTIL, make_commands, make_feed
 
 BACKLOG_UNTIL = START + 3 * DAY_MS
 """Behind the last connection of a backlog; the timers of its servers are not what it is about."""

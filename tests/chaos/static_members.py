@@ -18,7 +18,7 @@ from streams.kafka.topics import TOPICS
 from tests.chaos.feeds import Feed
 from tests.chaos.trial import POLL_SECONDS, Trial, expect
 from tests.chaos.worker import Worker
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 READY_SECONDS = 120
 LIVE_MINUTES = 20

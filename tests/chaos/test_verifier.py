@@ -29,7 +29,7 @@ from tests.chaos.evidence import Evidence, gather
 from tests.chaos.feeds import UNTIL, Feed, lines
 from tests.chaos.oracle import Fold, Step, fold
 from tests.chaos.verifier import compare, is_the_same, settings_of
-from tests.integration.test_worker import expected
+from tests.support.worker_results import expected
 
 FEED, COMMANDS = Feed("mixed", 5, 400), Feed("commands", 5, 40)
 PARTITIONS = 3

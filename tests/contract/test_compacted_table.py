@@ -12,7 +12,7 @@ from streams.kafka.table import CompactedTable
 from streams.kafka.topics import TopicError
 from streams.kafka.unread import UnreadBatch
 from tests.contract.compacted_table import CompactedTableContract, ManualClock, Topic, number
-from tests.memory_log import MemoryLog, MemoryTopic, Partition
+from tests.support.memory_topic import MemoryLog, MemoryTopic, Partition
 
 
 class TopicInMemory(Topic):

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from streams.kafka.provisioning import topics_of
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings, read_settings
-from tests.access_page import rights
 from tests.deploy.manifests import Manifest, environment_of, of_kind, only, rendered
+from tests.support.access_page import rights
 
 READ, WRITE = {"Describe", "Read"}, {"Describe", "Write"}
 INPUTS = [TOPICS["inbound_connection"], TOPICS["admin_command"]]

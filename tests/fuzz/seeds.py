@@ -20,7 +20,7 @@ from streams.wire.records import to_json_line, to_record
 from tests.fuzz.targets.avro import SCHEMAS, sample
 from tests.fuzz.targets.headers import SEPARATOR
 from tests.fuzz.targets.service import LINE, SERVER, START, TENANT, codec, connection, pause, rulebook
-from tests.outlook import outlook_message
+from tests.support.outlook import outlook_message
 
 CORPUS_DIR = Path(__file__).parent / "corpus"
 DATA_DIR = Path(__file__).parents[1] / "data"

@@ -16,7 +16,7 @@ from tests.fuzz.seeds import CORPUS_DIR
 from tests.fuzz.targets import TARGETS, avro
 from tests.fuzz.targets.headers import SEPARATOR
 from tests.fuzz.targets.service import LINE, SERVER, TENANT, codec
-from tests.property.test_avro_codec import values
+from tests.support.avro_values import values
 
 few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

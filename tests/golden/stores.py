@@ -22,6 +22,7 @@ from streams.settings.worker import Settings
 from streams.state.inspect import shown_row
 from streams.state.row_format import STATE_FORMAT
 from streams.state.stores import MemoryStore
+from streams.testing import FakeRecord
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment, to_record
@@ -29,7 +30,6 @@ from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
 from streams.worker.sweeps import Sweeps
 from streams.worker.wiring import record_channels
-from tests.given import FakeRecord
 from tests.golden.states import encoded, key_of, states
 from tests.golden.values import full
 

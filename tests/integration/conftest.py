@@ -1,24 +1,20 @@
-"""A real Kafka for the session, and a cluster corner of its own for each test."""
+"""A cluster corner of its own for each test, `tes` on it, and a broker that asks who its clients are."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from streams.cli.main import main
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
 from streams.dev.security import BrokerSecurity
 from streams.settings.worker import Settings
-from tests.certificates import Authority
-from tests.integration.secured import USERS, Secured
-
-
-@pytest.fixture(scope="session")
-def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with EmbeddedKafka(tmp_path_factory.mktemp("kafka"), jars_dir=ensure_jars()) as kafka:
-        yield kafka.bootstrap
+from tests.support.certificates import Authority
+from tests.support.secured_broker import USERS, Secured
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +41,18 @@ def settings(bootstrap: str, tmp_path: Path) -> Settings:
         batch_records=50,
         gather_seconds=0.05,
     )
+
+
+@pytest.fixture
+def tes(settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Runs `tes` on the cluster corner of this test; gives exit code, stdout and stderr."""
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main(list(words))
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run

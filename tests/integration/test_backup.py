@@ -30,8 +30,8 @@ from streams.operations.feeds import Collected, collect, produce_commands, produ
 from streams.operations.group import CHANGELOG, TopicContentError, WorkersRunningError, find_existing
 from streams.settings.worker import Settings
 from streams.state.row_format import STATE_FORMAT
-from tests.integration.test_live_commands import tes  # noqa: F401
-from tests.integration.test_worker import SIGKILLED, UNTIL, check, expected, make_commands, make_feed
+from tests.support.feeds import UNTIL, make_commands, make_feed
+from tests.support.worker_results import SIGKILLED, check, expected
 
 
 def elsewhere(settings: Settings, tmp_path: Path) -> Settings:
@@ -144,7 +144,7 @@ async def fill_one(settings: Settings) -> None:
 def test_what_cannot_be_restored_is_refused_before_anything_is_written(
     settings: Settings,
     tmp_path: Path,
-    tes: Any,  # noqa: F811
+    tes: Any,
 ) -> None:
     folder = tmp_path / "backup"
     asyncio.run(create_topics(settings))

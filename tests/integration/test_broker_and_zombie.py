@@ -5,42 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
 from streams.kafka.provisioning import create_topics
 from streams.operations.feeds import Collected, collect, produce_feed, run_workers, start_worker
 from streams.settings.worker import Settings
-from tests.integration.test_worker import UNTIL, check, make_feed
-
-
-async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.02)
-
-
-async def committed(settings: Settings) -> int:
-    """How many connections the group has committed."""
-    return sum(await committed_offsets(settings))
-
-
-async def committed_offsets(settings: Settings) -> list[int]:
-    """The group's offset of each partition that has one."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
-    await admin.start()
-    try:
-        return [row.offset for row in (await admin.list_consumer_group_offsets(settings.app_id)).values()]
-    except GroupCoordinatorNotAvailableError:
-        return []
-    finally:
-        await admin.close()
+from tests.support.feeds import UNTIL, make_feed
+from tests.support.waiting import committed, until_true
+from tests.support.worker_results import check
 
 
 async def wait_or_restart(settings: Settings, process: asyncio.subprocess.Process) -> None:

@@ -33,9 +33,8 @@ from streams.wire.catalogue import catalogue_key, catalogue_record
 from streams.wire.policy import from_millis, policy_yaml
 from streams.wire.records import parse_moment, to_record
 from streams.worker.wiring import policy_topic_of
-from tests.catalogues import GOOD, NEW_BUILD, NEW_CVE, published, tables, with_rows
-from tests.integration.test_policies import LENIENT, line, now_ms, of_kind, until_found, with_workers
-from tests.unit.test_catalogues import of_a_new_line
+from tests.support.catalogues import GOOD, NEW_BUILD, NEW_CVE, of_a_new_line, published, tables, with_rows
+from tests.support.live import LENIENT, line, now_ms, of_kind, until_found, with_workers
 
 STRICT = replace(read_policy("microsoft-2026-09"), policy_id="strict", critical_patches=CriticalPatches(0))
 SOUND = tables(build=None)

@@ -24,11 +24,11 @@ from streams.policies.catalogue.files import write_tables
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from streams.wire.policy import policy_yaml
-from tests.access_page import Need, Right, needs
-from tests.catalogues import tables
-from tests.integration.secured import Secured, allow, forbid_all, names_of
-from tests.integration.test_broker_and_zombie import until_true
-from tests.integration.test_policies import line, now_ms, until_found
+from tests.support.access_page import Need, Right, needs
+from tests.support.catalogues import tables
+from tests.support.live import line, now_ms, until_found
+from tests.support.secured_broker import Secured, allow, forbid_all, names_of
+from tests.support.waiting import until_true
 
 TENANT, SERVER = "tenant-1", "mx1.example.com"
 WHOM = ("--tenant", TENANT, "--server", SERVER, "--reason", "moves", "--expires-at", "2090-01-01")

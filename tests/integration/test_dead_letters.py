@@ -19,10 +19,8 @@ from streams.kafka.topics import DEAD_LETTER_LOG, TOPICS
 from streams.operations.dead_letters import REPLAY_OF, DeadLetterFilter, DispositionKind, handle
 from streams.operations.feeds import collect, produce_feed, run_workers, start_worker
 from streams.settings.worker import Settings
-from tests.integration.test_live_commands import tes  # noqa: F401
-from tests.integration.test_policies import line, now_ms, until_found
+from tests.support.live import POISON, line, now_ms, until_found
 
-POISON = b"\x00\x00\x00\x00\x01" + b"\x80" * 40
 HEADERS = [("traceparent", b"00-1"), ("error", b"of the sender")]
 
 
@@ -46,14 +44,14 @@ async def inputs(settings: Settings) -> list[Any]:
     return [record async for record in read_all(cluster_of(settings), settings.topic(TOPICS["inbound_connection"]))]
 
 
-def listed(tes: Any, *words: str) -> list[dict[str, Any]]:  # noqa: F811
+def listed(tes: Any, *words: str) -> list[dict[str, Any]]:
     code, out, _ = tes("dlq", "list", "--json", *words)
     assert code == 0
     return [json.loads(row) for row in out.splitlines()]
 
 
 @pytest.mark.timeout(150)
-def test_a_letter_is_listed_shown_and_replayed_once(settings: Settings, tes: Any) -> None:  # noqa: F811
+def test_a_letter_is_listed_shown_and_replayed_once(settings: Settings, tes: Any) -> None:
     early = now_ms() + 30 * MINUTE_MS
     asyncio.run(dead(settings, early))
     assert len(listed(tes)) == 3
@@ -132,7 +130,7 @@ def test_a_letter_that_holds_the_same_record_again_is_no_other(settings: Setting
     asyncio.run(scenario())
 
 
-def test_wrong_usage_and_unknown_letters_are_named(settings: Settings, tes: Any) -> None:  # noqa: F811
+def test_wrong_usage_and_unknown_letters_are_named(settings: Settings, tes: Any) -> None:
     asyncio.run(create_topics(settings))
     for words, said in (
         (("redrive",), "exactly one of these"),

@@ -22,9 +22,8 @@ from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.records import command_record, connection_record
 from streams.wire.registry import UNKNOWN_ASKED, LocalRegistry
-from tests.integration.test_live_commands import tes  # noqa: F401
-from tests.integration.test_policies import line, now_ms, until_found
-from tests.registry_server import RegistryServer
+from tests.support.live import line, now_ms, until_found
+from tests.support.registry_server import RegistryServer
 
 CONNECTIONS, COMMANDS = TOPICS["inbound_connection"], TOPICS["admin_command"]
 FLOOD = 3_000
@@ -52,7 +51,7 @@ def split_tenant(partitions: int) -> int:
 @pytest.mark.timeout(150)
 def test_a_producer_with_another_partitioner_is_told_and_its_records_can_be_replayed(
     settings: Settings,
-    tes: Any,  # noqa: F811
+    tes: Any,
 ) -> None:
     settings = replace(settings, tick_seconds=0.2)
     server = split_tenant(settings.partitions)

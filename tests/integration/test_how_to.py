@@ -22,9 +22,8 @@ from streams.kafka.topics import TOPICS
 from streams.operations.dead_letters import DeadLetterFilter, read_letters
 from streams.operations.feeds import produce_feed, start_worker
 from streams.settings.worker import Settings
-from tests.integration.test_broker_and_zombie import until_true
-from tests.integration.test_dead_letters import POISON
-from tests.integration.test_policies import line, now_ms
+from tests.support.live import POISON, line, now_ms
+from tests.support.waiting import until_true
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 TENANT, SERVER = "contoso", "mx1.contoso.com"

@@ -21,8 +21,7 @@ from streams.kafka.topics import TOPICS
 from streams.operations.feeds import produce_feed, start_worker
 from streams.operations.group import named_topics
 from streams.settings.worker import Settings
-from tests.integration.test_live_commands import tes  # noqa: F401
-from tests.integration.test_policies import line, now_ms, until_found
+from tests.support.live import line, now_ms, until_found
 
 BOMB_BYTES = 200 << 20
 INPUTS = (TOPICS["inbound_connection"], TOPICS["admin_command"])
@@ -82,7 +81,7 @@ def test_the_broker_refuses_what_becomes_larger_than_a_message(settings: Setting
 
 
 @pytest.mark.timeout(240)
-def test_a_bomb_becomes_a_dead_letter_beside_a_steady_tenant(settings: Settings, tes: Any) -> None:  # noqa: F811
+def test_a_bomb_becomes_a_dead_letter_beside_a_steady_tenant(settings: Settings, tes: Any) -> None:
     """All in one partition: what is behind the bombs has to be read in time."""
     settings = replace(settings, partitions=1, tick_seconds=0.2)
 
@@ -139,7 +138,7 @@ def test_a_bomb_becomes_a_dead_letter_beside_a_steady_tenant(settings: Settings,
 @pytest.mark.parametrize("part", ["key", "headers", "value"])
 def test_a_record_as_large_as_its_topic_takes_becomes_a_dead_letter(
     settings: Settings,
-    tes: Any,  # noqa: F811
+    tes: Any,
     part: str,
 ) -> None:
     settings = replace(settings, partitions=1, tick_seconds=0.2)
@@ -170,7 +169,7 @@ def test_a_record_as_large_as_its_topic_takes_becomes_a_dead_letter(
 
 
 @pytest.mark.timeout(150)
-def test_topics_that_differ_are_told_and_left_as_they_are(settings: Settings, tes: Any) -> None:  # noqa: F811
+def test_topics_that_differ_are_told_and_left_as_they_are(settings: Settings, tes: Any) -> None:
     code, out, err = tes("topics", "create")
     assert (code, sorted(out.split()), err) == (0, sorted(topic.name for topic in named_topics(settings).values()), "")
     assert tes("topics", "create") == (0, "", "")
@@ -180,7 +179,7 @@ def test_topics_that_differ_are_told_and_left_as_they_are(settings: Settings, te
 def test_a_topic_with_other_settings_is_told_and_one_with_other_partitions_is_refused(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
-    tes: Any,  # noqa: F811
+    tes: Any,
 ) -> None:
     asyncio.run(create_permissive(settings, INPUTS[0]))
     code, out, err = tes("topics", "create")

@@ -14,8 +14,8 @@ import pytest
 from streams.kafka.provisioning import create_topics
 from streams.operations.feeds import produce_feed, start_worker
 from streams.settings.worker import Settings
-from tests.integration.test_broker_and_zombie import committed, until_true
-from tests.integration.test_worker import make_feed
+from tests.support.feeds import make_feed
+from tests.support.waiting import committed, until_true
 
 LIFE = [
     *("worker_started", "policies_loaded", "partitions_assigned", "partition_fenced", "partition_restored"),

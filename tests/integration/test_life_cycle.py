@@ -19,8 +19,9 @@ from streams.engine.faust.app import EXIT_FAILED
 from streams.kafka.provisioning import create_topics
 from streams.operations.feeds import collect, produce_feed, run_workers, start_worker
 from streams.settings.worker import Settings
-from tests.integration.test_broker_and_zombie import committed, committed_offsets, until_true
-from tests.integration.test_worker import UNTIL, check, make_feed
+from tests.support.feeds import UNTIL, make_feed
+from tests.support.waiting import committed, committed_offsets, until_true
+from tests.support.worker_results import check
 
 GRACE_SECONDS = 30.0
 """What Kubernetes gives by default."""

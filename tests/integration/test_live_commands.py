@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from streams.cli.main import main
 from streams.domain.time import DAY_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
@@ -19,25 +18,10 @@ from streams.kafka.topics import TOPICS
 from streams.operations import outcomes
 from streams.operations.feeds import collect, produce_feed, start_worker
 from streams.settings.worker import Settings
-from tests.integration.test_policies import line, now_ms, until_found
+from tests.support.live import line, now_ms, until_found
 
 SERVER = "mx1.example.com"
 OPERATOR = ("--tenant", "tenant-1", "--server", SERVER, "--reason", "moves")
-
-
-@pytest.fixture
-def tes(settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Runs `tes` on the cluster corner of this test; gives exit code, stdout and stderr."""
-    for name, value in settings.environment().items():
-        monkeypatch.setenv(name, value)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(list(words))
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.mark.timeout(150)

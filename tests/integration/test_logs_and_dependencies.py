@@ -17,8 +17,9 @@ from streams.kafka.provisioning import create_topics
 from streams.kafka.topics import TOPICS
 from streams.operations.feeds import Collected, collect, produce_feed, run_workers, start_worker
 from streams.settings.worker import Settings
-from tests.integration.test_broker_and_zombie import committed, until_true
-from tests.integration.test_worker import UNTIL, check, expected, make_feed
+from tests.support.feeds import UNTIL, make_feed
+from tests.support.waiting import committed, until_true
+from tests.support.worker_results import check, expected
 
 
 async def work_a_part(settings: Settings, more_than: int) -> int:

@@ -26,7 +26,8 @@ from streams.operations.repartition.run import ledger_of
 from streams.operations.states import export
 from streams.settings.worker import Settings
 from streams.wire.records import parse_moment
-from tests.integration.test_worker import SIGKILLED, START, UNTIL, check, make_commands, make_feed
+from tests.support.feeds import START, UNTIL, make_commands, make_feed
+from tests.support.worker_results import SIGKILLED, check
 
 
 def moment(line: bytes, name: str = "observed_at") -> int:

@@ -15,8 +15,8 @@ import pytest
 from streams.kafka.provisioning import create_topics
 from streams.operations.feeds import produce_feed
 from streams.settings.worker import Settings
-from tests.integration.test_broker_and_zombie import committed, until_true
-from tests.integration.test_probes import a_worker, is_well, live_feed
+from tests.support.waiting import committed, until_true
+from tests.support.worker_site import a_worker, is_well, live_feed
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted((REPOSITORY / "docs/runbooks").glob("Tes*.md"))

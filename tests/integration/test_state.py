@@ -21,8 +21,7 @@ from streams.operations.feeds import produce_feed, replay, start_worker
 from streams.settings.worker import Settings
 from streams.state.row_format import STATE_FORMAT as READS
 from streams.wire.records import command_of, command_record, to_json
-from tests.integration.test_live_commands import tes  # noqa: F401
-from tests.integration.test_worker import UNTIL, make_commands, make_feed
+from tests.support.feeds import UNTIL, make_commands, make_feed
 
 
 def is_about(line: bytes, tenant_id: str, server: str) -> bool:
@@ -34,7 +33,7 @@ def is_about(line: bytes, tenant_id: str, server: str) -> bool:
 
 
 @pytest.mark.timeout(150)
-def test_export_and_history_are_what_the_worker_has(settings: Settings, tes: Any) -> None:  # noqa: F811
+def test_export_and_history_are_what_the_worker_has(settings: Settings, tes: Any) -> None:
     commands = make_commands(21)
     found = asyncio.run(replay(settings, make_feed(21), UNTIL, commands=commands))
     code, out, _ = tes("state", "export")
@@ -88,7 +87,7 @@ def test_export_and_history_are_what_the_worker_has(settings: Settings, tes: Any
 @pytest.mark.parametrize("row", [(STATE_FORMAT_KEY, b"99"), (b"s/tenant-1/mx1", b"\x01...")])
 def test_a_state_of_another_format_is_refused_at_start_and_by_every_command(
     settings: Settings,
-    tes: Any,  # noqa: F811
+    tes: Any,
     tmp_path: Path,
     row: tuple[bytes, bytes],
 ) -> None:

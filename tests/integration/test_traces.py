@@ -27,14 +27,15 @@ from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from streams.state.stores import MemoryStore
 from streams.telemetry.tracing import Tracing
+from streams.testing import FakeRecord
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_record
 from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
-from tests.integration.test_broker_and_zombie import until_true
-from tests.integration.test_probes import a_worker, live_feed
-from tests.ports import free_port
-from tests.property.test_processor import CODEC, HEADER, WIRES, FakeRecord, feed
+from tests.support.four_servers import CODEC, HEADER, WIRES, feed
+from tests.support.ports import free_port
+from tests.support.waiting import until_true
+from tests.support.worker_site import a_worker, live_feed
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED: Headers = (("traceparent", f"00-{TRACE}-{PARENT}-01".encode()), ("tracestate", b"edge=7"))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from streams.domain.time import DAY_MS, iso
+from streams.domain.time import DAY_MS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
@@ -16,16 +16,8 @@ from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.records import command_record, connection_record
 from streams.wire.registry import LocalRegistry
-from tests.integration.test_policies import line
-from tests.integration.test_worker import START
-
-
-def pause(number: int) -> bytes:
-    issued_at = iso(START + DAY_MS)
-    return (
-        f'{{"command_id": "{number}", "tenant_id": "tenant-{number}", "issued_at": "{issued_at}", "role": "OPERATOR", '
-        '"kind": "PAUSE_CREATE", "days": 1}'
-    ).encode()
+from tests.support.feeds import START
+from tests.support.live import line, pause
 
 
 @pytest.mark.timeout(120)

@@ -24,10 +24,11 @@ from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS, TopicError
 from streams.operations.feeds import collect, produce_commands, produce_feed, run_workers, start_worker
 from streams.settings.worker import Settings
-from tests.access_page import Right, rights
-from tests.integration.secured import USERS, Secured, allow, names_of
-from tests.integration.test_worker import UNTIL, check, make_commands, make_feed
-from tests.token_server import TokenServer, tokens, unsigned_token
+from tests.support.access_page import Right, rights
+from tests.support.feeds import UNTIL, make_commands, make_feed
+from tests.support.secured_broker import USERS, Secured, allow, names_of
+from tests.support.token_server import TokenServer, tokens, unsigned_token
+from tests.support.worker_results import check
 
 
 @pytest.fixture

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import shutil
-from collections import Counter
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import orjson
@@ -15,12 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
-from streams.cli.simulate import read_connection
-from streams.domain.policy.rulebook import Rulebook
-from streams.domain.tenant.commands import CommandKind
-from streams.domain.time import DAY_MS, iso
-from streams.domain.validation import MalformedError
-from streams.kafka.partitioner import kafka_partition
+from streams.domain.time import iso
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
@@ -34,116 +26,9 @@ from streams.operations.feeds import (
     run_workers,
     start_worker,
 )
-from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import read_policy
-from streams.service.simulation import simulate
 from streams.settings.worker import Settings
-from streams.wire.records import command_of, command_record, parse_moment, to_record
-
-START = parse_moment("start", "2026-06-01T00:00:00.000Z")
-UNTIL = START + 130 * DAY_MS
-BUILDS = ("15.1.2507.39", "15.1.2507.39", "15.01.2507.061", "15.2.1748.39", "14.3.123.4", "15.2.2562.17")
-SIGKILLED = -9
-
-
-def make_feed(seed: int, connections: int = 600) -> list[bytes]:
-    """Connections of 40 servers over 90 days: fixes, regressions, duplicates, late and malformed ones."""
-    chance = random.Random(seed)
-    lines = []
-    for number in range(connections):
-        at = START + number * 90 * DAY_MS // connections - (chance.random() < 0.05) * chance.randrange(DAY_MS)
-        tenant = chance.randrange(8)
-        host = f"mx{chance.randrange(5)}.tenant-{tenant}.example"
-        build = chance.choice(BUILDS)
-        feed_record = {
-            "event_id": f"{seed}-{number}",
-            "observed_at": iso(at),
-            "tenant_id": f"tenant-{tenant}",
-            "connector_id": "inbound",
-            "connector_type": chance.choice(("ON_PREMISES", "ON_PREMISES", "PARTNER")),
-            "source_ip": "192.0.2.7",
-            "helo": host,
-            "received": [
-                f"from a.example by {host} with Microsoft SMTP Server id {build}; Mon, 1 Jun 2026 00:00:00 +0000"
-            ],
-            "outcome": chance.choice(("ACCEPTED", "DEFERRED", None)),
-            "recipients": 1,
-        }
-        lines.append(orjson.dumps(feed_record))
-        if chance.random() < 0.03:
-            lines.append(lines[-1])
-        if chance.random() < 0.01:
-            lines.append(lines[-1][: chance.randrange(1, 60)])
-    return lines
-
-
-def make_commands(seed: int, count: int = 40) -> list[bytes]:
-    """Pauses, cancels, exceptions, overrides, refused and malformed ones, over the time of the feed."""
-    chance = random.Random(seed + 1000)
-    lines = []
-    for number in range(count):
-        tenant = chance.randrange(8)
-        issued_at = START + number * 95 * DAY_MS // count + chance.randrange(DAY_MS)
-        lines.append(
-            orjson.dumps(
-                {
-                    "command_id": f"{seed}-{number - (chance.random() < 0.1)}",
-                    "tenant_id": f"tenant-{tenant}",
-                    "issued_at": iso(issued_at),
-                    "issued_by": "admin",
-                    "role": chance.choice(("TENANT_ADMIN", "OPERATOR", "OPERATOR")),
-                    "kind": chance.choice([*CommandKind, "PAUSE_CREATE", "PAUSE_CANCEL"]),
-                    "days": chance.choice((1, 5, 20, 60, 91, None)),
-                    "server": f"mx{chance.randrange(5)}.tenant-{tenant}.example",
-                    "owner": "mail",
-                    "reason": "moving",
-                    "build": "15.1.2507.61",
-                    "expires_at": iso(issued_at + chance.randrange(1, 60) * DAY_MS),
-                }
-            )
-        )
-    return [*lines, b'{"command_id": "x", "days": 1.5}']
-
-
-def expected(lines: list[bytes], commands: list[bytes]) -> tuple[list[Any], list[Any], list[Any], int, list[Any]]:
-    rulebook = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
-    refused: list[MalformedError] = []
-    given = []
-    for line in commands:
-        try:
-            given.append(command_of(command_record(line)))
-        except MalformedError as error:
-            refused.append(error)
-    readers = (partial(read_connection, line) for line in lines)
-    results = simulate(
-        readers, rulebook, UNTIL, refused.append, given, lambda tenant: kafka_partition(tenant.encode(), 3)
-    )
-    servers = [to_record(results.servers[key]) for key in sorted(results.servers)]
-    verdicts, notifications = map(to_record, results.verdicts), map(to_record, results.notifications)
-    return list(verdicts), list(notifications), servers, len(refused), [to_record(row) for row in results.audit]
-
-
-def check(found: Collected, lines: list[bytes], commands: list[bytes]) -> None:
-    """Compare with the fold of the pure core: same records, each once, in order per server."""
-    verdicts, notifications, servers, refused, audit = expected(lines, commands)
-    assert sorted(found.audit, key=lambda row: row["audit_id"]) == sorted(audit, key=lambda row: row["audit_id"])
-    assert Counter(row["verdict_id"] for row in found.verdicts) == Counter(row["verdict_id"] for row in verdicts)
-    assert Counter(row["notification_id"] for row in found.notifications) == Counter(
-        row["notification_id"] for row in notifications
-    )
-    by_id = {row["verdict_id"]: row for row in verdicts}
-    assert all(row == by_id[row["verdict_id"]] for row in found.verdicts)
-    last: dict[tuple[str, str], int] = {}
-    for row in found.verdicts:
-        key = (row["tenant_id"], row["server"])
-        assert row["revision"] == last.get(key, 0) + 1
-        last[key] = row["revision"]
-    notes = {row["notification_id"]: row for row in notifications}
-    assert all(row == notes[row["notification_id"]] for row in found.notifications)
-    assert sorted(found.servers.values(), key=lambda row: (row["tenant_id"], row["server"])) == servers
-    assert len(found.dead_letters) == refused
-    assert verdicts
-    assert refused
+from tests.support.feeds import START, UNTIL, make_commands, make_feed
+from tests.support.worker_results import SIGKILLED, check, expected
 
 
 @pytest.mark.timeout(120)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.test_observability_documents import REPOSITORY, families
+from tests.support.metrics_page import REPOSITORY, families
 
 MONITORING = REPOSITORY / "deploy/k8s/overlays/monitoring"
 RUNBOOKS = REPOSITORY / "docs/runbooks"

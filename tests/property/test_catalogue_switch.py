@@ -19,11 +19,11 @@ from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.state.server_row import decode_state
 from streams.state.stores import MemoryStore
+from streams.testing import FakeRecord
 from streams.wire.records import connection_of, to_record
 from streams.worker.processor import InputProcessor
-from tests.catalogues import GOOD, published, tables
-from tests.given import FakeRecord
-from tests.property.test_processor import CODEC, HEADER, WIRES, feed
+from tests.support.catalogues import GOOD, published, tables
+from tests.support.four_servers import CODEC, HEADER, WIRES, feed
 
 SOUND = catalogue_of(tables(build=None))
 PATCHED = replace(read_policy("microsoft-2026-09"), critical_patches=CriticalPatches(0))

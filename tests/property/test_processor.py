@@ -23,62 +23,18 @@ from streams.engine.ports import StoreError
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
-from streams.settings.worker import Settings
 from streams.state.server_row import ServerRow, decode_state, encode_state
 from streams.state.stores import MemoryStore
-from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import decode_fast, fast_header
+from streams.testing import FakeRecord
+from streams.wire.fast_connection import decode_fast
 from streams.wire.records import connection_of, parse_moment, to_record
-from streams.wire.registry import LocalRegistry
 from streams.worker.header_cache import HeaderCache
 from streams.worker.processor import InputProcessor
-from streams.worker.wiring import record_channels
-from tests.given import FakeRecord
-from tests.machines import machine_feed
-from tests.top_lines import found_in
+from tests.support.cached_headers import found_in
+from tests.support.four_servers import CODEC, HEADER, SETTINGS, START, WIRES, connection, feed
+from tests.support.machine_feed import machine_feed
 
-START = parse_moment("start", "2026-10-01T20:00:00Z")
-SETTINGS = Settings()
-WIRES, HEADER = record_channels(SETTINGS), fast_header(LocalRegistry())
-BUILDS = ("15.1.2507.39", "15.1.2507.61", "14.3.123.4", None)
-CODEC = AvroCodec("inbound_connection", LocalRegistry())
 LINE = "from a by mx.example.com with Microsoft SMTP Server id 15.1.2507.39; Thu, 1 Oct 2026 20:00:00 +0000"
-
-
-def connection(chance: random.Random, number: int, at: int, swing: float) -> dict[str, Any]:
-    tenant, host = f"t{chance.randrange(2)}", f"mx{chance.randrange(2)}.example.com"
-    build = chance.choice(BUILDS) if chance.random() < swing else BUILDS[int(host[2])]
-    stamp = f"with Microsoft SMTP Server id {build}" if build else "with ESMTPS id 4Xq"
-    lines = [f"from a by {host} {stamp}; Thu, 1 Oct 2026 20:00:{number % 60:02} +0000"]
-    if chance.random() < 3 * swing:
-        lines.append(f"from b by {host} with mapi id 15.01.2507.0{chance.choice((12, 39))}; Thu, 1 Oct 2026 +0000")
-    return {
-        "observed_at": at,
-        "connector_type": "PARTNER" if chance.random() < 0.05 else "ON_PREMISES",
-        "tenant_id": tenant,
-        "received": lines,
-        "event_id": f"e{number}" if chance.random() < 0.97 else "e1",
-        "connector_id": chance.choice(("c1", "c2")),
-        "source_ip": chance.choice(("192.0.2.1", "192.0.2.2")),
-        "helo": "h",
-        "tls_subject": None,
-        "message_id": f"<{number}@example.com>",
-        "outcome": chance.choice(("ACCEPTED", "DEFERRED", "REJECTED", None)),
-        "recipients": 1,
-    }
-
-
-def feed(seed: int, count: int, step: int, swing: float = 0.1, start: int = START) -> list[dict[str, Any]]:
-    """Connections of four servers; `swing` is the share of those that show any build."""
-    chance = random.Random(seed)
-    rows, at = [], start
-    for number in range(count):
-        at += chance.randrange(step)
-        late = chance.randrange(HOUR_MS) if chance.random() < 0.1 else 0
-        rows.append(connection(chance, number, at - late, swing))
-        if chance.random() < 0.05:
-            rows.append(rows[-1])
-    return rows
 
 
 def run(processor: InputProcessor, store: MemoryStore, records: list[FakeRecord], seed: int) -> Iterable[Any]:

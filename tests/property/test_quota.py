@@ -19,7 +19,7 @@ from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.wire.records import parse_moment
-from tests.unit.test_enforcement import connection
+from tests.support.episodes import connection
 
 START = parse_moment("start", "2027-10-20T00:00:00Z")
 """So that sequences pass a New Year that begins a leap year, and often the next one."""

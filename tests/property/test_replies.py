@@ -16,8 +16,8 @@ from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import Service
 from streams.domain.time import LATEST_MS, MINUTE_MS, iso
 from streams.wire.records import to_json, to_record
-from tests.edge import answer
-from tests.property.test_sequences import POLICIES, STEPS, Step, policy_at, run
+from tests.support.edge import answer
+from tests.support.sequences import POLICIES, STEPS, Step, policy_at, run
 
 FORM = {
     Action.THROTTLE: re.compile(

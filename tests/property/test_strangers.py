@@ -19,13 +19,13 @@ from streams.service.simulation import Simulation
 from streams.settings.worker import Settings
 from streams.state.server_row import encode_state
 from streams.state.stores import MemoryStore
+from streams.testing import FakeRecord
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import to_json_line, to_record
 from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
 from streams.worker.wiring import record_channels
-from tests.given import FakeRecord
 
 START = 1_788_220_800_000
 """2026-09-01, UTC milliseconds."""

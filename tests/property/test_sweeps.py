@@ -18,22 +18,13 @@ from streams.state.keys import POLICIES_KEY
 from streams.state.server_row import decode_state, encode_state
 from streams.state.stores import MemoryStore
 from streams.state.tenant_row import decode_tenant
+from streams.testing import FakeRecord
 from streams.wire.records import command_of, connection_of, to_record
 from streams.worker.processor import InputProcessor
 from streams.worker.sweeps import MAX_PUT_OFF
-from tests.given import FakeRecord
-from tests.property.test_any_value import (
-    COMMANDS,
-    COMMANDS_TOPIC,
-    CONNECTIONS,
-    HEADER,
-    RULEBOOK,
-    START,
-    WIRES,
-    line_of,
-)
-from tests.property.test_any_value import command as command_record
-from tests.property.test_any_value import connection as connection_record
+from tests.support.partition import COMMANDS, COMMANDS_TOPIC, CONNECTIONS, HEADER, RULEBOOK, START, WIRES, line_of
+from tests.support.partition import command as command_record
+from tests.support.partition import connection as connection_record
 
 TENANTS = ("t1", "t2")
 WHOLE = ("PAUSE_CREATE", "PAUSE_CANCEL")

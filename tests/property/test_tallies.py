@@ -20,10 +20,11 @@ from streams.state.server_row import ServerRow, encode_state
 from streams.state.stores import MemoryStore
 from streams.telemetry.counts import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
 from streams.telemetry.recording import RecordingTelemetry
+from streams.testing import FakeRecord
 from streams.wire.records import connection_of
 from streams.worker.due_index import DueTimers
 from streams.worker.processor import InputProcessor
-from tests.property.test_processor import CODEC, HEADER, WIRES, FakeRecord, feed
+from tests.support.four_servers import CODEC, HEADER, WIRES, feed
 
 RULEBOOK = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
 

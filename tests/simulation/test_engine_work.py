@@ -22,7 +22,7 @@ from streams.errors import DependencyError
 from streams.kafka.cluster import Cluster
 from streams.kafka.unread import UnreadBatch
 from streams.state.stores import MemoryStore
-from tests.given import FakeRecord
+from streams.testing import FakeRecord
 
 BATCH = b"\0" * 16 + b"\2" + b"\0" * 44
 """As a broker stores one: base offset, length, epoch, format 2, then what a test does not look at."""

@@ -9,9 +9,10 @@ from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.time import DAY_MS
 from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.wire.records import parse_moment
-from tests.unit.test_enforcement import GOOD, OLD, POLICY, connection, kinds, read_policy, run
+from tests.support.episodes import GOOD, OLD, POLICY, connection, kinds, run
 
 SWITCH = parse_moment("at", "2026-09-01T00:00:00Z")
 BEFORE = replace(read_policy("microsoft-2023"), effective_at=POLICY.effective_at.replace(year=2024))

@@ -16,11 +16,11 @@ from streams.domain.policy.rulebook import MAX_JUDGEMENTS, Rulebook
 from streams.domain.time import DAY_MS
 from streams.engine.partition.view import StateView
 from streams.state.server_row import decode_state
+from streams.testing import FakeRecord
 from streams.worker.header_cache import LINE_BYTES
 from streams.worker.processor import InputProcessor
-from streams.worker.server_cache import SERVER_BYTES, SLACK_BYTES
-from tests.given import FakeRecord
-from tests.property.test_any_value import (
+from streams.worker.repository import SERVER_BYTES, SLACK_BYTES
+from tests.support.partition import (
     CONNECTIONS,
     HEADER,
     RULEBOOK,

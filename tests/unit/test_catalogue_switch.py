@@ -23,6 +23,7 @@ from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.settings.worker import Settings
 from streams.state.stores import MemoryStore
+from streams.testing import FakeRecord
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.policy import from_millis
@@ -30,9 +31,8 @@ from streams.wire.records import parse_moment, to_record
 from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
 from streams.worker.wiring import record_channels
-from tests.catalogues import GOOD, NEW_BUILD, NEW_CVE, published, tables
-from tests.given import FakeRecord
-from tests.unit.test_enforcement import connection
+from tests.support.catalogues import GOOD, NEW_BUILD, NEW_CVE, published, tables
+from tests.support.episodes import connection
 
 S = parse_moment("at", "2026-11-10T00:00:00Z")
 NOON = S + 12 * HOUR_MS

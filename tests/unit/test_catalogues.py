@@ -6,7 +6,6 @@ import csv
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,15 @@ from streams.cli.main import main
 from streams.domain.exchange.build import Product, parse_build
 from streams.domain.exchange.tables import FILES, MAX_ERRORS, CatalogueError, Tables, catalogue_of
 from streams.domain.policy.content import PolicyError
-from streams.domain.policy.policy import Accept, Policy, ProductRule
+from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.policies.catalogue.files import read_catalogue_folder, shipped_catalogue, shipped_tables, write_tables
 from streams.policies.catalogue.topic import MAX_CATALOGUE_BYTES
-from streams.policies.files import parse_policy, read_policy
+from streams.policies.files import parse_policy
 from streams.policies.reader import PublishedReader
 from streams.policies.topic import PolicyTopic
 from streams.settings.worker import Settings
+from streams.testing import FakeRecord
 from streams.wire.catalogue import (
     catalogue_record,
     differences,
@@ -38,8 +38,7 @@ from streams.wire.policy import from_millis, policy_record, policy_yaml
 from streams.wire.records import parse_moment
 from streams.wire.registry import LocalRegistry
 from streams.worker.wiring import policy_topic_of
-from tests.catalogues import NEW_BUILD, NEW_CVE, published, tables
-from tests.given import FakeRecord
+from tests.support.catalogues import NEW_BUILD, NEW_CVE, of_a_new_line, published, tables
 
 SHIPPED_BUILDS = Path(__file__).parents[2] / "streams" / "policies" / "data" / "exchange_builds.csv"
 AT = parse_moment("at", "2026-11-10T00:00:00Z")
@@ -279,17 +278,6 @@ def test_a_malformed_catalogue_is_refused_once_and_those_known_stay(caplog: pyte
         assert words in line
     assert reader.take([record_of(20, catalogue_value(published(9, AT + 9, tables()), tables()))], [])
     assert [item.version for item in reader.published.catalogues] == [2, 9]
-
-
-def of_a_new_line(effective_at: int, version: int = 1) -> Policy:
-    """A policy that accepts a CU line which only another catalogue than the built-in one has."""
-    policy = read_policy("microsoft-2026-09")
-    rules = policy.products | {
-        product: ProductRule(Accept.FLOOR, (*rule.floors, parse_build("15.1.2600.1")))
-        for product, rule in policy.products.items()
-        if product.value == "Exchange Server 2016"
-    }
-    return replace(policy, policy_id="new", version=version, effective_at=from_millis(effective_at), products=rules)
 
 
 @pytest.mark.parametrize("is_catalogue_first", [True, False])

@@ -19,7 +19,7 @@ from streams.policies.files import parse_policy, read_policy, shipped_policies
 from streams.settings.worker import Settings, SettingsError, read_settings
 from streams.wire.records import to_json_line, to_record
 from streams.worker.processor import CACHED_SERVERS
-from tests.unit.test_enforcement import DETECTED, connection, run
+from tests.support.episodes import DETECTED, connection, run
 
 LINE = (
     "Received: from a by EX01.contoso.com (10.0.0.1) with Microsoft SMTP Server (version=TLS1_2)\r\n"

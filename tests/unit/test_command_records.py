@@ -10,7 +10,7 @@ import pytest
 from streams.domain.tenant.audit import CommandOutcome
 from streams.domain.validation import MalformedError
 from streams.wire.records import command_of, command_record, in_order_of_issue
-from tests.unit.test_enforcement import DETECTED, connection, run
+from tests.support.episodes import DETECTED, connection, run
 
 WHOLE: dict[str, Any] = {
     "command_id": "c1",

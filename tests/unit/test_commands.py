@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import pytest
@@ -12,32 +11,13 @@ from streams.domain.edge import action_at
 from streams.domain.policy.ladder import Action
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.time import DAY_MS, iso
-from streams.service.simulation import Simulation
 from streams.wire.records import parse_moment, to_json_line, to_record
-from tests.unit.test_enforcement import DETECTED, GOOD, OLD, connection, kinds, row, run
-
-SERVER = "mx1.example.com"
-_ids = count()
+from tests.support.commands import SERVER, audit, command, pause
+from tests.support.episodes import DETECTED, GOOD, OLD, connection, kinds, row, run
 
 
 def at(text: str) -> int:
     return parse_moment("at", text)
-
-
-def command(kind: CommandKind, issued_at: int, **fields: Any) -> AdminCommand:
-    role = Role.OPERATOR if kind in (CommandKind.EXCEPTION_GRANT, CommandKind.OVERRIDE_BUILD) else Role.TENANT_ADMIN
-    if kind is CommandKind.EXCEPTION_REVOKE:
-        role = Role.OPERATOR
-    fields = {"command_id": f"command-{next(_ids)}", "issued_by": "admin", "role": role} | fields
-    return AdminCommand(tenant_id="contoso", issued_at=issued_at, kind=kind, **fields)
-
-
-def audit(simulation: Simulation) -> list[tuple[str, int | None]]:
-    return [(record.outcome.value, record.quota_left_days) for record in simulation.results.audit]
-
-
-def pause(issued_at: int, days: int, **fields: Any) -> AdminCommand:
-    return command(CommandKind.PAUSE_CREATE, issued_at, days=days, **fields)
 
 
 def test_a_pause_stops_the_clock_and_shows_the_same_date_everywhere() -> None:

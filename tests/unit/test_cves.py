@@ -19,8 +19,8 @@ from streams.domain.tenant.commands import CommandKind
 from streams.domain.time import DAY_MS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.service.simulation import Simulation
-from tests.unit.test_commands import command
-from tests.unit.test_enforcement import DETECTED, GOOD, OLD, POLICY, connection, row, run
+from tests.support.commands import command
+from tests.support.episodes import DETECTED, GOOD, OLD, POLICY, connection, row, run
 
 SHIPPED = shipped_catalogue()
 AT = datetime(2026, 11, 1, tzinfo=UTC)

@@ -19,7 +19,7 @@ from streams.operations.dead_letters import (
     parse_dead_letter,
     parse_place,
 )
-from tests.given import FakeRecord
+from streams.testing import FakeRecord
 
 
 def written(output: Output, offset: int = 3) -> Any:

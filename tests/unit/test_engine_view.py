@@ -11,8 +11,8 @@ from streams.engine.partition.view import UNIT_BYTES, StateView
 from streams.engine.ports import Output, Record, StoreError
 from streams.kafka.record import MAX_RECORD_BYTES, MAX_ROW_BYTES
 from streams.state.stores import MemoryStore
+from streams.testing import FakeRecord
 from streams.wire.registry import RegistryError
-from tests.given import FakeRecord
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])
 CHANGES = st.dictionaries(KEYS, st.one_of(st.none(), st.binary(max_size=3)))

@@ -21,15 +21,15 @@ from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from streams.state.server_row import ServerRow, decode_state, encode_state
 from streams.state.stores import MemoryStore
+from streams.testing import FakeRecord
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment, to_record
 from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
 from streams.worker.wiring import record_channels
-from tests.given import FakeRecord
-from tests.unit.test_commands import pause
-from tests.unit.test_enforcement import DETECTED, GOOD, OLD, POLICY, connection, row, run
+from tests.support.commands import pause
+from tests.support.episodes import DETECTED, GOOD, OLD, POLICY, connection, row, run
 
 NOW = parse_moment("now", "2026-10-01T12:00:00Z")
 SETTINGS, REGISTRY = Settings(), LocalRegistry()

@@ -18,8 +18,8 @@ from streams.wire.records import command_of, command_record, connection_record, 
 from streams.wire.registry import LocalRegistry
 from streams.wire.server_report import report_of_record, rows_of_file
 from streams.worker.header_cache import MAX_CACHED_CHARS, HeaderCache
-from tests.top_lines import found_in
-from tests.unit.test_enforcement import DETECTED, connection, run
+from tests.support.cached_headers import found_in
+from tests.support.episodes import DETECTED, connection, run
 
 CONNECTION: dict[str, Any] = {
     "event_id": "e1",

@@ -17,8 +17,8 @@ from streams.kafka import tokens as kafka_tokens
 from streams.kafka.security import cluster_of
 from streams.kafka.tokens import TokenEndpoint, TokenError, TokenFile
 from streams.settings.worker import Settings, SettingsError
-from tests.certificates import Authority
-from tests.token_server import Answer, TokenServer, tokens
+from tests.support.certificates import Authority
+from tests.support.token_server import Answer, TokenServer, tokens
 
 SECRET = "s3cret+of: nobody"
 

@@ -3,37 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from streams.engine.telemetry import PresentState
 from streams.log_events import EVENTS
-from streams.settings.worker import Settings
-from streams.telemetry.metrics import Metrics
-from streams.worker.policies import PoliciesInForce
-from tests.unit.test_probes import WORKING
+from tests.support.metrics_page import REPOSITORY, families
 
-REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/how-to/observability.md").read_text(encoding="utf-8")
-
-
-def families() -> dict[str, tuple[str, set[str]]]:
-    """Kind and labels of every metric of the product, as a worker that has done everything shows them."""
-    metrics = Metrics("1", 2)
-    policies = PoliciesInForce(Settings())
-    metrics.worker_built(PresentState(lambda: WORKING, policies.shown, lambda: {"cache": 1}))
-    metrics.timers_counted(3, 1)
-    for name, counter in metrics._counters.items():
-        counter.labels(*(name for _ in counter._labelnames))
-    metrics._records.labels("0")
-    found = {}
-    for family in text_string_to_metric_families(metrics.page().decode()):
-        if family.name.startswith("tes_"):
-            labels = {label for sample in family.samples for label in sample.labels} - {"le"}
-            name = f"{family.name}_total" if family.type == "counter" else family.name
-            found[name] = (family.type, labels)
-    return found
 
 
 def test_every_metric_is_described_with_its_kind_and_labels() -> None:

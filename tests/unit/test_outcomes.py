@@ -11,10 +11,10 @@ from streams.domain.tenant.audit import AuditRecord, CommandOutcome
 from streams.domain.tenant.commands import CommandKind
 from streams.kafka.unread import UnreadBatch
 from streams.operations.outcomes import PendingOutcomes, parse_outcome
+from streams.testing import FakeRecord
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_record
 from streams.wire.registry import LocalRegistry
-from tests.given import FakeRecord
 
 CODEC = AvroCodec("audit_record", LocalRegistry())
 AUDIT = AuditRecord(

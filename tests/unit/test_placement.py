@@ -18,16 +18,15 @@ from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from streams.state.stores import MemoryStore
+from streams.testing import FakeRecord
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import command_record, connection_record
 from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
 from streams.worker.wiring import record_channels
-from tests.given import FakeRecord
-from tests.integration.test_policies import line
-from tests.integration.test_transactional_input import pause
-from tests.integration.test_worker import START
+from tests.support.feeds import START
+from tests.support.live import line, pause
 
 PARTITIONS = 12
 COMMANDS_TOPIC = TOPICS["admin_command"]

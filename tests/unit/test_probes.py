@@ -7,22 +7,12 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.engine.status import BEFORE_THE_START, PartitionStatus, Phase, WorkerStatus
+from streams.engine.status import BEFORE_THE_START, Phase, WorkerStatus
 from streams.engine.telemetry import PresentState, UnitMetrics, UnitReport
 from streams.telemetry.metrics import Metrics
 from streams.telemetry.probes import Heartbeat
 from streams.worker.probes import livez, readyz, startupz
-
-PARTITION = PartitionStatus(3, Phase.WORKING, 7, 0, {"in": 5}, 1_000)
-WORKING = WorkerStatus(
-    has_joined=True,
-    is_assigned=True,
-    is_draining=False,
-    failure=None,
-    is_broker_reached=True,
-    input_partitions=4,
-    partitions=(PARTITION,),
-)
+from tests.support.metrics_page import PARTITION, WORKING
 
 
 def present(status: WorkerStatus) -> PresentState:

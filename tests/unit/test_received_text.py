@@ -11,7 +11,7 @@ import pytest
 from streams.cli.mail_text import ReceivedText, UnreadableError, decoded, read_received
 from streams.domain.exchange.clauses import MAX_LINE_CHARS
 from streams.domain.exchange.detection import detect
-from tests.outlook import outlook_message
+from tests.support.outlook import outlook_message
 
 TOP = (
     "from a.example (10.0.0.1) by mx.example.org\n (10.0.0.2) with Microsoft SMTP Server\n id 15.1.2507.61;"

@@ -24,9 +24,9 @@ from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.wire.records import parse_moment, to_json, to_record
-from tests.edge import answer
-from tests.unit.test_commands import command, pause
-from tests.unit.test_enforcement import DETECTED, GOOD, OLD, connection, run
+from tests.support.commands import command, pause
+from tests.support.edge import answer
+from tests.support.episodes import DETECTED, GOOD, OLD, connection, run
 
 REPOSITORY = Path(__file__).parents[2]
 VECTORS = REPOSITORY / "docs" / "reference" / "action-vectors.json"

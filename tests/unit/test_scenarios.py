@@ -25,8 +25,8 @@ from streams.domain.whatif import predict, with_policy
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.service.simulation import Simulation
 from streams.wire.records import to_json_line, to_record
-from tests.unit.test_commands import SERVER, audit, command, pause
-from tests.unit.test_enforcement import DETECTED, GOOD, OLD, POLICY, connection, kinds, row, run
+from tests.support.commands import SERVER, audit, command, pause
+from tests.support.episodes import DETECTED, GOOD, OLD, POLICY, connection, kinds, row, run
 
 OLDER = "15.1.2507.23"
 FIRST = replace(POLICY, policy_id="first", effective_at=datetime(2023, 1, 1, tzinfo=UTC))

@@ -19,7 +19,7 @@ from streams.wire.registry import (
     UnknownSchemaIdError,
 )
 from streams.wire.schemas import SUBJECTS, load_schema
-from tests.registry_server import RegistryServer
+from tests.support.registry_server import RegistryServer
 
 
 class Clock:

@@ -11,9 +11,9 @@ from streams.engine.telemetry import SILENT, Telemetry, UnitMetrics, UnitReport
 from streams.settings.worker import Settings
 from streams.telemetry.probes import Page, Probe, ProbeServer
 from streams.telemetry.recording import RecordingTelemetry
+from streams.testing import FakeRecord
 from streams.worker.telemetry import WorkerTelemetry
-from tests.given import FakeRecord
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 HOOKS = {name for name in vars(Telemetry) if not name.startswith("_")}
 REPORT = UnitReport(3, 2, 0, 0.1, 0.2, UnitMetrics())

@@ -18,7 +18,7 @@ from streams.domain.time import DAY_MS
 from streams.service.simulation import Simulation
 from streams.state.tenant_row import encode_tenant
 from streams.wire.records import to_json_line, to_record
-from tests.unit.test_enforcement import DETECTED, connection, run
+from tests.support.episodes import DETECTED, connection, run
 
 SERVER = "mx1.example.com"
 PAIRS = 2_800

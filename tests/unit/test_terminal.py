@@ -35,7 +35,7 @@ from streams.policies.files import read_policy
 from streams.telemetry.logs import TextFormatter
 from streams.visible import csv_cell, visible, visible_json, visible_lines
 from streams.wire.policy import policy_yaml
-from tests.catalogues import published, tables
+from tests.support.catalogues import published, tables
 
 FEED = Path(__file__).parents[1] / "data" / "hostile" / "control-characters.jsonl"
 ALL_KINDS = "\x1b]0;x\x07\r\nforged\t\x00\x7f\x9b31m"

@@ -7,7 +7,7 @@ import pytest
 from streams.domain.exchange.detection import detect
 from streams.domain.exchange.names import is_of_host
 from streams.domain.exchange.received import parse_received
-from tests.top_lines import found_in
+from tests.support.cached_headers import found_in
 
 DATE = "Tue, 1 Sep 2026 00:00:00 +0000"
 HOST = "ex01.contoso.com"

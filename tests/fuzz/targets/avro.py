@@ -15,6 +15,7 @@ from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.settings.worker import Settings
 from streams.state.stores import MemoryStore
+from streams.testing import FakeRecord
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.fast_connection import decode_fast
 from streams.wire.policy import policy_of, policy_record
@@ -23,7 +24,6 @@ from streams.worker.processor import InputProcessor
 from streams.worker.wiring import record_channels
 from tests.fuzz.targets.policies import check_errors, check_policy
 from tests.fuzz.targets.service import START, TENANT, check_reason, codec, connection, pause, rulebook
-from tests.given import FakeRecord
 
 SCHEMAS = ("inbound_connection", "admin_command", "policy")
 _SETTINGS = Settings()

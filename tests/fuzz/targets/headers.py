@@ -10,7 +10,7 @@ from streams.domain.exchange.received import parse_received
 from streams.domain.validation import MalformedError
 from streams.worker.header_cache import HeaderCache
 from tests.fuzz.targets.service import LINE, check_reason
-from tests.top_lines import found_in
+from tests.support.cached_headers import found_in
 
 SEPARATOR = "\x1e"
 """Between greeting, address and each line; every other control character can stand inside of one."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.tables import Row, Tables, catalogue_of
+from streams.domain.policy.policy import Accept, Policy, ProductRule
 from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.policies.catalogue.files import shipped_catalogue, shipped_tables
+from streams.policies.files import read_policy
 from streams.wire.policy import from_millis
 
 GOOD = "15.1.2507.61"
@@ -45,3 +48,14 @@ def published(version: int, effective_at: int, found: Tables, published_at: int 
     """The catalogue of these tables from a moment on (UTC milliseconds)."""
     at: datetime | None = None if published_at is None else from_millis(published_at)
     return PublishedCatalogue(version, from_millis(effective_at), catalogue_of(found), at)
+
+
+def of_a_new_line(effective_at: int, version: int = 1) -> Policy:
+    """A policy that accepts a CU line which only another catalogue than the built-in one has."""
+    policy = read_policy("microsoft-2026-09")
+    rules = policy.products | {
+        product: ProductRule(Accept.FLOOR, (*rule.floors, parse_build("15.1.2600.1")))
+        for product, rule in policy.products.items()
+        if product.value == "Exchange Server 2016"
+    }
+    return replace(policy, policy_id="new", version=version, effective_at=from_millis(effective_at), products=rules)

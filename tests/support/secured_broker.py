@@ -16,8 +16,8 @@ from streams.kafka.security import cluster_of
 from streams.kafka.topics import DEAD_LETTER_LOG, TOPICS
 from streams.operations.repartition.run import ledger_of
 from streams.settings.worker import Settings
-from tests.access_page import Right
-from tests.certificates import Authority
+from tests.support.access_page import Right
+from tests.support.certificates import Authority
 
 USERS = {who: f"{who}-has-this-s3cret" for who in ("worker", "bridge", "edge", "operator", "somebody")}
 KINDS = {"topic": 2, "group": 3, "cluster": 4, "transactional id": 5}

@@ -1,4 +1,4 @@
-"""Records as a client fetches them."""
+"""Fakes for tests of a processor or of the engine, without a broker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class FakeRecord(NamedTuple):
-    """A record as it is fetched."""
+    """A record as a client fetches it. `timestamp` is in milliseconds since 1970."""
 
     topic: str
     offset: int

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 
 from streams.kafka.follower import KnownEnd
 from streams.kafka.topics import TopicError
-from tests.given import FakeRecord
+from streams.testing import FakeRecord
 
 TOPIC = "memory"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from streams.kafka.provisioning import topics_of
 from streams.settings.worker import Settings
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference" / "access.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "access.md"
 EVERY_TOPIC = "every topic of the product"
 _SERVICE = re.compile(r"^\| (\w+) \| ([a-z ]+) \| `([^`]+)` \| ([\w, ]+) \|$", re.MULTILINE)
 _COMMAND = re.compile(rf"^\|([\w ]*)\|([^|]*)\| ([a-z ]+) \| (`[^`]+`|{EVERY_TOPIC}) \| ([\w, ]+) \|$", re.MULTILINE)
