@@ -1,4 +1,4 @@
-"""State stores: RocksDB for the service, a dict for tests."""
+"""The state store: RocksDB, one directory for each partition."""
 
 from __future__ import annotations
 
@@ -24,36 +24,6 @@ Measured with a million servers: with RocksDB's default of 4 compaction cost 15 
 that.
 """
 DEFAULT_BUDGET_BYTES = 128 << 20
-
-
-class MemoryStore:
-    """A store that lives as long as the process."""
-
-    def __init__(self) -> None:
-        self._rows: dict[bytes, bytes] = {}
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value of a key, None where there is none."""
-        return self._rows.get(key)
-
-    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """The rows with start <= key < end, in order of their keys."""
-        return iter([(key, self._rows[key]) for key in sorted(self._rows) if start <= key < end])
-
-    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
-        """Apply all changes; None deletes."""
-        for key, value in changes.items():
-            if value is None:
-                self._rows.pop(key, None)
-            else:
-                self._rows[key] = value
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-    def wipe(self) -> None:
-        """Empty the store."""
-        self._rows.clear()
 
 
 class MemoryBudget:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from streams.engine.ports import StateStore, StoreError
-from streams.state.stores import MemoryStore, RocksDBStore
+from streams.state.stores import RocksDBStore
+from streams.testing import MemoryStore
 
 
 @pytest.fixture(params=["memory", "rocksdb"])

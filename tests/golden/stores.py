@@ -21,8 +21,7 @@ from streams.service.effects import TenantChange
 from streams.settings.worker import Settings
 from streams.state.inspect import shown_row
 from streams.state.row_format import STATE_FORMAT
-from streams.state.stores import MemoryStore
-from streams.testing import FakeRecord
+from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment, to_record

@@ -15,7 +15,7 @@ from streams.engine.partition.restore import FILLED_AT, KEPT_SECONDS, LOCAL_ROWS
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
 from streams.settings.worker import Settings
-from streams.state.stores import MemoryStore
+from streams.testing import MemoryStore
 
 GHOST = b"s/deleted"
 """A row that is in a kept store and, as after compaction, nowhere in the changelog."""

@@ -25,9 +25,8 @@ from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings
-from streams.state.stores import MemoryStore
 from streams.telemetry.tracing import Tracing
-from streams.testing import FakeRecord
+from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_record
 from streams.wire.registry import LocalRegistry

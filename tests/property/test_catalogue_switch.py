@@ -18,8 +18,7 @@ from streams.engine.partition.view import StateView
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.state.server_row import decode_state
-from streams.state.stores import MemoryStore
-from streams.testing import FakeRecord
+from streams.testing import FakeRecord, MemoryStore
 from streams.wire.records import connection_of, to_record
 from streams.worker.processor import InputProcessor
 from tests.support.catalogues import GOOD, published, tables

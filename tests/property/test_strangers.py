@@ -18,8 +18,7 @@ from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.settings.worker import Settings
 from streams.state.server_row import encode_state
-from streams.state.stores import MemoryStore
-from streams.testing import FakeRecord
+from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import to_json_line, to_record

@@ -16,9 +16,8 @@ from streams.engine.ports import Output, size_of
 from streams.service.simulation import Simulation
 from streams.state.keys import POLICIES_KEY
 from streams.state.server_row import decode_state, encode_state
-from streams.state.stores import MemoryStore
 from streams.state.tenant_row import decode_tenant
-from streams.testing import FakeRecord
+from streams.testing import FakeRecord, MemoryStore
 from streams.wire.records import command_of, connection_of, to_record
 from streams.worker.processor import InputProcessor
 from streams.worker.sweeps import MAX_PUT_OFF

@@ -17,10 +17,8 @@ from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.state.server_row import ServerRow, encode_state
-from streams.state.stores import MemoryStore
 from streams.telemetry.counts import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
-from streams.telemetry.recording import RecordingTelemetry
-from streams.testing import FakeRecord
+from streams.testing import FakeRecord, MemoryStore, RecordingTelemetry
 from streams.wire.records import connection_of
 from streams.worker.due_index import DueTimers
 from streams.worker.processor import InputProcessor

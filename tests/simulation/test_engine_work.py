@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -21,76 +20,25 @@ from streams.engine.ports import Output, Record
 from streams.errors import DependencyError
 from streams.kafka.cluster import Cluster
 from streams.kafka.unread import UnreadBatch
-from streams.state.stores import MemoryStore
-from streams.testing import FakeRecord
+from streams.testing import (
+    Fail,
+    FakeRecord,
+    FakeTransactions,
+    InjectedError,
+    MemoryInput,
+    MemoryLog,
+    MemoryStore,
+    never_fail,
+)
 
 BATCH = b"\0" * 16 + b"\2" + b"\0" * 44
 """As a broker stores one: base offset, length, epoch, format 2, then what a test does not look at."""
 STEPS = ("begun", "sent", "committed", "stored")
 
 
-class BrokerGoneError(DependencyError):
-    """The injected failure."""
-
-
-@dataclass
-class Log:
-    """What Kafka holds: committed outputs, and the changelog as a state."""
-
-    outputs: list[Output] = field(default_factory=list)
-    state: dict[bytes, bytes] = field(default_factory=dict)
-    units: list[int] = field(default_factory=list)
-    position: int = 0
-
-    def marker(self, row: bytes) -> int:
-        return int(self.state.get(row, b"-1"))
-
-
-class FakeTransactions:
-    """Commits to the log, all or nothing; fails at the n-th time a step is reached."""
-
-    def __init__(self, log: Log, step: str, count: int) -> None:
-        self._log, self._step, self._left = log, step, count
-
-    def reached(self, point: str) -> None:
-        if point == self._step:
-            self._left -= 1
-            if self._left == 0:
-                raise BrokerGoneError(point)
-
-    async def commit(
-        self, outputs: Sequence[Output], changes: Mapping[bytes, bytes | None], done: Mapping[str, int]
-    ) -> int:
-        self.reached("begun")
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        self.reached("sent")
-        self._log.outputs += outputs
-        self._log.units.append(len(outputs))
-        for key, value in changes.items():
-            if value is None:
-                self._log.state.pop(key, None)
-            else:
-                self._log.state[key] = value
-        self._log.position += len(changes)
-        await asyncio.sleep(0)
-        self.reached("committed")
-        return self._log.position
-
-
-class FakeSide:
-    """A side input that is all here."""
-
-    is_known = is_at_end = True
-
-    def __init__(self, records: list[Record]) -> None:
-        self.waiting = deque(records)
-
-    def check(self) -> None:
-        pass
-
-    def pop(self) -> Record:
-        return self.waiting.popleft()
+def marker(log: MemoryLog, row: bytes) -> int:
+    """The last offset of an input that is in the state, -1 before the first."""
+    return int(log.state.get(row, b"-1"))
 
 
 class Counting:
@@ -157,18 +105,17 @@ def fold(source: list[Record], side: list[Record]) -> tuple[dict[bytes, bytes], 
 
 
 async def run_once(
-    log: Log, source: list[Record], side: list[Record], fail_at: str, fail_count: int, chance: random.Random
+    log: MemoryLog, source: list[Record], side: list[Record], fail_at: str, fail_count: int, chance: random.Random
 ) -> None:
     """One life of a writer: restore from the log, work on what is not in the state, until the end or the failure."""
     config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog", tick_seconds=3600, unit_records=40)
-    store = MemoryStore()
-    store.write(dict(log.state))
-    transactions: Any = FakeTransactions(log, fail_at, fail_count)
+    store = log.restored()
+    transactions: Any = FakeTransactions(log, Fail(fail_at, fail_count))
     queue = RecordQueue(10_000, 1 << 30)
-    waiting = source[log.marker(MARKER) + 1 :]
-    side_input: Any = FakeSide(side[log.marker(MERGED_MARKER) + 1 :])
+    waiting = source[marker(log, MARKER) + 1 :]
+    side_input: Any = MemoryInput(side[marker(log, MERGED_MARKER) + 1 :])
     inputs = PartitionInputs(queue, side_input, lambda: not waiting)
-    work = ProcessingLoop(config, 0, inputs, transactions, store, Counting(), transactions.reached)
+    work = ProcessingLoop(config, 0, inputs, transactions, store, Counting(), transactions.failpoint)
     task = asyncio.create_task(work.run())
     while waiting and not task.done():
         size = chance.choice((1, 3, 30, 200))
@@ -189,14 +136,14 @@ async def run_once(
 def test_invariant_6_any_failure_leaves_every_record_applied_once_or_dead_lettered(seed: int, fail_at: str) -> None:
     chance = random.Random(seed)
     source, side = feed(chance, "in", 300), feed(chance, "side", 30)
-    log = Log()
+    log = MemoryLog()
 
     async def lives() -> int:
         deaths = 0
         for count in range(1, 60):
             try:
                 await run_once(log, source, side, fail_at, 1 + count % 4, chance)
-            except BrokerGoneError:
+            except InjectedError:
                 deaths += 1
                 continue
             return deaths
@@ -207,7 +154,7 @@ def test_invariant_6_any_failure_leaves_every_record_applied_once_or_dead_letter
     assert (deaths > 0) == (fail_at != "never")
     assert [(row.key, b"bad" if row.topic.endswith(".dlq") else row.value) for row in log.outputs] == outputs
     assert {key: value for key, value in log.state.items() if not key.startswith(b"\0")} == state
-    assert (log.marker(MARKER), log.marker(MERGED_MARKER)) == (len(source) - 1, len(side) - 1)
+    assert (marker(log, MARKER), marker(log, MERGED_MARKER)) == (len(source) - 1, len(side) - 1)
 
 
 def with_unread(chance: random.Random, topic: str, records: list[Record]) -> list[Record]:
@@ -227,13 +174,13 @@ def test_invariant_6_holds_for_batches_that_cannot_be_read(seed: int, fail_at: s
     chance = random.Random(seed)
     plain = feed(chance, "in", 300), feed(chance, "side", 30)
     source, side = (with_unread(chance, topic, records) for topic, records in zip(("in", "side"), plain, strict=True))
-    log = Log()
+    log = MemoryLog()
 
     async def lives() -> None:
         for count in range(1, 60):
             try:
                 return await run_once(log, source, side, fail_at, 1 + count % 4, chance)
-            except BrokerGoneError:
+            except InjectedError:
                 continue
         raise AssertionError("never came to the end")
 
@@ -244,7 +191,7 @@ def test_invariant_6_holds_for_batches_that_cannot_be_read(seed: int, fail_at: s
     assert len({(row.topic, dict(row.headers)["source.offset"]) for row in letters}) == len(letters) > 10
     others = [row for row in log.outputs if row.value != BATCH]
     assert [(row.key, b"bad" if row.topic.endswith(".dlq") else row.value) for row in others] == fold(*plain)[1]
-    assert (log.marker(MARKER), log.marker(MERGED_MARKER)) == (len(source) - 1, len(side) - 1)
+    assert (marker(log, MARKER), marker(log, MERGED_MARKER)) == (len(source) - 1, len(side) - 1)
 
 
 def test_a_unit_that_takes_long_to_decide_is_full() -> None:
@@ -258,15 +205,15 @@ def test_a_unit_that_takes_long_to_decide_is_full() -> None:
 
 def test_what_waits_while_a_unit_commits_becomes_one_unit() -> None:
     records = [FakeRecord("in", offset, offset, b"k", b"v", ()) for offset in range(100)]
-    log = Log()
+    log = MemoryLog()
 
     async def scenario() -> None:
         config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog", tick_seconds=3600)
-        transactions: Any = FakeTransactions(log, "never", 0)
+        transactions: Any = FakeTransactions(log)
         queue = RecordQueue(10_000, 1 << 30)
-        side: Any = FakeSide([])
+        side: Any = MemoryInput()
         work = ProcessingLoop(
-            config, 0, PartitionInputs(queue, side, lambda: False), transactions, MemoryStore(), Counting(), _nothing
+            config, 0, PartitionInputs(queue, side, lambda: False), transactions, MemoryStore(), Counting(), never_fail
         )
         task = asyncio.create_task(work.run())
         queue.put(records[:1])
@@ -274,7 +221,7 @@ def test_what_waits_while_a_unit_commits_becomes_one_unit() -> None:
             await asyncio.sleep(0)
         for record in records[1:]:
             queue.put([record])
-        while log.marker(MARKER) < 99:
+        while marker(log, MARKER) < 99:
             await asyncio.sleep(0)
         work.close()
         await task
@@ -300,20 +247,20 @@ def test_what_is_put_off_and_records_take_turns() -> None:
             return 0
 
     records = [FakeRecord("in", offset, offset, b"k", b"v", ()) for offset in range(20 * SLICE_RECORDS)]
-    log = Log()
+    log = MemoryLog()
 
     async def scenario() -> None:
         config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog", tick_seconds=3600)
-        transactions: Any = FakeTransactions(log, "never", 0)
+        transactions: Any = FakeTransactions(log)
         queue = RecordQueue(100_000, 1 << 30)
         queue.put(records)
-        side: Any = FakeSide([])
+        side: Any = MemoryInput()
         processor = PuttingOff()
         work = ProcessingLoop(
-            config, 0, PartitionInputs(queue, side, lambda: True), transactions, MemoryStore(), processor, _nothing
+            config, 0, PartitionInputs(queue, side, lambda: True), transactions, MemoryStore(), processor, never_fail
         )
         task = asyncio.create_task(work.run())
-        while log.marker(MARKER) < len(records) - 1 or processor.left or work.is_busy:
+        while marker(log, MARKER) < len(records) - 1 or processor.left or work.is_busy:
             await asyncio.sleep(0)
         work.close()
         await task
@@ -328,15 +275,15 @@ def test_what_is_put_off_and_records_take_turns() -> None:
 
 
 def test_closing_commits_what_is_in_work() -> None:
-    log = Log()
+    log = MemoryLog()
 
     async def scenario() -> None:
         config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog", tick_seconds=3600)
-        transactions: Any = FakeTransactions(log, "never", 0)
+        transactions: Any = FakeTransactions(log)
         queue = RecordQueue(10_000, 1 << 30)
-        side: Any = FakeSide([])
+        side: Any = MemoryInput()
         work = ProcessingLoop(
-            config, 0, PartitionInputs(queue, side, lambda: False), transactions, MemoryStore(), Counting(), _nothing
+            config, 0, PartitionInputs(queue, side, lambda: False), transactions, MemoryStore(), Counting(), never_fail
         )
         task = asyncio.create_task(work.run())
         queue.put([FakeRecord("in", 0, 0, b"k", b"v", ())])
@@ -356,12 +303,12 @@ def test_a_processor_that_stops_without_a_reason_ends_the_writer() -> None:
 
     async def scenario() -> None:
         config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog")
-        transactions: Any = FakeTransactions(Log(), "never", 0)
+        transactions: Any = FakeTransactions(MemoryLog())
         queue = RecordQueue(10, 1 << 20)
         queue.put([FakeRecord("in", 0, 0, b"k", b"v", ())])
-        side: Any = FakeSide([])
+        side: Any = MemoryInput()
         await ProcessingLoop(
-            config, 0, PartitionInputs(queue, side, lambda: False), transactions, MemoryStore(), Lazy(), _nothing
+            config, 0, PartitionInputs(queue, side, lambda: False), transactions, MemoryStore(), Lazy(), never_fail
         ).run()
 
     with pytest.raises(RuntimeError, match="offset 0 without a reason"):
@@ -374,12 +321,12 @@ def test_a_changelog_that_goes_back_stops_the_writer() -> None:
 
     async def scenario() -> None:
         config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog")
-        transactions: Any = FakeTransactions(Log(), "never", 0)
+        transactions: Any = FakeTransactions(MemoryLog())
         queue = RecordQueue(10, 1 << 20)
         queue.put([FakeRecord("in", 0, 0, b"k", b"v", ())])
-        side: Any = FakeSide([])
+        side: Any = MemoryInput()
         await ProcessingLoop(
-            config, 0, PartitionInputs(queue, side, lambda: False), transactions, store, Counting(), _nothing
+            config, 0, PartitionInputs(queue, side, lambda: False), transactions, store, Counting(), never_fail
         ).run()
 
     with pytest.raises(DependencyError, match="changelog-0: went back from 500 to 2: deleted while in use"):
@@ -402,7 +349,3 @@ def test_a_queue_has_no_room_above_its_bounds() -> None:
         return [*found, queue.has_capacity, queue.is_empty]
 
     assert asyncio.run(scenario()) == [True, False, True, False, True, True]
-
-
-def _nothing(_: str) -> None:
-    pass

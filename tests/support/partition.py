@@ -15,8 +15,7 @@ from streams.kafka.record import MAX_ROW_BYTES
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings
-from streams.state.stores import MemoryStore
-from streams.testing import FakeRecord
+from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import fast_header
 from streams.wire.records import parse_moment

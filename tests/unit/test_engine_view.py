@@ -10,8 +10,7 @@ from streams.engine.dead_letters import MAX_VALUE_BYTES
 from streams.engine.partition.view import UNIT_BYTES, StateView
 from streams.engine.ports import Output, Record, StoreError
 from streams.kafka.record import MAX_RECORD_BYTES, MAX_ROW_BYTES
-from streams.state.stores import MemoryStore
-from streams.testing import FakeRecord
+from streams.testing import FakeRecord, MemoryStore
 from streams.wire.registry import RegistryError
 
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d", b"e"])

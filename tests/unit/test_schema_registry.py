@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streams.errors import is_records_fault
+from streams.testing import ManualClock
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.registry import (
     UNKNOWN_ASKED,
@@ -22,16 +23,6 @@ from streams.wire.schemas import SUBJECTS, load_schema
 from tests.support.registry_server import RegistryServer
 
 
-class Clock:
-    """Moves when it is told."""
-
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 @pytest.fixture
 def server() -> Iterator[RegistryServer]:
     with RegistryServer() as found:
@@ -39,12 +30,12 @@ def server() -> Iterator[RegistryServer]:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def registry(server: RegistryServer, clock: Clock) -> ConfluentRegistry:
+def registry(server: RegistryServer, clock: ManualClock) -> ConfluentRegistry:
     return ConfluentRegistry(server.url, timeout_seconds=5.0, now=clock)
 
 
@@ -80,7 +71,7 @@ OF_THE_REGISTRY = {
 
 @pytest.mark.parametrize("name", OF_THE_ID)
 def test_what_concerns_one_id_is_its_records_fault_and_is_asked_once(
-    name: str, server: RegistryServer, registry: ConfluentRegistry, clock: Clock
+    name: str, server: RegistryServer, registry: ConfluentRegistry, clock: ManualClock
 ) -> None:
     server.answers[7_000] = OF_THE_ID[name]
     codec = AvroCodec("inbound_connection", registry)
@@ -92,7 +83,7 @@ def test_what_concerns_one_id_is_its_records_fault_and_is_asked_once(
         said.add(str(caught.value))
     assert len(said) == 1
     assert server.asked == [7_000]
-    clock.seconds += UNKNOWN_SECONDS
+    clock.advance(UNKNOWN_SECONDS)
     del server.answers[7_000]
     server.answers[7_000] = server.answer(
         LocalRegistry().id_of(SUBJECTS["inbound_connection"], load_schema("inbound_connection"))
@@ -117,14 +108,14 @@ def test_a_broken_registry_is_no_records_fault_and_is_asked_again(
     assert registry.schema_of(1) == LocalRegistry().schema_of(1)
 
 
-def test_a_registry_that_is_away_is_no_records_fault(clock: Clock) -> None:
+def test_a_registry_that_is_away_is_no_records_fault(clock: ManualClock) -> None:
     with pytest.raises(RegistryError) as caught:
         ConfluentRegistry("http://127.0.0.1:9", 1.0, clock).schema_of(1)
     assert not is_records_fault(caught.value)
 
 
 def test_ever_new_ids_do_not_flood_the_registry(
-    server: RegistryServer, registry: ConfluentRegistry, clock: Clock
+    server: RegistryServer, registry: ConfluentRegistry, clock: ManualClock
 ) -> None:
     for schema_id in range(10_000, 30_000):
         with pytest.raises(UnknownSchemaIdError):
@@ -134,7 +125,7 @@ def test_ever_new_ids_do_not_flood_the_registry(
         UnknownSchemaIdError, match="unknown schema id 1: not asked for, after 60 unknown ids within 60 s"
     ):
         registry.schema_of(1)
-    clock.seconds += UNKNOWN_SECONDS
+    clock.advance(UNKNOWN_SECONDS)
     assert registry.schema_of(1) == LocalRegistry().schema_of(1)
     for schema_id in range(20_000, 30_000):  # what is known stays so in the next flood, and nothing is kept for ever
         with pytest.raises(UnknownSchemaIdError):

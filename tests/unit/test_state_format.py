@@ -11,8 +11,8 @@ from streams.engine.partition.state_format import STATE_FORMAT_KEY, check_format
 from streams.engine.ports import StoreError
 from streams.state.inspect import format_of, shown_row, tenant_of
 from streams.state.row_format import STATE_FORMAT as READS
-from streams.state.stores import MemoryStore
 from streams.state.tenant_row import encode_tenant
+from streams.testing import MemoryStore
 
 TENANT = TenantEnforcement(
     "tenant-1",

@@ -10,8 +10,7 @@ from aiohttp import ClientSession
 from streams.engine.telemetry import SILENT, Telemetry, UnitMetrics, UnitReport
 from streams.settings.worker import Settings
 from streams.telemetry.probes import Page, Probe, ProbeServer
-from streams.telemetry.recording import RecordingTelemetry
-from streams.testing import FakeRecord
+from streams.testing import FakeRecord, RecordingTelemetry
 from streams.worker.telemetry import WorkerTelemetry
 from tests.support.ports import free_port
 

@@ -14,8 +14,7 @@ from streams.engine.partition.view import StateView
 from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.settings.worker import Settings
-from streams.state.stores import MemoryStore
-from streams.testing import FakeRecord
+from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.fast_connection import decode_fast
 from streams.wire.policy import policy_of, policy_record
