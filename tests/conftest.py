@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.settings.worker import Settings
 
 os.environ.setdefault("TES_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".cache"))
 
@@ -16,6 +18,7 @@ TESTS = Path(__file__).parent
 NEED_A_BROKER = (TESTS / "integration", TESTS / "contract/kafka", TESTS / "chaos/test_verifier.py")
 """Folders and files whose tests are marked `kafka`."""
 BROKER_FIXTURES = frozenset(("bootstrap", "secured"))
+"""Those that start one; the fixtures that use these count too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,3 +39,19 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a broker of this session."""
     with EmbeddedKafka(tmp_path_factory.mktemp("kafka"), jars_dir=ensure_jars()) as kafka:
         yield kafka.bootstrap
+
+
+@pytest.fixture
+def settings(bootstrap: str, tmp_path: Path) -> Settings:
+    """A corner of the cluster for one test: topics, group and state of its own."""
+    name = uuid.uuid4().hex[:8]
+    return Settings(
+        bootstrap=bootstrap,
+        app_id=f"tes-{name}",
+        topic_prefix=f"{name}.",
+        partitions=3,
+        state_dir=str(tmp_path / "state"),
+        session_timeout_seconds=6.0,
+        batch_records=50,
+        gather_seconds=0.05,
+    )

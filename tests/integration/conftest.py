@@ -1,10 +1,8 @@
-"""A cluster corner of its own for each test, `tes` on it, and a broker that asks who its clients are."""
+"""`tes` on the cluster corner of a test, and a broker that asks who its clients are."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,21 +24,6 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     security = BrokerSecurity(certificate, authority.file, USERS)
     with EmbeddedKafka(folder / "kafka", jars_dir=ensure_jars(), security=security) as kafka:
         yield Secured(kafka, authority, folder)
-
-
-@pytest.fixture
-def settings(bootstrap: str, tmp_path: Path) -> Settings:
-    name = uuid.uuid4().hex[:8]
-    return Settings(
-        bootstrap=bootstrap,
-        app_id=f"tes-{name}",
-        topic_prefix=f"{name}.",
-        partitions=3,
-        state_dir=str(tmp_path / "state"),
-        session_timeout_seconds=6.0,
-        batch_records=50,
-        gather_seconds=0.05,
-    )
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The promises of a port that only a real broker can keep."""
