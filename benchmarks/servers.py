@@ -269,7 +269,8 @@ def ratio_of(parts: list[dict[str, Any]], load: str) -> float:
     found = [part for part in parts if part["load"] == load]
     low, high = min(part["servers"] for part in found), max(part["servers"] for part in found)
     by = {(part["round"], part["servers"]): part["engine_us"] for part in found}
-    return median(by[number, high] / by[number, low] for number in {part["round"] for part in found})
+    ratios: list[float] = [by[number, high] / by[number, low] for number in {part["round"] for part in found}]
+    return median(ratios)
 
 
 _COLUMNS = {

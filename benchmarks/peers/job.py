@@ -61,7 +61,7 @@ def decode(value: bytes) -> dict[str, Any]:
     body = BytesIO(value)
     body.seek(HEADER_BYTES)
     record: Any = schemaless_reader(body, _INPUT, None)
-    return record
+    return dict(record)
 
 
 def encode_verdict(verdict: dict[str, Any]) -> bytes:
@@ -75,7 +75,7 @@ def encode_verdict(verdict: dict[str, Any]) -> bytes:
 def decode_verdict(value: bytes) -> dict[str, Any]:
     """The verdict in a record's value."""
     record: Any = schemaless_reader(BytesIO(value[HEADER_BYTES:]), _VERDICT, None)
-    return record
+    return dict(record)
 
 
 def key_of(connection: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from tests.chaos.disk import CannotBeDoneError
 from tests.chaos.scenario import SCENARIOS, Scenario
 from tests.chaos.trial import ChaosError, Trial
 
-__all__ = ["JOBS", "Result", "play_all", "scenarios"]
+__all__ = ["JOBS", "SCENARIOS", "Result", "play_all", "scenarios"]
 
 JOBS = 4
 SHORT_SECONDS, LONG_SECONDS = 900.0, 7200.0

@@ -35,7 +35,7 @@ def scenario(*, owns_broker: bool = False, in_short: bool = True, takes_long: bo
     """
 
     def register(play: Play) -> Play:
-        name = play.__name__.replace("_", "-")  # type: ignore[attr-defined]
+        name = play.__name__.replace("_", "-")
         about = (play.__doc__ or "").strip()
         SCENARIOS[name] = Scenario(name, about, play, owns_broker, in_short, takes_long)
         return play

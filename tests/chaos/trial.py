@@ -138,7 +138,8 @@ class Trial:
                     self._admin = admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap)
                     await admin.start()
                 offsets = await self._admin.list_consumer_group_offsets(self.settings.app_id)
-                return sum(max(0, found.offset) for found in offsets.values())
+                counts: list[int] = [max(0, found.offset) for found in offsets.values()]
+                return sum(counts)
         except (KafkaError, TimeoutError, OSError):
             await self._close_admin()
             return None

@@ -196,11 +196,13 @@ def states(found: Evidence, oracle: Fold, settings: Settings) -> list[str]:
                 indexed.add(b"d/" + moment.to_bytes(8, "big") + b"/" + f"{tenant}/{server}".encode())
         findings += _some("due row missing", map(repr, indexed - due), len(indexed - due))
         findings += _some("due row of nothing", map(repr, due - indexed), len(due - indexed))
-    for kind, there, wanted in (("server", servers, oracle.states), ("tenant", tenants, oracle.tenants)):
-        for key in sorted(there.keys() | wanted.keys()):
-            if not is_the_same(there.get(key), wanted.get(key), oracle.due_of(kind, key)):
-                shown = _difference(*(to_record(of[key]) if key in of else {} for of in (there, wanted)))
-                findings.append(f"state of {kind} {key} is not the fold: {shown}")
+    both: list[tuple[str, dict[Any, Any], dict[Any, Any]]]
+    both = [("server", servers, oracle.states), ("tenant", tenants, oracle.tenants)]
+    for subject, there, expected in both:
+        for key in sorted(there.keys() | expected.keys()):
+            if not is_the_same(there.get(key), expected.get(key), oracle.due_of(subject, key)):
+                shown = _difference(*(to_record(of[key]) if key in of else {} for of in (there, expected)))
+                findings.append(f"state of {subject} {key} is not the fold: {shown}")
     return findings
 
 

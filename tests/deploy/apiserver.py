@@ -45,7 +45,7 @@ class ApiServer:
             ToolError: the server refused what was asked.
         """
         # Its cache of what the server offers is kept out of the home directory of whoever runs this.
-        options = ["--kubeconfig", self.kubeconfig, "--cache-dir", self._folder / "discovery"]
+        options: list[str | Path] = ["--kubeconfig", self.kubeconfig, "--cache-dir", self._folder / "discovery"]
         return run([tool("kubectl"), *options, *arguments], stdin=stdin)
 
     def _certify(self) -> None:
@@ -95,9 +95,15 @@ class ApiServer:
             # Loopback is not an address that a Service may lead to.
             *("--endpoint-reconciler-type", "none"),
         )
-        server = ["--server", f"https://{_HOST}:{port}", "--certificate-authority", self._folder / "ca.crt"]
+        server: list[str | Path] = [
+            "--server",
+            f"https://{_HOST}:{port}",
+            "--certificate-authority",
+            self._folder / "ca.crt",
+        ]
         self._kubectl_config("set-cluster", "local", *server, "--embed-certs")
-        names = ["--client-certificate", self._folder / "admin.crt", "--client-key", self._folder / "admin.key"]
+        names: list[str | Path] = ["--client-certificate", self._folder / "admin.crt"]
+        names += ["--client-key", self._folder / "admin.key"]
         self._kubectl_config("set-credentials", "admin", *names, "--embed-certs")
         self._kubectl_config("set-context", "local", "--cluster", "local", "--user", "admin")
         self._kubectl_config("use-context", "local")
@@ -120,7 +126,7 @@ class ApiServer:
             for process in self._processes:
                 if process.poll() is not None:
                     raise ToolError(
-                        f"{process.args[0]} ended with exit code {process.returncode}:\n{self._last_words()}"
+                        f"{process.args!r} ended with exit code {process.returncode}:\n{self._last_words()}"
                     )
             try:
                 self.kubectl("get", "--raw", "/readyz")

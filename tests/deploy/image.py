@@ -165,7 +165,11 @@ def check_bill_of_materials(image: Image) -> None:
 def check_worker(image: Image) -> None:
     """Workers against a real Kafka: one judges a feed, and one lives until SIGTERM ends it in good order."""
     with tempfile.TemporaryDirectory() as scratch, EmbeddedKafka(Path(scratch), jars_dir=ensure_jars()) as kafka:
-        settings = {"TES_KAFKA_BOOTSTRAP": kafka.bootstrap, "TES_INSTANCE_ID": "tes-worker-0", "TES_WEB_PORT": "0"}
+        settings: dict[str, Any] = {
+            "TES_KAFKA_BOOTSTRAP": kafka.bootstrap,
+            "TES_INSTANCE_ID": "tes-worker-0",
+            "TES_WEB_PORT": "0",
+        }
         expect(TOPICS["verdict"] in image.tes("topics", "create", **settings), "tes topics create")
         check_judgement(image, settings)
         command = image.command([*image.entry_point, "worker"], **settings)
@@ -183,7 +187,7 @@ def check_worker(image: Image) -> None:
                 process.wait()
 
 
-def check_judgement(image: Image, settings: dict[str, str]) -> None:
+def check_judgement(image: Image, settings: dict[str, Any]) -> None:
     """The compiled worker writes what the plain Python of this tree gives for the same feed, each record once."""
     with FEED.open("rb") as file:
         lines = list(islice(file, FEED_LINES))

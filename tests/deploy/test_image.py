@@ -23,7 +23,7 @@ def test_the_image_has_the_packages_that_the_tests_run_with() -> None:
     image, dev = locked("image.txt"), locked("dev.txt")
     assert image.items() <= dev.items(), "requirements/image.txt and requirements/dev.txt differ: lock both again"
     wanted = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert {re.match(r"[a-z0-9._-]+", line)[0] for line in wanted} <= set(image)
+    assert {re.split(r"[^a-z0-9._-]", line)[0] for line in wanted} <= set(image)
     assert not {"pytest", "mypy", "ruff"} & set(image)
 
 
@@ -60,7 +60,7 @@ def test_the_last_stage_runs_nothing_that_installs() -> None:
 
 
 def test_the_user_is_a_number_and_that_of_the_pod() -> None:
-    (uid, gid) = re.search(r"^USER (\d+):(\d+)$", FINAL, re.MULTILINE).groups()
+    ((uid, gid),) = re.findall(r"^USER (\d+):(\d+)$", FINAL, re.MULTILINE)
     security = pod_of(rendered("production"))["securityContext"]
     assert (int(uid), int(gid)) == (security["runAsUser"], security["runAsGroup"])
 

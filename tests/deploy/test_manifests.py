@@ -38,7 +38,9 @@ def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
 
 
 def in_bytes(quantity: str) -> int:
-    number, unit = re.fullmatch(r"(\d+)(Ki|Mi|Gi)", quantity).groups()
+    found = re.fullmatch(r"(\d+)(Ki|Mi|Gi)", quantity)
+    assert found is not None
+    number, unit = found.groups()
     return int(number) * _BYTES[unit]
 
 

@@ -124,7 +124,7 @@ def _command_lines() -> Iterator[bytes]:
         + line(command_id="c2", kind="EXCEPTION_REVOKE", server=SERVER, issued_at="2027-02-01T00:00:00Z")
     )
     yield line(kind="OVERRIDE_BUILD", server=SERVER, build="15.1.2507.61", **until)
-    for fields in (
+    spoilt: tuple[dict[str, Any], ...] = (
         {"role": "TENANT_ADMIN", "kind": "OVERRIDE_BUILD"},
         {"kind": []},
         {"role": {}},
@@ -135,7 +135,8 @@ def _command_lines() -> Iterator[bytes]:
         {"issued_at": "2099-12-31T23:59:59.999Z", "days": 90},
         {"nested": [[[[[]]]]]},
         {"x" * 500: 1},
-    ):
+    )
+    for fields in spoilt:
         yield line(**fields)
     yield b"{}\n[]\n\xff\nnull\n" + b"[" * 2000
 
@@ -150,7 +151,7 @@ def _connection_lines() -> Iterator[bytes]:
     yield b"\n".join([line(), line(event_id="e1", received=[fixed], outcome="ACCEPTED"), line()])
     for received in (["x"], [""], [], _lines()[:6], [LINE, fixed, LINE]):
         yield line(received=received, helo="", source_ip="")
-    for fields in (
+    spoilt: tuple[dict[str, Any], ...] = (
         {"connector_type": []},
         {"outcome": {}},
         {"received": [[[[]]]]},
@@ -161,7 +162,8 @@ def _connection_lines() -> Iterator[bytes]:
         {"event_id": "e" * 256},
         {"helo": "\0\n/\u0130\u03a3"},
         {"connector_type": "PARTNER", "tenant_id": "a.B-_9"},
-    ):
+    )
+    for fields in spoilt:
         yield line(**fields)
 
 
@@ -191,7 +193,7 @@ def _rows() -> Iterator[bytes]:
     row = json.loads(line)
     yield line
     yield line + line
-    for fields in (
+    spoilt: tuple[dict[str, Any], ...] = (
         {"support_ends_on": "0001-01-01"},
         {"support_ends_on": 2**31},
         {"last_seen_at": 2**62},
@@ -200,7 +202,8 @@ def _rows() -> Iterator[bytes]:
         {"remedy": "x"},
         {"build": "15"},
         {"stage": []},
-    ):
+    )
+    for fields in spoilt:
         yield json.dumps(row | fields).encode()
     yield json.dumps({name: row[name] for name in ("tenant_id", "server")}).encode()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from streams.domain.exchange.build import Build
@@ -19,14 +19,14 @@ from tests.golden.values import bare, full, hints_of
 
 def states() -> dict[str, tuple[Any, int | None]]:
     """Names of states, the states, and the moments that the due index holds for them."""
-    server, tenant = full(ServerEnforcement), full(TenantEnforcement)
-    assert is_dataclass(server)
-    flags = [item.name for item in fields(server) if hints_of(ServerEnforcement)[item.name] is bool]
+    server: ServerEnforcement = full(ServerEnforcement)
+    tenant: TenantEnforcement = full(TenantEnforcement)
+    flags: list[Any] = [item.name for item in fields(server) if hints_of(ServerEnforcement)[item.name] is bool]
     return {
         "server": (server, 999_983),
         "server, all that may be empty is": (bare(server), None),
         "server, a build without an update": (replace(server, build=Build(15, 1, 2507, None)), None),
-        **{f"server, {name}": (replace(server, **{name: True}), None) for name in flags},
+        **{f"server, {name}": (replace(server, **dict[str, Any]({name: True})), None) for name in flags},
         **{
             f"server, {finding}": (replace(server, judgement=replace(server.judgement, finding=finding)), None)
             for finding in Finding

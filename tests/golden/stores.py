@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.server.connection import ConnectorType, InboundConnection
+from streams.domain.server.connection import InboundConnection
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
 from streams.domain.time import DAY_MS
 from streams.engine.partition.restore import FILLED_AT, NAME, POSITION

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def first(rows: list[Row], topic: str) -> int:
     return next(index for index, row in enumerate(rows) if row[0].endswith(topic))
 
 
-async def write(bootstrap: str, rows: list[Row]) -> None:
+async def write(bootstrap: str, rows: Sequence[Row]) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
         for topic, key, value in rows:
             await producer.send(topic, key=key, value=value)
@@ -65,7 +66,7 @@ def run(settings: Settings, tmp_path: Path) -> Run:
     return Run(settings, settings.topic(TOPICS["inbound_connection"]), FEED.count, tmp_path)
 
 
-async def checked(run: Run, rows: list[Row], before: list[Row] = ()) -> list[str]:
+async def checked(run: Run, rows: list[Row], before: Sequence[Row] = ()) -> list[str]:
     await create_topics(run.settings)
     await write(run.settings.bootstrap, before)
     begin = await ends_of(run.settings.bootstrap, output_topics(run, WORKER))

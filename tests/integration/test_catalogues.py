@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ def test_a_replay_across_a_switch_of_catalogues_gives_what_a_simulation_gives(
     given = [str(tmp_path / "sound"), f"{tmp_path / 'hole'}@2026-10-10", f"{tmp_path / 'sound'}@2026-11-01T12:00:00Z"]
     until = start + 90 * DAY_MS
     rulebook = rulebook_of([policy], given)
-    wanted = simulate([lambda row=row: read_connection(row) for row in lines], rulebook, until, lambda _: None)
+    wanted = simulate([partial(read_connection, row) for row in lines], rulebook, until, lambda _: None)
     assert {row.stage for row in wanted.verdicts} >= {0, 1}
     found = asyncio.run(replay(replace(settings, policies=(policy,)), lines, until, catalogues=given_catalogues(given)))
     assert sorted(row["verdict_id"] for row in found.verdicts) == sorted(row.verdict_id for row in wanted.verdicts)

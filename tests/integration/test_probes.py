@@ -21,7 +21,7 @@ from tests.support.worker_site import a_worker, is_well, live_feed
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), 90))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(scenario(), 90))
 
 
 @pytest.mark.timeout(120)

@@ -77,6 +77,7 @@ def test_a_decided_record_and_its_outputs_are_in_the_senders_trace() -> None:
     other = next(row for row in rest if row["tenant_id"] != first["tenant_id"])
     view = followed.unit(followed.record(first, SAMPLED), followed.record(other, ()))
     decide, unit = followed.spans.get_finished_spans()
+    assert decide.parent is not None
     assert (decide.name, f"{decide.context.trace_id:032x}", f"{decide.parent.span_id:016x}") == (
         *("decide", TRACE),
         PARENT,
@@ -91,10 +92,11 @@ def test_a_decided_record_and_its_outputs_are_in_the_senders_trace() -> None:
     assert unit.parent is None
     assert unit.context.trace_id != decide.context.trace_id
     assert [link.context.span_id for link in unit.links] == [decide.context.span_id]
+    assert unit.attributes is not None
     assert unit.attributes["messaging.destination.partition.id"] == 3
     assert unit.attributes["tes.commit_seconds"] == 0.25
     assert unit.resource.attributes["service.instance.id"] == "w-0"
-    assert not any("tenant" in str(value) for span in (decide, unit) for value in span.attributes.values())
+    assert not any("tenant" in str(value) for span in (decide, unit) for value in (span.attributes or {}).values())
 
 
 def test_quiet_records_and_those_without_a_sound_context_are_not_followed() -> None:

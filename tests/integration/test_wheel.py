@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,7 +137,7 @@ def test_replay_decides_what_simulate_does(installed: Installed, simulated: Path
             assert (installed.folder / "replayed" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_commands_on_a_broker_that_it_started(installed: Installed, kafka: dict[str, str]) -> None:
+def test_commands_on_a_broker_that_it_started(installed: Installed, kafka: dict[str, Any]) -> None:
     assert "transport.connections.v1" in installed.tes("topics", "create", **kafka)
     installed.tes("config", "check", **kafka)
     assert json.loads(installed.tes("dlq", "list", "--json", **kafka)) == []

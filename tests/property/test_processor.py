@@ -286,8 +286,8 @@ def test_a_row_keeps_the_whole_state() -> None:
         simulation.feed(connection_of(row))
     for state in simulation.states.values():
         assert decode_state(encode_state(state, 7)) == (state, 7)
-        row = ServerRow(encode_state(state, None))
-        assert row.encode() == encode_state(row.to_state(), None)
+        stored = ServerRow(encode_state(state, None))
+        assert stored.encode() == encode_state(stored.to_state(), None)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ class Life:
 
     def reported(self, server: str) -> Spans:
         """The spans that the server's row shows."""
-        return [tuple(span) for span in self.simulation.results.servers["contoso", server].standstills]
+        return [(begin, end) for begin, end in self.simulation.results.servers["contoso", server].standstills]
 
 
 def live(steps: list[Step], policies: tuple[Policy, ...]) -> Life:

@@ -160,7 +160,7 @@ def test_invariant_8_tenants_never_influence_each_other(policies: tuple[Policy, 
 
     def of(simulation: Simulation) -> list[bytes]:
         results = simulation.results
-        every = [*results.verdicts, *results.notifications, *results.audit, *results.servers.values()]
+        every: list[Any] = [*results.verdicts, *results.notifications, *results.audit, *results.servers.values()]
         return sorted(to_json_line(to_record(row)) for row in every if row.tenant_id == "contoso")
 
     assert of(run(policies, steps)) == of(run(policies, alone))

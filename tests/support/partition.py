@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -85,7 +85,7 @@ class Partition:
         self.counts: Counter[str] = Counter()
         self._unit, self._count = unit, 0
 
-    def feed(self, values: list[dict[str, Any] | bytes], topic: str = WIRES.connections_topic) -> None:
+    def feed(self, values: Sequence[dict[str, Any] | bytes], topic: str = WIRES.connections_topic) -> None:
         """Let it read records, `unit` of them in each unit of work."""
         codec = CONNECTIONS if topic == WIRES.connections_topic else COMMANDS
         records = []

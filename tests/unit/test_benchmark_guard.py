@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from benchmarks.profiling import read_stacks, report
 from benchmarks.race import Figures, worker_marks
 
 
-def pairs(ratios: Iterable[float], **worker: object) -> list[tuple[Figures, Figures]]:
+def pairs(ratios: Iterable[float], **worker: Any) -> list[tuple[Figures, Figures]]:
     floor = Figures("floor", 1, 10, wrong=[], engine_us=10.0)
     return [(floor, replace(Figures("worker", 1, 10, wrong=[], engine_us=10.0 * ratio), **worker)) for ratio in ratios]
 

@@ -166,7 +166,7 @@ def test_an_override_may_name_what_the_catalogue_of_its_moment_has() -> None:
     seen = connection(S - DAY_MS, GOOD)
     found = run(rules(published(1, S, WITH_HOLE)), seen, overriding(S - 1), overriding(S))
     assert [row.outcome for row in found.results.audit] == [CommandOutcome.REFUSED, CommandOutcome.ACCEPTED]
-    assert f"build: {NEW_BUILD}: is not in the catalogue" in found.results.audit[0].reason
+    assert f"build: {NEW_BUILD}: is not in the catalogue" in str(found.results.audit[0].reason)
 
 
 def test_a_report_names_the_build_by_the_catalogue_in_force() -> None:

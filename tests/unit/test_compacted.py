@@ -25,4 +25,5 @@ def test_a_control_batch_without_a_record_is_no_abort_marker(records: list[Any],
 
 def key_of(marker: Any) -> bytes:
     """As a broker writes it: version, kind."""
-    return marker.version.to_bytes(2, "big") + marker.type_.to_bytes(2, "big")
+    key: bytes = marker.version.to_bytes(2, "big") + marker.type_.to_bytes(2, "big")
+    return key

@@ -73,8 +73,9 @@ def test_whatever_is_large_in_a_record_its_letter_fits_its_topic(
 
 
 def test_a_header_without_a_value_is_none_of_a_letters_own() -> None:
-    found = letter((("h", None), ("error", None)))  # type: ignore[arg-type]
-    assert found.headers == (("h", None), ("error", None))
+    headers: Any = (("h", None), ("error", None))
+    found = letter(headers)
+    assert found.headers == headers
     assert found.error == "ValueError: Bad build"
 
 

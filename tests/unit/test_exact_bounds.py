@@ -47,6 +47,7 @@ class Worker:
 
     def apply(self, *records: InboundConnection | AdminCommand, tick: int = 0) -> StateView:
         """One unit of work for each record; gives the view of the last one."""
+        view = StateView(self.store)
         for record in records:
             view = StateView(self.store)
             self.processor.begin(view)

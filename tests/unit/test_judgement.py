@@ -19,12 +19,13 @@ from streams.domain.policy.policy import (
 )
 from streams.policies.catalogue.files import shipped_catalogue
 
+NONE_ACCEPTED: dict[Product, ProductRule] = {product: ProductRule(Accept.NONE) for product in JUDGED_PRODUCTS}
 AT = datetime(2026, 10, 8, tzinfo=UTC)
 POLICY = Policy(
     policy_id="september",
     version=1,
     effective_at=datetime(2026, 9, 1, tzinfo=UTC),
-    products=dict.fromkeys(JUDGED_PRODUCTS, ProductRule(Accept.NONE))
+    products=NONE_ACCEPTED
     | {
         Product.EXCHANGE_2016: ProductRule(Accept.FLOOR, (parse_build("15.1.2507.61"),)),
         Product.EXCHANGE_2019: ProductRule(Accept.FLOOR, (parse_build("15.2.1748.39"),)),
@@ -67,7 +68,9 @@ def test_the_cure_is_named() -> None:
 
 
 def test_a_policy_that_leaves_a_product_out_cannot_be_made() -> None:
-    rest = {product: rule for product, rule in POLICY.products.items() if product is not Product.EXCHANGE_SE}
+    rest: dict[Product, ProductRule] = {
+        product: rule for product, rule in POLICY.products.items() if product is not Product.EXCHANGE_SE
+    }
     with pytest.raises(ValueError, match="products: Exchange Server SE: missing; every known product needs a rule"):
         replace(POLICY, products=rest)
 

@@ -147,7 +147,8 @@ def test_a_file_without_a_bearer_token_is_refused(tmp_path: Path, content: str) 
 
 
 def tls(**files: Any) -> Settings:
-    return Settings(kafka_protocol="SSL", **{name: str(path) for name, path in files.items()})
+    names: dict[str, Any] = {name: str(path) for name, path in files.items()}
+    return Settings(kafka_protocol="SSL", **names)
 
 
 def test_a_certificate_and_its_key_are_taken(authority: Authority) -> None:

@@ -40,7 +40,12 @@ class Lives:
     def give(self, kind: CommandKind, server: str | None = SERVER, **fields: Any) -> None:
         self.number += 1
         self.at += 1
-        given = {"owner": "mail", "reason": "moves", "expires_at": self.at + 300 * DAY_MS, "days": 1} | fields
+        given: dict[str, Any] = {
+            "owner": "mail",
+            "reason": "moves",
+            "expires_at": self.at + 300 * DAY_MS,
+            "days": 1,
+        } | fields
         self.simulation.command(
             AdminCommand(
                 command_id=f"c{self.number}",

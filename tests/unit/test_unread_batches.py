@@ -23,7 +23,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streams.kafka.cluster  # noqa: F401 (puts the bounds in place)
-from streams.kafka import inflation
 from streams.kafka.inflation import MAX_INFLATED_BYTES, InflationError, TooLargeError, gunzip, unlz4, unsnap, unzstd
 from streams.kafka.reader import read_partitions
 from streams.kafka.topics import TopicError
@@ -32,7 +31,7 @@ from streams.policies.reader import PublishedReader
 
 TP = TopicPartition("in", 2)
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
-CODECS: dict[str, tuple[Callable[[bytes], Any], Callable[[bytes], bytes]]] = {
+CODECS: dict[str, tuple[Callable[[bytes], Any], Callable[[Any], bytes]]] = {
     "gzip": (codec.gzip_encode, gunzip),
     "snappy": (lambda data: codec.snappy_encode(data, xerial_compatible=False), unsnap),
     "snappy of Java": (codec.snappy_encode, unsnap),
@@ -93,7 +92,7 @@ def test_a_bomb_takes_no_more_than_the_bound(monkeypatch: pytest.MonkeyPatch) ->
         return int(decompress_into(data, buffer))
 
     bomb = bytes(cramjam.zstd.compress(bytes(300 << 20)))
-    monkeypatch.setattr(inflation.cramjam, "zstd", SimpleNamespace(decompress_into=noted))
+    monkeypatch.setattr(cramjam, "zstd", SimpleNamespace(decompress_into=noted))
     with pytest.raises(TooLargeError):
         unzstd(bomb)
     assert sizes[-1] == max(sizes) == MAX_INFLATED_BYTES
@@ -131,7 +130,8 @@ def fetched(data: bytes, offset: int = 0) -> tuple[fetcher.FetchResult, Any]:
 
 def read_all(data: bytes, most: int | None = 500) -> list[Any]:
     """As a consumer does: what lies behind an unread batch is fetched again."""
-    found, position, ends = [], 0, []
+    found: list[Any] = []
+    position, ends = 0, list[int]()
     while True:
         rest, at = b"", 0
         while at < len(data):

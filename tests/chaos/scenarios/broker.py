@@ -6,6 +6,7 @@ import asyncio
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
 from tests.chaos.disk import SmallDisk
@@ -61,7 +62,7 @@ async def broker_absent(trial: Trial) -> None:
 async def coordinator_lost_in_open_transaction(trial: Trial) -> None:
     """The only broker, and with it both coordinators, dies while a transaction of a killed worker is open."""
     await trial.load_mixed(1_200, 12_000)
-    own = {"batch_records": 5, "instance_id": "worker-1"}
+    own: dict[str, Any] = {"batch_records": 5, "instance_id": "worker-1"}
     points = ["begun", "sent", "offsets-sent"]
     for point in trial.chance.sample(points, trial.size(1, 3)):
         worker = await trial.worker(crash_at=f"{point}:{trial.chance.randint(1, 3)}", **own)

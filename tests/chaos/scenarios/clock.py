@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -60,7 +61,8 @@ async def _worker(trial: Trial, clock: Clock) -> Worker:
 
 async def _load(trial: Trial, base_ms: int, number: int, **step: int) -> int:
     feed = Feed("recent", trial.chance.randrange(10**6), COUNT, base_ms + number * COUNT * 20)
-    await trial.load(feed, **{"until_ms": None, **step})
+    settings: dict[str, Any] = {"until_ms": None, **step}
+    await trial.load(feed, **settings)
     return COUNT * (number + 1)
 
 

@@ -6,13 +6,14 @@ import asyncio
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.scenario import scenario
 from tests.chaos.trial import Trial, expect
 from tests.chaos.worker import EXIT_FAILED, KILLED
 
 ENGINE = Path(__file__).parents[3] / "streams" / "engine"
-SMALL = {"batch_records": 5, "instance_id": "worker-1"}
+SMALL: dict[str, Any] = {"batch_records": 5, "instance_id": "worker-1"}
 """Small fetches make many units; a static member has its partitions back without waiting for the session time-out."""
 RECORDS_PER_KILL = 250
 AT_ONCE = ("assigned", "fenced", "restored")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from tests.chaos.feeds import BACKLOG_UNTIL, Feed
 from tests.chaos.proxy import END_TRANSACTION, PRODUCE, TRANSACTION_OFFSETS, SlowProxy
@@ -12,7 +15,7 @@ from tests.chaos.scenario import scenario
 from tests.chaos.trial import PATIENCE_SECONDS, POLL_SECONDS, ChaosError, Trial, expect
 from tests.chaos.worker import EXIT_FAILED, KILLED
 
-OWN = {"batch_records": 10, "instance_id": "worker-1"}
+OWN: dict[str, Any] = {"batch_records": 10, "instance_id": "worker-1"}
 BEFORE_COMMIT = ("decided", "begun", "sent", "offsets-sent")
 AFTER_COMMIT = ("committed", "stored")
 AT_START = ("fenced", "restored")
@@ -27,7 +30,7 @@ async def same_unit_killed_again(trial: Trial) -> None:
     """SIGKILL at every point of one and the same unit, one after the other; nothing of it shows until it is whole."""
     trial.settings = replace(trial.settings, partitions=1)  # of several, another one's unit would come between
     await trial.load_mixed(800, 6_000)
-    own = {**OWN, "batch_records": 25}
+    own: dict[str, Any] = {**OWN, "batch_records": 25}
 
     async def kill_at(point: str) -> None:
         worker = await trial.worker(crash_at=f"{point}:1", **own)
@@ -100,7 +103,7 @@ async def requests_outlive_their_worker(trial: Trial) -> None:
             dead = await trial.worker(bootstrap=proxy.bootstrap, **OWN)
             progress = await trial.reach(progress + trial.chance.randint(1, share), dead)
             proxy.hold(kind)
-            await trial.until(lambda proxy=proxy: proxy.held_requests > 0, "a held request")
+            await trial.until(partial(_holds_requests, proxy), "a held request")
             await dead.kill()
             other = await trial.worker(**OWN)
             progress = await trial.reach(progress + share, other)
@@ -123,7 +126,7 @@ async def zombie_whose_commit_comes_late(trial: Trial) -> None:
         zombie.signal(signal.SIGSTOP)
         other = await trial.worker(batch_records=10, state_dir=f"{trial.settings.state_dir}-2")
         await trial.reach(begun + records // 5, other)
-        blows = [proxy.release, lambda: zombie.signal(signal.SIGCONT)]
+        blows: list[Callable[[], None]] = [proxy.release, lambda: zombie.signal(signal.SIGCONT)]
         trial.chance.shuffle(blows)
         for blow in blows:
             blow()
@@ -142,7 +145,7 @@ async def killed_while_it_restores(trial: Trial) -> None:
     """SIGKILL in the midst of a restore, again and again: it is carried on, and nothing believed too early."""
     feed = Feed("backlog", trial.chance.randrange(10**6), trial.size(6_000, 100_000))
     await trial.load(feed, until_ms=BACKLOG_UNTIL)
-    own = {**OWN, "batch_records": 50, "log_format": "json"}
+    own: dict[str, Any] = {**OWN, "batch_records": 50, "log_format": "json"}
     worker = await trial.worker(**own)
     await trial.reach(feed.count * 3 // 4, worker)
     await worker.kill()
@@ -162,3 +165,7 @@ async def killed_while_it_restores(trial: Trial) -> None:
     expect(in_restore > 0, "no kill came in the midst of a restore")
     await trial.finish(**own)
     await trial.verify()
+
+
+def _holds_requests(proxy: SlowProxy) -> bool:
+    return proxy.held_requests > 0

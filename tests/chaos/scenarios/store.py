@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from streams.domain.time import DAY_MS
 from streams.engine.ports import StoreError
@@ -29,7 +30,7 @@ async def rocksdb_disk_full(trial: Trial) -> None:
     with SmallDisk(trial.folder / "store-disk", STORE_DISK_BYTES) as disk:
         trial.settings = replace(trial.settings, state_dir=str(disk.folder))
         records = await trial.load_mixed(3_000, 20_000)
-        own = {"batch_records": 10, "state_cache_bytes": SMALL_CACHE_BYTES, "instance_id": "worker-1"}
+        own: dict[str, Any] = {"batch_records": 10, "state_cache_bytes": SMALL_CACHE_BYTES, "instance_id": "worker-1"}
         worker = await trial.worker(**own)
         await trial.reach(trial.chance.randint(1, records // 3), worker)
         trial.say(f"{disk.fill() >> 20} MiB filled at {await trial.committed()} of {records} records")
@@ -50,7 +51,10 @@ async def _damaged(trial: Trial, damage: Callable[[Trial, Path], None], share: i
     records = trial.size(2_000, 12_000)
     feed = Feed("wide", trial.chance.randrange(10**6), records, step_ms=40 * DAY_MS // records)
     await trial.load(feed, until_ms=START + trial.size(60, 130) * DAY_MS)
-    own = {"batch_records": 5, "instance_id": "worker-1"}  # and a cache so large that no compaction comes across
+    own: dict[str, Any] = {
+        "batch_records": 5,
+        "instance_id": "worker-1",
+    }  # and a cache so large that no compaction comes across
     worker = await trial.worker(**own)
     await trial.reach(trial.chance.randint(records // share, records // (share - 1)), worker)
     worker.signal(signal.SIGTERM)
