@@ -107,7 +107,7 @@ def _first(pattern: str, file: Path) -> str:
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
     locked = PEERS_LOCK.read_text(encoding="utf-8")
-    peers = {name: found[1] for name in _SHOWN_PEERS if (found := re.search(rf"^{name}==(\S+)", locked, re.M))}
+    peers = {name: found[1] for name in _SHOWN_PEERS if (found := re.search(rf"^{name}==(\S+)", locked, re.MULTILINE))}
     java = re.search(r'version "([^"]+)"', _output("java", "-version"))
     commit = _output("git", "rev-parse", "--short=12", "HEAD")
     return {

@@ -35,6 +35,7 @@ class ManualClock:
         self.seconds = seconds
 
     def __call__(self) -> float:
+        """The time, in seconds."""
         return self.seconds
 
     def advance(self, seconds: float) -> None:
@@ -84,6 +85,7 @@ class Fail:
     count: int = 1
 
     def __call__(self, step: str) -> None:
+        """Tell it that a step is reached."""
         if step == self.step:
             self.count -= 1
             if self.count == 0:

@@ -142,7 +142,8 @@ def _locked(data_dir: Path) -> Iterator[None]:
 def _process_started(pid: int) -> str | None:
     """When the process began, in the system's own terms; None when it has ended."""
     if sys.platform != "linux":
-        listed = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        command = ["ps", "-o", "lstart=", "-p", str(pid)]
+        listed = subprocess.run(command, capture_output=True, text=True, check=False)
         return listed.stdout.strip() or None
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -136,7 +136,7 @@ def _run(argv: list[str] | None) -> int:
         return EXIT_INTERRUPTED
     except OutputError:
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001 - the last line of defence of the command line
         # The error may quote anything: what begins at the margin is the product's own.
         print("tes: internal error", file=sys.stderr)
         print(indent(traceback.format_exc(), "  "), end="", file=sys.stderr)

@@ -14,7 +14,7 @@ HOST = "127.0.0.1"
 
 def choose_ports(settings: Path, count: int) -> list[int]:
     """Free ports, those of the broker's earlier settings where they are free still."""
-    earlier = re.search(r"^listeners=.*$", settings.read_text() if settings.exists() else "", re.M)
+    earlier = re.search(r"^listeners=.*$", settings.read_text() if settings.exists() else "", re.MULTILINE)
     used = re.findall(r":(\d+)(?=,|$)", earlier[0]) if earlier else []
     # Below the range the system hands to clients: there, a client's own socket can take the port between a crash and
     # the restart, or a reconnecting client connect to itself.

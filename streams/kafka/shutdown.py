@@ -32,6 +32,6 @@ async def close_with_timeout(closing: Awaitable[Any]) -> None:
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await closing
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever fails, the next owner takes over
         why = f"{type(error).__name__}: {error}"
         log.info("a client did not close cleanly: %s", why, extra=log_event("client_not_closed", why=why))

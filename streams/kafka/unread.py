@@ -130,7 +130,7 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         except StopIteration:
             self._records_iterator = None
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - aiokafka raises many kinds for a broken batch
             return self.unread(error)
 
     def unread(self, error: Exception) -> UnreadBatch:
@@ -179,7 +179,7 @@ class _FetchResult(fetcher.FetchResult):  # type: ignore[misc]
                 if size > LIST_BYTES or (max_records is not None and len(records) >= max_records):
                     self._update_position()
                     return records
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - aiokafka raises many kinds for a broken batch
             try:
                 records.append(reader.unread(error))
             except Exception:

@@ -116,7 +116,7 @@ class CommandClient:
             while True:
                 self._pending.take(await follower.poll())
                 await asyncio.sleep(0)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits for an outcome gets it
             self._pending.fail(error)
         finally:
             await close_with_timeout(follower.stop())

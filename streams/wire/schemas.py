@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
@@ -26,7 +27,7 @@ SUBJECTS: Final[Mapping[str, str]] = {name: f"{topic}-value" for name, topic in 
 _NESTED = ("type", "items", "values", "fields")
 
 
-def without(schema: Any, keys: Set[str]) -> Any:
+def without(schema: Any, keys: AbstractSet[str]) -> Any:
     """A copy of `schema` in which no schema or field has any of the attributes `keys`; defaults stay untouched."""
     if isinstance(schema, list):
         return [without(branch, keys) for branch in schema]

@@ -46,7 +46,7 @@ def add_tasks(app: BatchApp, policies: PoliciesInForce, stall_seconds: float, te
     async def follow_policies() -> None:
         try:
             await policies.follow()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - any failure ends the worker
             app.fail(error)
 
     @app.timer(SWITCH_SECONDS)  # type: ignore[untyped-decorator]

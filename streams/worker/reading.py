@@ -36,7 +36,7 @@ class RecordReader:
             return self._command(record)
         except DependencyError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the view decides whose fault it is
             return error
 
     def _connection(self, record: Record, found: FastConnection | None) -> InboundConnection:

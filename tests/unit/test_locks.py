@@ -39,7 +39,9 @@ def locked(name: str) -> tuple[dict[str, Version], set[str]]:
     """The versions in a lock, and which of its packages are there for themselves."""
     blocks = re.split(r"^(?=[a-z0-9])", (FOLDER / f"{name}.txt").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     found = {re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", block)[0]: block for block in blocks}
-    direct = {package for (package, _), block in found.items() if re.search(r"^ .*(pyproject\.toml|-r )", block, re.M)}
+    direct = {
+        package for (package, _), block in found.items() if re.search(r"^ .*(pyproject\.toml|-r )", block, re.MULTILINE)
+    }
     return {package: Version(version) for package, version in found}, direct
 
 

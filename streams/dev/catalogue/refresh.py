@@ -41,6 +41,8 @@ def refreshed(tables: Tables, facts: Facts, released: dict[str, date]) -> tuple[
     """The tables with what a checkout says, and notes on what was kept though the checkout has it otherwise.
 
     Args:
+        tables: what is shipped now.
+        facts: what the checkout says.
         released: release days of updates by name, for new ones that did not come out on the second Tuesday.
 
     Raises:

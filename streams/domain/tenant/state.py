@@ -119,6 +119,7 @@ def running(pauses: Iterable[Pause], moment: int) -> Pause | None:
 def with_entry(
     entries: Mapping[str, tuple[Span, ...]], server: str, spans: Iterable[Span]
 ) -> dict[str, tuple[Span, ...]]:
+    """The entries with these spans for a server, and without one where there are none."""
     # A span that ends as it begins covers and costs nothing; any number of them would make a tenant's state grow.
     kept = tuple(span for span in spans if span.starts_at < span.ends_at)
     others = {name: found for name, found in entries.items() if name != server}

@@ -16,7 +16,8 @@ class PartitionOwner(Protocol):
     generation: int
 
     @property
-    def accepts_gaps(self) -> bool: ...
+    def accepts_gaps(self) -> bool:
+        """Whether records that are gone before they were read are passed over."""
 
     def has_capacity(self, partition: int) -> bool:
         """Whether the partition may be fetched; False for one that is not owned or not restored yet."""

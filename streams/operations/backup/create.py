@@ -41,9 +41,7 @@ async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict
         StoreError: the state has a format that this version does not know.
         TopicError: a topic does not exist.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise BackupError(f"{folder}: is not empty")
-    make_private_folder(folder)
+    _make_empty_folder(folder)
     topics = await find_topics(settings)
     if not is_live:
         await require_stopped(settings)
@@ -157,4 +155,10 @@ def _check_file(path: Path, file: dict[str, Any]) -> None:
             raise BackupError(f"{path}: {said}")
         count, next_offset = count + 1, record.offset + 1
     if count != file["records"]:
-        raise BackupError(f"{path}: contains {count} records: the manifest says {file['records']}")
+        raise BackupError(f"{path}: holds {count} records: the manifest says {file['records']}")
+
+
+def _make_empty_folder(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        raise BackupError(f"{folder}: is not empty")
+    make_private_folder(folder)

@@ -174,9 +174,9 @@ def _require_fields(found: dict[str, Any], names: tuple[str, ...], where: str) -
     for name in names:
         if name not in found:
             raise ValueError(f"{where}{name}: is missing")
-    for name in found:
+    for name, value in found.items():
         if name not in names:
-            raise _FieldError(f"{where}{_name(name)}", found[name], "is unknown")
+            raise _FieldError(f"{where}{_name(name)}", value, "is not known")
 
 
 def _integer(found: dict[str, Any], name: str, least: int, where: str = "", most: int = _MAX_OFFSET) -> int:
