@@ -115,11 +115,12 @@ def _lines_run(work: Callable[[], object]) -> int:
         count += 1
         return count_line
 
+    before = sys.gettrace()
     sys.settrace(count_line)  # type: ignore[arg-type]
     try:
         work()
     finally:
-        sys.settrace(None)
+        sys.settrace(before)  # which may measure coverage
     return count
 
 
