@@ -270,5 +270,5 @@ def _outlook_header(raw: bytes) -> str:
                         # Outlook puts a line of its own before some headers.
                         return re.sub(r"\AMicrosoft Mail Internet Headers Version [0-9.]+\r?\n", "", header)
     except Exception as error:  # noqa: BLE001 - a broken file fails in many ways
-        raise UnreadableError(f"is no readable Outlook message: {type(error).__name__}") from None
-    raise UnreadableError("is an Outlook message without the header that it came with")
+        raise UnreadableError(f"is not a readable Outlook message: {type(error).__name__}") from None
+    raise UnreadableError("is an Outlook message without an Internet header")

@@ -43,33 +43,3 @@ class Processor(Protocol):
 
         True when some of either is left: it is called again after the records that wait have had a turn.
         """
-
-
-class RecordProcessor:
-    """Base of a processor that handles one record after the other and keeps nothing beside the view."""
-
-    def begin(self, view: StateView) -> None:
-        """Nothing to prepare."""
-
-    def finish(self, view: StateView) -> None:
-        """Everything is in the view already."""
-
-    def timestamp_of(self, record: Record) -> int:
-        """See `Processor`."""
-        raise NotImplementedError
-
-    def on_record(self, view: StateView, record: Record) -> None:
-        """Process one record; one that raises is rejected, and what it changed is undone."""
-        raise NotImplementedError
-
-    def on_records(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
-        """See `Processor`."""
-        for index, record in enumerate(records):
-            if view.is_full or (before is not None and self.timestamp_of(record) >= before):
-                return index
-            view.savepoint()
-            try:
-                self.on_record(view, record)
-            except Exception as error:  # noqa: BLE001 - `reject` raises what is not the record's fault
-                view.reject(record, error)
-        return len(records)

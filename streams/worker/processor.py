@@ -178,10 +178,9 @@ class InputProcessor:
             headers = trace.headers
             view.notes.traces.append(trace)
         try:
-            self._process(read)
-            self._repository.prepare()
+            effects = self._effects_of(read)
+            changes = self._repository.prepare(effects, self._stream_time, headers)
         except Exception as error:  # noqa: BLE001 - the view decides whose fault it is
-            self._repository.discard()
             if trace is not None:
                 trace.failed(error)
             view.reject(record, error)

@@ -19,7 +19,7 @@ from streams.state.server_row import decode_state
 from streams.testing import FakeRecord
 from streams.worker.header_cache import LINE_BYTES
 from streams.worker.processor import InputProcessor
-from streams.worker.repository import SERVER_BYTES, SLACK_BYTES
+from streams.worker.server_cache import SERVER_BYTES, SLACK_BYTES
 from tests.support.partition import (
     CONNECTIONS,
     HEADER,

@@ -14,12 +14,11 @@ from streams.engine.partition.view import StateView
 from streams.service.effects import Effects, KeptServer
 from streams.service.enforcer import Enforcer
 from streams.service.simulation import Simulation
-from streams.state.stores import MemoryStore
-from streams.telemetry.recording import RecordingTelemetry
+from streams.testing import MemoryStore, RecordingTelemetry
 from streams.wire.records import command_of, connection_of
 from streams.worker.processor import InputProcessor
 from streams.worker.repository import PartitionRepository
-from tests.property.test_any_value import (
+from tests.support.partition import (
     COMMANDS_TOPIC,
     HEADER,
     HOST,

@@ -19,12 +19,13 @@ from streams.domain.policy.publication import (
     shared_moment,
     unknown_line,
 )
-from streams.domain.tenant.commands import CommandKind, CommandOutcome
+from streams.domain.tenant.audit import CommandOutcome
+from streams.domain.tenant.commands import CommandKind
 from streams.domain.tenant.publications import audit_catalogue, audit_policy
 from streams.policies.catalogue.files import shipped_catalogue, shipped_tables
 from streams.policies.files import read_policy
 from streams.wire.policy import to_millis
-from tests.catalogues import published, tables
+from tests.support.catalogues import published, tables
 
 AT = to_millis(datetime(2026, 11, 10, tzinfo=UTC))
 NEW_LINE = "15.1.2600.1"

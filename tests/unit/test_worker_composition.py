@@ -10,7 +10,7 @@ from streams.engine.faust.app import BatchApp
 from streams.engine.faust.consumer import BatchConsumer
 from streams.engine.status import BEFORE_THE_START
 from streams.settings.worker import Settings
-from streams.telemetry.recording import RecordingTelemetry
+from streams.testing import RecordingTelemetry
 from streams.worker.app import build_app
 from streams.worker.policies import PoliciesInForce
 

@@ -137,7 +137,7 @@ class BatchApp(faust.App):
             try:
                 async with asyncio.timeout(RELEASE_SECONDS):
                     await asyncio.gather(*(writer.stop() for writer in writers.values()))
-            except Exception as error:  # noqa: BLE001 - an unfinished rebalance would stop the group
+            except Exception as error:  # noqa: BLE001 - a rebalance that waits forever keeps the whole group from working
                 self.fail(error)
         if writers:
             log.info(

@@ -155,7 +155,7 @@ def _check_file(path: Path, file: dict[str, Any]) -> None:
             raise BackupError(f"{path}: {said}")
         count, next_offset = count + 1, record.offset + 1
     if count != file["records"]:
-        raise BackupError(f"{path}: holds {count} records: the manifest says {file['records']}")
+        raise BackupError(f"{path}: contains {count} records: the manifest says {file['records']}")
 
 
 def _make_empty_folder(folder: Path) -> None:

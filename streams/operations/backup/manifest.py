@@ -176,7 +176,7 @@ def _require_fields(found: dict[str, Any], names: tuple[str, ...], where: str) -
             raise ValueError(f"{where}{name}: is missing")
     for name, value in found.items():
         if name not in names:
-            raise _FieldError(f"{where}{_name(name)}", value, "is not known")
+            raise _FieldError(f"{where}{_name(name)}", value, "is unknown")
 
 
 def _integer(found: dict[str, Any], name: str, least: int, where: str = "", most: int = _MAX_OFFSET) -> int:
