@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_refused_and_the_new_state_stays_closed(settings: S
 
     async def scenario() -> None:
         await half_done(settings, make_feed(43, 1500), make_commands(43))
-        await refused(replace(target, topic_prefix=settings.topic_prefix), "is that of the topics that are there")
+        await refused(replace(target, topic_prefix=settings.topic_prefix), "is the prefix of the existing topics")
         # More copies than there are brokers: the first topic is refused, and nothing stays.
         code, _, err = await move(replace(settings, replication=3), target)
         assert (code, "InvalidReplicationFactorError" in err) == (1, True), err

@@ -120,11 +120,11 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is no JSON"),
+        ("", "is not JSON"),
         ("[" * 200_000, "is nested too deeply"),
         ('{"version": 1, "version": 1}', "version: 1: must occur exactly once"),
-        ('{"version": NaN}', "is no JSON: NaN is no value"),
-        ('{"version": %s}' % ("9" * 5_000), "is no JSON"),
+        ('{"version": NaN}', "is not JSON: NaN is not a valid value"),
+        ('{"version": %s}' % ("9" * 5_000), "is not JSON"),
         ("[1]", "manifest: [1]: must be an object"),
         ("null", "manifest: None: must be an object"),
     ],
@@ -212,7 +212,7 @@ def test_only_a_regular_file_is_read(tmp_path: Path, replace: Callable[[Path], N
 def test_counts_and_offsets_are_those_of_the_manifest(tmp_path: Path) -> None:
     manifest = backup(tmp_path)
     write(tmp_path, change(manifest, (*VERDICTS, "records"), 1))
-    assert refusal(tmp_path).endswith("holds 2 records: the manifest says 1")
+    assert refusal(tmp_path).endswith("contains 2 records: the manifest says 1")
     write(tmp_path, change(manifest, (*VERDICTS, "begin"), 4))
     assert refusal(tmp_path).endswith("record 0 has offset 3: must be from 4 to 5")
     path = tmp_path / manifest["topics"][CHANGELOG][0]["file"]

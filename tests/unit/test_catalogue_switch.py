@@ -87,7 +87,10 @@ def test_policies_and_catalogues_switch_in_one_order() -> None:
 
 @pytest.mark.parametrize(
     ("second", "said"),
-    [((2, S), "effective_at: .*: catalogues 1 and 2 both begin"), ((1, S + 1), "version: 1: two catalogues have")],
+    [
+        ((2, S), "effective_at: .*: catalogues 1 and 2 both take effect"),
+        ((1, S + 1), "version: 1: two catalogues have"),
+    ],
 )
 def test_catalogues_that_cannot_stand_together_are_refused(second: tuple[int, int], said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -93,7 +93,7 @@ def test_the_shipped_catalogue_fits_into_a_record_many_times() -> None:
         ("builds", {"build": "15.1.2507"}, "build: '15.1.2507': must be a build of four"),
         ("builds", {"build": "15.1.x.1"}, "build: '15.1.x.1': must be a build of four"),
         ("builds", {"build": "15.20.1.1"}, "build: '15.20.1.1': is not a build of a judged product"),
-        ("builds", {"build": "99.1.1.1"}, "build: '99.1.1.1': is a build of no product"),
+        ("builds", {"build": "99.1.1.1"}, "build: '99.1.1.1': is not a build of a judged product"),
         ("builds", {"product": "Exchange Server 2099"}, "product: 'Exchange Server 2099': unknown product"),
         ("builds", {"product": "Exchange Online"}, "product: 'Exchange Online': unknown product"),
         ("builds", {"product": "Exchange Server 2019"}, "product: 'Exchange Server 2019': is not the product of"),
@@ -322,7 +322,7 @@ def test_a_simulation_takes_catalogues_from_their_moments_on(
     reasons = (tmp_path / "three" / "verdicts.jsonl").read_text()
     assert NEW_CVE in reasons
     assert NEW_CVE not in (tmp_path / "two" / "verdicts.jsonl").read_text()
-    for moment, said in (("@x", "--catalogue: 'xZ': must be a moment"), ("/none", "must be a folder")):
+    for moment, said in (("@x", "--catalogue: 'xZ': must be a timestamp"), ("/none", "must be a folder")):
         assert main([*words, "--catalogue", f"{tmp_path / 'tables'}{moment}", "--out", str(tmp_path / "no")]) == 2
         assert said in capsys.readouterr().err
     twice = ["--catalogue", str(tmp_path / "tables")] * 2

@@ -129,7 +129,7 @@ def test_shipped_policies_are_good(name: str) -> None:
     [
         ("15.1.2507.61", "15.1.9999.1", "not in the catalogue"),
         ("15.1.2507.61", "15.2.1748.39", "not a build of Exchange Server 2016"),
-        ("{from_day: 40, throttle_minutes_per_hour: 10", "{from_day: 40, throttle_minutes_per_hour: 1", "milder"),
+        ("{from_day: 40, throttle_minutes_per_hour: 10", "{from_day: 40, throttle_minutes_per_hour: 1", "less strict"),
         ("throttle_minutes_per_hour: 20", "throttle_minutes_per_hour: 61", "'61'"),
         ("mode: enforce", "mode: destroy", "'destroy'"),
         ("version: 1", "version: one", "'one'"),

@@ -34,7 +34,7 @@ WHOLE: dict[str, Any] = {
         ({"kind": "POLICY_PUBLISHED"}, "kind: 'POLICY_PUBLISHED': must be one of"),
         ({"role": "ROOT"}, "role: 'ROOT': must be one of TENANT_ADMIN, OPERATOR"),
         ({"server": 7}, "server: 7: must be a string"),
-        ({"expires_at": "soon"}, "expires_at: 'soon': must be a moment"),
+        ({"expires_at": "soon"}, "expires_at: 'soon': must be a timestamp"),
         ({"day": 5}, "day: unknown field"),
     ],
 )

@@ -46,7 +46,7 @@ def test_the_records_own_headers_come_back_whatever_they_are_called(headers: Hea
 def test_a_letter_without_a_value_is_whole_and_one_that_was_cut_is_not() -> None:
     assert letter(value=None).unreplayable_reason is None
     cut = letter(value=b"x" * (MAX_RECORD_BYTES + 1))
-    assert cut.unreplayable_reason == f"its value is cut to {MAX_VALUE_BYTES} of {MAX_RECORD_BYTES + 1} bytes"
+    assert cut.unreplayable_reason == f"its value is truncated to {MAX_VALUE_BYTES} of {MAX_RECORD_BYTES + 1} bytes"
     assert (cut.headers, cut.row) == ((), b"in/2/7@5")
 
 
@@ -68,7 +68,7 @@ def test_whatever_is_large_in_a_record_its_letter_fits_its_topic(
     if key_bytes + own_bytes > 20 << 20:
         assert (
             found.unreplayable_reason
-            == f"it lacks what was too large: key of {key_bytes} bytes, 1 headers of {own_bytes + 6} bytes"
+            == f"it lacks parts that were too large: key of {key_bytes} bytes, 1 headers of {own_bytes + 6} bytes"
         )
 
 

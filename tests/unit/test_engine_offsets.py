@@ -17,7 +17,10 @@ def test_reading_goes_on_where_the_state_ends() -> None:
 
 @pytest.mark.parametrize(
     ("expected", "begin", "end", "told"),
-    [(5, 8, 20, r"in-2: records 5\.\.7 are gone"), (30, 0, 4, r"in-2: the topic ends at 4, but records up to 29")],
+    [
+        (5, 8, 20, r"in-2: records 5\.\.7 were deleted"),
+        (30, 0, 4, r"in-2: the topic ends at 4, but the state includes records up to 29"),
+    ],
 )
 def test_records_that_are_gone_stop_the_worker_unless_the_operator_accepts(
     expected: int, begin: int, end: int, told: str

@@ -132,7 +132,7 @@ def test_the_default_ladder_is_good() -> None:
         ((Stage(0, 61, 0),), "ladder[0].throttle_minutes_per_hour"),
         ((Stage(0, 40, 30),), "exceed 60"),
         ((Stage(0, 0, 0), Stage(0, 5, 0)), "ladder[1].from_day"),
-        ((Stage(0, 10, 0), Stage(5, 5, 0)), "milder"),
+        ((Stage(0, 10, 0), Stage(5, 5, 0)), "less strict"),
     ],
 )
 def test_a_bad_ladder_is_named(ladder: tuple[Stage, ...], names: str) -> None:

@@ -102,11 +102,11 @@ WRONG: list[tuple[dict[str, str], str]] = [
     (ENDPOINT | {"TES_KAFKA_TOKEN_URL": "https://id.example:x/"}, "TES_KAFKA_TOKEN_URL: 'https://id.example:x/': must"),
     (
         ENDPOINT | {"TES_KAFKA_TOKEN_URL": f"https://tes:{SECRET}@id.example/"},
-        "TES_KAFKA_TOKEN_URL: (redacted): must not hold a user or a password",
+        "TES_KAFKA_TOKEN_URL: (redacted): must not contain a user or a password",
     ),
     (
         {"TES_SCHEMA_REGISTRY_URL": f"https://tes:{SECRET}@registry.example/"},
-        "TES_SCHEMA_REGISTRY_URL: (redacted): must not hold a user or a password",
+        "TES_SCHEMA_REGISTRY_URL: (redacted): must not contain a user or a password",
     ),
     ({"TES_SCHEMA_REGISTRY_URL": "registry:8081"}, "TES_SCHEMA_REGISTRY_URL: 'registry:8081': must be an address"),
     ({"TES_KAFKA_PASWORD": SECRET}, "TES_KAFKA_PASWORD: unknown setting; known are"),

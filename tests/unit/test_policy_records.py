@@ -121,7 +121,7 @@ def test_a_record_that_leaves_a_product_out_leaves_the_other_versions_in_force(
 
 def test_policies_that_cannot_stand_together_are_named() -> None:
     one, catalogue = read_policy("microsoft-2026-09"), shipped_catalogue()
-    with pytest.raises(ValueError, match="microsoft-2026-09 version 1 and other version 1 both begin"):
+    with pytest.raises(ValueError, match="microsoft-2026-09 version 1 and other version 1 both take effect"):
         Rulebook((one, replace(one, policy_id="other")), catalogue)
     with pytest.raises(ValueError, match="version: 1: two policies are microsoft-2026-09 version 1"):
         Rulebook((one, later(one, 5, 1)), catalogue)

@@ -269,8 +269,8 @@ def test_a_policy_in_one_is_refused_and_the_worker_goes_on(caplog: pytest.LogCap
     _, unread = one_fetch()
     assert reader.take([unread], [unread]) is False
     assert (reader.published.policies, reader.published.catalogues) == ((), ())
-    assert f"policy at offset 0 of in is refused: {unread.error}" in caplog.text
-    assert f"catalogue at offset 0 of other is refused: {unread.error}" in caplog.text
+    assert f"rejected policy at offset 0 of in: {unread.error}" in caplog.text
+    assert f"rejected catalogue at offset 0 of other: {unread.error}" in caplog.text
 
 
 def test_who_reads_a_topic_is_told_of_one_and_who_needs_all_stops(caplog: pytest.LogCaptureFixture) -> None:
