@@ -115,7 +115,7 @@ def test_a_record_that_leaves_a_product_out_leaves_the_other_versions_in_force(
     assert reader.take([], rows)
     assert [policy.version for policy in reader.published.policies] == [1, 3]
     (refusal,) = [row.getMessage() for row in caplog.records if row.levelname == "ERROR"]
-    assert "policy at offset 1 of policies is refused" in refusal
+    assert "rejected policy at offset 1 of policies: " in refusal
     assert "products.Exchange Server SE: '': is missing" in refusal
 
 

@@ -53,10 +53,10 @@ def test_a_policy_and_a_catalogue_do_not_begin_together() -> None:
     policy, catalogue = of_new_line(), published(1, AT, tables())
     assert shared_moment(policy.effective_at, (), [published(1, AT + 1, tables())]) is None
     assert shared_moment(policy.effective_at, (), [catalogue]) == (
-        "effective_at: 2026-11-10T00:00:00+00:00: catalogue 1 begins at this moment already"
+        "effective_at: 2026-11-10T00:00:00+00:00: catalogue 1 already takes effect at this time"
     )
     assert shared_moment(catalogue.effective_at, [policy], ()) == (
-        "effective_at: 2026-11-10T00:00:00+00:00: new version 1 begins at this moment already"
+        "effective_at: 2026-11-10T00:00:00+00:00: new version 1 already takes effect at this time"
     )
 
 
@@ -76,7 +76,7 @@ def test_a_catalogue_has_a_new_version_and_a_moment_of_its_own() -> None:
         == "version: 3: must be above 3, the published version"
     )
     assert catalogue_conflict(published(4, AT, tables()), known) == (
-        "effective_at: 2026-11-10T00:00:00+00:00: version 3 begins at this moment"
+        "effective_at: 2026-11-10T00:00:00+00:00: version 3 takes effect at this time"
     )
 
 
@@ -96,7 +96,7 @@ def test_a_catalogue_names_nothing_that_comes_later() -> None:
     found, day = tables(fixed_on="2026-11-30"), datetime(2026, 11, 30, tzinfo=UTC)
     assert not_out_yet(found, day) is None
     assert str(not_out_yet(found, day - timedelta(milliseconds=1))).endswith(
-        "release_date: '2026-11-30': is after the day on which the catalogue begins (2026-11-29)"
+        "release_date: '2026-11-30': is after the day on which the catalogue takes effect (2026-11-29)"
     )
 
 
@@ -119,8 +119,8 @@ def test_what_is_recorded_of_a_publication_is_the_same_each_time() -> None:
     assert audit == audit_policy(policy, AT, AT - 1, "admin", None, "{}")
     assert audit.audit_id != audit_policy(replace(policy, version=2), AT, AT - 1, "admin", None, "{}").audit_id
     assert (audit.tenant_id, audit.kind, audit.outcome) == ("*", CommandKind.POLICY_PUBLISHED, CommandOutcome.ACCEPTED)
-    assert audit.reason == "new version 1 governs from 2026-11-10T00:00:00+00:00 on."
+    assert audit.reason == "new version 1 takes effect at 2026-11-10T00:00:00+00:00."
     of_catalogue = audit_catalogue(3, AT, AT - 1, "admin", "1 build added", "{}", "{}")
     assert of_catalogue.kind is CommandKind.CATALOGUE_PUBLISHED
-    assert of_catalogue.reason == "Catalogue 3 is in force from 2026-11-10T00:00:00.000Z on: 1 build added."
+    assert of_catalogue.reason == "Catalogue 3 takes effect at 2026-11-10T00:00:00.000Z: 1 build added."
     assert len({audit.audit_id, of_catalogue.audit_id}) == 2
