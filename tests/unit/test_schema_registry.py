@@ -122,7 +122,7 @@ def test_ever_new_ids_do_not_flood_the_registry(
             registry.schema_of(schema_id)
     assert server.asked == list(range(10_000, 10_000 + UNKNOWN_ASKED))
     with pytest.raises(
-        UnknownSchemaIdError, match="unknown schema id 1: not asked for, after 60 unknown ids within 60 s"
+        UnknownSchemaIdError, match="unknown schema id 1: not looked up, after 60 unknown ids within 60 s"
     ):
         registry.schema_of(1)
     clock.advance(UNKNOWN_SECONDS)

@@ -191,7 +191,7 @@ def test_a_wrong_checksum_is_not_the_batchs_fault() -> None:
     assert (place.position, result.has_more()) == (2, False)
     for _ in range(2):
         result, place = fetched(damaged, 2)
-        with pytest.raises(CorruptRecordException, match=r"in-2: offsets 2\.\.4: wrong checksum"):
+        with pytest.raises(CorruptRecordException, match=r"in-2: offsets 2\.\.4: checksum mismatch"):
             result.getall(500)
         assert place.position == 2
 
