@@ -157,7 +157,7 @@ def test_what_must_not_be_published_is_refused_and_leaves_no_trace(settings: Set
         for given, at, said in (
             (shipped_tables(), soon - 2 * MINUTE_MS, "effective_at: .*: is in the past"),
             (shipped_tables(), soon, "effective_at: .*: version 1 takes effect at this time"),
-            (newer, soon + 1, "version 1: says the same"),
+            (newer, soon + 1, "version 1: has the same content"),
             (shipped_tables(), soon + 1, "is the newest day, and version 1, in force before, goes up to 2026-11-10"),
             (tables(fixed_on="2027-11-10"), soon + 1, "release_date: '2027-11-10': is after the day"),
             (without_a_line, soon + 1, "no build of its CU line is listed, and microsoft-2026-09 version 1"),

@@ -129,7 +129,7 @@ def test_one_that_is_submitted_again_has_its_first_outcome_and_is_not_sent(setti
 
 def test_without_an_outcome_it_says_that_the_command_is_pending(settings: Settings) -> None:
     async def scenario(client: CommandClient, taken: list[Any]) -> None:
-        with pytest.raises(CommandTimeoutError, match="no outcome of command lost within 1 s: does a worker run"):
+        with pytest.raises(CommandTimeoutError, match="no outcome of command lost within 1 s: is a worker running"):
             await client.submit(command("lost"), 1)
         assert [item["command_id"] for item in taken] == ["lost"]
 

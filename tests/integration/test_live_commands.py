@@ -92,7 +92,7 @@ def test_without_a_worker_a_command_says_that_nobody_answers(settings: Settings,
     code, out, err = tes("pause", "create", "--tenant", "t", "--days", "5", "--timeout", "1")
     assert (code, out) == (1, "")
     assert "is a worker running?" in err
-    assert "still pending: ask again with --command-id " in err
+    assert "still pending: retry with --command-id " in err
 
 
 @pytest.mark.timeout(150)
@@ -127,7 +127,7 @@ def test_a_command_asked_for_again_counts_once_and_its_first_outcome_is_found(
         runner.run(create_topics(settings))
         pending = [tes(*words, "--timeout", "1") for _ in range(2)]
         assert [code for code, _, _ in pending] == [1, 1]
-        assert all("still pending: ask again with --command-id once" in err for _, _, err in pending)
+        assert all("still pending: retry with --command-id once" in err for _, _, err in pending)
         assert runner.run(count("admin_command")) == 2
         worker = runner.run(answered())
         try:
