@@ -20,6 +20,7 @@ from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.sighting import build_name, judgement_of
+from streams.domain.time import moment_ms
 from streams.domain.validation import MalformedError
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
@@ -87,7 +88,7 @@ def _plain(value: Any) -> str:
 
 
 def _now() -> int:
-    return round(datetime.now(UTC).timestamp() * 1000)
+    return moment_ms(datetime.now(UTC))
 
 
 def inspect(lines: list[str], rulebook: Rulebook, at: int) -> dict[str, Any]:

@@ -15,6 +15,11 @@ LATEST_MS: Final = 4_102_444_800_000
 """2100-01-01: a later time is a broken clock, and would fire every timer there is."""
 
 
+def moment_ms(moment: datetime) -> int:
+    """An aware moment in whole milliseconds, rounded."""
+    return round(moment.timestamp() * 1000)
+
+
 def iso(moment: int) -> str:
     """A moment (UTC milliseconds) as ISO 8601 with milliseconds."""
     return datetime.fromtimestamp(moment // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment % 1000:03d}Z"

@@ -17,7 +17,7 @@ from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.server.connection import InboundConnection, Outcome
 from streams.domain.tenant.commands import PUBLICATIONS, AdminCommand, CommandKind, Role
-from streams.domain.time import iso
+from streams.domain.time import iso, moment_ms
 from streams.domain.validation import MalformedError
 from streams.visible import visible_json
 
@@ -126,7 +126,7 @@ def parse_day_or_moment(name: str, text: str) -> int:
         day = date.fromisoformat(text)
     except ValueError:
         return parse_moment(name, text if _ZONE.search(text) else f"{text}Z")
-    return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+    return moment_ms(datetime(day.year, day.month, day.day, tzinfo=UTC))
 
 
 def _shown(value: Any) -> str:

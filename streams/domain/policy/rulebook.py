@@ -13,7 +13,7 @@ from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.policy.judgement import Judgement, judge
 from streams.domain.policy.ladder import ClockStop
 from streams.domain.policy.policy import ANNOUNCE_DAYS, ConnectorType, Mode, Policy
-from streams.domain.time import DAY_MS, LATEST_MS
+from streams.domain.time import DAY_MS, LATEST_MS, moment_ms
 
 MAX_JUDGEMENTS = 5_000
 """Kept at most: 2.5 KB each. Senders may claim any build, and then each is another one."""
@@ -25,10 +25,6 @@ class Service:
 
     name: str = "Exchange Online"
     link: str = "https://aka.ms/BlockUnsafeExchange"
-
-
-def _moment_ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
 
 
 def effective_policies(configured: Sequence[Policy], published: Sequence[Policy]) -> tuple[Policy, ...]:
@@ -100,10 +96,10 @@ class Rulebook:
             raise ValueError("policies: none given: at least one is required")
         self.policies = tuple(sorted(self.policies, key=lambda policy: policy.effective_at))
         self.catalogues = tuple(sorted(self.catalogues, key=lambda item: item.effective_at))
-        self._policy_starts = tuple(_moment_ms(policy.effective_at) for policy in self.policies)
-        self._policies_announced = tuple(_moment_ms(policy.announced_at) for policy in self.policies)
-        self._catalogue_starts = tuple(_moment_ms(item.effective_at) for item in self.catalogues)
-        self._catalogues_announced = tuple(_moment_ms(item.announced_at) for item in self.catalogues)
+        self._policy_starts = tuple(moment_ms(policy.effective_at) for policy in self.policies)
+        self._policies_announced = tuple(moment_ms(policy.announced_at) for policy in self.policies)
+        self._catalogue_starts = tuple(moment_ms(item.effective_at) for item in self.catalogues)
+        self._catalogues_announced = tuple(moment_ms(item.announced_at) for item in self.catalogues)
         self._refuse_conflicts()
         announced: dict[int, int] = {}
         for starts, announcements in (

@@ -5,14 +5,14 @@ from __future__ import annotations
 from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.outputs.notification import AdminNotification, NotificationKind, Severity, notification_id
 from streams.domain.policy.judgement import Judgement
-from streams.domain.policy.ladder import Action, ScheduledStage
+from streams.domain.policy.ladder import Action, ScheduledStage, strongest
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import Service
 from streams.domain.server.effective import EffectiveEnforcement
 from streams.domain.server.render import known_cves
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.server.wording import effect_sentence, remedy_sentence, wording
-from streams.domain.time import iso
+from streams.domain.time import iso, moment_ms
 
 
 def _severity(kind: NotificationKind, action: Action, is_in_episode: bool) -> Severity:
@@ -56,7 +56,7 @@ def render_notification(
     else:
         throttle, block = stage.throttle_minutes_per_hour, stage.block_minutes_per_hour
         number, begins = max(stage.stage, state.reached_stage), stage.starts_at
-        action = Action.BLOCK if block else Action.THROTTLE if throttle else Action.ACCEPT
+        action = strongest(throttle, block)
         comes = f"enters stage {number}" if stage.stage > state.reached_stage else "is enforced more strictly"
         title = f"Exchange server {state.server} {comes} in {days} day{'s' if days != 1 else ''}"
         text = f"{judged.reason} From {iso(begins)} on {effect_sentence(throttle, block)}."
@@ -102,7 +102,7 @@ def render_announcement(
     kind = NotificationKind.POLICY_ANNOUNCED
     detail = f"{policy.policy_id}/{policy.version}/{switch_at}/{state.build}"
     rules, begins = f"policy {policy.policy_id} version {policy.version}", iso(switch_at)
-    if round(policy.effective_at.timestamp() * 1000) == switch_at:
+    if moment_ms(policy.effective_at) == switch_at:
         text = f"P{rules[1:]} takes effect at {begins}. {judged.reason}"
     else:
         text = f"A new catalogue of builds and vulnerabilities takes effect at {begins}, under {rules}. {judged.reason}"
