@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from streams.wire.registry import LocalRegistry
+from tests.support.local_server import LocalServer
 
 Answer = tuple[int, bytes]
 
 
-class RegistryServer:
+class RegistryServer(LocalServer):
     """Knows what the committed registry does; `answers` takes the place of that by schema id. Keeps the ids asked for.
 
     `url` is its address. An answer that is None ends the connection without one.
@@ -48,8 +48,8 @@ class RegistryServer:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(Handler)
+        self.url = f"http://127.0.0.1:{self.port}"
         self.id_of: Callable[[str, dict[str, Any]], int] = self._local.id_of
 
     def answer(self, schema_id: int) -> Answer | None:
@@ -61,13 +61,3 @@ class RegistryServer:
         except ValueError:
             return 404, json.dumps({"error_code": 40403, "message": f"Schema {schema_id} not found"}).encode()
         return 200, json.dumps({"schema": json.dumps(schema)}).encode()
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()

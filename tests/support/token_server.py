@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl
+
+from tests.support.local_server import LocalServer
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -24,7 +25,7 @@ def unsigned_token(subject: str, seconds: float = 600.0) -> str:
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "."
 
 
-class TokenServer:
+class TokenServer(LocalServer):
     """Answers each request with `answer`; keeps what it was asked: path, header `Authorization`, form."""
 
     def __init__(self, certificate: Path, answer: Callable[[], Answer]) -> None:
@@ -46,21 +47,11 @@ class TokenServer:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"https://127.0.0.1:{self._server.server_port}/token"
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self.url = f"https://127.0.0.1:{self.port}/token"
 
 
 def tokens(*given: dict[str, Any]) -> Callable[[], Answer]:

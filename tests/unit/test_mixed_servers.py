@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.exchange.build import parse_build
-from streams.domain.outputs.server_report import ServerReport
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
@@ -23,6 +22,7 @@ from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.wire.records import parse_moment
+from tests.support.episodes import kinds, row
 
 START = parse_moment("start", "2026-10-01T00:00:00Z")
 POLICY = read_policy("microsoft-2026-09")
@@ -68,15 +68,6 @@ def run(*steps: InboundConnection | float, until: float | None = None) -> Simula
     if until is not None:
         simulation.advance(START + round(until * HOUR_MS))
     return simulation
-
-
-def kinds(simulation: Simulation) -> list[str]:
-    return [row.kind.value for row in simulation.results.notifications]
-
-
-def row(simulation: Simulation) -> ServerReport:
-    (only,) = simulation.results.servers.values()
-    return only
 
 
 def test_a_refused_build_within_a_day_of_the_end_makes_the_server_mixed() -> None:
