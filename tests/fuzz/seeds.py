@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from streams.domain.keys import ServerKey
 from streams.policies.files import shipped_policies
 from streams.service.simulation import Simulation
 from streams.state.server_row import encode_state
@@ -19,7 +20,12 @@ from streams.state.tenant_row import encode_tenant
 from streams.wire.records import to_json_line, to_record
 from tests.fuzz.targets.avro import SCHEMAS, sample
 from tests.fuzz.targets.headers import SEPARATOR
+from tests.fuzz.targets.http_requests import HOST as HOST_OF_HTTP
+from tests.fuzz.targets.milter import ADDS_HEADER, BYTEWISE, FRAMED, HOST, OTHER, REPORTS, UNMATCHED
+from tests.fuzz.targets.milter import SEPARATOR as SEPARATED
 from tests.fuzz.targets.service import LINE, SERVER, START, TENANT, codec, connection, pause, rulebook
+from tests.support.milter import LINE as EXCHANGE_LINE
+from tests.support.milter import OLD_LINE, connect, frame, greeting, macros, message, offer, strings
 from tests.support.outlook import outlook_message
 
 CORPUS_DIR = Path(__file__).parent / "corpus"
@@ -157,6 +163,8 @@ def _connection_lines() -> Iterator[bytes]:
         {"received": [[[[]]]]},
         {"received": None},
         {"recipients": 2**63},
+        {"refused_before": 2**63},
+        {"refused_before": 12},
         {"observed_at": "2099-12-31T23:59:59.999999999Z"},
         {"observed_at": "1999-12-31T23:59:59Z"},
         {"event_id": "e" * 256},
@@ -182,6 +190,53 @@ def _avro() -> Iterator[bytes]:
     for field in ("effective_at", "published_at"):
         yield b"\2" + codec("policy").encode(policy | {field: 2**62})[5:]
     yield b"\1" + codec("admin_command").encode(sample("admin_command") | {"expires_at": -(2**63)})[5:]
+
+
+def _milter() -> Iterator[bytes]:
+    names = {HOST.encode(): OLD_LINE, OTHER.encode(): OLD_LINE.replace(b"mx1", b"mx2"), b"xn--a.org": b"\xff\n\ty"}
+    for name, line in names.items():
+        start = [offer(), connect(), greeting(name)]
+        given = macros(b"N", {b"i": b"4X", b"{cert_subject}": b"\xc3\xbc"})
+        one = [*message([line, EXCHANGE_LINE % b"15.1.2507.61"], 2), frame(b"A")]
+        yield b"\0" + b"".join([*start, *message([line])[:-1], given, frame(b"N"), *one * 4, frame(b"Q")])
+        yield bytes((BYTEWISE | ADDS_HEADER | REPORTS,)) + b"".join([*start, *one[:-1], frame(b"E"), *one])
+    macros_of_all = {b"{tes_tenant}": b"t", b"{tes_connector}": b"c", b"{tes_connector_type}": b"PARTNER"}
+    tls = {b"{verify}": b"OK", b"{cn_subject}": b"x", b"{cert_fp}": b"AB:CD", b"{cert_subject}": b"/CN=x"}
+    attributed = [
+        offer(6, 0, 0),
+        macros(b"C", macros_of_all),
+        connect(b"IPv6:::1", b"6"),
+        macros(b"H", tls),
+        greeting(),
+    ]
+    for frames in (
+        [*attributed, strings(b"U", b"NOOP"), *message(), frame(b"B", b"x"), frame(b"E"), frame(b"K"), connect()],
+        [offer(2, 1, 0x7F), connect(b"/run/x", b"L"), *message()],
+        [offer(), frame(b"C", b"x\0U"), frame(b"Q"), frame(b"N")],
+        [offer(), macros(b"C", {b"{tes_tenant}": b"a/b"}), connect(b"999.1"), strings(b"M", b"<>")],
+    ):
+        yield bytes((FRAMED,)) + SEPARATED.join(item[4:] for item in frames)
+        yield bytes((UNMATCHED,)) + b"".join(frames)[:-1]
+    yield b"\0EHLO mx.example.com\r\n"
+    yield b"\0\0\0\0\0"
+
+
+def _http() -> Iterator[bytes]:
+    line = OLD_LINE.decode(errors="replace")
+    body = json.dumps({"source_ip": "192.0.2.1", "helo": HOST_OF_HTTP, "received": [line], "recipients": 1}).encode()
+    start = b"POST /v1/decide HTTP/1.1\r\nHost: edge\r\nContent-Type: application/json\r\n"
+    whole = start + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+    chunked = start + b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (
+        len(body),
+        body,
+    )
+    yield b"\0" + whole * 3
+    yield b"\1" + chunked + whole + b"\r\n\r\n" + chunked[:-3]
+    yield b"\2" + whole.replace(b"decide", b"decide-mail") + whole.replace(b"1.1\r", b"1.0\r") + whole
+    yield b"\0" + whole.replace(b"Host", b"Connection: upgrade\r\nUpgrade: websocket\r\nHost") + b"x"
+    yield b"\0GET /v1/openapi.json HTTP/1.1\r\nHost: edge\r\n\r\nHEAD / HTTP/1.1\r\nHost: edge\r\n\r\n" + whole
+    yield b"\0" + whole.replace(b"192.0.2.1", b"\\u001b[31m") + whole + b"EHLO mx1\r\n"
+    yield b"\0CONNECT mx1:25 HTTP/1.1\r\nHost: mx1\r\n\r\nEHLO"
 
 
 def _rows() -> Iterator[bytes]:
@@ -212,7 +267,7 @@ def _states() -> Iterator[bytes]:
     simulation = Simulation(rulebook())
     simulation.feed(connection())
     simulation.command(pause())
-    yield encode_state(simulation.states[TENANT, SERVER], 5)
+    yield encode_state(simulation.states[ServerKey(TENANT, SERVER)], 5)
     yield encode_tenant(simulation.tenants[TENANT], None)
     yield b"\0"
     yield b"\xff{}"
@@ -223,6 +278,8 @@ SEEDS = {
     "commands": _command_lines,
     "connections": _connection_lines,
     "headers": _headers,
+    "http": _http,
+    "milter": _milter,
     "policies": _policies,
     "received_text": _received_text,
     "rows": _rows,

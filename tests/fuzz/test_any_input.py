@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from streams.policies.files import shipped_policies
 from streams.wire.schemas import load_schema
 from tests.fuzz.seeds import CORPUS_DIR
-from tests.fuzz.targets import TARGETS, avro
+from tests.fuzz.targets import TARGETS, avro, milter
 from tests.fuzz.targets.headers import SEPARATOR
 from tests.fuzz.targets.service import LINE, SERVER, TENANT, codec
 from tests.support.avro_values import values
+from tests.support.milter import connect, frame, greeting, macros, message, offer
 
 few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -58,6 +59,33 @@ def test_no_line_of_header_words_breaks_detection(parts: list[str]) -> None:
     TARGETS["received_text"]("\n".join(f"Received: {part}" for part in parts).encode())
 
 
+_FRAMES = st.sampled_from(
+    [
+        *(
+            offer(),
+            offer(6, 0, 0),
+            connect(),
+            connect(b"IPv6:::1", b"6"),
+            connect(b"x", b"L"),
+            greeting(),
+            greeting(b"\xff"),
+        ),
+        *(*message()[:2], *message()[2:], frame(b"T"), frame(b"B", b"x"), frame(b"E"), frame(b"A"), frame(b"K")),
+        macros(b"C", {b"{tes_tenant}": b"t", b"{tes_connector}": b"c"}),
+        macros(b"H", {b"{cert_subject}": b"\xff"}),
+        macros(b"N", {b"i": b"4X"}),
+    ]
+)
+
+
+@given(st.integers(0, 255), st.lists(st.one_of(_FRAMES, _FRAMES, st.binary(max_size=20).map(lambda b: frame(b"L", b)))))
+@few
+def test_no_order_of_frames_breaks_a_session(options: int, frames: list[bytes]) -> None:
+    # A beginning in order gets further.
+    TARGETS["milter"](bytes((options & ~milter.FRAMED,)) + b"".join([offer(), connect(), *message(), *frames]))
+    TARGETS["milter"](bytes((options & ~milter.FRAMED,)) + b"".join(frames))
+
+
 def lines_of(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[bytes]:
     """JSON lines whose fields are mostly sound; some are missing, or anything."""
     mostly = {name: st.one_of(sound, sound, sound, _JSON) for name, sound in fields.items()}
@@ -96,6 +124,7 @@ CONNECTIONS = lines_of(
         "received": st.lists(_HEADER_TEXT.map("".join), max_size=3),
         "outcome": st.sampled_from(["ACCEPTED", "DEFERRED", "REJECTED", None]),
         "recipients": st.integers(-1, 2**31),
+        "refused_before": st.integers(-1, 2**31),
     }
 )
 

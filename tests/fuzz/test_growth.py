@@ -14,6 +14,8 @@ from streams.domain.exchange.clauses import MAX_LINE_CHARS
 from streams.domain.exchange.detection import MAX_LINES, detect
 from streams.domain.policy.content import PolicyError
 from streams.domain.validation import MalformedError
+from streams.edge.milter.codec import FrameReader, ProtocolError
+from streams.edge.milter.session import Session
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import parse_policy
 from streams.policies.strict_yaml import MAX_TEXT_CHARS
@@ -24,6 +26,8 @@ from tests.fuzz.growth import Call, excess
 from tests.fuzz.targets import avro
 from tests.fuzz.targets.received_text import read_or_refuse
 from tests.fuzz.targets.service import LINE, codec
+from tests.support.door import Doorway
+from tests.support.milter import MilterTold, connect, frame, greeting, macros, message, offer, strings
 
 FACTOR = 16
 MOST_LINES = 1.5
@@ -33,6 +37,21 @@ Prepare = Callable[[int], Call]
 
 _UNITS = ["(", ")", "()", "[", ";", ":", ".", " ", "\0", "\r\n ", "a", "9", "15.1.", "\u0130", " by ", " with ", " id "]
 _UNITS += [" by a", " with mapi", " id 15", " by a with mapi id 1;", "((a) ", " by [", " by a:b:c ", ' by "', "From "]
+
+
+MILTER_FRAMES = [
+    *(frame(b"A"), frame(b"U", b"\0"), greeting(), *message()[:3], strings(b"L", b"a", b"\n " * 20), frame(b"T")),
+    macros(b"C", {b"%d" % number: b"x" for number in range(20)}),
+    macros(b"N", {b"{tes_tenant}": b"x" * 500}),
+]
+
+
+def answered(data: bytes) -> None:
+    """Read a stream in small pieces, and answer it."""
+    session, reader = Session(Doorway().door, MilterTold()), FrameReader()
+    for begin in range(0, len(data), 100):
+        for command, content in reader.feed(data[begin : begin + 100]):
+            session.receive(command, content)
 
 
 def _line(unit: str) -> Prepare:
@@ -181,6 +200,16 @@ def test_avro_lists_are_read_in_linear_time() -> None:
         return lambda: reader.decode(value)
 
     assert_linear(prepare, 4000)
+
+
+@pytest.mark.parametrize("number", range(len(MILTER_FRAMES)))
+def test_frames_are_read_in_linear_time(number: int) -> None:
+    def prepare(size: int) -> Call:
+        unit = MILTER_FRAMES[number]
+        many = b"".join([offer(6, 0, 0), connect(), *message()[:1], *[unit] * (size // len(unit))])
+        return lambda: raises(ProtocolError, lambda: answered(many))
+
+    assert_linear(prepare, 4096)
 
 
 def raises(kind: type[Exception], call: Call) -> None:

@@ -7,13 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.fuzz.targets import avro, commands, connections, headers, policies, received_text, rows, states
+from tests.fuzz.targets import (
+    avro,
+    commands,
+    connections,
+    headers,
+    http_requests,
+    milter,
+    policies,
+    received_text,
+    rows,
+    states,
+)
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "avro": avro.check,
     "commands": commands.check,
     "connections": connections.check,
     "headers": headers.check,
+    "http": http_requests.check,
+    "milter": milter.check,
     "policies": policies.check,
     "received_text": received_text.check,
     "rows": rows.check,

@@ -17,8 +17,10 @@ from streams.settings.worker import Settings
 from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.fast_connection import decode_fast
+from streams.wire.fast_headers import fast_headers
 from streams.wire.policy import policy_of, policy_record
 from streams.wire.records import command_of, connection_of, to_record
+from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
 from streams.worker.wiring import record_channels
 from tests.fuzz.targets.policies import check_errors, check_policy
@@ -26,7 +28,7 @@ from tests.fuzz.targets.service import START, TENANT, check_reason, codec, conne
 
 SCHEMAS = ("inbound_connection", "admin_command", "policy")
 _SETTINGS = Settings()
-_WIRES = record_channels(_SETTINGS)
+_WIRES, _FAST_HEADERS = record_channels(_SETTINGS), fast_headers(LocalRegistry())
 TOPIC_OF = {schema: _SETTINGS.topic(TOPICS[schema]) for schema in SCHEMAS[:2]}
 
 
@@ -39,7 +41,7 @@ def check(data: bytes) -> None:
         if decoded is not None:
             _check_policy(decoded)
         return
-    projected = decode_fast(value, header("inbound_connection"))
+    projected = decode_fast(value, _FAST_HEADERS)
     if schema == "inbound_connection" and projected is not None:
         assert decoded is not None
         assert projected.connection() == connection_of(decoded)
@@ -122,7 +124,7 @@ def _ticked(store: MemoryStore, moment: int) -> StateView:
 
 
 def _processor() -> InputProcessor:
-    return InputProcessor(rulebook, _WIRES, header("inbound_connection"), replay_until=START)
+    return InputProcessor(rulebook, _WIRES, _FAST_HEADERS, replay_until=START)
 
 
 def _worked_off(store: MemoryStore, topic: str, key: bytes, value: bytes) -> StateView:

@@ -1,0 +1,1 @@
+"""The door over HTTP, for MTAs that speak no milter protocol."""
