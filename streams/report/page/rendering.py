@@ -1,0 +1,69 @@
+"""Jinja2 as the page uses it: everything is escaped, and what is not known is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from streams.report.page.languages import Language
+from streams.report.page.static import static_path
+from streams.report.page.status_words import rate_words, rates_of, status_words
+from streams.visible import visible
+
+_MOST_CHARS: Final = 64
+"""Of a name in a list; the whole of it is on its page and in its title."""
+
+
+@lru_cache
+def environment() -> Environment:
+    """The templates, compiled as they are used."""
+    made = Environment(
+        loader=PackageLoader("streams.report.page", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters["visible"] = visible
+    made.filters["short"] = shorten
+    made.globals.update(
+        static=static_path,
+        moment=moment_element,
+        day=day_element,
+        status_words=status_words,
+        rate_words=rate_words,
+        rates_of=rates_of,
+    )
+    return made
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """A page."""
+    return environment().get_template(template).render(values)
+
+
+def shorten(text: str, most: int = _MOST_CHARS) -> str:
+    """A text in which every character can be seen, cut where it is long."""
+    shown = visible(text)
+    return shown if len(shown) <= most else f"{shown[:most]}…"
+
+
+def moment_element(language: Language, at: int) -> Markup:
+    """A moment with what a script needs to say it in the reader's own zone too."""
+    return _time(at, language.moment(at), " data-utc")
+
+
+def day_element(language: Language, at: int) -> Markup:
+    """The day of a moment in short; the whole moment is its title."""
+    return _time(at, language.short_date(at), Markup(' title="{}"').format(language.moment(at)))
+
+
+def _time(at: int, shown: str, attributes: str) -> Markup:
+    machine = datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Markup('<time datetime="{}"{}>{}</time>').format(machine, Markup(attributes), escape(shown))  # noqa: S704

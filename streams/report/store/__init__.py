@@ -1,0 +1,1 @@
+"""The read model in SQL: its tables on SQLite and PostgreSQL, their migrations, and the writer of batches."""

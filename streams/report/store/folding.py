@@ -1,0 +1,145 @@
+"""Writes reports of servers with what follows from them: intervals, days, counts, and marks of those forgotten."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from sqlalchemy import Connection
+
+from streams.domain.keys import ServerKey
+from streams.report.model.batch import Place, Read
+from streams.report.model.servers import Counters, Forgotten, ServerFacts, ServerFold
+from streams.report.store.rows import NOT_READ, forgotten_row, interval_row, server_row
+from streams.report.store.tables import SERVER, SERVER_DAY, SERVER_FORGOTTEN, SERVER_INTERVAL, TENANT_COUNT
+from streams.report.store.upkeep import note_changes
+from streams.report.store.upserts import Upsert, delete, select_by_pairs
+
+_SERVERS: Final = Upsert(SERVER, is_guarded=True)
+_INTERVALS: Final = Upsert(SERVER_INTERVAL)
+_FORGOTTEN: Final = Upsert(SERVER_FORGOTTEN)
+_DAYS: Final = Upsert(SERVER_DAY, adds=("change", "accepted", "delayed", "refused"))
+_COUNTS: Final = Upsert(TENANT_COUNT, adds=("n",))
+_HIGH: Final = "high_accepted, high_deferred, high_rejected"
+_FACTS: Final = (
+    "tenant_id, server, status, stage, finding, build, since, reason, policy_id, policy_version, verdict_revision, "
+    "accepted, deferred, rejected, high_at, " + _HIGH
+)
+
+
+@dataclass(slots=True)
+class Carried:
+    """What a history that was carried over knows already, while the topics are read up to it.
+
+    `read_until` has the positions that it has read, by place and topic. Where the topics are others, `marks` has the
+    latest moment that it knows of each tenant, UTC milliseconds. `held` takes the last record of each server that it
+    knows, in place of its being written: where a later one comes, as it does unless the topics are older than the
+    history, that is dropped.
+    """
+
+    servers: int = 0
+    marks: dict[str, int] = field(default_factory=dict)
+    read_until: dict[tuple[Place, str], int] = field(default_factory=dict)
+    held: dict[ServerKey, Read | None] = field(default_factory=dict)
+    """In a batch that is not committed yet, None stands for what it drops."""
+
+    def holds(self, read: Read, known: ServerFacts | None, source: str) -> bool:
+        """Whether a record is held back; `known` are the facts of its server, which was not read again yet, if any."""
+        position = self.read_until.get((read.place, source))
+        if position is not None and read.offset >= position:
+            return False
+        if known is None and position is not None:
+            return True
+        mark = self.marks.get(read.key.tenant_id, -1) + 1 if known is None else known.high_at
+        return read.record is None or bool(read.record["reported_at"] < mark)
+
+
+def write_servers(
+    connection: Connection,
+    reads: Sequence[Read],
+    carried: Carried | None = None,
+    sources: Mapping[str, str] = MappingProxyType({}),
+    *,
+    is_news: bool = True,
+) -> None:
+    """Write reports of servers, and what follows from them.
+
+    Args:
+        connection: of a writing transaction.
+        reads: the reports, in order.
+        carried: what a carried history knows.
+        sources: the topics behind its positions.
+        is_news: whether unknown servers are new.
+    """
+    keys = sorted({read.key for read in reads})
+    fold = fold_of(connection, keys)
+    unread = set() if carried is None else _not_read(connection, keys)
+    last = {}
+    for read in reads:
+        key, record, known = read.key, read.record, fold.facts.get(read.key)
+        if carried is not None and (known is None or key in unread):
+            if carried.holds(read, known, sources[read.place.topic]):
+                carried.held[key] = read
+                continue
+            unread.discard(key)
+            carried.held[key] = None
+        last[key] = read
+        if record is None:
+            fold.forget(key, read.written_at)
+        else:
+            fold.take(key, record, read.written_at, is_news=is_news)
+    write_fold(connection, fold)
+    rows = []
+    for key, read in last.items():
+        facts = fold.facts.get(key)
+        if read.record is not None and facts is not None:
+            rows.append(server_row(read, facts))
+    _SERVERS.write(connection, rows)
+    delete(connection, SERVER, [key for key, read in last.items() if read.record is None])
+
+
+def fold_of(connection: Connection, keys: Sequence[ServerKey]) -> ServerFold:
+    """A fold that begins with what the tables know of some servers."""
+    known = known_servers(connection, keys)
+    # A server that was never forgotten has held something since a report of its own.
+    asked = [key for key in keys if (facts := known.get(key)) is None or facts.since >= facts.high_at]
+    rows = select_by_pairs(connection, "tenant_id, server, forgotten_at, high_at, " + _HIGH, SERVER_FORGOTTEN, asked)
+    return ServerFold(known, {ServerKey(*row[:2]): Forgotten(row[2], row[3], Counters(*row[4:])) for row in rows})
+
+
+def write_fold(connection: Connection, fold: ServerFold) -> None:
+    """Write the intervals, days, counts and marks that follow from reports."""
+    marks = fold.forgotten.items()
+    _FORGOTTEN.write(connection, (forgotten_row(key, mark) for key, mark in marks if mark is not None))
+    delete(connection, SERVER_FORGOTTEN, [key for key, mark in marks if mark is None])
+    _INTERVALS.write(connection, map(interval_row, fold.ended.values()))
+    _DAYS.write(connection, ((*key, *row) for key, row in sorted(fold.days.items())))
+    _COUNTS.write(connection, ((*key, change) for key, change in sorted(fold.counts.items())))
+
+
+def forget(connection: Connection, keys: Sequence[ServerKey], at: int) -> None:
+    """Take servers, at a moment (UTC milliseconds), for forgotten though no tombstone says so."""
+    fold = fold_of(connection, keys)
+    for key in keys:
+        fold.forget(key, at)
+    write_fold(connection, fold)
+    delete(connection, SERVER, keys)
+    note_changes(connection, Counter(key.tenant_id for key in keys))
+
+
+def known_servers(connection: Connection, keys: Sequence[ServerKey]) -> dict[ServerKey, ServerFacts]:
+    """The facts of those of some servers that have a row."""
+    known = {}
+    for tenant_id, server, *facts in select_by_pairs(connection, _FACTS, SERVER, keys):
+        counters, high = Counters(*facts[9:12]), Counters(*facts[13:16])
+        known[ServerKey(tenant_id, server)] = ServerFacts(*facts[:9], counters, facts[12], high)  # type: ignore[call-arg]
+    return known
+
+
+def _not_read(connection: Connection, keys: Sequence[ServerKey]) -> set[ServerKey]:
+    """Those of some servers whose rows were carried over and not read again."""
+    rows = select_by_pairs(connection, "tenant_id, server, source_offset", SERVER, keys)
+    return {ServerKey(tenant_id, server) for tenant_id, server, offset in rows if offset == NOT_READ}

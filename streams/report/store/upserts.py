@@ -1,0 +1,110 @@
+"""Writes many rows of a table at once: by prepared statements in SQLite, by COPY into a staging table in PostgreSQL.
+
+No two rows of one call have the same key: PostgreSQL refuses to change a row twice in one statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.exc import DBAPIError
+
+Row = tuple[Any, ...]
+SQLITE: Final = "sqlite"
+_KEYS_AT_ONCE: Final = 500
+
+
+class Upsert:
+    """A statement that puts rows, in the order of a table's columns, into the place of those with the same key."""
+
+    def __init__(
+        self, table: Table, *, adds: Sequence[str] = (), keeps: bool = False, is_guarded: bool = False
+    ) -> None:
+        """Write rows of a table.
+
+        Args:
+            table: the table.
+            adds: columns that grow by the new row's; the others become the new row's.
+            keeps: whether a row that is there stays as it is.
+            is_guarded: whether a row of a later record of the same partition stays as it is.
+        """
+        self._table = table.name
+        self._columns = [column.name for column in table.columns]
+        keys = [column.name for column in table.primary_key.columns]
+        changed = [name for name in self._columns if name not in keys]
+        updates = [
+            f'"{name}" = {table.name}."{name}" + excluded."{name}"' if name in adds else f'"{name}" = excluded."{name}"'
+            for name in changed
+        ]
+        action = "NOTHING" if keeps else f"UPDATE SET {', '.join(updates)}"
+        if is_guarded:
+            action += (
+                f' WHERE {table.name}."partition" <> excluded."partition"'
+                f" OR {table.name}.source_offset < excluded.source_offset"
+            )
+        named = ", ".join(f'"{name}"' for name in self._columns)
+        self._insert = f"INSERT INTO {table.name} ({named})"
+        self._conflict = f"ON CONFLICT ({', '.join(keys)}) DO {action}"
+        self._named = named
+
+    def write(self, connection: Connection, rows: Iterable[Row]) -> None:
+        """Write rows."""
+        rows = list(rows)
+        if not rows:
+            return
+        if connection.dialect.name == SQLITE:
+            marks = ", ".join("?" * len(self._columns))
+            connection.exec_driver_sql(f"{self._insert} VALUES ({marks}) {self._conflict}", rows)
+        else:
+            self._copy(connection, rows)
+
+    def _copy(self, connection: Connection, rows: Sequence[Row]) -> None:
+        stage = f"stage_{self._table}"
+        connection.exec_driver_sql(
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage} (LIKE {self._table}) ON COMMIT DELETE ROWS"
+        )
+        driver: Any = connection.connection.driver_connection
+        known: Any = connection.dialect.loaded_dbapi
+        try:
+            with driver.cursor() as cursor, cursor.copy(f"COPY {stage} ({self._named}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+        except known.Error as error:
+            # What does not come through SQLAlchemy has to look as if it did.
+            raise DBAPIError.instance(f"COPY {stage}", None, error, known.Error) from error
+        connection.exec_driver_sql(f"{self._insert} SELECT {self._named} FROM {stage} {self._conflict}")
+        connection.exec_driver_sql(f"TRUNCATE {stage}")
+
+
+def delete(connection: Connection, table: Table, keys: Iterable[Row]) -> None:
+    """Delete the rows with these keys, each the first columns of the table's key."""
+    keys = list(keys)
+    if keys:
+        mark = "?" if connection.dialect.name == SQLITE else "%s"
+        columns = [column.name for column in table.primary_key.columns][: len(keys[0])]
+        where = " AND ".join(f"{name} = {mark}" for name in columns)
+        connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE {where}", keys)
+
+
+def select_by_pairs(connection: Connection, columns: str, table: Table, pairs: Sequence[tuple[str, str]]) -> list[Any]:
+    """The rows whose key, a tenant and one more, is one of these; unknown ones have none."""
+    first, second = (column.name for column in list(table.primary_key.columns)[:2])
+    if connection.dialect.name != SQLITE:
+        statement = (
+            f"SELECT {columns} FROM unnest(%s::text[], %s::text[]) AS k(a, b) "
+            f"JOIN {table.name} ON {first} = k.a AND {second} = k.b"
+        )
+        return list(connection.exec_driver_sql(statement, ([a for a, _ in pairs], [b for _, b in pairs])))
+    found: list[Any] = []
+    for begin in range(0, len(pairs), _KEYS_AT_ONCE):
+        some = pairs[begin : begin + _KEYS_AT_ONCE]
+        marks = ", ".join(["(?, ?)"] * len(some))
+        # A list of pairs would have it look through the whole table.
+        statement = (
+            f"WITH k(a, b) AS (VALUES {marks}) "
+            f"SELECT {columns} FROM k CROSS JOIN {table.name} t ON t.{first} = k.a AND t.{second} = k.b"
+        )
+        found += connection.exec_driver_sql(statement, tuple(text for pair in some for text in pair))
+    return found

@@ -1,0 +1,185 @@
+"""Writes batches: rows and offsets in one transaction, so that a restart loses nothing and doubles nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import Connection, select, update
+
+from streams.report.model.batch import Batch, Place, Read, Unreadable
+from streams.report.store.database import Database
+from streams.report.store.folding import Carried, write_servers
+from streams.report.store.rows import (
+    Row,
+    audit_row,
+    command_row,
+    notification_row,
+    stored_text,
+    verdict_row,
+)
+from streams.report.store.tables import (
+    AUDIT,
+    COMMAND,
+    CONSUMER_OFFSET,
+    NOTIFICATION,
+    UNREADABLE,
+    VERDICT,
+)
+from streams.report.store.upkeep import note_changes
+from streams.report.store.upserts import Upsert, delete
+
+_VERDICTS: Final = Upsert(VERDICT, is_guarded=True)
+_NOTIFICATIONS: Final = Upsert(NOTIFICATION, is_guarded=True)
+_COMMANDS: Final = Upsert(COMMAND, is_guarded=True)
+_AUDITS: Final = Upsert(AUDIT, is_guarded=True)
+_OFFSETS: Final = Upsert(CONSUMER_OFFSET, keeps=True)
+_UNREADABLE: Final = Upsert(UNREADABLE, keeps=True)
+WHY_CHARS: Final = 500
+
+
+class MovedError(RuntimeError):
+    """The model has not come as far as a batch begins: another reader, or another set of tables."""
+
+
+class TopicReplacedError(RuntimeError):
+    """A topic of this name was read before, and it was another one; the message says what to do."""
+
+
+class Writer:
+    """Writes batches into a database."""
+
+    def __init__(self, database: Database, failpoint: Callable[[str], None], carried: Carried | None = None) -> None:
+        """Write into a database.
+
+        Args:
+            database: where the tables are.
+            failpoint: called with the name of each step.
+            carried: what a carried history knows, while the topics are read up to it.
+        """
+        self._database, self._failpoint, self._carried = database, failpoint, carried
+
+    def positions(self, sources: Mapping[str, str]) -> dict[Place, int]:
+        """How far each partition was read; one that is left out was not read yet.
+
+        Raises:
+            TopicReplacedError: what was read under a topic's name was another topic.
+            DBAPIError: the database does not answer.
+        """
+        with self._database.writing() as connection:
+            return locked_positions(connection, sources)
+
+    def write(self, batch: Batch) -> int:
+        """Write what of a batch is not written yet; returns the number of its records.
+
+        Raises:
+            MovedError: records in front of the batch were not written.
+            TopicReplacedError: see `positions`.
+            DBAPIError: the database does not answer, or cannot write.
+        """
+        # What is held back goes into the history's own only with the commit.
+        carried = None if self._carried is None else replace(self._carried, held={})
+        with self._database.writing() as connection:
+            known = self._lock(connection, batch)
+            written = self._rows(connection, batch, known, carried)
+            self._failpoint("written")
+            for place, end in batch.ends.items():
+                if end > known[place]:
+                    _move(connection, place, batch.sources[place.topic], known[place], end)
+            self._failpoint("positioned")
+        self._hold(carried)
+        self._failpoint("committed")
+        return written
+
+    def _lock(self, connection: Connection, batch: Batch) -> dict[Place, int]:
+        """The positions of a batch's partitions, which nobody else changes until the transaction ends."""
+        _OFFSETS.write(
+            connection,
+            [(topic, batch.sources[topic], number, begin) for (topic, number), begin in sorted(batch.begins.items())],
+        )
+        known = locked_positions(connection, batch.sources)
+        for place, begin in batch.begins.items():
+            if known[place] < begin:
+                raise MovedError(f"{place.topic}-{place.partition}: offset {known[place]} is next, and not {begin}")
+        return known
+
+    def _hold(self, changes: Carried | None) -> None:
+        """Take over what a committed batch held back, and what it dropped."""
+        if self._carried is None or changes is None:
+            return
+        for key, read in changes.held.items():
+            if read is None:
+                self._carried.held.pop(key, None)
+            else:
+                self._carried.held[key] = read
+
+    def _rows(
+        self,
+        connection: Connection,
+        batch: Batch,
+        known: Mapping[Place, int],
+        carried: Carried | None,
+    ) -> int:
+        def new(reads: Sequence[Read]) -> list[Read]:
+            return [read for read in reads if read.offset >= known[read.place]]
+
+        servers, verdicts = new(batch.servers), new(batch.verdicts)
+        notifications, audits = new(batch.notifications), new(batch.audits)
+        if servers:
+            write_servers(connection, servers, carried, batch.sources)
+        if verdicts:
+            last = {read.key: read for read in verdicts}
+            _VERDICTS.write(connection, [verdict_row(read) for read in last.values() if read.record is not None])
+            delete(connection, VERDICT, [key for key, read in last.items() if read.record is None])
+        _NOTIFICATIONS.write(connection, _last_of(map(notification_row, notifications)))
+        _COMMANDS.write(connection, _last_of(filter(None, map(command_row, notifications))))
+        _AUDITS.write(connection, _last_of(map(audit_row, audits)))
+        name_unreadable(connection, (one for one in batch.unreadable if one.offset >= known[one.place]))
+        note_changes(connection, Counter(read.key.tenant_id for read in (*servers, *verdicts, *notifications, *audits)))
+        return len(servers) + len(verdicts) + len(notifications) + len(audits)
+
+
+def name_unreadable(connection: Connection, passed_over: Iterable[Unreadable]) -> None:
+    """Write which records were passed over, and why."""
+    rows = ((*one.place, one.offset, one.written_at, stored_text(one.reason[:WHY_CHARS])) for one in passed_over)
+    _UNREADABLE.write(connection, rows)
+
+
+def locked_positions(connection: Connection, sources: Mapping[str, str]) -> dict[Place, int]:
+    """How far each partition was read, which nobody else changes until the transaction ends.
+
+    Raises:
+        TopicReplacedError: what was read under a topic's name was another topic.
+    """
+    rows = connection.execute(select(CONSUMER_OFFSET).order_by("topic", "partition").with_for_update())
+    positions = {}
+    for row in rows:
+        if row.topic not in sources:
+            continue
+        if row.topic_id != sources[row.topic]:
+            raise TopicReplacedError(
+                f"{row.topic} is another topic than the one that was read: it was deleted and made again. "
+                "To read what is there now, and to keep the history by day: tes report rebuild"
+            )
+        positions[Place(row.topic, row.partition)] = row.position
+    return positions
+
+
+def _move(connection: Connection, place: Place, source: str, known: int, end: int) -> None:
+    """Set how far a partition was read.
+
+    Raises:
+        MovedError: it was not read as far as was known; what was written is for nothing.
+    """
+    columns = CONSUMER_OFFSET.c
+    here = (columns.topic == place.topic, columns.topic_id == source, columns.partition == place.partition)
+    moved = update(CONSUMER_OFFSET).where(*here, columns.position == known).values(position=end)
+    if connection.execute(moved).rowcount != 1:
+        raise MovedError(f"{place.topic}-{place.partition}: offset {known} is not next any more")
+
+
+def _last_of(rows: Iterable[Row]) -> list[Any]:
+    """The last row of each key, which is a tenant and one more."""
+    return list({row[:2]: row for row in rows}.values())

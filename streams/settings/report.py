@@ -1,0 +1,237 @@
+"""The settings of the report, typed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from streams.settings.base import EDGE_PREFIX, address_faults, fault, read, setting, variables_of
+from streams.settings.folders import state_folder
+from streams.settings.kafka import KafkaSettings
+from streams.settings.worker import DEFAULT_POLICY, Settings
+
+POSTGRESQL = "postgresql://"
+# A password may hold anything but an @.
+_ADDRESS = re.compile(POSTGRESQL + r"(?:[^@]*@)?(?:\[[^]/?]*\]|[^][/:?]*)(?::([0-9]{0,6}))?(?:[/?].*)?")
+_OF_OTHERS = ("public", "information_schema")
+LEAST_DAYS, MOST_DAYS = 2, 4000
+ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
+"""By which tokens may be signed: only those with a public key, so that no verifier can forge one."""
+LOCAL_DEMO = "demo"
+LEAST_KEY_CHARS = 32
+MOST_CLAIM_CHARS = 200
+_ADDRESS_SLASHES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSettings(KafkaSettings):
+    """The settings of the report; each can be given by the environment variable named with it."""
+
+    database: str = setting(
+        "TES_REPORT_DATABASE",
+        "",
+        "postgresql://USER:PASSWORD@HOST/DATABASE; empty: SQLite files in TES_REPORT_DIR",
+        is_secret=True,
+    )
+    database_file: str = setting("TES_REPORT_DATABASE_FILE", "", "the file that holds this address, read at the start")
+    schema: str = setting("TES_REPORT_SCHEMA", "tes_report", "PostgreSQL: the schema of the report's tables")
+    allow_unfenced: bool = setting(
+        "TES_REPORT_ALLOW_UNFENCED",
+        False,
+        "PostgreSQL: allow a superuser or a role with BYPASSRLS, for which no fence between tenants holds",
+    )
+    directory: str = setting(
+        "TES_REPORT_DIR", "", "folder of the SQLite files; empty: report in tes in $XDG_STATE_HOME or ~/.local/state"
+    )
+    history_days: int = setting("TES_REPORT_HISTORY_DAYS", 400, "how long history is kept, in days")
+    port: int = setting("TES_REPORT_PORT", 6069, "port of the web server for probes and metrics; 0: no web server")
+    web_host: str = setting("TES_REPORT_WEB_HOST", "127.0.0.1", "address of this web server")
+    app_id: str = setting("TES_APP_ID", "tes", "that of the workers: publishers of policies are told apart by it")
+    api_host: str = setting("TES_REPORT_API_HOST", "127.0.0.1", "address of the web server for API and page")
+    api_port: int = setting("TES_REPORT_API_PORT", 6070, "its port; 0: API and page are off")
+    public_url: str = setting(
+        "TES_REPORT_PUBLIC_URL", "", "https://HOST of API and page as browsers see it; empty: loopback only"
+    )
+    oidc_issuer: str = setting("TES_REPORT_OIDC_ISSUER", "", "the OpenID Connect provider whose tokens are accepted")
+    oidc_audience: str = setting(
+        "TES_REPORT_OIDC_AUDIENCE", "", "who bearer tokens must be issued for; empty: TES_REPORT_OIDC_CLIENT_ID"
+    )
+    oidc_client_id: str = setting(
+        "TES_REPORT_OIDC_CLIENT_ID", "", "client for sign-in in a browser; empty: bearer tokens only"
+    )
+    oidc_client_secret: str = setting(
+        "TES_REPORT_OIDC_CLIENT_SECRET", "", "its secret; without one it is a public client", is_secret=True
+    )
+    oidc_client_secret_file: str = setting(
+        "TES_REPORT_OIDC_CLIENT_SECRET_FILE", "", "the file that holds its secret; read again for every sign-in"
+    )
+    oidc_algorithms: tuple[str, ...] = setting(
+        "TES_REPORT_OIDC_ALGORITHMS", ("RS256", "ES256"), "by which tokens may be signed: RS256, ES256, PS256, EdDSA"
+    )
+    oidc_tenant_claim: str = setting(
+        "TES_REPORT_OIDC_TENANT_CLAIM", "tenant_id", "the claim with the caller's tenant; a.b is b in a"
+    )
+    oidc_role_claim: str = setting(
+        "TES_REPORT_OIDC_ROLE_CLAIM", "roles", "the claim with the caller's roles; a.b is b in a"
+    )
+    session_key: str = setting(
+        "TES_REPORT_SESSION_KEY", "", "seals sessions, 32 characters or more; empty: made at each start", is_secret=True
+    )
+    session_key_file: str = setting("TES_REPORT_SESSION_KEY_FILE", "", "the file that holds this key")
+    local_sign_in: str = setting(
+        "TES_REPORT_LOCAL_SIGN_IN", "", "demo: anybody on this machine may sign in as anybody; never in production"
+    )
+    topic_prefix: str = setting("TES_TOPIC_PREFIX", "", "prefix of every topic name")
+    schema_registry_url: str = setting(
+        "TES_SCHEMA_REGISTRY_URL", "", "Confluent-compatible registry; empty: the registry file that ships"
+    )
+    policies: tuple[str, ...] = setting(
+        "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas: those of the workers"
+    )
+    log_format: str = setting("TES_LOG_FORMAT", "text", "lines of the log: text, or json for machines")
+    crash_at: str = setting(
+        "TES_REPORT_CRASH_AT", "", "tests: kill the process at this failpoint; `written:3` means the third time"
+    )
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong with each setting."""
+        yield from KafkaSettings.faults(self)
+        if self.schema_registry_url:
+            yield from address_faults(self, "schema_registry_url", ("http", "https"))
+        if self.log_format not in ("text", "json"):
+            yield fault(self, "log_format", "must be text or json")
+        if self.database:
+            yield from _database_faults(self)
+            if self.database_file:
+                yield fault(self, "database_file", "must be empty if TES_REPORT_DATABASE is set")
+        if not self.schema.isidentifier() or not self.schema.isascii() or not self.schema.islower():
+            yield fault(self, "schema", "must be a lower-case name of letters, digits and underscores")
+        elif len(self.schema) > 50:
+            yield fault(self, "schema", "must be at most 50 characters")
+        elif self.schema in _OF_OTHERS or self.schema.startswith("pg_"):
+            yield fault(self, "schema", "must be a schema that is only the report's: a rebuild deletes it")
+        if not LEAST_DAYS <= self.history_days <= MOST_DAYS:
+            yield fault(self, "history_days", f"must be from {LEAST_DAYS} to {MOST_DAYS}")
+        if not 0 <= self.port <= 65535:
+            yield fault(self, "port", "must be a port, 0 to 65535")
+        yield from _api_faults(self)
+        yield from _provider_faults(self)
+        yield from _session_faults(self)
+
+    def secret_files(self) -> tuple[str, ...]:
+        """See `KafkaSettings`."""
+        own = self.database_file, self.oidc_client_secret_file, self.session_key_file
+        return *KafkaSettings.secret_files(self), *own
+
+    @property
+    def folder(self) -> Path:
+        """Where the SQLite files are."""
+        return Path(self.directory) if self.directory else state_folder() / "report"
+
+    def topic(self, name: str) -> str:
+        """The name of a topic on this cluster."""
+        return self.topic_prefix + name
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host of this name or address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_report_settings(environment: Mapping[str, str] = os.environ) -> ReportSettings:
+    """The settings of the environment; those of other parts may be set as well.
+
+    Raises:
+        SettingsError: TES_ variables are unknown, or their values are not of their kind; names all of them.
+    """
+    return read(ReportSettings, environment, _is_of_another_part)
+
+
+def _database_faults(settings: ReportSettings) -> Iterator[str]:
+    if not settings.database.startswith(POSTGRESQL):
+        yield fault(settings, "database", f"must begin with {POSTGRESQL}")
+        return
+    address = _ADDRESS.fullmatch(settings.database)
+    if address is None:
+        yield fault(settings, "database", f"must be an address such as {POSTGRESQL}USER:PASSWORD@HOST:PORT/DATABASE")
+    elif address[1] and not 1 <= int(address[1]) <= 65535:
+        yield fault(settings, "database", "must have a port from 1 to 65535, or none")
+
+
+def _api_faults(settings: ReportSettings) -> Iterator[str]:
+    if not 0 <= settings.api_port <= 65535:
+        yield fault(settings, "api_port", "must be a port, 0 to 65535")
+    elif settings.api_port and settings.api_port == settings.port:
+        yield fault(settings, "api_port", "must differ from TES_REPORT_PORT")
+    if not settings.api_host:
+        yield fault(settings, "api_host", "must be an address to listen at")
+    if settings.public_url:
+        yield from _https_faults(settings, "public_url")
+        if settings.public_url.rstrip("/").count("/") != _ADDRESS_SLASHES:
+            yield fault(settings, "public_url", "must have no path")
+
+
+def _provider_faults(settings: ReportSettings) -> Iterator[str]:
+    if not settings.oidc_issuer:
+        for name in ("oidc_audience", "oidc_client_id", "oidc_client_secret", "oidc_client_secret_file"):
+            if getattr(settings, name):
+                yield fault(settings, name, "needs TES_REPORT_OIDC_ISSUER")
+    else:
+        yield from _https_faults(settings, "oidc_issuer")
+        if not settings.oidc_audience and not settings.oidc_client_id:
+            yield fault(settings, "oidc_issuer", "needs TES_REPORT_OIDC_AUDIENCE or TES_REPORT_OIDC_CLIENT_ID")
+    if settings.oidc_client_id and not settings.public_url and not is_loopback(settings.api_host):
+        yield fault(settings, "oidc_client_id", "needs TES_REPORT_PUBLIC_URL, to which browsers come back")
+    for name in ("oidc_client_secret", "oidc_client_secret_file"):
+        if getattr(settings, name) and not settings.oidc_client_id:
+            yield fault(settings, name, "needs TES_REPORT_OIDC_CLIENT_ID")
+    if settings.oidc_client_secret and settings.oidc_client_secret_file:
+        yield fault(settings, "oidc_client_secret_file", "must be empty if TES_REPORT_OIDC_CLIENT_SECRET is set")
+    if not settings.oidc_algorithms or not set(settings.oidc_algorithms) <= set(ALGORITHMS):
+        yield fault(settings, "oidc_algorithms", f"must be one or several of {', '.join(ALGORITHMS)}")
+    for name in ("oidc_tenant_claim", "oidc_role_claim"):
+        if not 1 <= len(getattr(settings, name)) <= MOST_CLAIM_CHARS:
+            yield fault(settings, name, f"must be the name of a claim, of at most {MOST_CLAIM_CHARS} characters")
+
+
+def _session_faults(settings: ReportSettings) -> Iterator[str]:
+    if settings.session_key and len(settings.session_key) < LEAST_KEY_CHARS:
+        yield fault(settings, "session_key", f"must have {LEAST_KEY_CHARS} characters or more")
+    if settings.session_key and settings.session_key_file:
+        yield fault(settings, "session_key_file", "must be empty if TES_REPORT_SESSION_KEY is set")
+    if not settings.local_sign_in:
+        return
+    if settings.local_sign_in != LOCAL_DEMO:
+        yield fault(settings, "local_sign_in", f"must be empty or {LOCAL_DEMO}")
+        return
+    if not is_loopback(settings.api_host):
+        yield fault(settings, "local_sign_in", "needs a TES_REPORT_API_HOST that is loopback, such as 127.0.0.1")
+    for variable, is_set in (
+        ("TES_REPORT_OIDC_ISSUER", settings.oidc_issuer),
+        ("TES_REPORT_PUBLIC_URL", settings.public_url),
+    ):
+        if is_set:
+            yield fault(settings, "local_sign_in", f"must be empty if {variable} is set")
+
+
+def _https_faults(settings: ReportSettings, name: str) -> Iterator[str]:
+    """What is wrong with an address that browsers and tokens are sent to: plain HTTP is for this machine only."""
+    faults = list(address_faults(settings, name, ("http", "https")))
+    yield from faults
+    parts = urlsplit(getattr(settings, name)) if not faults else None
+    if parts is not None and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        yield fault(settings, name, "must begin with https://, except on loopback")
+
+
+def _is_of_another_part(variable: str) -> bool:
+    return variable.startswith(EDGE_PREFIX) or variable in variables_of(Settings)

@@ -1,0 +1,1 @@
+"""The read model of the report, on SQLite and on a real PostgreSQL."""

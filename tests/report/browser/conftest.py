@@ -1,0 +1,84 @@
+"""A real browser, Debian's chromium, in front of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from streams.report.access.callers import Caller
+from streams.report.store.database import open_database
+from streams.settings.report import ReportSettings
+from tests.support.page_site import Open, serving
+from tests.support.page_world import ADMIN, OPERATOR, Engine, fill
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The browser of this session."""
+    if not CHROMIUM.exists():
+        raise RuntimeError("chromium is missing: scripts/browser_packages")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def site_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The engine behind the site."""
+    opened = open_database(ReportSettings(directory=str(tmp_path_factory.mktemp("site"))))
+    opened.migrate()
+    fill(opened)
+    yield Engine(opened)
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def addresses(site_engine: Engine) -> Iterator[Mapping[Caller, str]]:
+    """Where each caller finds the page."""
+    with serving(site_engine, ADMIN, OPERATOR) as found:
+        yield found
+
+
+@pytest.fixture
+def open_page(browser: Browser, addresses: Mapping[Caller, str]) -> Iterator[Open]:
+    """Opens a page of somebody; a complaint of the browser fails the test, unless what is loaded may fail.
+
+    `finished` is handed every request that is done.
+    """
+    contexts, complaints = [], list[str]()
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            complaints.append(message.text)
+
+    def opened(
+        path: str,
+        caller: Caller = ADMIN,
+        width: int = 1280,
+        finished: Callable[[Request], None] | None = None,
+        may_fail: bool = False,
+        **options: Any,
+    ) -> Page:
+        given = {"viewport": {"width": width, "height": 800}, "timezone_id": "Europe/Madrid", "locale": "en-GB"}
+        context = browser.new_context(**{**given, **options})
+        contexts.append(context)
+        page = context.new_page()
+        if not may_fail:
+            page.on("console", note)
+        if finished is not None:
+            page.on("requestfinished", finished)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(addresses[caller] + path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
