@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
 
-from benchmarks import guard, profiling, servers, waits
+from benchmarks import edge, guard, profiling, read_model, servers, waits
 from benchmarks.broker import RaceKafka
 from benchmarks.engines import Engine, chosen
 from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, REPOSITORY, MissingToolError, machine
@@ -34,6 +34,8 @@ _COMMANDS = """commands, each with a --help of its own:
             started worker has the state of a million servers again, from Kafka's changelog and from the RocksDB it kept
             (Kafka Streams from its changelog, for comparison)
   servers   CPU of a connection and memory of a worker that knows 10 thousand, 100 thousand and a million servers
+  edge      what the edge costs a real Postfix, beside milters that do nothing; decisions, spool, HTTP
+  report    how fast the report's tables catch up, and what questions cost, on SQLite and PostgreSQL
   guard     fail if the worker's CPU per event, against the pure-Python floor's, is 1.3 times the committed ratio
 
 examples:
@@ -44,6 +46,8 @@ examples:
   scripts/bench waits                             from event to verdict, start, restore
   scripts/bench waits --servers 100000            a tenth of the servers to restore
   scripts/bench servers                           what a connection costs with a million servers known
+  scripts/bench edge                              what a message costs beside Postfix
+  scripts/bench report                            how fast the report's tables catch up
   scripts/bench guard                             has the worker become slower
   scripts/bench guard --record                    commit another ratio, after a change that is meant to move it"""
 
@@ -52,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of the race; the other commands have parsers of their own."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        usage="scripts/bench [options] | profile | waits | servers | guard",
+        usage="scripts/bench [options] | profile | waits | servers | edge | report | guard",
         description="Races the shipped worker against other stream processors: CPU per event, throughput, memory.",
         epilog=_COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -170,6 +174,10 @@ def main(argv: list[str]) -> int:
             return guard.main(argv[1:])
         if argv[:1] == ["profile"]:
             return profiling.main(argv[1:])
+        if argv[:1] == ["edge"]:
+            return edge.main(argv[1:])
+        if argv[:1] == ["report"]:
+            return read_model.main(argv[1:])
         if argv[:1] == ["waits"]:
             return waits.main(argv[1:])
         if argv[:1] == ["servers"]:

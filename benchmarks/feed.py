@@ -138,6 +138,7 @@ def connection(server: Server, build: Build, observed_at: int, number: int, chan
         "received": _received(server, build, mark, _date_of(observed_at // 1000), chance.random() < 0.1),
         "outcome": "ACCEPTED",
         "recipients": 1,
+        "refused_before": 0,
     }
 
 

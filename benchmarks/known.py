@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from benchmarks.feed import SEED, Build, Fleet, Server, connection
 from benchmarks.load import Row
+from streams.domain.keys import ServerKey
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.state import ServerEnforcement
 from streams.policies.catalogue.files import shipped_catalogue
@@ -40,10 +41,10 @@ class _Told(Simulation):
 
     due_at: int | None = None
 
-    def keep_server(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
+    def keep_server(self, key: ServerKey, state: ServerEnforcement | None, due_at: int | None) -> None:
         """See `Repository`."""
         self.due_at = due_at
-        super().keep_server(tenant_id, server, state, due_at)
+        super().keep_server(key, state, due_at)
 
 
 class KnownServers:
@@ -97,9 +98,9 @@ class KnownServers:
         """Tenant and row of the changelog of a worker that knows them: of each a state, and a row of the due index."""
         for number, server in enumerate(self._fleet.servers):
             state, due = self[number]
-            yield server.tenant_id, server_key(server.tenant_id, server.host), encode_state(state, due)
+            yield server.tenant_id, server_key(state.key), encode_state(state, due)
             if due is not None:
-                yield server.tenant_id, timer_key(due, server.tenant_id, server.host), b""
+                yield server.tenant_id, timer_key(due, state.key), b""
 
 
 class KnownSimulation(Simulation):
@@ -109,7 +110,7 @@ class KnownSimulation(Simulation):
         super().__init__(shipped_rules())
         self._known, self._fleet = known, fleet
 
-    def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
+    def server(self, key: ServerKey) -> ServerEnforcement | None:
         """See `Repository`."""
-        state = super().server(tenant_id, server)
-        return state if state is not None else self._known[self._fleet.number_of(tenant_id, server)][0]
+        state = super().server(key)
+        return state if state is not None else self._known[self._fleet.number_of(key.tenant_id, key.server)][0]

@@ -86,7 +86,7 @@ def minutes_of(verdict: Verdict) -> list[int]:
 
 def every_turn(verdict: Verdict) -> list[int]:
     """In the three hours of a short schedule, the first and the last minute of each rate that any stage has."""
-    offset = hour_offset(verdict.tenant_id, verdict.server)
+    offset = hour_offset(verdict.key)
     minutes = sorted((offset + place) % 60 for place in (0, 4, 5, 19, 20, 34, 35, 59))
     return [verdict.effective_at + (hour * 60 + minute) * MINUTE_MS for hour in range(3) for minute in minutes]
 

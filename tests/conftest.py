@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
@@ -14,20 +15,43 @@ from streams.settings.worker import Settings
 
 os.environ.setdefault("TES_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".cache"))
 
+# No test may depend on how fast a machine is.
+hypothesis.settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-machine")
+# A failed check of a helper has to say what differed; pytest does so by itself only for test modules.
+pytest.register_assert_rewrite("tests.support")
+
 TESTS = Path(__file__).parent
-NEED_A_BROKER = (TESTS / "integration", TESTS / "contract/kafka", TESTS / "chaos/test_verifier.py")
+NEED_A_BROKER = (
+    TESTS / "integration",
+    TESTS / "contract/kafka",
+    TESTS / "report/kafka",
+    TESTS / "chaos/test_verifier.py",
+    TESTS / "mail/test_demo.py",
+    TESTS / "mail/test_end_to_end.py",
+)
 """Folders and files whose tests are marked `kafka`."""
 BROKER_FIXTURES = frozenset(("bootstrap", "secured"))
 """Those that start one; the fixtures that use these count too."""
+NEED_A_MAIL_SERVER = TESTS / "mail"
+"""Folder whose tests are marked `mail`."""
+NEED_A_BROWSER = TESTS / "report/browser"
+"""Folder whose tests are marked `browser`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a broker.
+    """Mark what needs a broker, a mail server or a browser.
 
     Raises:
         pytest.UsageError: a test elsewhere asks for a broker.
     """
     for item in items:
+        if item.path.is_relative_to(NEED_A_MAIL_SERVER):
+            item.add_marker(pytest.mark.mail)
+        if item.path.is_relative_to(NEED_A_BROWSER):
+            item.add_marker(pytest.mark.browser)
         if any(item.path.is_relative_to(place) for place in NEED_A_BROKER):
             item.add_marker(pytest.mark.kafka)
         elif isinstance(item, pytest.Function) and BROKER_FIXTURES & set(item.fixturenames):

@@ -23,6 +23,7 @@ from streams.domain.time import EARLIEST_MS, iso
 from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import SOURCES, provenance_of, read_catalogue_folder, shipped_tables, write_tables
 from streams.policies.catalogue.topic import StoredCatalogue, publish_catalogue, read_stored
+from streams.policies.configured import configured_policies, policy_topic_of
 from streams.policies.publishing import moment_now
 from streams.policies.reader import read_published
 from streams.settings.worker import Settings, read_settings
@@ -30,7 +31,6 @@ from streams.visible import visible
 from streams.wire.catalogue import differences, summary
 from streams.wire.policy import from_millis, to_millis
 from streams.wire.records import parse_day_or_moment
-from streams.worker.wiring import configured_policies, policy_topic_of
 
 BUILT_IN = "builtin"
 _REFERENCE = f"{BUILT_IN}, a published version, or a folder"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 
 from aiokafka.errors import KafkaError
 
 from streams.cli.checked_settings import read_checked
+from streams.cli.columns import print_settings
 from streams.cli.messages import print_error, print_message
 from streams.kafka.security import cluster_of
 from streams.settings.worker import Settings, read_settings
-from streams.visible import visible
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,10 +52,5 @@ def _config(arguments: argparse.Namespace) -> int:
             code = 1
         else:
             print_message(f"tes config check: TES_KAFKA_BOOTSTRAP: {settings.bootstrap}: answers")
-    shown = settings.shown()
-    if arguments.json:
-        print(json.dumps(shown))
-    else:
-        for variable, value in shown.items():
-            print(f"{variable:30} {visible(','.join(value) if isinstance(value, tuple) else str(value))}")
+    print_settings(settings, as_json=arguments.json)
     return code

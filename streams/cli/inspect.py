@@ -7,12 +7,12 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from streams.cli.mail_text import UnreadableError, read_received
 from streams.cli.messages import print_error
+from streams.clock import wall_clock_ms
 from streams.domain.exchange.build import Product
 from streams.domain.exchange.detection import UNNAMED, Detection, detect, product_of
 from streams.domain.policy.content import PolicyError
@@ -20,7 +20,6 @@ from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.sighting import build_name, judgement_of
-from streams.domain.time import moment_ms
 from streams.domain.validation import MalformedError
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         raw = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
         policy = read_policy(arguments.policy)
-        at = parse_day_or_moment("--at", arguments.at) if arguments.at else _now()
+        at = parse_day_or_moment("--at", arguments.at) if arguments.at else wall_clock_ms()
     except (OSError, PolicyError, MalformedError) as error:
         print_error("tes inspect", error)
         return 2
@@ -85,10 +84,6 @@ def _shown(row: dict[str, Any]) -> Iterator[str]:
 
 def _plain(value: Any) -> str:
     return "-" if value is None else visible(str(value))
-
-
-def _now() -> int:
-    return moment_ms(datetime.now(UTC))
 
 
 def inspect(lines: list[str], rulebook: Rulebook, at: int) -> dict[str, Any]:

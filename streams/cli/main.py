@@ -31,11 +31,13 @@ _EXAMPLES = """examples:
   tes state get contoso mx1.contoso.com; tes state export > states.jsonl
   tes backup create /backups/today; tes backup restore /backups/today
   tes repartition --partitions 24 --to-prefix g2.
+  tes edge decide --ip 192.0.2.7 --helo mx1.contoso.com --tenant contoso --file message.eml
+  tes connectors check connectors.yaml && tes connectors publish connectors.yaml; tes edge
   tes kafka start; TES_KAFKA_BOOTSTRAP=127.0.0.1:PORT tes topics create; tes worker
 
 data goes to stdout, everything else to stderr
 exit codes: 0 done, 1 failed, 2 wrong usage or unreadable input, 3 a command refused,
-70 a worker that failed, 130 interrupted (Ctrl-C)"""
+70 a worker or an edge that failed, 130 interrupted (Ctrl-C)"""
 
 
 EXIT_PIPE = 141
@@ -65,11 +67,16 @@ COMMANDS: Final[Mapping[str, str]] = {
     "backup": "back up all topics of the product to files, and restore them",
     "repartition": "move a stopped service to new topics with another partition count",
     "worker": "run a worker; settings come from the environment",
+    "edge": "run the edge beside an MTA, or explain its decision; settings come from the environment",
+    "report": "keep what administrators see in a database; settings come from the environment",
+    "connectors": "whose mail comes in at the edges: check, publish and list connectors",
     "topics": "the Kafka topics of the product",
     "config": "show or validate the settings",
     "kafka": "start or stop a Kafka broker on this machine",
 }
 """What the help says of each command. Its module in `streams.cli` has its name, and describes its arguments."""
+_PROCESSES: Final = ("worker", "edge", "report")
+"""Commands that wait for a broker that is busy or restarts."""
 _MOVED: Final[Mapping[str, tuple[str, str]]] = {"table": ("servers", "add_table_arguments")}
 """Old names of commands: module and function."""
 
@@ -130,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str] | None) -> int:
     try:
         arguments = build_parser(is_whole=False)[0].parse_args(argv)
-        with nullcontext() if arguments.command == "worker" else told_soon():
+        with nullcontext() if arguments.command in _PROCESSES else told_soon():
             exit_code: int = arguments.run(arguments) or 0
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

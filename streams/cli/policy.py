@@ -7,7 +7,6 @@ import asyncio
 import difflib
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,17 @@ from streams.domain.policy.publication import PublicationError
 from streams.domain.time import iso
 from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import read_catalogue_folder
+from streams.policies.configured import configured_policies, policy_topic_of
 from streams.policies.files import read_policy, shipped_policies
-from streams.policies.publishing import publish
+from streams.policies.modes import governing_policy, in_mode
+from streams.policies.publishing import moment_now, publish
 from streams.policies.reader import read_published
 from streams.policies.topic import Published
 from streams.settings.worker import Settings, read_settings
 from streams.visible import visible
 from streams.wire.policy import content_of, from_millis, policy_yaml, to_millis
 from streams.wire.records import parse_day_or_moment, to_json
-from streams.worker.wiring import configured_policies, policy_topic_of
 
-MODE_LEAD = timedelta(seconds=5)
-"""How far ahead a change of mode begins, so that every worker has read it by then."""
 _REFERENCE = "a shipped policy, a YAML file, or a published one as ID or ID/VERSION"
 
 
@@ -156,15 +154,7 @@ def _mode(arguments: argparse.Namespace) -> int:
     try:
         settings = read_settings()
         published = published_policies(settings)
-        now = datetime.now(UTC)
-        governing = _governing(configured_policies(settings), published, now)
-        versions = [policy.version for policy in published if policy.policy_id == governing.policy_id]
-        changed = replace(
-            governing,
-            version=max([governing.version, *versions]) + 1,
-            mode=Mode(arguments.mode),
-            effective_at=from_millis(to_millis(now + MODE_LEAD)),
-        )
+        changed = in_mode(configured_policies(settings), published, Mode(arguments.mode), moment_now())
         for policy in published:
             if policy.effective_at > changed.effective_at and policy.mode is not changed.mode:
                 at = iso(to_millis(policy.effective_at))
@@ -175,22 +165,14 @@ def _mode(arguments: argparse.Namespace) -> int:
         return _refused("mode", error)
 
 
-def _governing(configured: list[Policy], published: list[Policy], at: datetime) -> Policy:
-    known = sorted([*configured, *published], key=lambda policy: policy.effective_at)
-    begun = [policy for policy in known if policy.effective_at <= at]
-    if len(configured) == 1 and not any(policy in published for policy in begun):
-        return configured[0]
-    return begun[-1] if begun else known[0]
-
-
 def _list(arguments: argparse.Namespace) -> int:
     try:
         settings = read_settings()
         configured, published = configured_policies(settings), published_policies(settings)
     except (ValueError, OSError, KafkaError, TopicError) as error:
         return _refused("list", error)
-    now = datetime.now(UTC)
-    governing = _governing(configured, published, now)
+    now = moment_now()
+    governing = governing_policy(configured, published, now)
     rows: list[dict[str, Any]] = [
         {
             "policy_id": policy.policy_id,

@@ -11,13 +11,13 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error
 from streams.errors import DependencyError
+from streams.failpoints import failpoints
 from streams.kafka.topics import TOPICS, TopicError
 from streams.operations.group import TopicContentError, WorkersRunningError
 from streams.operations.repartition.run import Repartitioned, ledger_of, repartition
 from streams.settings.worker import Settings, read_settings
-from streams.wire.fast_connection import fast_header
+from streams.wire.fast_headers import fast_headers
 from streams.wire.registry import registry_of
-from streams.worker.failpoints import failpoints
 from streams.worker.processor import InputProcessor
 from streams.worker.wiring import record_channels, replay_end, rulebook_of
 
@@ -56,7 +56,7 @@ def _processor(settings: Settings) -> InputProcessor:
     """What tells when a record happened, as a worker has it."""
     rulebook = rulebook_of(settings)
     return InputProcessor(
-        lambda: rulebook, record_channels(settings), fast_header(registry_of(settings)), replay_end(settings)
+        lambda: rulebook, record_channels(settings), fast_headers(registry_of(settings)), replay_end(settings)
     )
 
 

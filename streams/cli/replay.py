@@ -18,6 +18,7 @@ from streams.cli.messages import print_error, print_message
 from streams.cli.simulate import add_options, feed_lines, scan, write_results
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
 from streams.dev.java import EmbeddedKafkaError
+from streams.domain.keys import ServerKey
 from streams.kafka.provisioning import delete_topics, topics_of
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TopicError
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         except (EmbeddedKafkaError, KafkaError, TopicError, ReplayError, OSError) as error:
             print_message(f"tes replay: {type(error).__name__}: {error}; see {out / 'worker.log'}")
             return 1
-    rows = [found.servers[key] for key in sorted(found.servers, key=lambda key: key.decode().split("/", 1))]
+    rows = [found.servers[key] for key in sorted(found.servers, key=ServerKey.parse)]
     print_message(write_results(out, found.verdicts, found.notifications, rows, found.dead_letters, found.audit))
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from streams.cli.catalogue import given_catalogues
+from streams.cli.decisions import DecisionFile
 from streams.cli.messages import print_error, print_message
+from streams.clock import wall_clock_ms
 from streams.domain.policy.content import PolicyError
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
@@ -56,6 +57,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments of the command."""
     add_options(parser)
+    parser.add_argument(
+        "--decisions",
+        action="store_true",
+        help="also write decisions.jsonl: what an edge would have answered to each connection, and why",
+    )
     parser.set_defaults(run=run)
 
 
@@ -144,7 +150,7 @@ class FeedEnd:
 
     def __init__(self) -> None:
         self.ahead = self._latest = self._end = 0
-        self._now = time.time_ns() // 1_000_000
+        self._now = wall_clock_ms()
         self._last = self._first = ""
 
     def note(self, at: int, field: str, name: str) -> None:
@@ -243,7 +249,17 @@ def run(arguments: argparse.Namespace) -> int:
     def partition_of(tenant_id: str) -> int:
         return kafka_partition(tenant_id.encode(), partitions)
 
-    results = simulate(feed, rulebook, until, on_malformed, commands, partition_of, lambda: end.default_until)
+    decisions = DecisionFile(out / "decisions.jsonl") if arguments.decisions else None
+    results = simulate(
+        feed,
+        rulebook,
+        until,
+        on_malformed,
+        commands,
+        partition_of,
+        lambda: end.default_until,
+        None if decisions is None else decisions.add,
+    )
     if warning := end.warning(until):
         print_message(f"tes simulate: {warning}")
     if fault := end.fault(until):
@@ -254,4 +270,6 @@ def run(arguments: argparse.Namespace) -> int:
     verdicts = [to_record(verdict) for verdict in results.verdicts]
     notifications = [to_record(notification) for notification in results.notifications]
     print_message(write_results(out, verdicts, notifications, servers, refused, audit))
+    if decisions is not None:
+        print_message(decisions.close())
     return 0

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from streams.cli.messages import print_error, print_message
 from streams.cli.terminal import write_bytes
 from streams.domain.exchange.names import canonical_server
+from streams.domain.keys import ServerKey
 from streams.domain.validation import check_tenant
 from streams.errors import DependencyError
 from streams.kafka.topics import TopicError
@@ -52,11 +53,11 @@ async def _export(_: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _get(arguments: argparse.Namespace, settings: Settings) -> int:
-    tenant_id, server = arguments.tenant, canonical_server(arguments.server)
-    check_tenant(tenant_id)
-    found = await load_history(settings, registry_of(settings), tenant_id, server)
+    key = ServerKey(arguments.tenant, canonical_server(arguments.server))
+    check_tenant(key.tenant_id)
+    found = await load_history(settings, registry_of(settings), key)
     if not found.is_known:
-        print_message(f"tes state get: server: {server!r} of {tenant_id}: is unknown")
+        print_message(f"tes state get: server: {key.server!r} of {key.tenant_id}: is unknown")
         return 2
     if arguments.json:
         names = ("partition", "markers", "server", "tenant", "forgotten", "history")

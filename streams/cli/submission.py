@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error
 from streams.cli.options import EXIT_REFUSED, ISSUER_HELP, operator
+from streams.clock import wall_clock_ms
 from streams.domain.tenant.audit import AuditRecord, CommandOutcome
 from streams.domain.tenant.commands import CommandKind, Role
 from streams.kafka.topics import TopicError
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         command = {
             "command_id": arguments.command_id or str(uuid.uuid4()),
             "tenant_id": arguments.tenant,
-            "issued_at": time.time_ns() // 1_000_000,
+            "issued_at": wall_clock_ms(),
             "issued_by": arguments.by,
             "role": arguments.role,
             "kind": kind.value,

@@ -21,6 +21,7 @@ from streams.domain.time import iso
 from streams.domain.whatif import Prediction, predict, with_catalogue, with_policy
 from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.configured import configured_policies
 from streams.policies.files import read_policy
 from streams.policies.topic import Published
 from streams.settings.worker import read_settings
@@ -28,7 +29,6 @@ from streams.visible import visible
 from streams.wire.policy import from_millis, to_millis
 from streams.wire.records import parse_day_or_moment
 from streams.wire.server_report import report_of_record
-from streams.worker.wiring import configured_policies
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,7 @@ def check_tenant(tenant_id: str) -> None:
         MalformedError: it is not 1 to 64 letters, digits, dots, underscores or hyphens.
     """
     if not _TENANT.fullmatch(tenant_id):
-        raise MalformedError(f"tenant_id: {tenant_id[:80]!r}: must match [A-Za-z0-9._-]{{1,64}}")
+        raise MalformedError(f"tenant_id: {tenant_id[:80]!r:.100}: must match [A-Za-z0-9._-]{{1,64}}")
 
 
 def check_moment(name: str, moment_ms: int, now_ms: int | None) -> None:

@@ -6,15 +6,24 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.errors import IllegalOperation, KafkaConnectionError, KafkaError
+from aiokafka.errors import (
+    IllegalOperation,
+    KafkaConnectionError,
+    KafkaError,
+    LeaderNotAvailableError,
+    UnknownTopicOrPartitionError,
+)
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.structs import BrokerMetadata
 
 import streams.kafka.patches  # corrects what every client reads by
 import streams.kafka.unread  # noqa: F401 (bounds what every client takes into memory)
+from streams.kafka.deadlines import close_soon
 from streams.kafka.patience import is_told_soon
 from streams.kafka.shutdown import cancel_and_wait
 
@@ -79,9 +88,21 @@ class _Reasoned:
 class Consumer(_Reasoned, AIOKafkaConsumer):  # type: ignore[misc]
     """Reads topics."""
 
+    async def throw_away(self) -> None:
+        """Close it, whatever its brokers do; each part has `CLOSE_SECONDS`."""
+        await close_soon(self.stop())
+        await close_soon(self._client.close())
+
 
 class Producer(_Reasoned, AIOKafkaProducer):  # type: ignore[misc]
     """Writes to topics."""
+
+    async def throw_away(self) -> None:
+        """Close it without sending what it holds, whatever its brokers do; each part has `CLOSE_SECONDS`."""
+        self._closed = True
+        if self._sender is not None:
+            await close_soon(self._sender.close())
+        await close_soon(self.client.close())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
@@ -114,6 +135,28 @@ class Admin(_Reasoned, AIOKafkaAdminClient):  # type: ignore[misc]
     async def end(self) -> None:
         """See `_Reasoned`."""
         await self.close()
+
+    async def unknown_topics(self, names: list[str]) -> set[str]:
+        """Those of some topics that a broker does not know, or not yet; a broker that is down is not asked."""
+        return {name for broker in self._client.cluster.brokers() for name in await self._unknown_to(broker, names)}
+
+    async def _unknown_to(self, broker: BrokerMetadata, names: list[str]) -> list[str]:
+        # One that is down learns of them before it answers anybody.
+        with suppress(KafkaError):
+            answer = await self._send_request(_metadata_of(names), broker.nodeId)
+            return [row["topic"] for row in answer.to_object()["topics"] if row["error_code"] in _NOT_YET]
+        return []
+
+    async def _get_cluster_metadata(self, topics: list[str] | None = None) -> Any:
+        return await self._send_request(_metadata_of(topics))
+
+
+_NOT_YET: Final = (UnknownTopicOrPartitionError.errno, LeaderNotAvailableError.errno)
+
+
+def _metadata_of(topics: list[str] | None) -> MetadataRequest:
+    # aiokafka's own lets a broker make the topics that are asked for, with settings that nobody chose.
+    return MetadataRequest(topics, allow_auto_topic_creation=False)
 
 
 Client = TypeVar("Client", bound=_Reasoned)

@@ -12,12 +12,22 @@ from typing import Any, Final, NamedTuple, Protocol
 from aiokafka import TopicPartition
 
 from streams.kafka.cluster import Cluster, Consumer
-from streams.kafka.reader import extents_of, open_consumer, partitions_of
+from streams.kafka.reader import FETCH_WAIT_MS, extents_of, open_consumer, partitions_of
+from streams.kafka.topic_ids import TopicIdentity, identify
+from streams.kafka.topics import TopicError
 
 FETCH_SECONDS: Final = 0.2
 """How long a fetch waits for records."""
 FETCH_RECORDS: Final = 10_000
 """How many records a fetch hands on at most; `unread.LIST_BYTES` bounds them in bytes."""
+
+
+Starts = Callable[[Mapping[str, TopicIdentity]], Mapping[TopicPartition, int]]
+"""Where to begin in topics of these identities; a partition that is left out is read from its beginning."""
+
+
+class LostPositionError(TopicError):
+    """A partition does not hold the offset from which it should be read."""
 
 
 class KnownEnd(NamedTuple):
@@ -64,6 +74,8 @@ class KafkaLog:
         partitions: Collection[int] | None = None,
         from_end: bool = False,
         waits_for_transactions: bool = False,
+        starts: Starts | None = None,
+        fetch_wait_ms: int = FETCH_WAIT_MS,
     ) -> None:
         """Read topics of a cluster.
 
@@ -74,9 +86,12 @@ class KafkaLog:
             from_end: begin behind what is there, not at the beginning.
             waits_for_transactions: count what is in open transactions as in front of the end. A producer that has
                 committed goes on before the broker has marked all partitions; until then none of them shows it.
+            starts: tells where to begin otherwise; asked each time that the log is opened.
+            fetch_wait_ms: how long a broker holds back an answer without records.
         """
         self._cluster, self._topics, self._only = cluster, topics, partitions
         self._from_end, self._waits_for_transactions = from_end, waits_for_transactions
+        self._starts, self._fetch_wait_ms = starts, fetch_wait_ms
         self._partitions: list[TopicPartition] = []
         self._consumer: Consumer | None = None
 
@@ -86,17 +101,36 @@ class KafkaLog:
         self._partitions = [
             one for topic in self._topics for one in found[topic] if self._only is None or one.partition in self._only
         ]
-        self._consumer = consumer = open_consumer(self._cluster)
+        self._consumer = consumer = open_consumer(self._cluster, fetch_wait_ms=self._fetch_wait_ms)
         await consumer.start()
         consumer.assign(self._partitions)
-        find = consumer.end_offsets if self._from_end else consumer.beginning_offsets
-        for partition, offset in (await find(self._partitions)).items():
-            consumer.seek(partition, offset)
+        begins = await consumer.beginning_offsets(self._partitions)
+        ends = await consumer.end_offsets(self._partitions)
+        known = {} if self._starts is None else self._starts({one: await self.identity(one) for one in self._topics})
+        for one in self._partitions:
+            offset = ends[one] if self._from_end else known.get(one, begins[one])
+            if not begins[one] <= offset <= ends[one]:
+                held = f"holds {begins[one]} to {ends[one]}"
+                raise LostPositionError(f"{one.topic}-{one.partition}: offset {offset} is gone: {held}")
+            consumer.seek(one, offset)
+
+    async def identity(self, topic: str) -> TopicIdentity:
+        """Which topic has this name now.
+
+        Raises:
+            TopicError: none.
+        """
+        return await identify(self._opened._client, topic)
 
     async def close(self) -> None:
         """See `Log`."""
         if self._consumer is not None:
             await self._consumer.stop()
+
+    async def throw_away(self) -> None:
+        """Disconnect from brokers that may not answer any more."""
+        if self._consumer is not None:
+            await self._consumer.throw_away()
 
     async def ends(self) -> Mapping[TopicPartition, int]:
         """See `Log`."""
@@ -172,9 +206,15 @@ class TopicFollower:
 
         It grows while records wait to be read, and while the brokers do not answer.
         """
+        read_at = self.complete_at
+        return float("inf") if read_at is None else max(0.0, self._clock() - read_at)
+
+    @property
+    def complete_at(self) -> float | None:
+        """When every partition was last known to be read to its end, by the clock; None before."""
         if not self._partitions or len(self._at_end) < len(self._partitions):
-            return float("inf")
-        return max(0.0, self._clock() - min(self._at_end.values()))
+            return None
+        return min(self._at_end.values())
 
     async def _ends(self) -> Mapping[TopicPartition, int]:
         asked_at = self._clock()

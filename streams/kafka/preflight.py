@@ -7,7 +7,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAv
 from streams.kafka.provisioning import topics_of
 from streams.kafka.reader import partitions_of
 from streams.kafka.security import cluster_of
-from streams.kafka.topics import DEAD_LETTER_LOG, TopicError
+from streams.kafka.topics import DEAD_LETTER_LOG, TOPICS, TopicError
 from streams.settings.worker import Settings
 
 
@@ -19,8 +19,8 @@ async def check_access(settings: Settings) -> None:
         KafkaError: the cluster did not answer.
     """
     cluster = cluster_of(settings)
-    handled = settings.topic(DEAD_LETTER_LOG)  # for operators only
-    await partitions_of(cluster, *(topic.name for topic in topics_of(settings) if topic.name != handled))
+    others = {settings.topic(DEAD_LETTER_LOG), settings.topic(TOPICS["connector"])}  # for operators and edges
+    await partitions_of(cluster, *(topic.name for topic in topics_of(settings) if topic.name not in others))
     try:
         async with cluster.opened_admin() as admin:
             await admin.list_consumer_group_offsets(settings.app_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +11,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-from streams.kafka.cluster import Cluster
+from streams.kafka.cluster import Admin, Cluster
 from streams.kafka.record import MAX_LETTER_BATCH_BYTES, MAX_RECORD_BYTES
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import DEAD_LETTER_LOG, DEAD_LETTER_SUFFIX, TOPICS, TopicError
@@ -22,9 +23,19 @@ HISTORY_MS = 400 * 24 * 3_600_000
 """How long commands, their audit and notifications are kept: more than a year of what was decided."""
 DELETIONS_MS = 24 * 3_600_000
 """How long a compacted changelog tells of deleted rows; a store that was away for half as long is restored anew."""
+MOST_AWAY_MS = DELETIONS_MS // 2
+"""How long a reader of a compacted topic may be away; one that was longer may have missed deletions."""
 
+
+PROGRESS_SEGMENT_MS = 3_600_000
+"""How often the topic of signs of life begins a segment: only those before it are compacted; readers read them all."""
 
 _INPUTS: Final = ("inbound_connection", "admin_command")
+_SINGLE: Final = ("policy", "catalogue", "partition_progress", "connector")
+"""The topics of one partition."""
+BROKERS_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
+"""Of topics whose records bear the broker's time: it tells writers and readers how far their own clocks are off."""
+_LOOKS, _LOOK_SECONDS = 600, 0.1
 _PARTITIONS, _REPLICATION, _CLEANUP = "partitions", "replication", "cleanup.policy"
 
 
@@ -57,21 +68,27 @@ def topics_of(settings: Settings) -> list[NewTopic]:
     compact = {"cleanup.policy": "compact"}
     large = {"max.message.bytes": str(MAX_INPUT_BYTES)}
     configs: dict[str, dict[str, str]] = {settings.topic(topic): {} for topic in TOPICS.values()}
-    for name in ("policy", "catalogue", "verdict", "server_report"):
+    for name in (*_SINGLE, "verdict", "server_report"):
         configs[settings.topic(TOPICS[name])] = compact
+    configs[settings.topic(TOPICS["partition_progress"])] = {
+        **compact,
+        **BROKERS_TIME,
+        "segment.ms": str(PROGRESS_SEGMENT_MS),
+    }
     configs[settings.topic(DEAD_LETTER_LOG)] = compact
     for name in _INPUTS:
         configs[settings.topic(TOPICS[name])] = {**large, "compression.type": "uncompressed"}
         configs[f"{settings.topic(TOPICS[name])}{DEAD_LETTER_SUFFIX}"] = {
             "max.message.bytes": str(MAX_LETTER_BATCH_BYTES)
         }
+    configs[settings.topic(TOPICS["inbound_connection"])] |= BROKERS_TIME
     for name in ("admin_command", "admin_notification", "audit_record"):
         configs[settings.topic(TOPICS[name])] = {
             **configs[settings.topic(TOPICS[name])],
             "retention.ms": str(HISTORY_MS),
         }
     configs[settings.changelog] = {**compact, **large, "delete.retention.ms": str(DELETIONS_MS)}
-    single = {settings.topic(TOPICS[name]) for name in ("policy", "catalogue")}
+    single = {settings.topic(TOPICS[name]) for name in _SINGLE}
     return [
         NewTopic(name, 1 if name in single else settings.partitions, settings.replication, topic_configs=config)
         for name, config in configs.items()
@@ -91,19 +108,31 @@ async def create_topics(settings: Settings) -> list[str]:
 async def create_missing(cluster: Cluster, topics: list[NewTopic]) -> list[str]:
     """Create those of the topics that do not exist; returns the names of those created.
 
+    Then every broker that answers knows all of the topics: who asks one next is not told that there is none.
+
     Raises:
-        TopicError: the broker refused one.
+        TopicError: the broker refused one, or a broker does not learn of one.
         KafkaError: the broker did not answer.
     """
+    created = []
     async with cluster.opened_admin() as admin:
         response = await admin.create_topics(topics)
-    created = []
-    for name, code, *message in response.topic_errors:
-        if code == 0:
-            created.append(name)
-        elif code != TopicAlreadyExistsError.errno:
-            raise TopicError(f"{name}: {for_code(code).__name__}: {message[0] if message else ''}")
+        for name, code, *message in response.topic_errors:
+            if code == 0:
+                created.append(name)
+            elif code != TopicAlreadyExistsError.errno:
+                raise TopicError(f"{name}: {for_code(code).__name__}: {message[0] if message else ''}")
+        await _wait_until_known(admin, [topic.name for topic in topics])
     return created
+
+
+async def _wait_until_known(admin: Admin, names: list[str]) -> None:
+    """Wait until each broker knows the topics; the controller, which made them, knows them first."""
+    for _ in range(_LOOKS):
+        if not (unknown := await admin.unknown_topics(names)):
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+    raise TopicError(f"{min(unknown)}: a broker does not know it {_LOOKS * _LOOK_SECONDS:.0f} s after it was made")
 
 
 async def compare_topics(settings: Settings, left_out: frozenset[str] = frozenset()) -> list[Difference]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError, for_code
@@ -14,6 +14,9 @@ from streams.kafka.topics import TopicError
 from streams.kafka.unread import UnreadBatch
 
 log = logging.getLogger(__name__)
+
+FETCH_WAIT_MS: Final = 100
+"""How long a broker holds back an answer without records."""
 
 
 async def partitions_of(cluster: Cluster, *topics: str) -> dict[str, list[TopicPartition]]:
@@ -144,12 +147,14 @@ async def extents_of(
     return {partition: (begins[partition], ends[partition]) for partition in partitions}
 
 
-def open_consumer(cluster: Cluster, isolation_level: str = "read_committed") -> Consumer:
+def open_consumer(
+    cluster: Cluster, isolation_level: str = "read_committed", *, fetch_wait_ms: int = FETCH_WAIT_MS
+) -> Consumer:
     """A consumer without a group, to be started; it reads what it is assigned."""
     return cluster.consumer(
         group_id=None,
         isolation_level=isolation_level,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
-        fetch_max_wait_ms=100,
+        fetch_max_wait_ms=fetch_wait_ms,
     )

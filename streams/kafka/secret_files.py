@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+
+from streams.settings.kafka import KafkaSettings
 
 MAX_SECRET_BYTES = 65_536
 
@@ -35,3 +38,13 @@ def read_secret(path: Path) -> str:
     if not secret or any(mark in secret for mark in "\r\n\0"):
         raise SecretFileError(path, "must hold one line that is not empty")
     return secret
+
+
+def secrets_of(settings: KafkaSettings) -> list[str]:
+    """What must be in no line of the log: secret settings, and what the files of secrets hold now."""
+    secrets = settings.secrets()
+    for file in settings.secret_files():
+        if file:
+            with suppress(SecretFileError):  # whoever needs it says what is wrong
+                secrets.append(read_secret(Path(file)))
+    return secrets

@@ -10,7 +10,8 @@ from typing import Any
 from streams.kafka.cluster import Cluster
 from streams.kafka.secret_files import SecretFileError, read_secret
 from streams.kafka.tokens import TokenEndpoint, TokenError, TokenFile
-from streams.settings.kafka import KafkaSettings, SettingsError, refuse
+from streams.settings.base import SettingsError, refuse
+from streams.settings.kafka import KafkaSettings
 
 
 def cluster_of(settings: KafkaSettings) -> Cluster:

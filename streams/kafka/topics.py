@@ -14,6 +14,8 @@ TOPICS: Final[Mapping[str, str]] = {
     "admin_notification": "enforcement.notifications.v1",
     "server_report": "enforcement.servers.v1",
     "audit_record": "enforcement.audit.v1",
+    "partition_progress": "enforcement.progress.v1",
+    "connector": "enforcement.connectors.v1",
 }
 """Topic by schema name (the `.avsc` file's name without its ending)."""
 DEAD_LETTER_LOG: Final = "enforcement.dead-letters.v1"

@@ -14,6 +14,7 @@ from streams.kafka.security import cluster_of
 from streams.kafka.shutdown import cancel_and_wait, close_with_timeout
 from streams.kafka.topics import TOPICS
 from streams.operations.outcomes import PendingOutcomes, find_outcome
+from streams.settings.report import ReportSettings
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.registry import SchemaRegistry
@@ -23,7 +24,11 @@ MAX_PENDING: Final = 1_000
 
 
 class CommandTimeoutError(RuntimeError):
-    """Timed out waiting for the audit record; the command may still be carried out."""
+    """Timed out waiting for the audit record; a command that `is_sent` may still be carried out."""
+
+    def __init__(self, message: str, *, is_sent: bool) -> None:
+        super().__init__(message)
+        self.is_sent = is_sent
 
 
 class CommandClient:
@@ -49,11 +54,14 @@ class CommandClient:
         Raises:
             TopicError: a topic does not exist.
             KafkaError: the cluster did not answer.
+            DependencyError: the schema registry did not answer.
         """
         self._producer = self._cluster.producer(acks="all", enable_idempotence=True)
         try:
             await self._producer.start()
             await partitions_of(self._cluster, self._topic, self._audit_topic)
+            # A registry is asked by a call that blocks; the id is known from then on.
+            await asyncio.to_thread(self._commands.learn_id)
             await self._require_reader()
         except BaseException:
             await self.stop()
@@ -101,7 +109,7 @@ class CommandClient:
                         is_sent = True
                     return await outcome
         except TimeoutError:
-            raise CommandTimeoutError(_explain(command_id, seconds, is_sent=is_sent)) from None
+            raise CommandTimeoutError(_explain(command_id, seconds, is_sent=is_sent), is_sent=is_sent) from None
 
     async def _require_reader(self) -> None:
         """See to it that outcomes are read from the topic's end, or from further back, on."""
@@ -132,7 +140,7 @@ def _explain(command_id: str, seconds: float, *, is_sent: bool) -> str:
     return f"{said}, it takes effect once; a longer --timeout may help"
 
 
-def command_client(settings: Settings, registry: SchemaRegistry) -> CommandClient:
+def command_client(settings: Settings | ReportSettings, registry: SchemaRegistry) -> CommandClient:
     """A client for the cluster of the settings; it is not started."""
     return CommandClient(
         cluster_of(settings),

@@ -7,7 +7,6 @@ back, by a producer whose start fences any other, so that no letter is replayed 
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -16,6 +15,7 @@ from typing import Any
 import orjson
 from aiokafka import TopicPartition
 
+from streams.clock import wall_clock_ms
 from streams.engine.dead_letters import BATCH, ERROR, LEFT_OUT, OFFSET, PARTITION, SIZE, TIMESTAMP, TOPIC
 from streams.kafka.batch_producer import Batches, producer_of
 from streams.kafka.follower import KafkaLog
@@ -25,6 +25,7 @@ from streams.kafka.record import Headers
 from streams.kafka.security import cluster_of
 from streams.kafka.table import read_table
 from streams.kafka.topics import DEAD_LETTER_LOG, DEAD_LETTER_SUFFIX, TOPICS
+from streams.settings.report import ReportSettings
 from streams.settings.worker import Settings
 
 INPUTS = {"connections": "inbound_connection", "commands": "admin_command"}
@@ -171,7 +172,7 @@ def parse_dead_letter(name: str, record: Any, handled: dict[bytes, Disposition] 
     )
 
 
-async def read_letters(settings: Settings, wanted: DeadLetterFilter) -> AsyncIterator[DeadLetter]:
+async def read_letters(settings: Settings | ReportSettings, wanted: DeadLetterFilter) -> AsyncIterator[DeadLetter]:
     """The wanted letters as they are now, by topic.
 
     Raises:
@@ -235,7 +236,7 @@ async def handle(
                 continue
             if action is DispositionKind.REPLAYED:
                 _write_back(settings, batches, letter, counts[letter.input])
-            content = {"action": action, "at": time.time_ns() // 1_000_000, "by": by, "reason": reason}
+            content = {"action": action, "at": wall_clock_ms(), "by": by, "reason": reason}
             batches.add(settings.topic(DEAD_LETTER_LOG), letter.row, orjson.dumps(content))
             await batches.commit_if_full()
         await batches.commit()
@@ -257,7 +258,7 @@ def _write_back(settings: Settings, batches: Batches, letter: DeadLetter, partit
     batches.add(topic, letter.key, letter.value, partition, headers)
 
 
-async def _read_handled(settings: Settings) -> dict[bytes, Disposition]:
+async def _read_handled(settings: Settings | ReportSettings) -> dict[bytes, Disposition]:
     return await read_table(KafkaLog(cluster_of(settings), [settings.topic(DEAD_LETTER_LOG)]), _parse_disposition)
 
 

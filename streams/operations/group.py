@@ -26,6 +26,8 @@ CHANGELOG: Final = "state-changelog"
 """The changelog's name without prefix and application."""
 INPUTS: Final = (TOPICS["inbound_connection"], TOPICS["admin_command"])
 """The topics of which the state has a marker: source and side input."""
+SIGNS: Final = TOPICS["partition_progress"]
+"""Workers' signs of life: true of the moment and of these workers, so they are neither saved nor moved."""
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 5.0
 _CREATE_SECONDS = 30.0

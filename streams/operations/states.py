@@ -11,6 +11,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
+from streams.domain.keys import ServerKey
 from streams.domain.tenant.commands import subject_of
 from streams.engine.partition import state_format
 from streams.engine.partition.restore import restore
@@ -124,7 +125,7 @@ class ServerHistory:
         return bool(self.server or self.forgotten or any(row["server"] for row in self.history))
 
 
-async def load_history(settings: Settings, registry: SchemaRegistry, tenant_id: str, server: str) -> ServerHistory:
+async def load_history(settings: Settings, registry: SchemaRegistry, key: ServerKey) -> ServerHistory:
     """The state of a server as a worker has it, and what was decided about it.
 
     Raises:
@@ -134,31 +135,31 @@ async def load_history(settings: Settings, registry: SchemaRegistry, tenant_id: 
     topics = {name: settings.topic(TOPICS[name]) for name, _, _ in _DECISIONS}
     commands = settings.topic(TOPICS["admin_command"])
     counts = await partitions_of(cluster_of(settings), settings.changelog, commands, *topics.values())
-    number = kafka_partition(tenant_id.encode(), len(counts[settings.changelog]))
-    found = ServerHistory(number)
-    await _read_state(settings, found, tenant_id, server)
-    subjects = await _subjects(settings, registry, commands, tenant_id, len(counts[commands]))
+    tenant = key.tenant_id.encode()
+    found = ServerHistory(kafka_partition(tenant, len(counts[settings.changelog])))
+    await _read_state(settings, found, key)
+    subjects = await _subjects(settings, registry, commands, key.tenant_id, len(counts[commands]))
     for name, kind, moment in _DECISIONS:
-        key = f"{tenant_id}/{server}" if name == "verdict" else tenant_id
-        where = TopicPartition(topics[name], kafka_partition(key.encode(), len(counts[topics[name]])))
+        topic_key = key.topic_key() if name == "verdict" else tenant
+        where = TopicPartition(topics[name], kafka_partition(topic_key, len(counts[topics[name]])))
         codec = AvroCodec(name, registry)
         async for record in read_partitions(cluster_of(settings), {where: None}):
-            if record.key != key.encode() or record.value is None:
+            if record.key != topic_key or record.value is None:
                 continue
             content = codec.decode(record.value)
             about = _server_of(name, content, subjects)
-            if about in (server, None):
+            if about in (key.server, None):
                 found.history.append({"at": content[moment], "kind": kind, "server": about, "record": content})
     found.history.sort(key=lambda row: row["at"])
     found.history = [to_json(row) for row in found.history]
     return found
 
 
-async def _read_state(settings: Settings, found: ServerHistory, tenant_id: str, server: str) -> None:
+async def _read_state(settings: Settings, found: ServerHistory, key: ServerKey) -> None:
     keys = {
-        "server": server_key(tenant_id, server),
-        "tenant": tenant_key(tenant_id),
-        "forgotten": tombstone_key(tenant_id, server),
+        "server": server_key(key),
+        "tenant": tenant_key(key.tenant_id),
+        "forgotten": tombstone_key(key),
         "source_offset": MARKER,
         "commands_offset": MERGED_MARKER,
         "format": state_format.STATE_FORMAT_KEY,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
+from streams.clock import wall_clock_ms
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.publication import (
     PublicationError,
@@ -19,7 +20,7 @@ from streams.domain.tenant.audit import AuditRecord
 from streams.domain.tenant.publications import ALL_TENANTS, audit_policy
 from streams.policies.reader import catalogue_at, read_published
 from streams.policies.topic import PolicyTopic, Published
-from streams.wire.policy import content_of, policy_key, policy_record, to_millis
+from streams.wire.policy import content_of, from_millis, policy_key, policy_record, to_millis
 from streams.wire.records import to_json_line, to_record
 
 Result = TypeVar("Result")
@@ -94,8 +95,7 @@ async def publish(
 
 def moment_now() -> datetime:
     """Now, in the milliseconds that records hold."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return from_millis(wall_clock_ms())
 
 
 def _shown(policy: Policy) -> str:

@@ -75,14 +75,14 @@ def _check_keys(node: yaml.MappingNode) -> None:
         seen.add(key.value)
 
 
-def load_strictly(text: str) -> tuple[Any, dict[str, int]]:
+def load_strictly(text: str, most_chars: int = MAX_TEXT_CHARS) -> tuple[Any, dict[str, int]]:
     """The content of one YAML document, and the line of each field by its path, such as `ladder[0].from_day`.
 
     Raises:
         YAMLError: it is no YAML, or has what is refused; the message names the line.
     """
-    if len(text) > MAX_TEXT_CHARS:
-        raise yaml.YAMLError(f"{len(text)} characters, more than {MAX_TEXT_CHARS}")
+    if len(text) > most_chars:
+        raise yaml.YAMLError(f"{len(text)} characters, more than {most_chars}")
     loader = _StrictLoader(text)
     try:
         node = loader.get_single_node()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from streams.domain.keys import ServerKey
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import ClockStop
 from streams.domain.server.decide import Emitted, Forgotten
@@ -33,10 +34,10 @@ class TenantChange(NamedTuple):
 class KeptServer:
     """The state of a server to keep, None to forget it, and when its next timer is due (UTC milliseconds)."""
 
-    __slots__ = ("due_at", "server", "state", "tenant_id")
+    __slots__ = ("due_at", "key", "state")
 
-    def __init__(self, tenant_id: str, server: str, state: ServerEnforcement | None, due_at: int | None) -> None:
-        self.tenant_id, self.server, self.state, self.due_at = tenant_id, server, state, due_at
+    def __init__(self, key: ServerKey, state: ServerEnforcement | None, due_at: int | None) -> None:
+        self.key, self.state, self.due_at = key, state, due_at
 
 
 class KeptTenant:
@@ -61,10 +62,10 @@ class Effects:
         self.outputs: list[Emitted | AuditRecord] = []
         self.put_off: tuple[str, TenantChange] | None = None
 
-    def server(self, tenant_id: str, server: str) -> KeptServer | None:
+    def server(self, key: ServerKey) -> KeptServer | None:
         """The last that is kept of a server."""
         for kept in reversed(self.kept):
-            if isinstance(kept, KeptServer) and kept.server == server and kept.tenant_id == tenant_id:
+            if isinstance(kept, KeptServer) and kept.key == key:
                 return kept
         return None
 
@@ -75,10 +76,10 @@ class Effects:
                 return kept.tenant
         return None
 
-    def forgotten_revision(self, tenant_id: str, server: str) -> int | None:
+    def forgotten_revision(self, key: ServerKey) -> int | None:
         """The last verdict revision of a server that these effects forget; None where they forget none."""
         for record in reversed(self.outputs):
-            if isinstance(record, Forgotten) and record.server == server and record.tenant_id == tenant_id:
+            if isinstance(record, Forgotten) and record.key == key:
                 return record.revision
         return None
 
@@ -87,6 +88,6 @@ class Effects:
         """What the server is found to be that is kept first; None where it is forgotten, or none is kept."""
         for kept in self.kept:
             if isinstance(kept, KeptServer):
-                last = self.server(kept.tenant_id, kept.server)
+                last = self.server(kept.key)
                 return last.state.finding if last is not None and last.state is not None else None
         return None

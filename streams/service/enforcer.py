@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from streams.domain.keys import ServerKey
 from streams.domain.policy.ladder import ClockStop
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
@@ -31,16 +32,16 @@ from streams.service.effects import TENANT, Effects, KeptServer, KeptTenant, Ten
 class Repository(Protocol):
     """Loads what is stored."""
 
-    def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
+    def server(self, key: ServerKey) -> ServerEnforcement | None:
         """The state of a server."""
 
-    def forgotten_revision(self, tenant_id: str, server: str) -> int:
+    def forgotten_revision(self, key: ServerKey) -> int:
         """The last verdict revision of a server that was forgotten, 0 for one that never was."""
 
     def servers_of(self, tenant_id: str) -> Iterable[str]:
         """The servers of a tenant, in order of their names."""
 
-    def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
+    def put_off_of(self, key: ServerKey) -> Sequence[TenantChange]:
         """The changes that a server has not had yet, the oldest first; once its state is kept it has had them."""
 
     def tenant(self, tenant_id: str) -> TenantEnforcement | None:
@@ -66,16 +67,16 @@ class Enforcer:
         step.command(command)
         return step.effects
 
-    def catch_up(self, tenant_id: str, server: str) -> Effects:
+    def catch_up(self, key: ServerKey) -> Effects:
         """Let a server have the changes that were put off."""
         step = _Step(self._repository, self._rulebook)
-        step.catch_up(tenant_id, server)
+        step.catch_up(key)
         return step.effects
 
-    def tick(self, tenant_id: str, server: str, due: int) -> Effects:
+    def tick(self, key: ServerKey, due: int) -> Effects:
         """Fire the timers of a server, or of the tenant itself, that are due at or before `due`."""
         step = _Step(self._repository, self._rulebook)
-        step.tick(tenant_id, server, due)
+        step.tick(key, due)
         return step.effects
 
 
@@ -87,18 +88,18 @@ class _Step:
         self._repository, self._rulebook = repository, rulebook
 
     def connection(self, event: Sighting) -> None:
-        tenant_id, server = event.connection.tenant_id, event.server
-        self.catch_up(tenant_id, server)
-        state, waivers = self._server(tenant_id, server), self._waivers_of(tenant_id, server)
-        self._decide(tenant_id, server, state, event.connection.observed_at, waivers, event=event)
+        key = event.key
+        self.catch_up(key)
+        self._decide(key, self._server(key), event.connection.observed_at, self._waivers_of(key), event=event)
 
     def command(self, command: AdminCommand) -> None:
-        tenant_id, subject, at = command.tenant_id, subject_of(command), command.issued_at
+        tenant_id, name, at = command.tenant_id, subject_of(command), command.issued_at
+        subject = ServerKey(tenant_id, name) if name is not None else None
         if subject is not None:
             # It may be forgotten by then, or its override over.
-            self.tick(tenant_id, subject, at)
+            self.tick(subject, at)
         before = self._tenant(tenant_id) or TenantEnforcement(tenant_id)
-        known = self._server(tenant_id, subject) if subject is not None else None
+        known = self._server(subject) if subject is not None else None
         override = known.override if known is not None else None
         is_known = known is not None if subject is not None else self._has_servers(tenant_id)
         decision = apply_command(before, command, is_known, self._rulebook, override)
@@ -113,14 +114,15 @@ class _Step:
         if server is None:
             self.effects.put_off = tenant_id, change_of(before, decision.tenant, at)
             return
+        key = ServerKey(tenant_id, server)
         change = Change(decision.tenant.waivers_of(server), decision.override)
-        state = self._server(tenant_id, server)
-        self._decide(tenant_id, server, state, at, before.waivers_of(server), change=change)
+        self._decide(key, self._server(key), at, before.waivers_of(server), change=change)
 
-    def catch_up(self, tenant_id: str, server: str) -> None:
-        changes = self._repository.put_off_of(tenant_id, server)
+    def catch_up(self, key: ServerKey) -> None:
+        changes = self._repository.put_off_of(key)
         if not changes:
             return
+        tenant_id, server = key
         tenant = self._tenant(tenant_id) or TenantEnforcement(tenant_id)
         # Nothing but what was put off has changed what covers the server beside the tenant's pauses since.
         own = replace(tenant, pauses=()).waivers_of(server)
@@ -130,19 +132,19 @@ class _Step:
             steps.append((change.at, _joined(change.before, was), _joined(change.after, becomes)))
             own = was
         for at, before, after in reversed(steps):
-            state = self._server(tenant_id, server)
+            state = self._server(key)
             if state is None:
                 return
-            self._decide(tenant_id, server, state, at, before, change=Change(after))
+            self._decide(key, state, at, before, change=Change(after))
 
-    def tick(self, tenant_id: str, server: str, due: int) -> None:
-        if server == TENANT:
-            self._tick_tenant(tenant_id, due)
+    def tick(self, key: ServerKey, due: int) -> None:
+        if key.server == TENANT:
+            self._tick_tenant(key.tenant_id, due)
             return
-        self.catch_up(tenant_id, server)
-        state = self._server(tenant_id, server)
+        self.catch_up(key)
+        state = self._server(key)
         if state is not None:
-            self._decide(tenant_id, server, state, due, self._waivers_of(tenant_id, server))
+            self._decide(key, state, due, self._waivers_of(key))
 
     def _tick_tenant(self, tenant_id: str, due: int) -> None:
         tenant = self._tenant(tenant_id)
@@ -156,49 +158,48 @@ class _Step:
 
     # --- states, as changed so far ---
 
-    def _server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
-        kept = self.effects.server(tenant_id, server) if self.effects.kept else None
-        return kept.state if kept is not None else self._repository.server(tenant_id, server)
+    def _server(self, key: ServerKey) -> ServerEnforcement | None:
+        kept = self.effects.server(key) if self.effects.kept else None
+        return kept.state if kept is not None else self._repository.server(key)
 
     def _tenant(self, tenant_id: str) -> TenantEnforcement | None:
         kept = self.effects.tenant(tenant_id) if self.effects.kept else None
         return kept if kept is not None else self._repository.tenant(tenant_id)
 
-    def _waivers_of(self, tenant_id: str, server: str) -> Waivers:
-        tenant = self._tenant(tenant_id)
-        return tenant.waivers_of(server) if tenant is not None else NO_WAIVERS
+    def _waivers_of(self, key: ServerKey) -> Waivers:
+        tenant = self._tenant(key.tenant_id)
+        return tenant.waivers_of(key.server) if tenant is not None else NO_WAIVERS
 
     def _has_servers(self, tenant_id: str) -> bool:
         return any(True for _ in self._repository.servers_of(tenant_id))
 
-    def _revision_of(self, tenant_id: str, server: str) -> int:
+    def _revision_of(self, key: ServerKey) -> int:
         """The last verdict revision of a server without a state."""
-        revision = self.effects.forgotten_revision(tenant_id, server)
-        return revision if revision is not None else self._repository.forgotten_revision(tenant_id, server)
+        revision = self.effects.forgotten_revision(key)
+        return revision if revision is not None else self._repository.forgotten_revision(key)
 
     # --- effects ---
 
     def _decide(
         self,
-        tenant_id: str,
-        server: str,
+        key: ServerKey,
         state: ServerEnforcement | None,
         at: int,
         waivers: Waivers,
         event: Sighting | None = None,
         change: Change | None = None,
     ) -> None:
-        revision = 0 if state is not None else self._revision_of(tenant_id, server)
+        revision = 0 if state is not None else self._revision_of(key)
         decision = decide(state, event, self._rulebook, at, revision, waivers, change)
         self.effects.outputs += decision.emitted
-        self.effects.kept.append(KeptServer(tenant_id, server, decision.state, decision.due_at))
+        self.effects.kept.append(KeptServer(key, decision.state, decision.due_at))
         if decision.state is None:
-            self._forget(tenant_id, server)
+            self._forget(key)
 
-    def _forget(self, tenant_id: str, server: str) -> None:
+    def _forget(self, key: ServerKey) -> None:
         """Drop what the tenant's state holds of a server that is gone."""
-        tenant = self._tenant(tenant_id)
-        forgotten = forget_server(tenant, server) if tenant is not None else None
+        tenant = self._tenant(key.tenant_id)
+        forgotten = forget_server(tenant, key.server) if tenant is not None else None
         if forgotten is not None:
             self._keep_tenant(forgotten)
 

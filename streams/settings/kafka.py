@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
-from urllib.parse import urlsplit
+
+from streams.settings.base import CheckedSettings, address_faults, fault, setting
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 OAUTHBEARER = "OAUTHBEARER"
-REDACTED = "(redacted)"
 
 
 _BOOTSTRAP = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 
 
-class SettingsError(ValueError):
-    """Settings that are refused; `errors` has a line for each: variable, value and rule, but never a secret."""
-
-    def __init__(self, *errors: str) -> None:
-        super().__init__("\n".join(errors))
-        self.errors = errors
-
-
-def setting(variable: str, default: Any, about: str, *, is_secret: bool = False) -> Any:
-    """A field with its environment variable; a secret's value is never shown."""
-    return field(
-        default=default, repr=not is_secret, metadata={"variable": variable, "about": about, "is_secret": is_secret}
-    )
-
-
 @dataclass(frozen=True, slots=True)
-class KafkaSettings:
+class KafkaSettings(CheckedSettings):
     """Addresses, TLS and SASL of the cluster; files are named here and read by `kafka.security`."""
 
     bootstrap: str = setting("TES_KAFKA_BOOTSTRAP", "127.0.0.1:9092", "host:port of Kafka, several joined by commas")
@@ -66,9 +51,9 @@ class KafkaSettings:
         "TES_KAFKA_CLIENT_SECRET_FILE", "", "the file that holds its secret; read again for every token"
     )
 
-    def __post_init__(self) -> None:
-        if faults := list(self.faults()):
-            raise SettingsError(*faults)
+    def secret_files(self) -> tuple[str, ...]:
+        """The files that hold secrets; empty where a setting names none."""
+        return self.kafka_password_file, self.kafka_client_secret_file, self.kafka_token_file
 
     def faults(self) -> Iterator[str]:
         """What is wrong with each setting."""
@@ -96,38 +81,6 @@ class KafkaSettings:
 def without_security(bootstrap: str) -> dict[str, Any]:
     """What to replace in settings for a cluster that knows neither TLS nor SASL, as the embedded one."""
     return {item.name: item.default for item in fields(KafkaSettings)} | {"bootstrap": bootstrap}
-
-
-def fault(settings: KafkaSettings, name: str, rule: str, *, is_shown: bool = True) -> str:
-    """The error for a field: variable, value (where it is no secret) and rule."""
-    item = next(item for item in fields(settings) if item.name == name)
-    value = getattr(settings, name)
-    shown = REDACTED if value and (item.metadata["is_secret"] or not is_shown) else repr(value)
-    return f"{item.metadata['variable']}: {shown}: {rule}"
-
-
-def refuse(settings: KafkaSettings, name: str, rule: str) -> SettingsError:
-    """The error for a field."""
-    return SettingsError(fault(settings, name, rule))
-
-
-def address_faults(settings: KafkaSettings, name: str, schemes: tuple[str, ...]) -> Iterator[str]:
-    """What is wrong with an address: another scheme, no host, or a place in it where secrets are put."""
-    text, rule = getattr(settings, name), f"must be an address that begins with {' or '.join(schemes)}://"
-    # The text decides, not what a parser makes of it: what is no address can hold a secret as well.
-    if "@" in text:
-        yield fault(settings, name, "must not contain a user or a password, because it is displayed", is_shown=False)
-        return
-    if "?" in text or "#" in text:
-        yield fault(settings, name, "must not contain a query or a fragment, because it is displayed", is_shown=False)
-        return
-    try:
-        parts = urlsplit(text)
-        is_address = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        is_address = False
-    if not is_address or not text.isascii() or not text.isprintable() or " " in text:
-        yield fault(settings, name, rule)
 
 
 def _bootstrap_faults(settings: KafkaSettings) -> Iterator[str]:

@@ -1,19 +1,19 @@
-"""Every setting, typed; only this package reads the environment."""
+"""The settings of a worker and of the operators' commands, typed."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from streams.domain.outputs.replies import service_faults
 from streams.domain.policy.rulebook import Service
+from streams.settings.base import EDGE_PREFIX, REPORT_PREFIX, SettingsError, address_faults, fault, inspect, read
+from streams.settings.base import setting as _setting
 from streams.settings.folders import CACHE_VARIABLE, state_folder
-from streams.settings.kafka import REDACTED, KafkaSettings, SettingsError, address_faults, fault
-from streams.settings.kafka import setting as _setting
+from streams.settings.kafka import KafkaSettings
 
 __all__ = ["DEFAULT_POLICY", "Settings", "SettingsError", "read_settings"]
 
@@ -139,28 +139,9 @@ class Settings(KafkaSettings):
         """The topic that holds the state."""
         return f"{self.topic_prefix}{self.app_id}-state-changelog"
 
-    def environment(self) -> dict[str, str]:
-        """The variables that give another process these settings."""
-        return {
-            item.metadata["variable"]: ",".join(value) if isinstance(value, tuple) else str(value)
-            for item in fields(self)
-            if (value := getattr(self, item.name)) != item.default
-        }
 
-    def secrets(self) -> list[str]:
-        """The values that must be shown nowhere."""
-        shown = self.shown()
-        values = {item.metadata["variable"]: getattr(self, item.name) for item in fields(self)}
-        return [str(value) for variable, value in values.items() if shown[variable] != value]
-
-    def shown(self) -> dict[str, Any]:
-        """Variable and value of every setting, secrets redacted."""
-        return {
-            item.metadata["variable"]: REDACTED
-            if item.metadata["is_secret"] and getattr(self, item.name)
-            else getattr(self, item.name)
-            for item in fields(self)
-        }
+def _is_of_another_part(variable: str) -> bool:
+    return variable.startswith((EDGE_PREFIX, REPORT_PREFIX))
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -169,10 +150,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         SettingsError: TES_ variables are unknown, or their values are not of their kind; names all of them.
     """
-    settings, errors = inspect_settings(environment)
-    if errors:
-        raise SettingsError(*errors)
-    return settings
+    return read(Settings, environment, _is_of_another_part)
 
 
 def inspect_settings(environment: Mapping[str, str] = os.environ) -> tuple[Settings, list[str]]:
@@ -180,41 +158,4 @@ def inspect_settings(environment: Mapping[str, str] = os.environ) -> tuple[Setti
 
     A setting whose value is not of its type has its default.
     """
-    known = {item.metadata["variable"]: item for item in fields(Settings)}
-    values: dict[str, Any] = {}
-    errors: dict[str, str] = {}
-    for variable, text in environment.items():
-        if not variable.startswith("TES_"):
-            continue
-        if variable not in known:
-            # The value may be a secret whose variable was misspelt.
-            errors[variable] = f"{variable}: unknown setting; known are {', '.join(sorted(known))}"
-            continue
-        item = known[variable]
-        try:
-            values[item.name] = _value(item.default, text)
-        except (ValueError, KeyError):
-            errors[variable] = f"{variable}: {text!r}: must be a value of type {type(item.default).__name__}"
-    settings = object.__new__(Settings)  # without the check that refuses them
-    for item in fields(Settings):
-        object.__setattr__(settings, item.name, values.get(item.name, item.default))
-    # What is said of a setting whose own value could not be read would be said of its default.
-    others = [line for line in settings.faults() if line.partition(":")[0] not in errors]
-    return settings, [*errors.values(), *others]
-
-
-def _value(default: Any, text: str) -> Any:
-    """The value that a text is, of the default's type.
-
-    Raises:
-        ValueError, KeyError: it is none.
-    """
-    if isinstance(default, tuple):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    if isinstance(default, bool):
-        return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
-    kind: Any = type(default)
-    value = kind(text)
-    if kind is float and not math.isfinite(value):
-        raise ValueError  # no time can be compared with it, or waited for
-    return value
+    return inspect(Settings, environment, _is_of_another_part)

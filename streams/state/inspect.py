@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streams.engine.ports import StateStore, StoreError
-from streams.state.keys import parse_timer_key
+from streams.state.keys import parse_server_key, parse_timer_key
 from streams.state.row_format import STATE_FORMAT
 from streams.state.server_row import decode_state
 from streams.state.tenant_row import decode_tenant
@@ -25,7 +25,7 @@ def tenant_of(key: bytes) -> str | None:
     if key.startswith(_OF_TENANTS):
         return key[2:].partition(b"/")[0].decode()
     if key.startswith(b"d/"):
-        return parse_timer_key(key)[1]
+        return parse_timer_key(key)[1].tenant_id
     if key.startswith((b"p/", b"\0")):
         return None
     raise StoreError(f"state row {key[:60]!r}: unknown to this version")
@@ -62,8 +62,7 @@ def shown_row(key: bytes, value: bytes) -> dict[str, Any] | None:
         content["used"] = {str(year): to_record(use) for year, use in content["used"].items()}
         return {**about, "row": "tenant", **to_json({"due_at": due_at, "state": content})}
     if key.startswith(b"f/"):
-        server = key[2:].decode().partition("/")[2]
-        return {**about, "row": "forgotten", "server": server, "revision": int(value)}
+        return {**about, "row": "forgotten", "server": parse_server_key(key).server, "revision": int(value)}
     if key.startswith((b"v/", b"w/", b"x/")):
         rest = key[2:].decode().partition("/")[2]
         return {**about, "row": _SWEEPS[key[:2]], "name": rest or None, "value": value.decode("utf-8", "replace")}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from streams.domain.keys import ServerKey
+
 _DUE: Final = struct.Struct(">q")
 POLICIES_KEY: Final = b"p/policies"
 PROGRESS_KEY: Final = b"p/progress"
@@ -19,9 +21,20 @@ def raw_server_key(tenant_id: bytes, server: bytes) -> bytes:
     return b"s/" + tenant_id + b"/" + server
 
 
-def server_key(tenant_id: str, server: str) -> bytes:
+def server_key(key: ServerKey) -> bytes:
     """The row of a server."""
-    return raw_server_key(tenant_id.encode(), server.encode())
+    return b"s/" + key.topic_key()
+
+
+def parse_server_key(row: bytes) -> ServerKey:
+    """The server whose row it is, or whose tombstone."""
+    return ServerKey.parse(row[2:])
+
+
+def servers_range(tenant_id: str) -> tuple[bytes, bytes]:
+    """Between which keys the rows of a tenant's servers stand; their names follow the first of the two."""
+    start = server_key(ServerKey(tenant_id, ""))
+    return start, start[:-1] + b"0"
 
 
 def tenant_key(tenant_id: str) -> bytes:
@@ -29,14 +42,14 @@ def tenant_key(tenant_id: str) -> bytes:
     return b"t/" + tenant_id.encode()
 
 
-def tombstone_key(tenant_id: str, server: str) -> bytes:
+def tombstone_key(key: ServerKey) -> bytes:
     """The row of a server that was forgotten."""
-    return f"f/{tenant_id}/{server}".encode()
+    return b"f/" + key.topic_key()
 
 
-def timer_key(due: int, tenant_id: str, server: str) -> bytes:
+def timer_key(due: int, key: ServerKey) -> bytes:
     """The row of the due index."""
-    return b"d/" + _DUE.pack(due) + b"/" + f"{tenant_id}/{server}".encode()
+    return b"d/" + _DUE.pack(due) + b"/" + key.topic_key()
 
 
 def timers_due_range(moment: int) -> tuple[bytes, bytes]:
@@ -44,10 +57,9 @@ def timers_due_range(moment: int) -> tuple[bytes, bytes]:
     return b"d/", b"d/" + _DUE.pack(moment + 1)
 
 
-def parse_timer_key(row: bytes) -> tuple[int, str, str]:
-    """Due moment, tenant and server of a row of the due index."""
-    tenant_id, _, server = row[11:].decode().partition("/")
-    return _DUE.unpack_from(row, 2)[0], tenant_id, server
+def parse_timer_key(row: bytes) -> tuple[int, ServerKey]:
+    """Due moment and server of a row of the due index."""
+    return _DUE.unpack_from(row, 2)[0], ServerKey.parse(row[11:])
 
 
 def sweep_key(tenant_id: str) -> bytes:
@@ -60,6 +72,6 @@ def put_off_key(tenant_id: str, number: int) -> bytes:
     return f"v/{tenant_id}/{number:012}".encode()
 
 
-def swept_server_key(tenant_id: str, server: str) -> bytes:
+def swept_server_key(key: ServerKey) -> bytes:
     """The row of the last change of a server that has had more than its name tells."""
-    return f"x/{tenant_id}/{server}".encode()
+    return b"x/" + key.topic_key()

@@ -7,7 +7,7 @@ from typing import Final
 
 from streams.domain.policy.judgement import Finding
 from streams.domain.server.routine import routine_until
-from streams.domain.server.state import ServerEnforcement, add_fingerprint
+from streams.domain.server.state import MOST_COUNTED, ServerEnforcement, add_fingerprint
 from streams.engine.ports import StoreError
 from streams.state.orders import CONNECTOR_TYPES, FINDING_NUMBERS
 from streams.state.row_format import STATE_FORMAT, check_format
@@ -21,8 +21,6 @@ and how many stamps there are."""
 _BUILD_AT: Final = struct.calcsize(_BEFORE_BUILD)
 _NONE: Final = -1
 _VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD, _MIXED = (1 << bit for bit in range(7))
-_MOST_COUNTED: Final = 2**31 - 1
-"""A server that has more connections keeps this count: what cannot be stored would end the worker."""
 _ROW_MEMORY: Final = 700
 """Of a row as an object: its slots, its numbers, and the heads of its texts."""
 _STAMP_MEMORY: Final = 450
@@ -124,9 +122,10 @@ class ServerRow:
         connector_id: bytes,
         source_ip: bytes,
         stamp: StampRow | None,
+        refused_before: int,
     ) -> None:
         """Count a routine connection of this `stamp`; `outcome` is its symbol's number, -1 for none."""
-        self._count(outcome, mark)
+        self._count(outcome, mark, refused_before)
         if stamp is not None:
             stamp.seen_at = self.exchange_seen_at = observed_at
         self.last_seen_at = self.judged_at = observed_at
@@ -136,20 +135,22 @@ class ServerRow:
         self.connector_id = connector_id
         self.source_ip = source_ip
 
-    def count_late(self, observed_at: int, outcome: int, mark: bytes, shows_build: bool) -> None:
+    def count_late(self, observed_at: int, outcome: int, mark: bytes, shows_build: bool, refused_before: int) -> None:
         """Count a routine connection that comes after a later one."""
-        self._count(outcome, mark)
+        self._count(outcome, mark, refused_before)
         if shows_build and observed_at > self.exchange_seen_at:
             self.exchange_seen_at = observed_at
 
-    def _count(self, outcome: int, mark: bytes) -> None:
-        self.connections += 1
+    def _count(self, outcome: int, mark: bytes, refused_before: int) -> None:
+        self.connections = min(self.connections + 1 + refused_before, MOST_COUNTED)
         if outcome == 0:
             self.accepted += 1
         elif outcome == 1:
             self.deferred += 1
         elif outcome == 2:
-            self.rejected += 1
+            refused_before += 1
+        if refused_before:
+            self.rejected = min(self.rejected + refused_before, MOST_COUNTED)
         self.marks = add_fingerprint(self.marks, mark)
 
     def to_state(self) -> ServerEnforcement:
@@ -242,10 +243,10 @@ class ServerRow:
             self.reported_at,
             self.verdict_issued_at,
             self.exchange_seen_at,
-            min(self.connections, _MOST_COUNTED),
-            min(self.accepted, _MOST_COUNTED),
-            min(self.deferred, _MOST_COUNTED),
-            min(self.rejected, _MOST_COUNTED),
+            min(self.connections, MOST_COUNTED),
+            min(self.accepted, MOST_COUNTED),
+            min(self.deferred, MOST_COUNTED),
+            min(self.rejected, MOST_COUNTED),
             self.flags,
             self.connector,
             self.judged_over,

@@ -6,31 +6,18 @@ once per committed unit of work; what has a present value is read when it is ask
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.registry import Collector
 
 from streams.engine.status import BEFORE_THE_START, Phase, WorkerStatus
 from streams.engine.telemetry import DEAD_LETTERS, PresentState, Telemetry, UnitReport
-from streams.log_events import EVENTS
 from streams.telemetry.counts import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
+from streams.telemetry.prometheus import Present, build_labels, info, log_event_counter, process_registry
 
-CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 UNIT_RECORDS_BUCKETS: Final = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 VERDICT_SECONDS_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
@@ -59,11 +46,8 @@ class Metrics(Telemetry):
         self._worker = _NOTHING
         self._timers: dict[int, int] = {}
         self._clock = clock
-        self._build = {"version": version, "state_format": str(state_format), "python": platform.python_version()}
-        self._registry = registry = CollectorRegistry()
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which nobody asks for
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=registry)
+        self._build = build_labels(version, state_format=str(state_format))
+        self._registry = registry = process_registry()
         self._counters = {
             name: Counter(metric, about, labels, registry=registry)
             for name, (metric, about, labels) in _COUNTERS.items()
@@ -84,10 +68,8 @@ class Metrics(Telemetry):
             buckets=VERDICT_SECONDS_BUCKETS,
             registry=registry,
         )
-        self._events = Counter("tes_log_events", "Named events of the log", ("event",), registry=registry)
-        for name in EVENTS:
-            self._events.labels(name)  # from 0 on, so that the first one is an increase
-        registry.register(_Present(self._present))
+        self._events = log_event_counter(registry)
+        registry.register(Present(self._present))
 
     def worker_built(self, present: PresentState) -> None:
         """See `Telemetry`."""
@@ -119,9 +101,9 @@ class Metrics(Telemetry):
 
     def _present(self) -> Iterable[GaugeMetricFamily]:
         status = self._worker.status()
-        yield _info("tes_build", "What runs", self._build)
+        yield info("tes_build", "What runs", self._build)
         for kind, labels in self._worker.rules().items():
-            yield _info(f"tes_{kind}", _RULES[kind], labels)
+            yield info(f"tes_{kind}", _RULES[kind], labels)
         yield GaugeMetricFamily("tes_ready", "1 when the worker works", status.not_ready_because is None)
         yield GaugeMetricFamily(
             "tes_kafka_reached", "1 when the broker answered the last look", status.is_broker_reached
@@ -160,23 +142,5 @@ class Metrics(Telemetry):
         return working, restored, left, timers, ticked, lag
 
 
-class _Present(Collector):
-    def __init__(self, read: Callable[[], Iterable[Any]]) -> None:
-        self._read = read
-
-    def collect(self) -> Iterable[Any]:
-        return self._read()
-
-    def describe(self) -> Iterable[Any]:
-        """Nothing: the values are not read when this is registered."""
-        return ()
-
-
 def _gauge(name: str, about: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, about, labels=["partition"])
-
-
-def _info(name: str, about: str, labels: Mapping[str, str]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"{name}_info", about, labels=list(labels))
-    family.add_metric(list(labels.values()), 1)
-    return family

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 HEADERS = {"Cache-Control": "no-store"}
-LIVE, STARTED, READY, METRICS = "/livez", "/startupz", "/readyz", "/metrics"
+LIVE, STARTED, READY, SERVING, METRICS = "/livez", "/startupz", "/readyz", "/servingz", "/metrics"
 CLOSE_SECONDS = 0.5
 """How long requests that are being answered may take once it stops."""
 

@@ -1,44 +1,24 @@
 """Reads of a connection's value only what decides, without decoding the rest.
 
-`decode_fast` takes values that this version's schema wrote and whose strings are ASCII and short, which is what almost
-all are. Of anything else it says None, and the value goes the long way, through the codec. What it does take, the codec
-takes too, with the same fields: the whole value is walked, to its last byte.
+`decode_fast` takes values that this version's schema wrote, or the one before it, whose strings are ASCII and short and
+whose numbers are small, which is what almost all are. Of anything else it says None, and the value goes the long way,
+through the codec. What it does take, the codec takes too, with the same fields: the whole value is walked, to its last
+byte.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.policy import CONNECTORS
-from streams.domain.server.connection import InboundConnection, Outcome
-from streams.wire.registry import SchemaRegistry
-from streams.wire.schemas import SUBJECTS, Schema, load_schema, without
+from streams.domain.server.connection import InboundConnection
+from streams.wire.fast_headers import OUTCOMES, FastHeaders
 
 _ONE_BYTE: Final = 0x80
 """A varint below it has one byte; of a length, a text of less than 64 bytes."""
 TENANT_AT: Final = 12
-"""Where a value that is projected has its tenant: behind the header, the moment and the connector type."""
-OUTCOMES: Final = tuple(Outcome)
-_FIELDS: Final = [
-    ("observed_at", "long"),
-    ("connector_type", ["one of", *map(str, CONNECTORS)]),
-    ("tenant_id", "string"),
-    ("received", ["array of", "string"]),
-    ("event_id", "string"),
-    ("connector_id", "string"),
-    ("source_ip", "string"),
-    ("helo", "string"),
-    ("tls_subject", ["null", "string"]),
-    ("message_id", ["null", "string"]),
-    ("outcome", ["null", ["one of", *map(str, OUTCOMES), "UNKNOWN"]]),
-    ("recipients", "int"),
-]
-"""The fields on the wire, enums by their symbols in the order of their numbers."""
-
-
-class ProjectionError(ValueError):
-    """The schema is not the one that the projection was written for."""
+"""Where a value that is decoded here has its tenant: behind the header, the moment and the connector type."""
 
 
 class FastConnection:
@@ -58,6 +38,7 @@ class FastConnection:
         "outcome",
         "received",
         "recipients",
+        "refused_before",
         "source_ip",
         "tenant_id",
         "tls_subject",
@@ -78,12 +59,14 @@ class FastConnection:
         message_id: bytes | None,
         outcome: int,
         recipients: int,
+        refused_before: int,
         top_at: int,
     ) -> None:
         self.observed_at, self.connector, self.tenant_id, self.received = observed_at, connector, tenant_id, received
         self.event_id, self.connector_id, self.source_ip, self.helo = event_id, connector_id, source_ip, helo
         self.tls_subject, self.message_id = tls_subject, message_id
-        self.outcome, self.recipients, self.top_at = outcome, recipients, top_at
+        self.outcome, self.recipients, self.refused_before = outcome, recipients, refused_before
+        self.top_at = top_at
 
     def connection(self) -> InboundConnection:
         """The whole connection."""
@@ -101,47 +84,14 @@ class FastConnection:
             message_id=None if message_id is None else message_id.decode(),
             outcome=OUTCOMES[self.outcome] if 0 <= self.outcome < len(OUTCOMES) else None,
             recipients=self.recipients,
+            refused_before=self.refused_before,
         )
 
 
-def _shape(kind: Any) -> Any:
-    """A type as the wire knows it: `long` for `{"type": "long"}`, an enum by its symbols."""
-    if isinstance(kind, list):
-        return [_shape(branch) for branch in kind]
-    if isinstance(kind, str):
-        return kind
-    if kind["type"] == "enum":
-        return ["one of", *kind["symbols"]]
-    return ["array of", _shape(kind["items"])] if kind["type"] == "array" else _shape(kind["type"])
-
-
-def check_fields(schema: Schema) -> None:
-    """Refuse a schema that `decode_fast` was not written for.
-
-    Raises:
-        ProjectionError: it has other fields, or other symbols.
-    """
-    plain = without(schema, {"doc", "logicalType"})
-    if [(field["name"], _shape(field["type"])) for field in plain["fields"]] != _FIELDS:
-        raise ProjectionError("inbound_connection: its fields are not those that the fast decoder expects")
-
-
-def fast_header(registry: SchemaRegistry) -> bytes:
-    """The first five bytes of the values that `decode_fast` takes.
-
-    Raises:
-        ProjectionError: the schema has other fields than `decode_fast` knows, or other symbols.
-    """
-    schema = load_schema("inbound_connection")
-    check_fields(schema)
-    return b"\0" + registry.id_of(SUBJECTS["inbound_connection"], schema).to_bytes(4, "big")
-
-
-def decode_fast(value: bytes, header: bytes) -> FastConnection | None:
+def decode_fast(value: bytes, headers: FastHeaders) -> FastConnection | None:
     """The fields that decide, or None where the codec has to look at the value."""
     try:
-        if value[:5] != header:
-            return None
+        has_refused_before = _is_current(value, headers)
         # Moments from 1987 to 2039 take six bytes; any other one is for the codec.
         b0, b1, b2, b3, b4, b5 = value[5], value[6], value[7], value[8], value[9], value[10]
         connector = value[11]
@@ -190,8 +140,11 @@ def decode_fast(value: bytes, header: bytes) -> FastConnection | None:
             return None
         else:
             at += 1
-        recipients = value[at]
-        if recipients & 1 or recipients >= _ONE_BYTE or at + 1 != len(value):
+        recipients, refused_before = _small_number(value, at), 0
+        if has_refused_before:
+            at += 1
+            refused_before = _small_number(value, at)
+        if at + 1 != len(value):
             return None
         for line in received:
             if not line.isascii():
@@ -221,11 +174,39 @@ def decode_fast(value: bytes, header: bytes) -> FastConnection | None:
             tls_subject,
             message_id,
             outcome,
-            recipients >> 1,
+            recipients,
+            refused_before,
             top_at,
         )
     except (IndexError, ValueError):
         return None
+
+
+def _is_current(value: bytes, headers: FastHeaders) -> bool:
+    """Whether this version's schema wrote a value, or the one before it.
+
+    Raises:
+        ValueError: another one did.
+    """
+    header = value[:5]
+    if header == headers.current:
+        return True
+    if header != headers.previous:
+        raise ValueError("header")
+    return False
+
+
+def _small_number(value: bytes, at: int) -> int:
+    """The number at `at`.
+
+    Raises:
+        ValueError: it is negative, or takes more than one byte.
+        IndexError: the value ends before it.
+    """
+    number = value[at]
+    if number & 0x81:
+        raise ValueError("number")
+    return number >> 1
 
 
 def _text(value: bytes, at: int) -> tuple[int, int]:

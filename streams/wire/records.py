@@ -15,7 +15,7 @@ import orjson
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.policy import ConnectorType
-from streams.domain.server.connection import InboundConnection, Outcome
+from streams.domain.server.connection import MOST_REFUSED, InboundConnection, Outcome
 from streams.domain.tenant.commands import PUBLICATIONS, AdminCommand, CommandKind, Role
 from streams.domain.time import iso, moment_ms
 from streams.domain.validation import MalformedError
@@ -173,6 +173,9 @@ def connection_record(line: bytes) -> dict[str, Any]:
     recipients = raw.get("recipients", 0)
     if not isinstance(recipients, int) or isinstance(recipients, bool) or not 0 <= recipients < 2**31:
         raise MalformedError(f"recipients: {_shown(recipients)}: must be a whole number")
+    refused = raw.get("refused_before", 0)
+    if not isinstance(refused, int) or isinstance(refused, bool) or not 0 <= refused <= MOST_REFUSED:
+        raise MalformedError(f"refused_before: {_shown(refused)}: must be a whole number from 0 to {MOST_REFUSED}")
     connector, outcome = raw.get("connector_type"), raw.get("outcome")
     if not _is_one_of(connector, ConnectorType.__members__):
         raise MalformedError(f"connector_type: {_shown(connector)}: must be one of {', '.join(ConnectorType)}")
@@ -191,6 +194,7 @@ def connection_record(line: bytes) -> dict[str, Any]:
         "message_id": _nullable(raw, "message_id"),
         "outcome": outcome,
         "recipients": recipients,
+        "refused_before": refused,
     }
 
 
@@ -288,4 +292,5 @@ def connection_of(record: dict[str, Any]) -> InboundConnection:
         message_id=record["message_id"],
         outcome=Outcome(outcome) if outcome in Outcome.__members__ else None,
         recipients=record["recipients"],
+        refused_before=record["refused_before"],
     )

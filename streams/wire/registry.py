@@ -12,10 +12,13 @@ import urllib.parse
 import urllib.request
 from collections import deque
 from collections.abc import Callable
+from http import HTTPStatus
 from importlib.resources.abc import Traversable
 from typing import Any, Final, Protocol
 
 from streams.errors import DependencyError
+from streams.settings.edge import EdgeSettings
+from streams.settings.report import ReportSettings
 from streams.settings.worker import Settings
 from streams.wire.schemas import REGISTRY_FILE, SCHEMA_DIR, Schema, without_docs
 
@@ -63,6 +66,14 @@ class SchemaRegistry(Protocol):
         """
         ...
 
+    def known_id_of(self, subject: str, schema: Schema) -> int | None:
+        """The id of `schema` if it is a version of `subject` already, else None; registers nothing.
+
+        Raises:
+            RegistryError: the registry did not answer.
+        """
+        ...
+
     def schema_of(self, schema_id: int) -> Schema:
         """The schema with this id; a copy of the caller's own.
 
@@ -100,6 +111,13 @@ class LocalRegistry:
                 return schema_id
         raise UnregisteredSchemaError(f"{schema.get('name')} is not a registered version of {subject}")
 
+    def known_id_of(self, subject: str, schema: Schema) -> int | None:
+        """See `SchemaRegistry.known_id_of`."""
+        try:
+            return self.id_of(subject, schema)
+        except UnregisteredSchemaError:
+            return None
+
     def schema_of(self, schema_id: int) -> Schema:
         """See `SchemaRegistry.schema_of`."""
         if schema_id not in self._by_id:
@@ -136,13 +154,24 @@ class ConfluentRegistry:
         text = json.dumps(without_docs(schema))
         with self._lock:
             if (subject, text) not in self._ids:
-                path = f"/subjects/{urllib.parse.quote(subject, safe='')}/versions"
-                answer = self._ask(path, {"schema": text})
-                schema_id = answer.get("id")
-                if not isinstance(schema_id, int):
-                    raise RegistryError(f"{path}: the response has no id: {str(answer)[:200]}")
-                self._ids[subject, text] = schema_id
+                self._ids[subject, text] = self._ask_for_id(f"{_path_of(subject)}/versions", text)
             return self._ids[subject, text]
+
+    def known_id_of(self, subject: str, schema: Schema) -> int | None:
+        """See `SchemaRegistry.known_id_of`."""
+        try:
+            return self._ask_for_id(_path_of(subject), json.dumps(without_docs(schema)))
+        except RegistryError as error:
+            if isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def _ask_for_id(self, path: str, text: str) -> int:
+        answer = self._ask(path, {"schema": text})
+        schema_id = answer.get("id")
+        if not isinstance(schema_id, int):
+            raise RegistryError(f"{path}: the response has no id: {str(answer)[:200]}")
+        return schema_id
 
     def schema_of(self, schema_id: int) -> Schema:
         """See `SchemaRegistry.schema_of`."""
@@ -210,6 +239,10 @@ class ConfluentRegistry:
         return answer
 
 
+def _path_of(subject: str) -> str:
+    return f"/subjects/{urllib.parse.quote(subject, safe='')}"
+
+
 def _detail(error: urllib.error.HTTPError) -> str:
     try:
         return error.read(1_000).decode("utf-8", "replace")
@@ -217,6 +250,11 @@ def _detail(error: urllib.error.HTTPError) -> str:
         return "without a readable body"
 
 
-def registry_of(settings: Settings) -> SchemaRegistry:
+def may_learn(registry: SchemaRegistry) -> bool:
+    """Whether an id that a registry does not know may be known to it later; the file that ships stays as it is."""
+    return not isinstance(registry, LocalRegistry)
+
+
+def registry_of(settings: Settings | EdgeSettings | ReportSettings) -> SchemaRegistry:
     """The schema registry that the settings name."""
     return ConfluentRegistry(settings.schema_registry_url) if settings.schema_registry_url else LocalRegistry()

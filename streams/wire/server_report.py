@@ -12,6 +12,7 @@ from streams.domain.exchange.build import Build, parse_build
 from streams.domain.exchange.catalogue import Remedy
 from streams.domain.exchange.detection import Identity
 from streams.domain.exchange.evidence import Evidence
+from streams.domain.keys import ServerKey
 from streams.domain.outputs.server_report import ServerReport, ServerStatus
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage
@@ -142,7 +143,7 @@ def _from_json(value: Any, name: str = "", depth: int = 0) -> Any:
 
 def sort_rows(rows: Mapping[bytes, dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of a topic, each under its record's key, in order of tenant and server."""
-    return [rows[key] for key in sorted(rows, key=lambda key: key.decode().split("/", 1))]
+    return [rows[key] for key in sorted(rows, key=ServerKey.parse)]
 
 
 def named(record: dict[str, Any]) -> dict[str, Any]:

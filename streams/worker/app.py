@@ -15,6 +15,7 @@ from streams.engine.faust.app import EXIT_FAILED, BatchApp
 from streams.engine.faust.credentials import credentials_of
 from streams.engine.faust.process import BatchWorker
 from streams.engine.telemetry import PresentState, Telemetry
+from streams.failpoints import failpoints
 from streams.kafka.preflight import check_access
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TopicError
@@ -24,7 +25,6 @@ from streams.state.private_files import make_private_folder
 from streams.state.stores import MemoryBudget, RocksDBStore
 from streams.wire.registry import RegistryError
 from streams.worker.agents import add_agents, add_end_of_replay, add_tasks
-from streams.worker.failpoints import failpoints
 from streams.worker.policies import PoliciesInForce
 from streams.worker.telemetry import WorkerTelemetry
 from streams.worker.wiring import partition_config, processors, replay_end

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from streams.domain.keys import ServerKey
 from streams.domain.server.decide import Emitted, Forgotten
 from streams.domain.tenant.audit import AuditRecord
 from streams.engine.partition.view import StateView, check_row, check_row_size
@@ -24,8 +25,8 @@ class Changes:
 
     `counted` are the records that are written whole. `rows` go into the view as they are, `servers` by way of the
     cache. `timers` holds the rows of the due index that come (1) and go (-1). `passed` names the servers that have had
-    all changes, each as (tenant, server, whether it is still known). `indexed` has the moment under which the due index
-    holds a server, or a tenant as `TENANT`, from then on.
+    all changes, each with whether it is still known. `indexed` has the moment under which the due index holds a server,
+    or a tenant as `TENANT`, from then on.
     """
 
     __slots__ = ("counted", "indexed", "outputs", "passed", "put_off", "rows", "servers", "timers")
@@ -36,18 +37,17 @@ class Changes:
         self.rows: list[tuple[bytes, bytes | None]] = []
         self.servers: dict[bytes, ServerRow | None] = {}
         self.timers: list[tuple[bytes, int]] = []
-        self.passed: list[tuple[str, str, bool]] = []
+        self.passed: list[tuple[ServerKey, bool]] = []
         self.put_off: tuple[str, TenantChange] | None = None
-        self.indexed: dict[tuple[str, str], int | None] = {}
+        self.indexed: dict[ServerKey, int | None] = {}
 
     def move_timer(
-        self, tenant_id: str, server: str, indexed: int | None, due_at: int | None, now: int, fired: bytes | None
+        self, key: ServerKey, indexed: int | None, due_at: int | None, now: int, fired: bytes | None
     ) -> int | None:
         """Let the due index hold a server under its next due moment; gives the moment that it is held under.
 
         Args:
-            tenant_id: its tenant.
-            server: its name, `TENANT` for the tenant itself.
+            key: of the server, its name `TENANT` for the tenant itself.
             indexed: under which moment it is held.
             due_at: when its next timer is due.
             now: the moment whose timers fire.
@@ -58,15 +58,15 @@ class Changes:
             due_at = indexed
         else:
             if indexed is not None:
-                row = timer_key(indexed, tenant_id, server)
+                row = timer_key(indexed, key)
                 self.rows.append((row, None))
                 if row != fired:
                     self.timers.append((row, -1))
             if due_at is not None:
-                row = timer_key(due_at, tenant_id, server)
+                row = timer_key(due_at, key)
                 self.rows.append((row, b""))
                 self.timers.append((row, 1))
-        self.indexed[tenant_id, server] = due_at
+        self.indexed[key] = due_at
         return due_at
 
 
@@ -111,17 +111,17 @@ class EffectsEncoder:
         states: dict[bytes, KeptServer] = {}
         for kept in effects.kept:
             if isinstance(kept, KeptServer):
-                key = server_key(kept.tenant_id, kept.server)
-                self._move_timer_of(changes, kept, key, now, fired)
-                changes.passed.append((kept.tenant_id, kept.server, kept.state is not None))
-                states[key] = kept
+                row_key = server_key(kept.key)
+                self._move_timer_of(changes, kept, row_key, now, fired)
+                changes.passed.append((kept.key, kept.state is not None))
+                states[row_key] = kept
             else:
                 _encode_tenant(changes, kept, view, now, fired)
         if effects.put_off is not None:
             changes.put_off = effects.put_off
             check_row(*self._row_of_put_off(*effects.put_off))
-        for key, kept in states.items():
-            changes.servers[key] = _row_of(key, kept, changes.indexed[kept.tenant_id, kept.server])
+        for row_key, kept in states.items():
+            changes.servers[row_key] = _row_of(row_key, kept, changes.indexed[kept.key])
         return changes
 
     def _encode_outputs(self, changes: Changes, effects: Effects, headers: Headers, leaves_out: bool) -> None:
@@ -134,30 +134,29 @@ class EffectsEncoder:
             if is_whole:
                 changes.counted.append(record)
             if isinstance(record, Forgotten):
-                changes.rows.append((tombstone_key(record.tenant_id, record.server), b"%d" % record.revision))
+                changes.rows.append((tombstone_key(record.key), b"%d" % record.revision))
 
-    def _move_timer_of(self, changes: Changes, kept: KeptServer, key: bytes, now: int, fired: bytes | None) -> None:
-        tenant_id, server = kept.tenant_id, kept.server
-        if (tenant_id, server) in changes.indexed:
-            indexed = changes.indexed[tenant_id, server]
+    def _move_timer_of(self, changes: Changes, kept: KeptServer, row_key: bytes, now: int, fired: bytes | None) -> None:
+        if kept.key in changes.indexed:
+            indexed = changes.indexed[kept.key]
         else:
             # Its state has been loaded, so it is cached if there is any.
-            row = self._cached.get(key)
+            row = self._cached.get(row_key)
             indexed = row.indexed if row is not None and row.indexed >= 0 else None
-        changes.move_timer(tenant_id, server, indexed, kept.due_at, now, fired)
+        changes.move_timer(kept.key, indexed, kept.due_at, now, fired)
 
 
 def _encode_tenant(changes: Changes, kept: KeptTenant, view: StateView, now: int, fired: bytes | None) -> None:
-    tenant_id = kept.tenant.tenant_id
-    key = tenant_key(tenant_id)
-    if (tenant_id, TENANT) in changes.indexed:
-        indexed = changes.indexed[tenant_id, TENANT]
+    key = ServerKey(kept.tenant.tenant_id, TENANT)
+    row_key = tenant_key(key.tenant_id)
+    if key in changes.indexed:
+        indexed = changes.indexed[key]
     else:
-        stored = view.get(key)
+        stored = view.get(row_key)
         indexed = decode_tenant(stored)[1] if stored else None
-    value = encode_tenant(kept.tenant, changes.move_timer(tenant_id, TENANT, indexed, kept.due_at, now, fired))
-    check_row(key, value)
-    changes.rows.append((key, value))
+    value = encode_tenant(kept.tenant, changes.move_timer(key, indexed, kept.due_at, now, fired))
+    check_row(row_key, value)
+    changes.rows.append((row_key, value))
 
 
 def _row_of(key: bytes, kept: KeptServer, indexed: int | None) -> ServerRow | None:

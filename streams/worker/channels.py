@@ -90,13 +90,13 @@ def _output(place: Place, emitted: Emitted | AuditRecord, headers: Headers) -> O
 def _places_of(wires: RecordChannels, emitted: Emitted | AuditRecord) -> list[Place]:
     match emitted:
         case Verdict():
-            return [(wires.verdicts_topic, f"{emitted.tenant_id}/{emitted.server}".encode(), wires.verdicts)]
+            return [(wires.verdicts_topic, emitted.key.topic_key(), wires.verdicts)]
         case AdminNotification():
             return [(wires.notifications_topic, emitted.tenant_id.encode(), wires.notifications)]
         case ServerReport():
-            return [(wires.servers_topic, f"{emitted.tenant_id}/{emitted.server}".encode(), wires.servers)]
+            return [(wires.servers_topic, emitted.key.topic_key(), wires.servers)]
         case AuditRecord():
             return [(wires.audit_topic, emitted.tenant_id.encode(), wires.audit)]
         case Forgotten():
-            key = f"{emitted.tenant_id}/{emitted.server}".encode()
+            key = emitted.key.topic_key()
             return [(wires.verdicts_topic, key, None), (wires.servers_topic, key, None)]

@@ -10,17 +10,19 @@ from typing import Final
 from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.judgement import Finding
-from streams.domain.server.connection import InboundConnection
+from streams.domain.server.connection import InboundConnection, Outcome
 from streams.domain.server.decide import Emitted
 from streams.domain.tenant.audit import AuditRecord
 from streams.engine.telemetry import UnitMetrics
 from streams.state.orders import FINDINGS
 from streams.telemetry.counts import COMMANDS, CONNECTIONS, NOTIFICATIONS, VERDICTS
-from streams.wire.fast_connection import OUTCOMES
+from streams.wire.fast_headers import OUTCOMES
 
 _FINDINGS: Final = (*(finding.value for finding in FINDINGS), "NONE")
 _OUTCOMES: Final = (*(outcome.value for outcome in OUTCOMES), "UNKNOWN")
 """By their numbers in a row and in a connection's value; the last of each stands where there is none."""
+REJECTED: Final = OUTCOMES.index(Outcome.REJECTED)
+"""The number under which what was refused before a connection is counted."""
 
 
 class UnitCounters:
@@ -50,7 +52,10 @@ class UnitCounters:
     def decided(self, connection: InboundConnection, finding: Finding | None) -> None:
         """Count a connection that was decided, with what its server then was found to be."""
         outcome = connection.outcome.value if connection.outcome is not None else _OUTCOMES[-1]
-        self._notes.counts[CONNECTIONS, outcome, finding.value if finding is not None else _FINDINGS[-1]] += 1
+        found = finding.value if finding is not None else _FINDINGS[-1]
+        self._notes.counts[CONNECTIONS, outcome, found] += 1
+        if connection.refused_before:
+            self._notes.counts[CONNECTIONS, Outcome.REJECTED.value, found] += connection.refused_before
 
     def finish(self) -> None:
         """Add what was counted as routine."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 
+from streams.clock import wall_clock_ms
 from streams.domain.policy.rulebook import Rulebook
 from streams.log_events import log_event
+from streams.policies.configured import configured_policies, policy_topic_of
 from streams.policies.reader import PublishedReader, follow
 from streams.policies.topic import Published
 from streams.settings.worker import Settings
-from streams.worker.processor import wall_clock
-from streams.worker.wiring import configured_policies, policy_topic_of, rulebook_of
+from streams.worker.wiring import rulebook_of
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,12 @@ class PoliciesInForce:
 
     def governing(self) -> tuple[str, int, str]:
         """Id, version and mode of the policy that governs now."""
-        policy = self._rulebook.policy_at(wall_clock())
+        policy = self._rulebook.policy_at(wall_clock_ms())
         return policy.policy_id, policy.version, policy.mode.value
 
     def catalogue_version(self) -> int:
         """The version of the catalogue in force now, 0 for the built-in one."""
-        return self._rulebook.catalogue_version_at(wall_clock())
+        return self._rulebook.catalogue_version_at(wall_clock_ms())
 
     def shown(self) -> dict[str, dict[str, str]]:
         """The policy and the catalogue in force now, as labels of metrics."""

@@ -6,10 +6,10 @@ in `ticking`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from streams.clock import wall_clock_ms
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.tenant.commands import AdminCommand
@@ -23,7 +23,9 @@ from streams.kafka.record import Headers
 from streams.service.effects import Effects
 from streams.service.enforcer import Enforcer
 from streams.wire.fast_connection import decode_fast
+from streams.wire.fast_headers import FastHeaders
 from streams.worker.channels import RecordChannels
+from streams.worker.progress import SignsOfLife
 from streams.worker.reading import Read, RecordReader, timestamp_in
 from streams.worker.repository import PartitionRepository
 from streams.worker.routine_path import NO_MOMENT, RoutinePath
@@ -39,16 +41,11 @@ CACHED_SERVERS: Final = 50_000
 """Servers that a partition keeps in memory unless it is told: the bytes of their rows and of as many topmost lines."""
 
 
-def wall_clock() -> int:
-    """Now, UTC milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
 class InputProcessor:
     """The processor of one partition.
 
-    `header` begins the values that may be read in part. `replay_until` (UTC milliseconds) takes the place of the wall
-    clock: time moves with the records, and to that moment when the partition is at its end. `telemetry` is told
+    `fast_headers` begin the values that may be read in part. `replay_until` (UTC milliseconds) takes the place of the
+    wall clock: time moves with the records, and to that moment when the partition is at its end. `telemetry` is told
     with every unit how many timers wait, and follows records that are decided, never those that are only counted.
     `decided` counts the records that were not only counted. `placement` tells records that belong into another
     partition, which a processor without partitions does not ask for. `servers_at_once` bounds what a tenant-wide
@@ -59,20 +56,21 @@ class InputProcessor:
         self,
         rulebook: Callable[[], Rulebook],
         wires: RecordChannels,
-        header: bytes,
+        fast_headers: FastHeaders,
         replay_until: int | None = None,
-        now: Callable[[], int] = wall_clock,
+        now: Callable[[], int] = wall_clock_ms,
         cached_servers: int = CACHED_SERVERS,
         telemetry: Telemetry = SILENT,
         placement: Placement | None = None,
         servers_at_once: int = SERVERS_AT_ONCE,
+        signs: SignsOfLife | None = None,
     ) -> None:
         """Process one partition.
 
         Args:
             rulebook: returns the rulebook in force.
             wires: topics and codecs of inputs and outputs.
-            header: the first bytes of the values that the fast decoder takes.
+            fast_headers: begin the values that the fast decoder takes.
             replay_until: UTC milliseconds; replaces the wall clock. Time moves with the records, and to this moment
                 when the partition is at its end. None for a live service.
             now: the wall clock, UTC milliseconds.
@@ -81,8 +79,9 @@ class InputProcessor:
                 that are only counted.
             placement: detects records in the wrong partition; None for a processor without partitions.
             servers_at_once: the most servers that a tenant-wide command changes in its own unit of work.
+            signs: the partition's signs of life; None for a processor that gives none.
         """
-        self._rulebook, self._wires, self._header = rulebook, wires, header
+        self._rulebook, self._wires, self._fast_headers = rulebook, wires, fast_headers
         self._replay_until, self._now = replay_until, now
         self.decided = 0
         self._stream_time = 0
@@ -92,6 +91,8 @@ class InputProcessor:
         self._reader = RecordReader(wires, placement, self._wall_clock)
         self._telemetry = telemetry
         self._servers_at_once = servers_at_once
+        self._signs = signs
+        self._has_records = self._is_caught_up = False
 
     @property
     def cached_bytes(self) -> int:
@@ -104,7 +105,7 @@ class InputProcessor:
     def timestamp_of(self, record: Record) -> int:
         """When the record happened; 0 for one that will be a dead letter."""
         is_connection = record.topic == self._wires.connections_topic and record.value is not None
-        found = decode_fast(record.value or b"", self._header) if is_connection else None
+        found = decode_fast(record.value or b"", self._fast_headers) if is_connection else None
         return timestamp_in(self._reader.read(record, found))
 
     # --- units of work ---
@@ -112,27 +113,34 @@ class InputProcessor:
     def begin(self, view: StateView) -> None:
         """See `Processor`."""
         self._repository.begin(view)
+        self._has_records = False
 
     def finish(self, view: StateView) -> None:
         """See `Processor`."""
         self._repository.finish()
         if (count := self._repository.timers.count) is not None:
             self._telemetry.timers_counted(view.partition, count)
+        if self._signs is not None:
+            has_records, is_caught_up = self._has_records, self._is_caught_up
+            self._signs.finish(
+                view, self._rulebook(), self._stream_time, has_records=has_records, is_caught_up=is_caught_up
+            )
 
     def on_records(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
         """See `Processor`."""
+        self._has_records = True
         if records and records[0].topic != self._wires.connections_topic:
             return self._on_commands(view, records, before)
         latest = LATEST_MS - 1 if self._replay_until is not None else self._now() + MAX_AHEAD_MS
         if not self._ticker.knows_policies(view, self._rulebook()):
             latest = 0  # no connection is early enough to be only counted
-        path, header = self._routine_path, self._header
+        path, headers = self._routine_path, self._fast_headers
         path.begin(self._rulebook(), latest)
         for index, record in enumerate(records):
             if view.is_full:
                 return index
             value = record.value
-            found = decode_fast(value, header) if value is not None else None
+            found = decode_fast(value, headers) if value is not None else None
             moment = NO_MOMENT
             if value is not None and found is not None:
                 moment = path.count(record.key, value, found, before)
@@ -208,6 +216,7 @@ class InputProcessor:
 
     def tick_moment(self, is_caught_up: bool) -> int | None:
         """The wall clock when nothing is left to read, the stream's time less some lateness during a backlog."""
+        self._is_caught_up = is_caught_up
         if is_caught_up:
             # Not the latest event's moment: one that is far ahead would age every other server of the partition.
             return self._now() if self._replay_until is None else self._replay_until

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from streams.domain.keys import ServerKey
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.state import TenantEnforcement
 from streams.engine.partition.view import StateView
 from streams.kafka.record import Headers
 from streams.service.effects import Effects, TenantChange
-from streams.state.keys import server_key, tenant_key, tombstone_key
+from streams.state.keys import parse_server_key, server_key, servers_range, tenant_key, tombstone_key
 from streams.state.tenant_row import decode_tenant
 from streams.worker.changes import Changes, EffectsEncoder
 from streams.worker.channels import RecordChannels
@@ -81,8 +82,8 @@ class PartitionRepository:
         for timer, by in changes.timers:
             self.timers.changed(timer, by)
         if sweeps.of:
-            for tenant_id, server, is_known in changes.passed:
-                sweeps.mark(tenant_id, server, is_known)
+            for server, is_known in changes.passed:
+                sweeps.mark(server, is_known)
         if changes.put_off is not None:
             sweeps.put_off(*changes.put_off)
         for record in changes.counted:
@@ -90,35 +91,34 @@ class PartitionRepository:
 
     # --- loads ---
 
-    def server(self, tenant_id: str, server: str) -> ServerEnforcement | None:
+    def server(self, key: ServerKey) -> ServerEnforcement | None:
         """See `Repository`."""
-        key = server_key(tenant_id, server)
-        row = self.cache.row(key)
+        row_key = server_key(key)
+        row = self.cache.row(row_key)
         if row is None:
             return None
         state = row.to_state()
-        self.cache.count(key, row)
+        self.cache.count(row_key, row)
         return state
 
-    def forgotten_revision(self, tenant_id: str, server: str) -> int:
+    def forgotten_revision(self, key: ServerKey) -> int:
         """See `Repository`."""
-        return int(self._view.get(tombstone_key(tenant_id, server)) or 0)
+        return int(self._view.get(tombstone_key(key)) or 0)
 
     def servers_of(self, tenant_id: str) -> Iterator[str]:
         """See `Repository`; read as far as they are asked for."""
-        prefix = f"s/{tenant_id}/".encode()
-        start, end = prefix, prefix[:-1] + b"0"
+        start, end = servers_range(tenant_id)
         while True:
             rows = self._view.scan(start, end, SERVERS_AT_ONCE)
             for key, _ in rows:
-                yield key[len(prefix) :].decode()
+                yield parse_server_key(key).server
             if len(rows) < SERVERS_AT_ONCE:
                 return
             start = rows[-1][0] + b"\0"
 
-    def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
+    def put_off_of(self, key: ServerKey) -> Sequence[TenantChange]:
         """See `Repository`."""
-        return self.sweeps.put_off_of(tenant_id, server) if self.sweeps.of else ()
+        return self.sweeps.put_off_of(key) if self.sweeps.of else ()
 
     def tenant(self, tenant_id: str) -> TenantEnforcement | None:
         """See `Repository`."""

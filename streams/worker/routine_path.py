@@ -19,6 +19,7 @@ from streams.engine.partition.placement import Placement
 from streams.state.server_row import ServerRow
 from streams.state.stamp_row import StampRow, repeated_stamp
 from streams.wire.fast_connection import FastConnection
+from streams.worker.counters import REJECTED
 from streams.worker.header_cache import HeaderCache
 from streams.worker.repository import PartitionRepository
 
@@ -97,11 +98,14 @@ class RoutinePath:
             if stamp is None:
                 return NO_MOMENT
         if before is None or at < before:
-            self._counts[row.finding][found.outcome] += 1
+            counts, refused_before = self._counts[row.finding], found.refused_before
+            counts[found.outcome] += 1
+            if refused_before:
+                counts[REJECTED] += refused_before
             if is_late:
-                row.count_late(at, found.outcome, mark, build is not None)
+                row.count_late(at, found.outcome, mark, build is not None, refused_before)
             else:
-                row.count(at, found.outcome, mark, found.connector_id, source_ip, stamp)
+                row.count(at, found.outcome, mark, found.connector_id, source_ip, stamp, refused_before)
             self._cache.change(seen.key, row)
         return at
 

@@ -16,11 +16,20 @@ from typing import Any, Final
 
 import orjson
 
+from streams.domain.keys import ServerKey
 from streams.domain.policy.ladder import ClockStop
 from streams.domain.tenant.waivers import Waivers
 from streams.engine.partition.view import StateView
 from streams.service.effects import TenantChange
-from streams.state.keys import NUMBER_DIGITS, SWEEPS_RANGE, put_off_key, sweep_key, swept_server_key
+from streams.state.keys import (
+    NUMBER_DIGITS,
+    SWEEPS_RANGE,
+    parse_server_key,
+    put_off_key,
+    servers_range,
+    sweep_key,
+    swept_server_key,
+)
 
 MAX_PUT_OFF: Final = 32
 """Changes of a tenant that are put off at once: each may cost a server that connects a verdict."""
@@ -84,42 +93,43 @@ class Sweeps:
         self._view.put(sweep_key(tenant_id), sweep.encode())
         self._view.put(key, value)
 
-    def put_off_of(self, tenant_id: str, server: str) -> Sequence[TenantChange]:
+    def put_off_of(self, key: ServerKey) -> Sequence[TenantChange]:
         """The changes that a server has not had yet."""
-        sweep = self.of.get(tenant_id)
+        sweep = self.of.get(key.tenant_id)
         if sweep is None:
             return ()
-        row = self._view.get(swept_server_key(tenant_id, server))
-        number = int(row) if row is not None else sweep.number_of(server.encode())
+        row = self._view.get(swept_server_key(key))
+        number = int(row) if row is not None else sweep.number_of(key.server.encode())
         return [change for at, change in sweep.changes if at > number]
 
-    def mark(self, tenant_id: str, server: str, is_known: bool) -> None:
+    def mark(self, key: ServerKey, is_known: bool) -> None:
         """A server has had all changes, or is gone."""
-        sweep = self.of.get(tenant_id)
+        sweep = self.of.get(key.tenant_id)
         if sweep is None:
             return
-        name = server.encode()
+        name = key.server.encode()
         number = sweep.target if name == sweep.passing else sweep.number_of(name)
-        self._set(tenant_id, server, sweep.newest if is_known and number != sweep.newest else None)
+        self._set(key, sweep.newest if is_known and number != sweep.newest else None)
 
-    def next_servers(self, tenant_id: str, limit: int) -> list[str]:
+    def next_servers(self, tenant_id: str, limit: int) -> list[ServerKey]:
         """The next servers that the pass has to go over."""
-        prefix = f"s/{tenant_id}/".encode()
+        start, end = servers_range(tenant_id)
         cursor = self.of[tenant_id].cursor
-        start = prefix + cursor + b"\0" if cursor else prefix
-        return [key[len(prefix) :].decode() for key, _ in self._view.scan(start, prefix[:-1] + b"0", limit)]
+        if cursor:
+            start += cursor + b"\0"
+        return [parse_server_key(row) for row, _ in self._view.scan(start, end, limit)]
 
-    def begin_passing(self, tenant_id: str, server: str) -> None:
+    def begin_passing(self, key: ServerKey) -> None:
         """The pass goes over a server now."""
-        self.of[tenant_id].passing = server.encode()
+        self.of[key.tenant_id].passing = key.server.encode()
 
-    def end_passing(self, tenant_id: str, server: str) -> None:
+    def end_passing(self, key: ServerKey) -> None:
         """The pass has gone over a server."""
-        sweep = self.of[tenant_id]
-        sweep.cursor, sweep.passing = server.encode(), None
-        row = self._view.get(swept_server_key(tenant_id, server))
+        sweep = self.of[key.tenant_id]
+        sweep.cursor, sweep.passing = key.server.encode(), None
+        row = self._view.get(swept_server_key(key))
         if row is not None and int(row) == sweep.target:
-            self._set(tenant_id, server, None)
+            self._set(key, None)
 
     def end_slice(self, tenant_id: str, is_over: bool) -> None:
         """Keep how far the pass has come; where it is over the next one begins, if there is anything to do for it."""
@@ -137,8 +147,8 @@ class Sweeps:
             self._view.put(sweep_key(tenant_id), None)
             del self.of[tenant_id]
 
-    def _set(self, tenant_id: str, server: str, number: int | None) -> None:
-        row = swept_server_key(tenant_id, server)
+    def _set(self, key: ServerKey, number: int | None) -> None:
+        row = swept_server_key(key)
         value = None if number is None else b"%d" % number
         if self._view.get(row) != value:
             self._view.put(row, value)

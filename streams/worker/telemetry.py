@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streams.engine.ports import Record
 from streams.engine.status import BEFORE_THE_START, WorkerStatus
 from streams.engine.telemetry import PresentState, Telemetry, Trace, UnitReport
-from streams.kafka.secret_files import SecretFileError, read_secret
+from streams.kafka.secret_files import secrets_of
 from streams.settings.worker import Settings
 from streams.state.row_format import STATE_FORMAT
 from streams.telemetry.logs import configure_logs
-from streams.telemetry.metrics import CONTENT_TYPE, Metrics
+from streams.telemetry.metrics import Metrics
 from streams.telemetry.probes import Heartbeat, Page, ProbeServer
+from streams.telemetry.prometheus import CONTENT_TYPE
 from streams.worker.probes import probes_of
 
 if TYPE_CHECKING:
@@ -23,16 +22,6 @@ if TYPE_CHECKING:
 
 SILENT_STALLS = 3
 """The watchdog looks ten times in `TES_STALL_SECONDS`, and waits as long as that for a broker that does not answer."""
-
-
-def secrets_of(settings: Settings) -> list[str]:
-    """What must stand in no line of the log: secret settings, and what files of secrets hold at the start."""
-    secrets = settings.secrets()
-    for file in (settings.kafka_password_file, settings.kafka_client_secret_file, settings.kafka_token_file):
-        if file:
-            with suppress(SecretFileError):  # whoever needs it says what is wrong
-                secrets.append(read_secret(Path(file)))
-    return secrets
 
 
 class WorkerTelemetry(Telemetry):

@@ -8,13 +8,21 @@ from __future__ import annotations
 import heapq
 import logging
 
+from streams.domain.keys import ServerKey
 from streams.domain.policy.rulebook import Rulebook
 from streams.engine.partition.view import StateView
 from streams.errors import is_records_fault
 from streams.kafka.record import Headers
 from streams.log_events import log_event
 from streams.service.enforcer import Enforcer
-from streams.state.keys import POLICIES_KEY, PROGRESS_KEY, parse_timer_key, timer_key, timers_due_range
+from streams.state.keys import (
+    POLICIES_KEY,
+    PROGRESS_KEY,
+    parse_server_key,
+    parse_timer_key,
+    timer_key,
+    timers_due_range,
+)
 from streams.worker.repository import PartitionRepository
 
 log = logging.getLogger(__name__)
@@ -37,12 +45,12 @@ class Ticker:
         enforcer = Enforcer(rows, rulebook)
         while queue and not view.is_full:
             row = heapq.heappop(queue)
-            due, tenant_id, server = parse_timer_key(row)
+            due, key = parse_timer_key(row)
             view.put(row, None)
             rows.timers.changed(row, -1)
-            indexed = self._advance(view, enforcer, (tenant_id, server), due, due, fired=row)
+            indexed = self._advance(view, enforcer, key, due, due, fired=row)
             if indexed is not None and indexed <= last_due:
-                heapq.heappush(queue, timer_key(indexed, tenant_id, server))
+                heapq.heappush(queue, timer_key(indexed, key))
         return has_more or bool(queue)
 
     def sweep(
@@ -54,12 +62,12 @@ class Ticker:
         servers = sweeps.next_servers(tenant_id, limit)
         enforcer = Enforcer(rows, rulebook)
         done = 0
-        for server in servers:
+        for key in servers:
             if view.is_full:
                 break
-            sweeps.begin_passing(tenant_id, server)
-            self._advance(view, enforcer, (tenant_id, server), None, stream_time, headers)
-            sweeps.end_passing(tenant_id, server)
+            sweeps.begin_passing(key)
+            self._advance(view, enforcer, key, None, stream_time, headers)
+            sweeps.end_passing(key)
             done += 1
         sweeps.end_slice(tenant_id, done == len(servers) < limit)
 
@@ -67,7 +75,7 @@ class Ticker:
         self,
         view: StateView,
         enforcer: Enforcer,
-        key: tuple[str, str],
+        key: ServerKey,
         due: int | None,
         now: int,
         headers: Headers = (),
@@ -81,22 +89,22 @@ class Ticker:
         Args:
             view: of the unit.
             enforcer: decides about the states of the repository.
-            key: tenant and server.
+            key: of the server, its name `TENANT` for the tenant itself.
             due: up to which moment timers fire, UTC milliseconds.
             now: the moment whose timers fire, or up to which the stream has come.
             headers: what every output gets.
             fired: the row of the due index that is gone because its timer fires.
         """
-        rows, (tenant_id, server) = self._repository, key
+        rows = self._repository
         try:
-            effects = enforcer.catch_up(tenant_id, server) if due is None else enforcer.tick(tenant_id, server, due)
+            effects = enforcer.catch_up(key) if due is None else enforcer.tick(key, due)
             changes = rows.prepare(effects, now, headers, fired, leaves_out=True)
         except Exception as error:
             if not is_records_fault(error):
                 raise
             log.critical(
                 "partition %d: a timer of server %r of tenant %s failed: %s: %s",
-                *(view.partition, server, tenant_id, type(error).__name__, str(error)[:1000]),
+                *(view.partition, key.server, key.tenant_id, type(error).__name__, str(error)[:1000]),
                 extra=log_event("timer_failed", partition=view.partition, reason=type(error).__name__),
             )
             return None
@@ -118,18 +126,17 @@ class Ticker:
         progress = view.get(PROGRESS_KEY) or b""
         about, _, last = progress.partition(b"\n")
         start = last + b"\0" if about == wanted else b"s/"
-        keys = [key for key, _ in view.scan(start, b"s0", limit)]
+        rows = [row for row, _ in view.scan(start, b"s0", limit)]
         enforcer = Enforcer(self._repository, rulebook)
         done = 0
-        for key in keys:
+        for row in rows:
             if view.is_full:
                 break
-            tenant_id, _, server = key[2:].decode().partition("/")
-            self._advance(view, enforcer, (tenant_id, server), 0, 0)
+            self._advance(view, enforcer, parse_server_key(row), 0, 0)
             done += 1
-        if done < len(keys) or len(keys) == limit:
+        if done < len(rows) or len(rows) == limit:
             if done:
-                view.put(PROGRESS_KEY, wanted + b"\n" + keys[done - 1])
+                view.put(PROGRESS_KEY, wanted + b"\n" + rows[done - 1])
             return True
         view.put(PROGRESS_KEY, None)
         view.put(POLICIES_KEY, wanted)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 
+from streams.clock import wall_clock_ms
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import PublishedCatalogue, Rulebook, Service, effective_policies
 from streams.engine.config import PartitionConfig
@@ -12,29 +14,19 @@ from streams.engine.partition.placement import Placement
 from streams.engine.processor import Processor
 from streams.engine.telemetry import Telemetry
 from streams.kafka.cluster import Cluster
-from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
-from streams.policies.files import read_policy
-from streams.policies.topic import PolicyTopic
+from streams.policies.configured import configured_policies
 from streams.settings.worker import Settings
 from streams.state.inspect import format_of
 from streams.state.row_format import STATE_FORMAT
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import fast_header
+from streams.wire.fast_headers import fast_headers
 from streams.wire.records import parse_moment
 from streams.wire.registry import registry_of
 from streams.worker.channels import RecordChannels
 from streams.worker.processor import InputProcessor
-
-
-def configured_policies(settings: Settings) -> list[Policy]:
-    """The policies that the settings name.
-
-    Raises:
-        ValueError: one is malformed.
-    """
-    return [read_policy(name) for name in settings.policies]
+from streams.worker.progress import SignsOfLife
 
 
 def rulebook_of(
@@ -48,21 +40,6 @@ def rulebook_of(
     service = Service(settings.service_name, settings.service_link)
     policies = effective_policies(configured_policies(settings), published)
     return Rulebook(policies, shipped_catalogue(), service, tuple(catalogues))
-
-
-def policy_topic_of(settings: Settings) -> PolicyTopic:
-    """Where policies and catalogues are published."""
-    registry = registry_of(settings)
-    return PolicyTopic(
-        cluster=cluster_of(settings),
-        policies_topic=settings.topic(TOPICS["policy"]),
-        policies=AvroCodec("policy", registry),
-        catalogues_topic=settings.topic(TOPICS["catalogue"]),
-        catalogues=AvroCodec("catalogue", registry),
-        audit_topic=settings.topic(TOPICS["audit_record"]),
-        audit=AvroCodec("audit_record", registry),
-        catalogue=shipped_catalogue(),
-    )
 
 
 def record_channels(settings: Settings) -> RecordChannels:
@@ -110,17 +87,25 @@ def processors(
     settings: Settings, rulebook: Callable[[], Rulebook], telemetry: Telemetry
 ) -> Callable[[int, int], Processor]:
     """What makes the processor of a partition, among so many."""
-    channels, header, until = record_channels(settings), fast_header(registry_of(settings)), replay_end(settings)
+    channels, headers, until = record_channels(settings), fast_headers(registry_of(settings)), replay_end(settings)
+    progress, worker_version = AvroCodec("partition_progress", registry_of(settings)), version("tes")
+
+    def signs() -> SignsOfLife | None:
+        if until is not None:
+            return None  # a replay says nothing of now
+        topic = settings.topic(TOPICS["partition_progress"])
+        return SignsOfLife(topic, progress, settings.app_id, worker_version, wall_clock_ms)
 
     def processor(partition: int, partitions: int) -> Processor:
         return InputProcessor(
             rulebook,
             channels,
-            header,
+            headers,
             until,
             cached_servers=settings.cached_servers_of_partition,
             telemetry=telemetry,
             placement=Placement(partition, partitions),
+            signs=signs(),
         )
 
     return processor

@@ -32,6 +32,7 @@ class Feed:
     `base_ms` is the moment of the first connection of a `recent` feed or a `flood`; the others cover days of a fixed
     year.
     `step_ms` is between two connections of a `backlog` or a `wide` feed; a `flood` has `FLOOD_PER_MS` in each.
+    `part` of `parts` is which share of its days a `mixed` feed or its `commands` cover.
     """
 
     kind: str
@@ -39,6 +40,8 @@ class Feed:
     count: int
     base_ms: int = START
     step_ms: int = 10
+    part: int = 0
+    parts: int = 1
 
     def spec(self) -> dict[str, Any]:
         """As JSON."""
@@ -54,9 +57,9 @@ def lines(feed: Feed) -> Iterator[bytes]:
     """The lines in the order in which they are produced."""
     match feed.kind:
         case "mixed":
-            yield from make_feed(feed.seed, feed.count)
+            yield from make_feed(feed.seed, feed.count, (feed.part, feed.parts))
         case "commands":
-            yield from make_commands(feed.seed, feed.count)
+            yield from make_commands(feed.seed, feed.count, (feed.part, feed.parts))
         case "poison":
             yield from _poisoned(feed)
         case "recent":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.cli.simulate import read_connection
+from streams.domain.keys import ServerKey
 from streams.domain.outputs.notification import AdminNotification
 from streams.domain.outputs.server_report import ServerReport
 from streams.domain.outputs.verdict import Verdict
@@ -36,8 +37,8 @@ class Fold(Simulation):
         self.refused: list[bytes] = []
 
     def due_of(self, kind: str, key: Any) -> int:
-        """When the next timer of a server (tenant, server) or a tenant is due."""
-        return self._due_of.get((key, TENANT) if kind == "tenant" else key, sys.maxsize)
+        """When the next timer of a server (`ServerKey`) or a tenant (its id) is due."""
+        return self._due_of.get(ServerKey(key, TENANT) if kind == "tenant" else key, sys.maxsize)
 
     def emit(self, emitted: Emitted) -> None:
         """See `Repository`."""

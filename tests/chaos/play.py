@@ -9,8 +9,9 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
@@ -18,15 +19,17 @@ from streams.settings.worker import Settings
 from tests.chaos import scenarios
 from tests.chaos.disk import CannotBeDoneError
 from tests.chaos.scenario import SCENARIOS, Scenario
-from tests.chaos.trial import ChaosError, Trial
+from tests.chaos.trial import TAIL, ChaosError, Trial
 
-__all__ = ["JOBS", "SCENARIOS", "Result", "play_all", "scenarios"]
+__all__ = ["JOBS", "SCENARIOS", "Result", "play_all", "reason", "scenarios", "summary"]
 
 JOBS = 4
 SHORT_SECONDS, LONG_SECONDS = 900.0, 7200.0
 """A scenario that takes longer hangs."""
 PARTITIONS = 3
 SESSION_SECONDS = 6.0
+REASON_LINES, REASON_CHARS = 20, 400
+"""Of a failure in the summary."""
 STALL_SECONDS = 240.0
 """On a machine that is busy with much else, a sound worker may take a minute for a unit."""
 
@@ -66,7 +69,8 @@ async def play_all(names: Sequence[str], seed: int, is_short: bool, kills: int, 
         await asyncio.to_thread(shared.stop)
         if not (any(result.error for result in results.values()) or os.environ.get("CHAOS_KEEP")):
             shutil.rmtree(folder, ignore_errors=True)
-    _summary(results, seed, is_short, folder)
+    for line in summary(results, seed, is_short, folder):
+        _say("chaos", line)
     return results
 
 
@@ -123,16 +127,25 @@ def _say(name: str, text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {name}: {text}", flush=True)
 
 
-def _summary(results: dict[str, Result], seed: int, is_short: bool, folder: Path) -> None:
-    failed = [name for name, result in results.items() if result.error]
+def summary(results: Mapping[str, Result], seed: int, is_short: bool, folder: Path) -> list[str]:
+    """What a run came to. Each failure stands at the very end with its reason, where a log that is cut still has it."""
+    failed = {name: result.error for name, result in results.items() if result.error}
     not_done = {name: result.not_done for name, result in results.items() if result.not_done}
-    for name, why in not_done.items():
-        _say("chaos", f"NOT DONE: {name}: {why}")
-    for name in failed:
-        short = " --short" if is_short else ""
-        _say(
-            "chaos",
-            f"FAILED: {name}: scripts/chaos{short} --only {name} --seed {seed}; its files are in {folder / name}",
-        )
     stood = len(results) - len(failed) - len(not_done)
-    _say("chaos", f"seed {seed}: {stood} stood it, {len(failed)} failed, {len(not_done)} could not be done")
+    short = " --short" if is_short else ""
+    return [
+        *(f"NOT DONE: {name}: {why}" for name, why in not_done.items()),
+        f"seed {seed}: {stood} stood it, {len(failed)} failed, {len(not_done)} could not be done",
+        *(
+            f"FAILED: {name}: scripts/chaos{short} --only {name} --seed {seed}; its files are in {folder / name}\n"
+            f"  {reason(error)}"
+            for name, error in failed.items()
+        ),
+    ]
+
+
+def reason(error: str) -> str:
+    """The first lines of an error, without the ends of logs behind them."""
+    lines = list(takewhile(lambda line: not line.endswith(TAIL), error.splitlines()))
+    more = [f"  and {len(lines) - REASON_LINES} more lines"] if len(lines) > REASON_LINES else []
+    return "\n  ".join([line[:REASON_CHARS] for line in lines[:REASON_LINES]] + more)

@@ -19,13 +19,17 @@ PRODUCE, METADATA, FIND_COORDINATOR, END_TRANSACTION, TRANSACTION_OFFSETS = 0, 3
 
 
 class SlowProxy:
-    """Delays every answer by a random time up to `delay_seconds`; requests of the kinds in `held` wait."""
+    """Delays every answer by a random time up to `delay_seconds`; requests of the kinds in `held` wait.
+
+    `held_requests` counts those that wait or waited.
+    """
 
     def __init__(self, bootstrap: str, chance: random.Random, delay_seconds: float = 0.0) -> None:
         self._host, _, port = bootstrap.partition(":")
         self._port = int(port)
         self._chance, self.delay_seconds = chance, delay_seconds
         self.held: frozenset[int] = frozenset()
+        self._let_through = 0
         self.answers = self.held_requests = 0
         self._released = asyncio.Event()
         self._own_host = ""
@@ -52,10 +56,13 @@ class SlowProxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def hold(self, *kinds: int) -> None:
-        """From now on requests of these kinds do not reach the broker."""
+    def hold(self, *kinds: int, after: int = 0) -> None:
+        """From now on requests of these kinds do not reach the broker; the first ones still do, `after` of them.
+
+        Told before its worker starts, it holds what that one cannot do without, however fast it is.
+        """
         self._released.clear()
-        self.held = frozenset(kinds)
+        self.held, self._let_through = frozenset(kinds), after
 
     def release(self) -> None:
         """Let everything through again, what was held first."""
@@ -96,11 +103,15 @@ class SlowProxy:
                 frame = await _frame(reader)
                 kind, _, correlation = struct.unpack_from(">hhi", frame, 4)
                 kinds[correlation] = kind
-                if kind in self.held:
+                if kind in self.held and not self._is_let_through():
                     self.held_requests += 1
                     await self._released.wait()
                 writer.write(frame)
                 await writer.drain()
+
+    def _is_let_through(self) -> bool:
+        self._let_through -= 1
+        return self._let_through >= 0
 
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kinds: dict[int, int]) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):

@@ -19,13 +19,17 @@ from aiokafka.errors import KafkaError
 
 from streams.dev.embedded_kafka import EmbeddedKafka
 from streams.settings.worker import Settings
-from tests.chaos.feeds import UNTIL, Feed
-from tests.chaos.worker import EXIT_FAILED, KILLED, Worker
+from tests.chaos.feeds import START, UNTIL, Feed
+from tests.chaos.process import KILLED
+from tests.chaos.worker import EXIT_FAILED, READY, Worker
 
 POLL_SECONDS = 0.03
 PATIENCE_SECONDS = 120.0
 """For what comes within seconds on a machine with nothing else to do."""
 ANSWER_SECONDS = 20.0
+COMMANDS = 40
+TAIL = " ends with"
+"""What a line before the end of a log ends with."""
 RESTARTS = 20
 """A supervisor that had to start a worker again more often than this would have called somebody."""
 
@@ -56,6 +60,7 @@ class Trial:
     workers: list[Worker] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     until_ms: int | None = UNTIL
+    loaded: int = 0
 
     def __post_init__(self) -> None:
         self.chance = random.Random(f"{self.seed}:{self.name}")
@@ -71,13 +76,32 @@ class Trial:
     ) -> int:
         """Produce connections and commands, and let the verifier expect what they come to; gives how many there are.
 
-        `expected` goes into the verifier's `Step`.
+        `expected` goes into the verifier's `Step`. `loaded` counts all that was produced.
         """
-        return int(await self._run("tests.chaos.load", self._step(feed, commands, until_ms, expected)))
+        count = int(await self.run_program("tests.chaos.load", self._step(feed, commands, until_ms, expected)))
+        self.loaded += count
+        return count
+
+    async def load_before(self, feed: Feed, commands: Feed | None = None) -> int:
+        """Produce what another feed follows in time; a replay ends at its last record, and moves no clock further."""
+        count = await self.load(feed, commands, None)
+        self.until_ms = START
+        return count
+
+    async def load_part(self, number: int, parts: int, count: int) -> int:
+        """Produce one of the parts, from 0, of the usual feed with its commands; gives how many records it has.
+
+        A worker works off all that is there, as fast as its machine lets it. So what a later worker needs is produced
+        when its turn comes; no worker may be at work then, or it might read connections before the commands among them.
+        """
+        seed = self.chance.randrange(10**6)
+        feed = Feed("mixed", seed, count, part=number, parts=parts)
+        commands = Feed("commands", seed, max(1, COMMANDS // parts), part=number, parts=parts)
+        return await (self.load if number == parts - 1 else self.load_before)(feed, commands)
 
     async def flood(self, feed: Feed, per_second: int) -> float:
         """Produce connections of now at a pace, all encoded beforehand; gives the seconds it took to send."""
-        return float(await self._run("tests.chaos.flood", self._step(feed, None, None, {}, per_second)))
+        return float(await self.run_program("tests.chaos.flood", self._step(feed, None, None, {}, per_second)))
 
     def _step(
         self, feed: Feed, commands: Feed | None, until_ms: int | None, expected: dict[str, Any], per_second: int = 0
@@ -100,9 +124,9 @@ class Trial:
     async def load_mixed(self, short: int, long: int) -> int:
         """Produce the usual feed with its commands; gives how many records there are to read."""
         feed = Feed("mixed", self.chance.randrange(10**6), self.size(short, long))
-        return await self.load(feed, Feed("commands", feed.seed, 40))
+        return await self.load(feed, Feed("commands", feed.seed, COMMANDS))
 
-    async def _run(self, program: str, file: Path) -> bytes:
+    async def run_program(self, program: str, file: Path) -> bytes:
         """Run one of the chaos programs; gives what it printed."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", program, str(file), stdout=asyncio.subprocess.PIPE
@@ -160,6 +184,12 @@ class Trial:
                 raise ChaosError(f"the workers ended with {codes} at {found} of {count} records: {self.tail()}")
             await asyncio.sleep(POLL_SECONDS)
 
+    async def advance(self, worker: Worker, most: float = 1.0) -> int:
+        """Wait until a worker has committed some, at most this share, of what waits; gives how many there are then."""
+        found = await self.committed()
+        left = max(0, self.loaded - found)
+        return await self.reach(found + self.chance.randint(min(1, left), max(min(1, left), int(left * most))), worker)
+
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition."""
         try:
@@ -182,6 +212,19 @@ class Trial:
             raise ChaosError(f"a worker was started {RESTARTS} times and did not end well: {self.tail()}")
 
         await asyncio.gather(*(supervise(number) for number in range(count)))
+
+    async def work_off(self, worker: Worker, **changes: Any) -> None:
+        """Let a live worker, which a supervisor starts again, apply all that is loaded, and end it in order."""
+        for _ in range(RESTARTS):
+            while worker.code is None:
+                if await self.committed() >= self.loaded and READY in worker.log:
+                    code = await worker.terminate()
+                    expect(code == 0, f"a worker that was asked to end gave exit code {code}: {self.tail()}")
+                    return
+                await asyncio.sleep(POLL_SECONDS)
+            expect(worker.code == EXIT_FAILED, f"a worker exited with code {worker.code}: {self.tail()}")
+            worker = await self.worker(**changes)
+        raise ChaosError(f"a worker was started {RESTARTS} times and did not end well: {self.tail()}")
 
     def wipe(self) -> None:
         """Delete the RocksDB of every worker of this machine."""
@@ -213,7 +256,7 @@ class Trial:
             "stores": [str(path) for path in (self.stores() if stores is None else stores)],
         }
         plan.write_text(json.dumps(content, indent=1))
-        report: dict[str, Any] = json.loads(await self._run("tests.chaos.verifier", plan))
+        report: dict[str, Any] = json.loads(await self.run_program("tests.chaos.verifier", plan))
         findings = report.pop("findings")
         self.say("verified: " + ", ".join(f"{value} {name}" for name, value in report.items()))
         if findings:
@@ -225,7 +268,7 @@ class Trial:
         """The last lines of the logs that were written to last, the newest at the end."""
         newest = sorted((worker.log_file for worker in self.workers), key=lambda file: file.stat().st_mtime)[-logs:]
         ends = [(file, file.read_text("utf-8", "replace").splitlines()[-lines:]) for file in newest]
-        return "".join(f"\n  {file} ends with\n    " + "\n    ".join(found) for file, found in ends)
+        return "".join(f"\n  {file}{TAIL}\n    " + "\n    ".join(found) for file, found in ends)
 
     async def close(self) -> None:
         """End what the scenario started and left."""

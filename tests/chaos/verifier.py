@@ -15,12 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from streams.domain.keys import ServerKey
 from streams.domain.server.decide import Forgotten
 from streams.engine.partition.restore import LOCAL_ROWS, POSITION
 from streams.engine.partition.unit import MARKER, MERGED_MARKER
 from streams.engine.ports import StoreError
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.topics import TOPICS
+from streams.service.effects import TENANT
 from streams.settings.worker import Settings
 from streams.state.server_row import decode_state
 from streams.state.tenant_row import decode_tenant
@@ -128,7 +130,7 @@ def rows(found: Evidence, oracle: Fold, again: bool) -> list[str]:
     expected: dict[bytes, list[Row | None]] = {}
     for row in oracle.rows:
         value = None if isinstance(row, Forgotten) else to_record(row)
-        expected.setdefault(f"{row.tenant_id}/{row.server}".encode(), []).append(value)
+        expected.setdefault(row.key.topic_key(), []).append(value)
     seen: dict[bytes, list[Row | None]] = {}
     for key, value in found.rows:
         seen.setdefault(key, []).append(value)
@@ -173,7 +175,7 @@ def offsets(found: Evidence, settings: Settings) -> list[str]:
 
 def states(found: Evidence, oracle: Fold, settings: Settings) -> list[str]:
     """The state in the changelog is the fold, and each due moment in it has its row."""
-    servers: dict[tuple[str, str], Any] = {}
+    servers: dict[ServerKey, Any] = {}
     tenants: dict[str, Any] = {}
     findings = []
     for partition in found.changelog:
@@ -183,17 +185,17 @@ def states(found: Evidence, oracle: Fold, settings: Settings) -> list[str]:
         for key, value in state.items():
             kind, _, name = key.partition(b"/")
             if kind == b"s":
-                tenant, _, server = name.decode().partition("/")
-                servers[tenant, server], moment = decode_state(value)
+                owner = ServerKey.parse(name)
+                servers[owner], moment = decode_state(value)
             elif kind == b"t":
-                tenant, server = name.decode(), ""
-                tenants[tenant], moment = decode_tenant(value)
+                owner = ServerKey(name.decode(), TENANT)
+                tenants[owner.tenant_id], moment = decode_tenant(value)
             else:
                 continue
-            if kafka_partition(tenant.encode(), settings.partitions) != partition:
+            if kafka_partition(owner.tenant_id.encode(), settings.partitions) != partition:
                 findings.append(f"state of {name.decode()} is in partition {partition}")
             if moment is not None:
-                indexed.add(b"d/" + moment.to_bytes(8, "big") + b"/" + f"{tenant}/{server}".encode())
+                indexed.add(b"d/" + moment.to_bytes(8, "big") + b"/" + owner.topic_key())
         findings += _some("due row missing", map(repr, indexed - due), len(indexed - due))
         findings += _some("due row of nothing", map(repr, due - indexed), len(due - indexed))
     both: list[tuple[str, dict[Any, Any], dict[Any, Any]]]

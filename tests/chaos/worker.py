@@ -1,93 +1,33 @@
-"""A worker process as an operator's machine sees it: started, signalled, and measured from outside."""
+"""A worker process."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
-import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from streams.domain.time import iso
 from streams.settings.worker import Settings
+from tests.chaos.process import Process, launch
 
 EXIT_FAILED = 70
-KILLED = -signal.SIGKILL
-SAMPLE_SECONDS = 0.1
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+READY = "[^BatchWorker]: Ready"
+"""In the log once signals are handled; before that, SIGTERM ends the interpreter."""
 
 
-_prctl = ctypes.CDLL(None).prctl
-
-
-def _die_with_parent() -> None:
-    """A worker must not outlive a run that was killed."""
-    _prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
-
-
-class Worker:
-    """One process; its log goes to a file of its own."""
+class Worker(Process):
+    """A worker with its settings."""
 
     def __init__(self, process: asyncio.subprocess.Process, log_file: Path, settings: Settings) -> None:
-        self._process, self.log_file, self.settings = process, log_file, settings
-        self.rss: list[int] = []
-        self._sampling = asyncio.create_task(self._sample())
+        super().__init__(process, log_file)
+        self.settings = settings
 
     @classmethod
     async def start(
         cls, settings: Settings, until_ms: int | None, log_file: Path, environment: Mapping[str, str]
     ) -> Self:
         """Start a worker; `until_ms` makes it a replay, which ends; `environment` comes on top of this process's."""
-        # Not `operations.feeds.start_worker`: that one cannot be given LD_PRELOAD without giving it to everybody.
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("TES_")}
-        variables |= settings.environment() | {"TES_WEB_PORT": "0", **environment}
+        variables = settings.environment() | {"TES_WEB_PORT": "0", **environment}
         variables |= {"TES_REPLAY_UNTIL": iso(until_ms)} if until_ms is not None else {}
-        command = (sys.executable, "-m", "streams.cli.main", "worker")
-        with log_file.open("xb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *command, env=variables, stdout=log, stderr=log, preexec_fn=_die_with_parent
-            )
-        return cls(process, log_file, settings)
-
-    @property
-    def code(self) -> int | None:
-        """The exit code; None while it runs."""
-        return self._process.returncode
-
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        return self.log_file.read_text("utf-8", "replace")
-
-    def signal(self, which: signal.Signals) -> None:
-        """Send a signal, if it still runs."""
-        if self.code is None:
-            self._process.send_signal(which)
-
-    async def kill(self) -> None:
-        """End it as a crash would."""
-        self.signal(signal.SIGKILL)
-        await self.wait()
-
-    async def terminate(self) -> int:
-        """End it in good order; gives the exit code."""
-        self.signal(signal.SIGTERM)
-        return await self.wait()
-
-    async def wait(self) -> int:
-        """Wait for its end; gives the exit code."""
-        code = await self._process.wait()
-        self._sampling.cancel()
-        return code
-
-    async def _sample(self) -> None:
-        statm = Path(f"/proc/{self._process.pid}/statm")
-        while self.code is None:
-            try:
-                self.rss.append(int(statm.read_text().split()[1]) * PAGE_BYTES)
-            except (OSError, IndexError):
-                return
-            await asyncio.sleep(SAMPLE_SECONDS)
+        return cls(await launch(("-m", "streams.cli.main", "worker"), log_file, variables), log_file, settings)

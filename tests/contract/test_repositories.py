@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from streams.domain.keys import ServerKey
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.decide import Forgotten
 from streams.domain.server.state import ServerEnforcement
@@ -24,6 +25,8 @@ from streams.testing import MemoryStore
 from streams.worker.repository import SERVERS_AT_ONCE, PartitionRepository
 from streams.worker.wiring import record_channels
 from tests.support.episodes import DETECTED, connection, run
+
+MX1, MX2 = ServerKey("contoso", "mx1.example.com"), ServerKey("contoso", "mx2.example.com")
 
 
 class Place(ABC):
@@ -76,32 +79,32 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 def state_of(server: str, tenant: str = "contoso") -> ServerEnforcement:
     """The state of a server that has just been detected."""
-    return run(connection(DETECTED, host=server, tenant=tenant)).states[tenant, server]
+    return run(connection(DETECTED, host=server, tenant=tenant)).states[ServerKey(tenant, server)]
 
 
 def kept(*states: ServerEnforcement) -> Effects:
     effects = Effects()
-    effects.kept += [KeptServer(state.tenant_id, state.server, state, DETECTED + DAY_MS) for state in states]
+    effects.kept += [KeptServer(state.key, state, DETECTED + DAY_MS) for state in states]
     return effects
 
 
 def test_what_is_not_there_is_none(place: Place) -> None:
     with place.unit():
-        assert place.repository.server("contoso", "mx1.example.com") is None
+        assert place.repository.server(MX1) is None
         assert place.repository.tenant("contoso") is None
-        assert place.repository.forgotten_revision("contoso", "mx1.example.com") == 0
+        assert place.repository.forgotten_revision(MX1) == 0
         assert list(place.repository.servers_of("contoso")) == []
-        assert list(place.repository.put_off_of("contoso", "mx1.example.com")) == []
+        assert list(place.repository.put_off_of(MX1)) == []
 
 
 def test_what_is_kept_is_found_in_the_same_unit_and_in_the_next(place: Place) -> None:
     state = state_of("mx1.example.com")
     with place.unit():
         place.apply(kept(state))
-        assert place.repository.server("contoso", "mx1.example.com") == state
+        assert place.repository.server(MX1) == state
     with place.unit():
-        assert place.repository.server("contoso", "mx1.example.com") == state
-        assert place.repository.server("fabrikam", "mx1.example.com") is None
+        assert place.repository.server(MX1) == state
+        assert place.repository.server(ServerKey("fabrikam", MX1.server)) is None
 
 
 def test_the_last_state_of_several_stays(place: Place) -> None:
@@ -110,7 +113,7 @@ def test_the_last_state_of_several_stays(place: Place) -> None:
     with place.unit():
         place.apply(kept(first, last))
     with place.unit():
-        assert place.repository.server("contoso", "mx1.example.com") == last
+        assert place.repository.server(MX1) == last
 
 
 def test_servers_of_a_tenant_come_in_order_and_no_others(place: Place) -> None:
@@ -130,15 +133,15 @@ def test_a_forgotten_server_leaves_only_its_revision(place: Place) -> None:
     with place.unit():
         place.apply(kept(state_of("mx1.example.com"), state_of("mx2.example.com")))
     effects = Effects()
-    effects.outputs.append(Forgotten("contoso", "mx1.example.com", 12))
-    effects.kept.append(KeptServer("contoso", "mx1.example.com", None, None))
+    effects.outputs.append(Forgotten(MX1, 12))
+    effects.kept.append(KeptServer(MX1, None, None))
     with place.unit():
         place.apply(effects)
     with place.unit():
-        assert place.repository.server("contoso", "mx1.example.com") is None
+        assert place.repository.server(MX1) is None
         assert list(place.repository.servers_of("contoso")) == ["mx2.example.com"]
-        assert place.repository.forgotten_revision("contoso", "mx1.example.com") == 12
-        assert place.repository.forgotten_revision("contoso", "mx2.example.com") == 0
+        assert place.repository.forgotten_revision(MX1) == 12
+        assert place.repository.forgotten_revision(MX2) == 0
 
 
 def test_a_tenant_is_kept_apart_from_its_servers(place: Place) -> None:

@@ -18,7 +18,8 @@ SOURCES = REPOSITORY / "deploy" / "k8s"
 RENDERED = Path(__file__).parent / "rendered"
 DIGEST_FILE = RENDERED / "sources.sha256"
 OVERLAYS = tuple(sorted(path.parent.name for path in SOURCES.glob("overlays/*/kustomization.yaml")))
-WITH_WORKERS = tuple(name for name in OVERLAYS if name != "monitoring")
+WITH_EDGES = ("edge", "edge-sidecar")
+WITH_WORKERS = tuple(name for name in OVERLAYS if name not in ("monitoring", "report", *WITH_EDGES))
 
 Manifest = dict[str, Any]
 

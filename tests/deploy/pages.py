@@ -22,7 +22,7 @@ PAGES = (
     *sorted((REPOSITORY / "docs" / "runbooks").glob("*.md")),
 )
 NEEDS_A_KUBELET = ("logs", "exec", "port-forward", "top", "rollout status", "rollout undo")
-FIRST_WORDS = ("kubectl ", "kustomize ", "mkdir ", "cd ", "(cd ")
+FIRST_WORDS = ("kubectl ", "kustomize ", "mkdir ", "cp ", "cd ", "(cd ")
 _BLOCK = re.compile(r"(?:^ *\n)((?:^ {4,}\S.*\n)+)", re.MULTILINE)
 _MISUNDERSTOOD = "unknown|flag needs|invalid argument|Examples:|See 'kubectl"
 
@@ -49,7 +49,7 @@ def run_pages(server: ApiServer, folder: Path) -> int:
     """
     checkout, programs, asked = folder / "checkout", folder / "programs", folder / "asked"
     shutil.copytree(SOURCES, checkout / "deploy" / "k8s")
-    for name in ("password", "ca.crt"):
+    for name in ("password", "ca.crt", "database", "client-secret", "session-key"):
         (checkout / name).write_text("secret\n")
     programs.mkdir()
     (programs / "kustomize").symlink_to(tool("kustomize"))

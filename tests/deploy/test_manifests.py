@@ -50,7 +50,8 @@ def test_the_rendered_manifests_are_those_of_the_sources() -> None:
 
 
 def test_every_overlay_that_is_promised_exists() -> None:
-    assert set(OVERLAYS) == {"dev", "keda", "monitoring", "production", "pvc", "strimzi"}
+    promised = {"dev", "edge", "edge-sidecar", "keda", "monitoring", "production", "pvc", "report", "strimzi"}
+    assert set(OVERLAYS) == promised
 
 
 def test_every_setting_is_known_and_of_its_kind(manifests: list[Manifest]) -> None:
@@ -239,10 +240,14 @@ def test_each_of_strimzis_command_lines_comes_in_as_its_own_user() -> None:
 
 
 def test_metrics_are_scraped_from_the_web_port() -> None:
-    monitor = only(rendered("monitoring"), "PodMonitor")["spec"]
-    assert monitor["selector"]["matchLabels"] == WORKER
-    (endpoint,) = monitor["podMetricsEndpoints"]
-    assert (endpoint["port"], endpoint["path"]) == ("web", "/metrics")
+    monitors = of_kind(rendered("monitoring"), "PodMonitor")
+    assert {name: item["spec"]["selector"]["matchLabels"] for name, item in monitors.items()} == {
+        "tes-worker": WORKER,
+        "tes-report": WORKER | {"app.kubernetes.io/component": "report"},
+    }
+    for monitor in monitors.values():
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        assert (endpoint["port"], endpoint["path"]) == ("web", "/metrics")
 
 
 def test_the_image_is_of_this_version(manifests: list[Manifest]) -> None:

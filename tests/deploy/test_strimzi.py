@@ -6,13 +6,16 @@ from collections.abc import Iterable
 
 from streams.kafka.provisioning import topics_of
 from streams.kafka.topics import TOPICS
+from streams.report.model.batch import READ as READ_BY_THE_REPORT
 from streams.settings.worker import Settings, read_settings
 from tests.deploy.manifests import Manifest, environment_of, of_kind, only, rendered
 from tests.support.access_page import rights
 
 READ, WRITE = {"Describe", "Read"}, {"Describe", "Write"}
 INPUTS = [TOPICS["inbound_connection"], TOPICS["admin_command"]]
-OUTPUTS = [TOPICS[name] for name in ("verdict", "admin_notification", "server_report", "audit_record")]
+OUTPUTS = [
+    TOPICS[name] for name in ("verdict", "admin_notification", "server_report", "partition_progress", "audit_record")
+]
 
 
 def settings() -> Settings:
@@ -92,15 +95,21 @@ def test_the_bridge_only_writes_connections() -> None:
     assert rights_of("tes-bridge") == topics([TOPICS["inbound_connection"]], WRITE)
 
 
-def test_an_edge_only_reads_verdicts() -> None:
-    assert rights_of("tes-edge") == topics([TOPICS["verdict"]], READ)
+def test_an_edge_reads_what_it_acts_on_and_writes_connections() -> None:
+    read = [TOPICS[name] for name in ("verdict", "partition_progress", "connector")]
+    assert rights_of("tes-edge") == topics(read, READ) | topics([TOPICS["inbound_connection"]], WRITE)
+
+
+def test_the_report_reads_what_it_shows_and_gives_commands() -> None:
+    read = [TOPICS[name] for name in (*READ_BY_THE_REPORT, "policy", "catalogue")]
+    assert rights_of("tes-report") == topics(read, READ) | topics([TOPICS["admin_command"]], WRITE)
 
 
 def test_the_command_line_cannot_write_what_workers_decide() -> None:
     rights = rights_of("tes-operator")
-    for name in (*OUTPUTS[:3], settings().changelog, TOPICS["inbound_connection"]):
+    for name in (*OUTPUTS[:4], settings().changelog, TOPICS["inbound_connection"]):
         assert "Write" not in rights.get(("topic", name, "literal"), set())
-    for publisher in ("policy-publisher", "catalogue-publisher"):
+    for publisher in ("policy-publisher", "catalogue-publisher", "connectors-publisher"):
         assert rights["transactionalId", f"{settings().app_id}-{publisher}", "literal"] == WRITE
 
 

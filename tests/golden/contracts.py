@@ -11,6 +11,9 @@ from streams.dev.schema_check import SCHEMA_PATH
 from streams.kafka.provisioning import topics_of
 from streams.kafka.topics import TOPICS
 from streams.log_events import EVENTS
+from streams.settings.base import CheckedSettings
+from streams.settings.edge import EdgeSettings
+from streams.settings.report import ReportSettings
 from streams.settings.worker import Settings
 
 Golden = dict[str, Any]
@@ -56,14 +59,28 @@ def topics() -> Golden:
 
 
 def settings() -> Golden:
-    """Every variable of the environment with its type, its default and whether it is a secret."""
+    """Every variable of a worker with its type, its default and whether it is a secret."""
+    return _variables_of(Settings)
+
+
+def edge_settings() -> Golden:
+    """Every variable of an edge, likewise."""
+    return _variables_of(EdgeSettings)
+
+
+def report_settings() -> Golden:
+    """Every variable of the report, likewise."""
+    return _variables_of(ReportSettings)
+
+
+def _variables_of(kind: type[CheckedSettings]) -> Golden:
     return {
         item.metadata["variable"]: {
             "type": type(item.default).__name__,
             "default": item.default,
             "is_secret": item.metadata["is_secret"],
         }
-        for item in fields(Settings)
+        for item in fields(kind)
     }
 
 

@@ -6,15 +6,19 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tests.golden.contracts import events, schemas, settings, topics
+from tests.golden.contracts import edge_settings, events, report_settings, schemas, settings, topics
 from tests.golden.decisions import simulations
 from tests.golden.helps import helps
+from tests.golden.lives import lives
 from tests.golden.metrics import metrics
 from tests.golden.stores import state_rows
 
 FILES: dict[str, Callable[[], Any]] = {
+    "edge_settings.json": edge_settings,
+    "report_settings.json": report_settings,
     "events.json": events,
     "help.txt": helps,
+    "lives.json": lives,
     "metrics.txt": metrics,
     "schemas.json": schemas,
     "settings.json": settings,

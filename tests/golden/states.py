@@ -46,5 +46,5 @@ def encoded(state: Any, due_at: int | None) -> bytes:
 def key_of(state: Any) -> bytes:
     """The key of its row."""
     if isinstance(state, ServerEnforcement):
-        return server_key(state.tenant_id, state.server)
+        return server_key(state.key)
     return tenant_key(state.tenant_id)

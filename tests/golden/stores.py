@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from streams.domain.keys import ServerKey
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
@@ -24,7 +25,7 @@ from streams.state.inspect import shown_row
 from streams.state.row_format import STATE_FORMAT
 from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import fast_header
+from streams.wire.fast_headers import fast_headers
 from streams.wire.records import parse_moment, to_record
 from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
@@ -53,7 +54,7 @@ class _Worker:
         self._processor = InputProcessor(
             lambda: self.rulebooks[0],
             self._wires,
-            fast_header(registry),
+            fast_headers(registry),
             START + 500 * DAY_MS,
             servers_at_once=servers_at_once,
         )
@@ -148,7 +149,7 @@ def put_off_in(rows: Mapping[bytes, bytes]) -> Sequence[TenantChange]:
     store, sweeps = MemoryStore(), Sweeps()
     store.write(dict(rows))
     sweeps.begin(StateView(store))
-    return sweeps.put_off_of("tenant-1", "mx1.example.com")
+    return sweeps.put_off_of(ServerKey("tenant-1", "mx1.example.com"))
 
 
 def stored_rows() -> dict[str, dict[bytes, bytes]]:

@@ -27,7 +27,7 @@ from streams.operations.backup.files import FileError
 from streams.operations.backup.manifest import MANIFEST, BackupError, digest_of
 from streams.operations.backup.restore import restore_backup
 from streams.operations.feeds import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
-from streams.operations.group import CHANGELOG, TopicContentError, WorkersRunningError, find_existing
+from streams.operations.group import CHANGELOG, SIGNS, TopicContentError, WorkersRunningError, find_existing
 from streams.settings.worker import Settings
 from streams.state.row_format import STATE_FORMAT
 from tests.support.feeds import UNTIL, make_commands, make_feed
@@ -75,6 +75,7 @@ def test_workers_go_on_from_a_backup_as_if_nothing_had_happened(
         begins = await delete_what_is_processed(settings, keep)
         manifest = await create_backup(settings, folder, is_live=False)
         assert check_backup(folder) == manifest
+        assert SIGNS not in manifest["topics"]
         await restore_backup(other, folder)
         await run_workers(other, UNTIL, 2)
         return begins, await collect(other)

@@ -24,6 +24,7 @@ from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
 from streams.settings.worker import DEFAULT_POLICY, Settings
+from streams.state.keys import server_key
 from streams.state.server_row import encode_state
 from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_of, to_record
@@ -47,7 +48,7 @@ def rows_of_a_right_worker(run: Run) -> list[Row]:
         codec, topic = AvroCodec(schema, registry), run.settings.topic(TOPICS[schema])
         rows += [(topic, f"{item.tenant_id}/{item.server}".encode(), codec.encode(to_record(item))) for item in found]
     for key, state in simulation.states.items():
-        rows.append((run.settings.changelog, f"s/{'/'.join(key)}".encode(), encode_state(state, None)))
+        rows.append((run.settings.changelog, server_key(key), encode_state(state, None)))
     return rows
 
 

@@ -25,6 +25,7 @@ from streams.kafka.security import cluster_of
 from streams.operations.feeds import Collected, collect, produce_feed, replay, start_worker
 from streams.policies.catalogue.files import shipped_tables, write_tables
 from streams.policies.catalogue.topic import publish_catalogue, read_stored
+from streams.policies.configured import policy_topic_of
 from streams.policies.files import read_policy
 from streams.policies.publishing import publish
 from streams.policies.reader import read_published
@@ -33,7 +34,6 @@ from streams.settings.worker import Settings
 from streams.wire.catalogue import catalogue_key, catalogue_record
 from streams.wire.policy import from_millis, policy_yaml
 from streams.wire.records import parse_moment, to_record
-from streams.worker.wiring import policy_topic_of
 from tests.support.catalogues import GOOD, NEW_BUILD, NEW_CVE, of_a_new_line, published, tables, with_rows
 from tests.support.live import LENIENT, line, now_ms, of_kind, until_found, with_workers
 

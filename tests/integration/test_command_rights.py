@@ -101,6 +101,13 @@ class World:
         write_tables(tables(build=f"15.1.2507.{1000 + self.versions}", fixed_on="2026-11-10"), folder)
         return str(folder)
 
+    def connectors(self) -> str:
+        """A file with a connector."""
+        file = self.folder / "connectors.yaml"
+        match = "{cidrs: [192.0.2.0/24]}"
+        file.write_text(f"- {{connector_id: c, tenant_id: {TENANT}, type: PARTNER, match: {match}}}\n")
+        return str(file)
+
     @cached_property
     def backup(self) -> str:
         """The folder of a backup."""
@@ -135,6 +142,8 @@ class World:
             "catalogue show": [(here, ("catalogue", "show"))],
             "catalogue diff": [(here, ("catalogue", "diff", "1", "1"))],
             "catalogue publish": [(here, ("catalogue", "publish", self.catalogue(), *later))],
+            "connectors list": [(here, ("connectors", "list"))],
+            "connectors publish": [(here, ("connectors", "publish", self.connectors()))],
             "whatif": [(here, ("whatif", "--policy", "microsoft-2023"))],
             "state get": [(here, ("state", "get", TENANT, SERVER))],
             "state export": [(here, ("state", "export"))],
@@ -169,6 +178,7 @@ def world(secured: Secured, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 assert tes(patch, settings, "policy", "publish", PUBLISHED, "--effective-at", "2089-01-01") == 0
                 words = ("catalogue", "publish", found.catalogue(), "--effective-at", "2089-02-01")
                 assert tes(patch, settings, *words) == 0
+                assert tes(patch, settings, "connectors", "publish", found.connectors()) == 0
             yield found
         finally:
             if found.worker is not None:
@@ -189,7 +199,7 @@ def title(need: Need) -> str:
 
 
 def test_the_page_has_every_command_that_asks_kafka() -> None:
-    of_the_service = {"worker", "config", "kafka"}
+    of_the_service = {"worker", "edge", "report", "config", "kafka"}
     without_kafka = {"inspect", "simulate", "table", "replay"}
     listed = {command.split()[0] for need in needs() for command in need.commands}
     assert listed == build_parser()[1] - of_the_service - without_kafka

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 from aiokafka.admin import NewTopic
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError, UnknownTopicOrPartitionError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.engine.dead_letters import BATCH
+from streams.kafka.cluster import Admin
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import MAX_INPUT_BYTES, create_topics
+from streams.kafka.reader import existing_partitions
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.operations.feeds import produce_feed, start_worker
@@ -176,6 +179,42 @@ def test_topics_that_differ_are_told_and_left_as_they_are(settings: Settings, te
 
 
 @pytest.mark.timeout(150)
+def test_topics_are_made_when_every_broker_knows_them(
+    settings: Settings, tes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker learns of a topic a moment after the controller has made it; here the moment is long enough to see."""
+    asyncio.run(create_permissive(settings, INPUTS[0]))
+    send, answers = Admin._send_request, 0
+
+    async def late(admin: Admin, request: Any, node_id: int | None = None) -> Any:
+        nonlocal answers
+        answer = await send(admin, request, node_id)
+        if isinstance(request, MetadataRequest) and (answers := answers + 1) <= 3:
+            answer.topics = [(UnknownTopicOrPartitionError.errno, *row[1:]) for row in answer.topics]
+        return answer
+
+    monkeypatch.setattr(Admin, "_send_request", late)
+    code, out, err = tes("topics", "create")
+    assert (code, answers) == (0, 5)
+    assert "not visible" not in err
+    assert len(out.split()) == len(named_topics(settings)) - 1
+
+
+@pytest.mark.timeout(150)
+def test_who_asks_for_a_topic_does_not_make_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    send = Admin._send_request
+
+    async def kept(admin: Admin, request: Any, node_id: int | None = None) -> Any:
+        asked.append(request)
+        return await send(admin, request, node_id)
+
+    monkeypatch.setattr(Admin, "_send_request", kept)
+    assert asyncio.run(existing_partitions(cluster_of(settings), settings.topic(INPUTS[0]))) == {}
+    assert [request._allow_auto_topic_creation for request in asked] == [False]
+
+
+@pytest.mark.timeout(150)
 def test_a_topic_with_other_settings_is_told_and_one_with_other_partitions_is_refused(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -184,7 +223,13 @@ def test_a_topic_with_other_settings_is_told_and_one_with_other_partitions_is_re
     asyncio.run(create_permissive(settings, INPUTS[0]))
     code, out, err = tes("topics", "create")
     topic = settings.topic(INPUTS[0])
-    said = f"tes topics create: {topic}: compression.type: producer: tes topics create would make it uncompressed\n"
+    said = "".join(
+        f"tes topics create: {topic}: {name}: {has}: tes topics create would make it {wanted}\n"
+        for name, has, wanted in (
+            ("compression.type", "producer", "uncompressed"),
+            ("message.timestamp.type", "CreateTime", "LogAppendTime"),
+        )
+    )
     assert (code, err, topic in out.split()) == (0, said, False)
     monkeypatch.setenv("TES_PARTITIONS", "6")
     code, out, err = tes("topics", "create")

@@ -13,11 +13,11 @@ from streams.domain.policy.publication import PublicationError
 from streams.domain.time import MINUTE_MS
 from streams.kafka.provisioning import create_topics
 from streams.operations.feeds import Collected, collect, produce_feed
+from streams.policies.configured import policy_topic_of
 from streams.policies.files import read_policy
 from streams.policies.publishing import publish
 from streams.settings.worker import Settings
 from streams.wire.policy import from_millis, to_millis
-from streams.worker.wiring import policy_topic_of
 from tests.support.live import LENIENT, line, now_ms, of_kind, until_found, with_workers
 
 

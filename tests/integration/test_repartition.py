@@ -21,7 +21,7 @@ from streams.kafka.reader import existing_partitions
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.operations.feeds import Collected, collect, produce_commands, produce_feed, run_workers, start_worker
-from streams.operations.group import find_existing, members_of
+from streams.operations.group import SIGNS, find_existing, members_of
 from streams.operations.repartition.run import ledger_of
 from streams.operations.states import export
 from streams.settings.worker import Settings
@@ -112,6 +112,7 @@ def test_outputs_are_those_of_an_undisturbed_run(
         assert 0 < verified["transport.connections.v1"] <= len(lines)
         assert verified["enforcement.verdicts.v1"] > 0
         assert verified["state-changelog"] > 0
+        assert SIGNS not in verified
         assert await check_places(target) == await check_places(settings) > 0
         # A producer that was not switched in time; what it wrote is moved by another run.
         await produce_feed(settings, lines[len(early) :])

@@ -43,6 +43,7 @@ def test_every_command_works_as_it_is_written(settings: Settings, tmp_path: Path
     lines = live_feed(200)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TES_")}
     environment |= settings.environment() | {"TENANT": "tenant-1", "SERVER": "mx1.tenant-1.example"}
+    environment["TES_REPORT_DIR"] = str(tmp_path / "report")
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     failed: list[str] = []
     done_already = set[str]()

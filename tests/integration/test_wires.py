@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiokafka.conn import create_conn
-from aiokafka.errors import ClusterAuthorizationFailedError, GroupAuthorizationFailedError, KafkaConnectionError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, TopicAuthorizationFailedError
 from aiokafka.protocol.fetch import FetchRequest
 
 from streams.cli.main import main
@@ -101,8 +101,16 @@ def test_everybody_works_with_just_his_rights(
     assert set(table) == rows
     with pytest.raises(GroupAuthorizationFailedError):
         asyncio.run(edge_in_a_group())
-    with pytest.raises(ClusterAuthorizationFailedError):
-        asyncio.run(produce_feed(way("edge"), lines[:1]))
+    asyncio.run(produce_feed(way("edge"), lines[:1]))
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(produce_commands(way("edge"), commands[:1]))
+
+    monkeypatch.setenv("TES_REPORT_DIR", str(tmp_path / "report"))
+    for words in (("report", "rebuild"), ("report", "check"), ("policy", "list")):
+        assert tes(way("report"), monkeypatch, *words) == 0
+    asyncio.run(produce_commands(way("report"), commands[:1]))
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(produce_feed(way("report"), lines[:1]))
 
 
 @pytest.mark.timeout(60)

@@ -1,4 +1,4 @@
-"""Each query of alerts and dashboard names what a worker shows; each alert fires where it should and has its page."""
+"""Each query of alerts and dashboard names what there is; each alert fires where it should, and has its page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.support.metrics_page import REPOSITORY, families
+from tests.support.report_page import report_families
 
 MONITORING = REPOSITORY / "deploy/k8s/overlays/monitoring"
 RUNBOOKS = REPOSITORY / "docs/runbooks"
@@ -38,9 +39,9 @@ def promtool(*arguments: str, folder: Path) -> None:
 
 
 def series() -> dict[str, set[str]]:
-    """Every series of a worker with its labels."""
+    """Every series of a worker and of the report with its labels."""
     found = dict(OF_OTHERS)
-    for name, (kind, labels) in families().items():
+    for name, (kind, labels) in (families() | report_families()).items():
         if kind == "histogram":
             found |= {f"{name}_bucket": labels | {"le"}, f"{name}_sum": labels, f"{name}_count": labels}
         else:
@@ -49,7 +50,7 @@ def series() -> dict[str, set[str]]:
 
 
 def unknown(query: str, known: dict[str, set[str]]) -> list[str]:
-    """Metrics that no worker shows, and labels that the metric in front of them does not have."""
+    """Metrics that neither shows, and labels that the metric in front of them does not have."""
     bare = re.sub(r'"[^"]*"', '""', query)
     wrong = [name for name in re.findall(r"\b(?:tes|process)_\w+", bare) if name not in known]
     for name, matchers in re.findall(r"\b((?:tes|process)_\w+)\{([^}]*)\}", bare):
@@ -61,7 +62,7 @@ def unknown(query: str, known: dict[str, set[str]]) -> list[str]:
     return wrong
 
 
-def test_every_query_names_metrics_and_labels_that_a_worker_shows() -> None:
+def test_every_query_names_metrics_and_labels_that_there_are() -> None:
     known = series()
     queries = [rule["expr"] for rule in ALERTS.values()] + QUERIES
     assert len(QUERIES) > 20
@@ -72,7 +73,7 @@ def test_every_query_names_metrics_and_labels_that_a_worker_shows() -> None:
 
 def test_every_metric_is_on_the_dashboard_or_in_an_alert() -> None:
     text = " ".join([rule["expr"] for rule in ALERTS.values()] + QUERIES)
-    assert [name for name in families() if name not in text] == []
+    assert [name for name in families() | report_families() if name not in text] == []
 
 
 def test_promtool_finds_the_rules_and_the_queries_sound(tmp_path: Path) -> None:

@@ -206,6 +206,7 @@ CONNECTION = st.fixed_dictionaries(
         "message_id": st.none() | texts(),
         "outcome": st.sampled_from((None, "ACCEPTED", "REJECTED")),
         "recipients": st.integers(-(2**31), 2**31 - 1),
+        "refused_before": st.integers(-(2**31), 2**31 - 1),
     },
 )
 KINDS = ("PAUSE_CREATE", "PAUSE_CANCEL", "PAUSE_SERVER", "EXCEPTION_GRANT", "EXCEPTION_REVOKE", "OVERRIDE_BUILD")

@@ -17,6 +17,7 @@ from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.partition.view import StateView
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
+from streams.state.keys import server_key
 from streams.state.server_row import decode_state
 from streams.testing import FakeRecord, MemoryStore
 from streams.wire.records import connection_of, to_record
@@ -107,8 +108,5 @@ def test_a_catalogue_published_meanwhile_gives_what_one_known_from_the_start_giv
     )
     # A tick that finds nothing due still moves a server's clock.
     states = {key: replace(decode_state(value)[0], clock_at=0) for key, value in store.scan(b"s/", b"s0")}
-    wanted = {
-        f"s/{tenant}/{server}".encode(): replace(state, clock_at=0)
-        for (tenant, server), state in simulation.states.items()
-    }
+    wanted = {server_key(key): replace(state, clock_at=0) for key, state in simulation.states.items()}
     assert states == wanted

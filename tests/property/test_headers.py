@@ -106,12 +106,14 @@ _DATES = [
         st.sampled_from(_NUMBERS),
         st.sampled_from(["", " via Frontend Transport", " via mapi id 9.9.9.9", " for <a@b.example>"]),
         st.sampled_from(_DATES),
-    )
+    ),
+    st.sampled_from([" ", "\n ", "\r\n\t", "\n \x01"]),
 )
-def test_the_common_form_is_read_as_any_other_form_is(parts: tuple[str, ...]) -> None:
+def test_the_common_form_is_read_as_any_other_form_is(parts: tuple[str, ...], fold: str) -> None:
     first, second, name, greeting, host, address, protocol, cipher, number, way, date = parts
     line = f"from{first}{name}{greeting} by{second}{host}{address} with {protocol}{cipher} id {number}{way}{date}"
-    assert parse_received(line) == parse_received_slow(line)
+    for text in (line, line.replace(" by", f"{fold}by").replace("; ", f";{fold}")):
+        assert parse_received(text) == parse_received_slow(text)
 
 
 @pytest.mark.parametrize("protocol", ["Microsoft SMTP Server", "mapi"])
@@ -125,6 +127,9 @@ def test_what_exchange_writes_has_the_common_form(protocol: str) -> None:
         == parse_received_slow(line)
         == ReceivedLine("mx.example.org", "fe80::1", protocol, Build(15, 1, 2507, 39))
     )
+    # As an MTA hands it on.
+    assert parse_received(line.replace(" by ", "\n by ").replace("; ", ";\r\n ")) == found
+    assert LINES_PARSED.of_other_form == before + 1
     assert parse_received(line.replace(" by ", "  by ")) == found
     assert LINES_PARSED.of_other_form == before + 2
 

@@ -23,6 +23,7 @@ from streams.engine.ports import StoreError
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
+from streams.state.keys import server_key
 from streams.state.server_row import ServerRow, decode_state, encode_state
 from streams.testing import FakeRecord, MemoryStore
 from streams.wire.fast_connection import decode_fast
@@ -87,6 +88,8 @@ RULEBOOKS = {name: Rulebook(policies, shipped_catalogue()) for name, policies in
 
 def assert_counted_is_decided(rows: list[dict[str, Any]], rulebook: Rulebook, cached: int, seed: int) -> int:
     """Both ways give the same records and states; gives how many of the rows were decided."""
+    chance = random.Random(seed)
+    rows = [row | {"refused_before": chance.choice(REFUSED)} for row in rows]
     simulation = Simulation(rulebook)
     for row in rows:
         simulation.feed(connection_of(row))
@@ -108,10 +111,12 @@ def assert_counted_is_decided(rows: list[dict[str, Any]], rulebook: Rulebook, ca
     last = {(row["tenant_id"], row["server"]): row for row in values(WIRES.servers_topic, WIRES.servers)}
     assert last == {key: to_record(row) for key, row in results.servers.items()}
     states = {key: decode_state(value)[0] for key, value in store.scan(b"s/", b"s0")}
-    assert states == {f"s/{tenant}/{server}".encode(): state for (tenant, server), state in simulation.states.items()}
+    assert states == {server_key(key): state for key, state in simulation.states.items()}
     return processor.decided
 
 
+REFUSED = (*(0,) * 90, 1, 7, 63, 64, 4_000, 2**31 - 1)
+"""What an edge refused before a connection: mostly nothing, and at times more than the fast decoder takes."""
 STEPS = (20_000, HOUR_MS // 30, HOUR_MS, DAY_MS)
 """Most milliseconds between two connections: feeds of twenty minutes, two hours, two days and a half, two months."""
 
@@ -206,6 +211,7 @@ RECORDS = st.fixed_dictionaries(
         "message_id": st.none() | TEXT,
         "outcome": st.sampled_from((None, "ACCEPTED", "DEFERRED", "REJECTED", "UNKNOWN")),
         "recipients": st.integers(-(2**31), 2**31 - 1) | st.integers(0, 60),
+        "refused_before": st.integers(-(2**31), 2**31 - 1) | st.integers(0, 60),
     }
 )
 
@@ -229,6 +235,7 @@ def test_what_is_projected_is_what_the_codec_reads(record: dict[str, Any], data:
         outcomes = [None, "ACCEPTED", "DEFERRED", "REJECTED", "UNKNOWN"]
         assert outcomes[found.outcome + 1] == read["outcome"]
         assert read["recipients"] >= 0
+        assert read["refused_before"] >= 0
 
 
 def test_an_ordinary_connection_is_projected() -> None:
@@ -300,12 +307,7 @@ def test_a_damaged_state_stops_the_worker_and_is_nobodys_dead_letter(damage: Any
     for row in rows:
         simulation.feed(connection_of(row))
     store = MemoryStore()
-    store.write(
-        {
-            f"s/{tenant}/{server}".encode(): damage(encode_state(state, None))
-            for (tenant, server), state in simulation.states.items()
-        }
-    )
+    store.write({server_key(key): damage(encode_state(state, None)) for key, state in simulation.states.items()})
     processor = InputProcessor(lambda: rulebook, WIRES, HEADER, rows[-1]["observed_at"])
     view = StateView(store)
     processor.begin(view)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from streams.domain.keys import ServerKey
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.tenant.audit import CommandOutcome
@@ -95,7 +96,8 @@ class Life:
 
     def reported(self, server: str) -> Spans:
         """The spans that the server's row shows."""
-        return [(begin, end) for begin, end in self.simulation.results.servers["contoso", server].standstills]
+        report = self.simulation.results.servers[ServerKey("contoso", server)]
+        return [(begin, end) for begin, end in report.standstills]
 
 
 def live(steps: list[Step], policies: tuple[Policy, ...]) -> Life:

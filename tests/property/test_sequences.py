@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.edge import action_at
+from streams.domain.keys import ServerKey
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ClockStop
@@ -69,9 +70,9 @@ def test_invariant_1_and_5_the_same_input_gives_the_same_bytes_also_when_it_come
 def test_invariant_2_stages_never_go_back_and_compliant_servers_are_never_touched(
     policies: tuple[Policy, ...], steps: list[Step]
 ) -> None:
-    before: dict[tuple[str, str], tuple[int, int | None]] = {}
+    before: dict[ServerKey, tuple[int, int | None]] = {}
     for verdict in run(policies, steps).results.verdicts:
-        key = (verdict.tenant_id, verdict.server)
+        key = verdict.key
         if verdict.stage and key in before:
             stage, detected_at = before[key]
             assert verdict.detected_at != detected_at or verdict.stage >= stage
@@ -83,8 +84,8 @@ def test_invariant_2_stages_never_go_back_and_compliant_servers_are_never_touche
             assert verdict.smtp_reply_block is None
 
 
-def latest(simulation: Simulation) -> dict[tuple[str, str], Verdict]:
-    return {(verdict.tenant_id, verdict.server): verdict for verdict in simulation.results.verdicts}
+def latest(simulation: Simulation) -> dict[ServerKey, Verdict]:
+    return {verdict.key: verdict for verdict in simulation.results.verdicts}
 
 
 @settings(max_examples=160, deadline=None)

@@ -20,7 +20,7 @@ from streams.settings.worker import Settings
 from streams.state.server_row import encode_state
 from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import fast_header
+from streams.wire.fast_headers import fast_headers
 from streams.wire.records import to_json_line, to_record
 from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
@@ -32,7 +32,7 @@ RULEBOOK = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
 WIRES, CODEC, HEADER = (
     record_channels(Settings()),
     AvroCodec("inbound_connection", LocalRegistry()),
-    fast_header(LocalRegistry()),
+    fast_headers(LocalRegistry()),
 )
 DATE = "Tue, 1 Sep 2026 00:00:00 +0000"
 HOST = "ex01.contoso.com"

@@ -14,7 +14,7 @@ from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.partition.view import UNIT_BYTES, StateView
 from streams.engine.ports import Output, size_of
 from streams.service.simulation import Simulation
-from streams.state.keys import POLICIES_KEY
+from streams.state.keys import POLICIES_KEY, server_key
 from streams.state.server_row import decode_state, encode_state
 from streams.state.tenant_row import decode_tenant
 from streams.testing import FakeRecord, MemoryStore
@@ -120,8 +120,8 @@ class Worker:
 
 def assert_same(worker: Worker, simulation: Simulation) -> None:
     results, store = simulation.results, worker.store
-    for server in {(row.tenant_id, row.server) for row in results.verdicts}:
-        wanted = [to_record(row) for row in results.verdicts if (row.tenant_id, row.server) == server]
+    for server in {row.key for row in results.verdicts}:
+        wanted = [to_record(row) for row in results.verdicts if row.key == server]
         found = worker.values(WIRES.verdicts_topic, WIRES.verdicts)
         assert [row for row in found if (row["tenant_id"], row["server"]) == server] == wanted
 
@@ -134,7 +134,7 @@ def assert_same(worker: Worker, simulation: Simulation) -> None:
     last = {(row["tenant_id"], row["server"]): row for row in worker.values(WIRES.servers_topic, WIRES.servers)}
     assert last == {key: to_record(row) for key, row in results.servers.items()}
     states = {key: decode_state(value)[0] for key, value in store.scan(b"s/", b"s0")}
-    wanted_states = {f"s/{tenant}/{server}".encode(): state for (tenant, server), state in simulation.states.items()}
+    wanted_states = {server_key(key): state for key, state in simulation.states.items()}
     for key, state in states.items():
         # A row of the due index may be earlier than the state needs; when it comes up it moves nothing but the clock.
         assert state.clock_at >= wanted_states[key].clock_at

@@ -60,7 +60,7 @@ class Units:
 def test_every_connection_verdict_notification_and_dead_letter_is_counted_once(
     seed: int, step: int, cached: int
 ) -> None:
-    rows = feed(seed, 120, step)
+    rows = [row | {"refused_before": at % 3} for at, row in enumerate(feed(seed, 120, step))]
     until = rows[-1]["observed_at"] + 40 * DAY_MS
     telemetry = RecordingTelemetry()
     processor = InputProcessor(lambda: RULEBOOK, WIRES, HEADER, until, cached_servers=cached, telemetry=telemetry)
@@ -76,13 +76,15 @@ def test_every_connection_verdict_notification_and_dead_letter_is_counted_once(
         assert telemetry.timers[0] == len(list(units.store.scan(b"d/", b"d0")))
     while units.unit([], until, 3):
         assert telemetry.timers[0] == len(list(units.store.scan(b"d/", b"d0")))
-    assert units.total(CONNECTIONS) == len(rows) - 1
+    refused = sum(row["refused_before"] for at, row in enumerate(rows) if at != bad)
+    assert units.total(CONNECTIONS) == len(rows) - 1 + refused
     assert units.total(DEAD_LETTERS) == units.outputs[f"{topic}.dlq"] == 1
     assert units.counts[DEAD_LETTERS, topic, "MalformedError"] == 1
     assert units.total(VERDICTS) == units.outputs[WIRES.verdicts_topic] >= units.moments
     assert units.total(NOTIFICATIONS) == units.outputs[WIRES.notifications_topic]
     assert units.total(COMMANDS) == units.outputs[WIRES.audit_topic] == 0
     outcomes = Counter(row["outcome"] or "UNKNOWN" for at, row in enumerate(rows) if at != bad)
+    outcomes["REJECTED"] += refused
     counted = Counter[str]()
     for label, count in units.counts.items():
         if label[0] == CONNECTIONS:

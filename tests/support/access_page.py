@@ -35,7 +35,7 @@ class Need:
 
 
 def services() -> list[Right]:
-    """The rights of worker, bridge and edge."""
+    """The rights of worker, bridge, edge and report."""
     rows = _SERVICE.findall(PAGE.read_text(encoding="utf-8"))
     return [Right(who, kind, name, each) for who, kind, name, operations in rows for each in operations.split(", ")]
 

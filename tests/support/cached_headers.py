@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from streams.domain.exchange.build import Build
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import decode_fast, fast_header
+from streams.wire.fast_connection import decode_fast
+from streams.wire.fast_headers import fast_headers
 from streams.wire.registry import LocalRegistry
 from streams.worker.header_cache import HeaderCache
 
-_CODEC, _HEADER = AvroCodec("inbound_connection", LocalRegistry()), fast_header(LocalRegistry())
+_CODEC, _HEADER = AvroCodec("inbound_connection", LocalRegistry()), fast_headers(LocalRegistry())
 
 
 def found_in(cache: HeaderCache | None = None, lines: Sequence[str] = ()) -> tuple[str, Build | None] | None:
@@ -28,6 +29,7 @@ def found_in(cache: HeaderCache | None = None, lines: Sequence[str] = ()) -> tup
         "message_id": None,
         "outcome": None,
         "recipients": 1,
+        "refused_before": 0,
     }
     value = _CODEC.encode(record)
     projected = decode_fast(value, _HEADER)

@@ -12,15 +12,25 @@ from streams.wire.records import parse_moment
 
 START = parse_moment("start", "2026-06-01T00:00:00.000Z")
 UNTIL = START + 130 * DAY_MS
+FEED_DAYS, COMMAND_DAYS = 90, 95
+WHOLE = (0, 1)
 BUILDS = ("15.1.2507.39", "15.1.2507.39", "15.01.2507.061", "15.2.1748.39", "14.3.123.4", "15.2.2562.17")
 
 
-def make_feed(seed: int, connections: int = 600) -> list[bytes]:
-    """Connections of 40 servers over 90 days: fixes, regressions, duplicates, late and malformed ones."""
+def make_feed(seed: int, connections: int = 600, part: tuple[int, int] = WHOLE) -> list[bytes]:
+    """Connections of 40 servers over 90 days: fixes, regressions, duplicates, late and malformed ones.
+
+    `part` is a number from 0 and how many parts share these days; none is so late that it is of an earlier one.
+    """
     chance = random.Random(seed)
+    number_of_part, parts = part
+    span = FEED_DAYS * DAY_MS // parts
+    begin = START + number_of_part * span
+    earliest = begin if number_of_part else 0
     lines = []
     for number in range(connections):
-        at = START + number * 90 * DAY_MS // connections - (chance.random() < 0.05) * chance.randrange(DAY_MS)
+        late = (chance.random() < 0.05) * chance.randrange(DAY_MS)
+        at = max(earliest, begin + number * span // connections - late)
         tenant = chance.randrange(8)
         host = f"mx{chance.randrange(5)}.tenant-{tenant}.example"
         build = chance.choice(BUILDS)
@@ -46,13 +56,16 @@ def make_feed(seed: int, connections: int = 600) -> list[bytes]:
     return lines
 
 
-def make_commands(seed: int, count: int = 40) -> list[bytes]:
-    """Pauses, cancels, exceptions, overrides, refused and malformed ones, over the time of the feed."""
+def make_commands(seed: int, count: int = 40, part: tuple[int, int] = WHOLE) -> list[bytes]:
+    """Pauses, cancels, exceptions, overrides, refused and malformed ones, over the time of the feed or of its part."""
     chance = random.Random(seed + 1000)
+    number_of_part, parts = part
+    span = (COMMAND_DAYS if part == WHOLE else FEED_DAYS) * DAY_MS // parts
+    begin, within = START + number_of_part * span, DAY_MS if part == WHOLE else span // count
     lines = []
     for number in range(count):
         tenant = chance.randrange(8)
-        issued_at = START + number * 95 * DAY_MS // count + chance.randrange(DAY_MS)
+        issued_at = begin + number * span // count + chance.randrange(within)
         lines.append(
             orjson.dumps(
                 {

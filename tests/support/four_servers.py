@@ -8,14 +8,14 @@ from typing import Any
 from streams.domain.time import HOUR_MS
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import fast_header
+from streams.wire.fast_headers import fast_headers
 from streams.wire.records import parse_moment
 from streams.wire.registry import LocalRegistry
 from streams.worker.wiring import record_channels
 
 START = parse_moment("start", "2026-10-01T20:00:00Z")
 SETTINGS = Settings()
-WIRES, HEADER = record_channels(SETTINGS), fast_header(LocalRegistry())
+WIRES, HEADER = record_channels(SETTINGS), fast_headers(LocalRegistry())
 BUILDS = ("15.1.2507.39", "15.1.2507.61", "14.3.123.4", None)
 CODEC = AvroCodec("inbound_connection", LocalRegistry())
 
@@ -40,6 +40,7 @@ def connection(chance: random.Random, number: int, at: int, swing: float) -> dic
         "message_id": f"<{number}@example.com>",
         "outcome": chance.choice(("ACCEPTED", "DEFERRED", "REJECTED", None)),
         "recipients": 1,
+        "refused_before": 0,
     }
 
 

@@ -114,4 +114,5 @@ def _connection(
         "message_id": f"<{number}@example.com>",
         "outcome": chance.choice(("ACCEPTED", "DEFERRED", "REJECTED", None)),
         "recipients": 1,
+        "refused_before": 0,
     }

@@ -36,8 +36,13 @@ def families() -> dict[str, tuple[str, set[str]]]:
     for name, counter in metrics._counters.items():
         counter.labels(*(name for _ in counter._labelnames))
     metrics._records.labels("0")
+    return families_of(metrics.page())
+
+
+def families_of(page: bytes) -> dict[str, tuple[str, set[str]]]:
+    """Kind and labels of every metric of the product on a page."""
     found = {}
-    for family in text_string_to_metric_families(metrics.page().decode()):
+    for family in text_string_to_metric_families(page.decode()):
         if family.name.startswith("tes_"):
             labels = {label for sample in family.samples for label in sample.labels} - {"le"}
             name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -17,7 +17,7 @@ from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import fast_header
+from streams.wire.fast_headers import fast_headers
 from streams.wire.records import parse_moment
 from streams.wire.registry import LocalRegistry
 from streams.worker.channels import Codec, RecordChannels
@@ -28,7 +28,7 @@ START = parse_moment("start", "2026-10-01T20:00:00Z")
 UNTIL = START + 500 * DAY_MS
 REGISTRY = LocalRegistry()
 SETTINGS = Settings()
-WIRES, HEADER = record_channels(SETTINGS), fast_header(REGISTRY)
+WIRES, HEADER = record_channels(SETTINGS), fast_headers(REGISTRY)
 COMMANDS_TOPIC = SETTINGS.topic("enforcement.commands.v1")
 CONNECTIONS, COMMANDS = AvroCodec("inbound_connection", REGISTRY), AvroCodec("admin_command", REGISTRY)
 RULEBOOK = Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue())
@@ -53,6 +53,7 @@ def connection(number: int, **fields: Any) -> dict[str, Any]:
         "message_id": None,
         "outcome": "ACCEPTED",
         "recipients": 1,
+        "refused_before": 0,
         **fields,
     }
 

@@ -16,12 +16,15 @@ Answer = tuple[int, bytes]
 class RegistryServer(LocalServer):
     """Knows what the committed registry does; `answers` takes the place of that by schema id. Keeps the ids asked for.
 
-    `url` is its address. An answer that is None ends the connection without one.
+    `url` is its address. An answer that is None ends the connection without one. `forgotten` are ids of schemas that it
+    does not find, `registered` counts how often it was given one.
     """
 
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.answers: dict[int, Answer | None] = {}
+        self.forgotten: set[int] = set()
+        self.registered = 0
         self._local = LocalRegistry()
         server = self
 
@@ -33,9 +36,12 @@ class RegistryServer(LocalServer):
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                subject = self.path.split("/")[2]
-                schema_id = server.id_of(subject, json.loads(body["schema"]))
-                self._send((200, json.dumps({"id": schema_id}).encode()))
+                subject, schema = self.path.split("/")[2], json.loads(body["schema"])
+                if self.path.endswith("/versions"):
+                    server.registered += 1
+                    self._send((200, json.dumps({"id": server.id_of(subject, schema)}).encode()))
+                else:
+                    self._send(server.known(subject, schema))
 
             def _send(self, answer: Answer | None) -> None:
                 if answer is None:
@@ -51,6 +57,13 @@ class RegistryServer(LocalServer):
         super().__init__(Handler)
         self.url = f"http://127.0.0.1:{self.port}"
         self.id_of: Callable[[str, dict[str, Any]], int] = self._local.id_of
+
+    def known(self, subject: str, schema: dict[str, Any]) -> Answer:
+        """What it says when it is asked whether it has a schema."""
+        known = self._local.known_id_of(subject, schema)
+        if known is None or known in self.forgotten:
+            return 404, json.dumps({"error_code": 40403, "message": "Schema not found"}).encode()
+        return 200, json.dumps({"subject": subject, "id": known}).encode()
 
     def answer(self, schema_id: int) -> Answer | None:
         """What it says of an id."""

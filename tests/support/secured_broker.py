@@ -19,7 +19,7 @@ from streams.settings.worker import Settings
 from tests.support.access_page import Right
 from tests.support.certificates import Authority
 
-USERS = {who: f"{who}-has-this-s3cret" for who in ("worker", "bridge", "edge", "operator", "somebody")}
+USERS = {who: f"{who}-has-this-s3cret" for who in ("worker", "bridge", "edge", "report", "operator", "somebody")}
 KINDS = {"topic": 2, "group": 3, "cluster": 4, "transactional id": 5}
 OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8}
 ANY, LITERAL, PREFIXED, ALLOW = 1, 3, 4, 3
@@ -69,7 +69,7 @@ def names_of(settings: Settings, target: Settings | None = None) -> dict[str, st
     names |= {"tes-state-changelog": settings.changelog, "tes": settings.app_id}
     source = settings.topic(TOPICS["inbound_connection"])
     names |= {f"tes-{TOPICS['inbound_connection']}-*": f"{settings.app_id}-{source}-"}
-    jobs = ("policy-publisher", "catalogue-publisher", "dead-letters")
+    jobs = ("policy-publisher", "catalogue-publisher", "connectors-publisher", "dead-letters")
     names |= {f"tes-{job}": f"{settings.app_id}-{job}" for job in jobs}
     if target is not None:
         source = target.topic(TOPICS["inbound_connection"])

@@ -215,7 +215,7 @@ def test_a_known_server_has_the_state_that_its_own_connections_give() -> None:
         assert state.build == (None if server.is_gateway else fleet.builds[number])
         assert state.evidence is not None
         assert server.host in str(state.evidence.received)
-        assert decode_state(rows[server_key(server.tenant_id, server.host)]) == (state, due)
+        assert decode_state(rows[server_key(state.key)]) == (state, due)
         # What it connects next is only counted, and no timer comes up meanwhile.
         assert due is not None
         assert due > END_MS + 40 * 60_000

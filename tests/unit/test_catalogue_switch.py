@@ -24,7 +24,7 @@ from streams.service.simulation import Simulation
 from streams.settings.worker import Settings
 from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import fast_header
+from streams.wire.fast_headers import fast_headers
 from streams.wire.policy import from_millis
 from streams.wire.records import parse_moment, to_record
 from streams.wire.registry import LocalRegistry
@@ -200,7 +200,7 @@ def _after_a_tick_at_the_switch(rulebook: Rulebook) -> list[dict[str, Any]]:
     """A worker's verdicts over a server that is counted, a tick at the switch, and a connection right behind it."""
     wires, registry = record_channels(Settings()), LocalRegistry()
     codec, store = AvroCodec("inbound_connection", registry), MemoryStore()
-    processor = InputProcessor(lambda: rulebook, wires, fast_header(registry), NOON + DAY_MS)
+    processor = InputProcessor(lambda: rulebook, wires, fast_headers(registry), NOON + DAY_MS)
     moments = [
         NOON - 20 * MINUTE_MS,
         NOON - 10 * MINUTE_MS,

@@ -21,6 +21,7 @@ from streams.domain.policy.policy import Policy
 from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.policies.catalogue.files import read_catalogue_folder, shipped_catalogue, shipped_tables, write_tables
 from streams.policies.catalogue.topic import MAX_CATALOGUE_BYTES
+from streams.policies.configured import policy_topic_of
 from streams.policies.files import parse_policy
 from streams.policies.reader import PublishedReader
 from streams.policies.topic import PolicyTopic
@@ -37,7 +38,6 @@ from streams.wire.codec import AvroCodec
 from streams.wire.policy import from_millis, policy_record, policy_yaml
 from streams.wire.records import parse_moment
 from streams.wire.registry import LocalRegistry
-from streams.worker.wiring import policy_topic_of
 from tests.support.catalogues import NEW_BUILD, NEW_CVE, of_a_new_line, published, tables
 
 SHIPPED_BUILDS = Path(__file__).parents[2] / "streams" / "policies" / "data" / "exchange_builds.csv"

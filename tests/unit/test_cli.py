@@ -196,12 +196,12 @@ def test_a_server_is_shown_without_the_control_characters_of_its_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = run(connection(DETECTED, host="mx1.example.com\x07"))
-    ((tenant_id, server),) = found.states
-    row = to_record(found.results.servers[tenant_id, server])
+    (key,) = found.states
+    row = to_record(found.results.servers[key])
     row["evidence"]["received"] += "\x1b[31m"
     rows = tmp_path / "servers.jsonl"
     rows.write_bytes(to_json_line(row))
-    assert main(["servers", "show", server, "--servers", str(rows)]) == 0
+    assert main(["servers", "show", key.server, "--servers", str(rows)]) == 0
     out = capsys.readouterr().out
     assert "Identity" in out
     assert out.replace("\n", "").isprintable()

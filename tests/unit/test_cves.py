@@ -125,7 +125,8 @@ def test_a_newer_catalogue_makes_no_noise() -> None:
     (verdict,) = found.results.verdicts
     notes = len(found.results.notifications)
     newer = Simulation(Rulebook((POLICY,), with_fixes(2)))
-    newer.keep_server("contoso", "mx1.example.com", found.states["contoso", "mx1.example.com"], DETECTED + DAY_MS)
+    ((key, state),) = found.states.items()
+    newer.keep_server(key, state, DETECTED + DAY_MS)
     for hours in range(1, 48):
         newer.feed(connection(DETECTED + hours * DAY_MS // 24))
     assert newer.results.verdicts == []
@@ -141,6 +142,8 @@ def test_a_reason_stays_one_readable_sentence() -> None:
     assert (found.finding, len(found.cves)) == (Finding.OUT_OF_DATE, 60)
     assert "misses the fixes for CVE-2020-10000, " in found.reason
     assert ", CVE-2020-10009 and 50 others; 15.1.2507.160 or newer is required." in found.reason
+    one_more = judge(parse_build(GOOD), policy, with_fixes(11), AT).reason
+    assert ", CVE-2020-10009 and 1 other; " in one_more
     few = judge(parse_build(GOOD), policy, with_fixes(10), AT).reason
     assert "CVE-2020-10009; 15.1.2507.110" in few
     assert "more" not in few

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from streams.domain.keys import ServerKey
 from streams.domain.outputs.verdict import Verdict
 from streams.domain.server.decide import Forgotten
 from streams.domain.time import DAY_MS
@@ -32,6 +33,8 @@ from tests.support.partition import (
     connection,
 )
 
+KEY = ServerKey(TENANT, HOST)
+
 
 def repository() -> tuple[PartitionRepository, StateView]:
     """A repository at the beginning of a unit, and its view."""
@@ -52,17 +55,17 @@ def test_an_event_changes_no_state_of_the_repository() -> None:
     assert any(isinstance(record, Verdict) for record in effects.outputs)
     (kept,) = effects.kept
     assert isinstance(kept, KeptServer)
-    assert (kept.tenant_id, kept.server) == (TENANT, HOST)
+    assert kept.key == KEY
 
 
 def test_changes_are_applied_when_they_are_committed_and_not_before() -> None:
     rows, view = repository()
     changes = rows.prepare(effects_of(rows), 0)
     assert (view.changes, view.outputs, view.size_bytes) == ({}, [], 0)
-    assert rows.server(TENANT, HOST) is None
+    assert rows.server(KEY) is None
     rows.commit(changes)
     rows.finish()
-    state = rows.server(TENANT, HOST)
+    state = rows.server(KEY)
     assert state is not None
     assert [output.topic for output in view.outputs] == [output.topic for output in changes.outputs]
     assert set(view.changes) == {f"s/{TENANT}/{HOST}".encode(), *(row for row, _ in changes.timers)}
@@ -84,16 +87,16 @@ def test_a_row_that_is_too_large_fails_before_anything_is_changed(leaves_out: bo
 def test_an_event_sees_what_it_has_changed_so_far() -> None:
     simulation = Simulation(RULEBOOK)
     simulation.feed(connection_of(connection(0)))
-    revision = simulation.states[TENANT, HOST].revision
+    revision = simulation.states[KEY].revision
     at = START + 500 * DAY_MS
     late = command_of(command(1, issued_at=at, kind="OVERRIDE_BUILD", expires_at=at + DAY_MS))
     effects = Enforcer(simulation, RULEBOOK).command(late)
     # Its timers fire first, and forget it: then there is nothing to override.
     (forgotten,) = [record for record in effects.outputs if isinstance(record, Forgotten)]
     assert forgotten.revision >= revision
-    assert effects.server(TENANT, HOST) is not None
+    assert effects.server(KEY) is not None
     assert effects.finding is None
-    assert (TENANT, HOST) in simulation.states
+    assert KEY in simulation.states
 
 
 def test_timers_are_counted_right_where_a_forgotten_server_changes_its_tenant() -> None:

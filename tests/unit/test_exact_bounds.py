@@ -22,7 +22,7 @@ from streams.settings.worker import Settings
 from streams.state.server_row import ServerRow, decode_state, encode_state
 from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import fast_header
+from streams.wire.fast_headers import fast_headers
 from streams.wire.records import parse_moment, to_record
 from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
@@ -32,7 +32,7 @@ from tests.support.episodes import DETECTED, GOOD, OLD, POLICY, connection, row,
 
 NOW = parse_moment("now", "2026-10-01T12:00:00Z")
 SETTINGS, REGISTRY = Settings(), LocalRegistry()
-WIRES, HEADER = record_channels(SETTINGS), fast_header(REGISTRY)
+WIRES, HEADER = record_channels(SETTINGS), fast_headers(REGISTRY)
 CONNECTIONS = AvroCodec("inbound_connection", REGISTRY)
 
 

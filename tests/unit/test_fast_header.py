@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streams.wire.fast_connection import ProjectionError, check_fields, fast_header
+from streams.wire.fast_headers import FastSchemaError, check_fields, fast_headers
 from streams.wire.registry import LocalRegistry
 from streams.wire.schemas import SUBJECTS, load_schema
 
@@ -24,7 +24,7 @@ def enums(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_a_value_of_this_schema_begins_with_its_id() -> None:
     registry = LocalRegistry()
     expected = registry.id_of(SUBJECTS["inbound_connection"], SCHEMA)
-    assert fast_header(registry) == b"\0" + expected.to_bytes(4, "big")
+    assert fast_headers(registry).current == b"\0" + expected.to_bytes(4, "big")
 
 
 @pytest.mark.parametrize("name", ["connector_type", "outcome"])
@@ -33,12 +33,12 @@ def test_other_symbols_are_refused_though_there_are_as_many(name: str) -> None:
         schema = load_schema("inbound_connection")
         enum = enums(schema)[name]
         enum["symbols"] = list(change(enum["symbols"]))
-        with pytest.raises(ProjectionError):
+        with pytest.raises(FastSchemaError):
             check_fields(schema)
 
 
 def test_another_order_of_fields_is_refused() -> None:
     schema = load_schema("inbound_connection")
     schema["fields"].reverse()
-    with pytest.raises(ProjectionError):
+    with pytest.raises(FastSchemaError):
         check_fields(schema)

@@ -67,6 +67,22 @@ def test_the_cure_is_named() -> None:
     assert (found.remedy.name, found.remedy.kb) == ("Exchange Server 2016 CU23 Oct25SU", "KB5066369")
 
 
+def test_a_build_below_the_floor_that_misses_no_fix_of_the_policy_is_told_just_that() -> None:
+    assert judged("15.1.2507.39").reason == (
+        "Exchange Server 2016 CU23 Apr24HU is below the oldest accepted build; 15.1.2507.61 or newer is required."
+    )
+
+
+def test_support_ends_with_its_last_day() -> None:
+    of_2019 = replace(POLICY, products=POLICY.products | {Product.EXCHANGE_2019: ProductRule(Accept.NONE)})
+    last, next_day = datetime(2025, 10, 14, 23, tzinfo=UTC), datetime(2025, 10, 15, tzinfo=UTC)
+    name = "this server runs Exchange Server 2019 CU15 Oct25SU. Move to Exchange Server SE."
+    assert judged("15.2.1748.39", of_2019, last).reason == f"Exchange Server 2019 is no longer accepted; {name}"
+    assert judged("15.2.1748.39", of_2019, next_day).reason == (
+        f"Exchange Server 2019 is no longer accepted (support ended on 2025-10-14); {name}"
+    )
+
+
 def test_a_policy_that_leaves_a_product_out_cannot_be_made() -> None:
     rest: dict[Product, ProductRule] = {
         product: rule for product, rule in POLICY.products.items() if product is not Product.EXCHANGE_SE
@@ -118,6 +134,13 @@ def test_raising_the_percentage_never_drops_a_tenant() -> None:
         assert covered <= now
         assert len(now) == pytest.approx(percent * 20, abs=120)
         covered = now
+
+
+def test_the_place_of_a_tenant_in_the_rollout_is_the_same_in_every_release() -> None:
+    first = {"tenant-9951": 1, "tenant-703": 12, "tenant-257": 13, "tenant-1369": 13, "contoso": 80, "tenant-4343": 100}
+    for tenant, percent in first.items():
+        covered = [at for at in range(101) if replace(POLICY, cohort_percent=at).enforces_tenant(tenant)]
+        assert covered == list(range(percent, 101)), tenant
 
 
 def test_the_default_ladder_is_good() -> None:

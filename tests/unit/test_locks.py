@@ -31,7 +31,8 @@ def wanted(name: str) -> list[Requirement]:
         lines = (FOLDER / f"{name}.in").read_text(encoding="utf-8").splitlines()
         return [Requirement(line) for line in lines if line and not line.startswith(("#", "-c"))]
     project = PYPROJECT["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["traces"]]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *(line for name in ("report", "traces") for line in extras[name])]
     return [Requirement(line) for line in [*lines, *(grouped("dev") if name == "dev" else [])]]
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from streams.kafka.secret_files import secrets_of
 from streams.log_events import EVENTS, log_event
+from streams.settings.report import ReportSettings
 from streams.settings.worker import Settings, SettingsError
 from streams.telemetry.logs import JsonFormatter, TextFormatter
-from streams.worker.telemetry import secrets_of
 
 
 def record_of(message: str, *values: Any, **given: Any) -> logging.LogRecord:
@@ -64,6 +65,11 @@ def test_the_secrets_are_those_of_settings_and_of_their_files(tmp_path: Path) ->
     assert secrets_of(Settings(**scram, kafka_password_file=str(file))) == ["from-a-file"]
     assert secrets_of(Settings(**scram, kafka_password_file=str(tmp_path / "none"))) == []
     assert secrets_of(Settings()) == []
+    issuer: dict[str, Any] = {"oidc_issuer": "https://login.example.com", "oidc_client_id": "report"}
+    report = ReportSettings(
+        **issuer, oidc_client_secret_file=str(file), session_key_file=str(file), database_file=str(file)
+    )
+    assert secrets_of(report) == ["from-a-file"] * 3
 
 
 def test_a_name_that_is_not_listed_is_refused() -> None:

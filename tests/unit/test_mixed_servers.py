@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.exchange.build import parse_build
+from streams.domain.keys import ServerKey
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
@@ -115,7 +116,7 @@ def test_a_message_from_before_the_update_only_counts() -> None:
     found = run(connection(0, OLD), connection(1, GOOD), connection(2, OLD_2019, 2, dated=0.5), queued)
     assert kinds(found) == ["SERVER_DETECTED", "SERVER_RESOLVED"]
     assert row(found).status == "RESOLVED"
-    assert found.states["contoso", HOST].connections == 4
+    assert found.states[ServerKey("contoso", HOST)].connections == 4
 
 
 def test_a_lower_stamp_of_the_same_machine_takes_nothing_back() -> None:
@@ -257,6 +258,59 @@ def test_stamps_are_bounded_and_the_one_seen_longest_ago_goes() -> None:
     assert min(stamp.seen_at for stamp in stamps) == START + 100 - MAX_STAMPS
 
 
+def test_of_too_many_stamps_a_build_without_an_update_goes_before_the_first_update() -> None:
+    shown = ["15.1.2507.1", "15.1.2507", *(f"15.1.2507.{number}" for number in range(2, MAX_STAMPS + 1))]
+    stamps: tuple[Stamp, ...] = ()
+    for number, build in enumerate(shown):
+        stamps = with_stamp(stamps, Stamp(parse_build(build), START + number, f"10.0.0.{number}", "192.0.2.1"), DAY_MS)
+    assert sorted({*shown} - {str(stamp.build) for stamp in stamps}) == ["15.1.2507"]
+
+
+WEEK = 7 * DAY_MS
+
+
+def stamp(build: str, at: int, by_address: str = "10.0.0.1", source_ip: str = "192.0.2.1") -> Stamp:
+    return Stamp(parse_build(build), at, by_address, source_ip)
+
+
+def test_a_stamp_that_is_seen_again_is_kept_with_the_others_and_has_its_last_moment() -> None:
+    one, two, three = (stamp(GOOD, 5, f"10.0.0.{number}") for number in (1, 2, 3))
+    again = one._replace(seen_at=9)
+    assert with_stamp((one, two, three), again, WEEK) == (again, two, three)
+    assert with_stamp((again, two, three), one, WEEK) == (again, two, three)
+
+
+def test_a_stamp_is_forgotten_once_it_no_longer_holds() -> None:
+    old, new = stamp("15.1.2507.69", 0, "10.0.0.9"), stamp(GOOD, WEEK)
+    assert with_stamp((old,), new, WEEK) == (new,)
+    assert with_stamp((old,), new._replace(seen_at=WEEK - 1), WEEK) == (old, new._replace(seen_at=WEEK - 1))
+
+
+@pytest.mark.parametrize(
+    ("lower", "is_kept"),
+    [
+        (stamp(OLD, 0), False),
+        (stamp(OLD, 0, by_address="10.0.0.2"), True),
+        (stamp(OLD, 0, source_ip="192.0.2.2"), True),
+        (stamp(OLD_2019, 0), True),
+        (stamp("15.1.2375.7", 0), True),
+        (stamp("15.1.2507.69", 0), True),
+    ],
+    ids=["the same machine", "another address", "another source", "another product", "another CU line", "higher"],
+)
+def test_a_higher_stamp_puts_a_lower_one_of_the_same_machine_out_of_memory(lower: Stamp, is_kept: bool) -> None:
+    assert (lower in with_stamp((lower,), stamp(GOOD, 1), WEEK)) is is_kept
+
+
+def test_a_build_without_an_update_is_below_the_first_update() -> None:
+    bare, first = stamp("15.1.2507", 0), stamp("15.1.2507.1", 0)
+    assert highest_held([bare], stamp("15.1.2507.0", 1), WEEK) == parse_build("15.1.2507.0")
+    assert highest_held([first], stamp("15.1.2507", 1), WEEK) == first.build
+    zero = stamp("15.1.2507.0", 1)
+    assert with_stamp((bare,), zero, WEEK) == (zero,)
+    assert with_stamp((first,), bare._replace(seen_at=1), WEEK) == (first, bare._replace(seen_at=1))
+
+
 def test_between_two_held_stamps_the_higher_one_counts_while_it_holds() -> None:
     week = 7 * DAY_MS
     stamps: tuple[Stamp, ...] = ()
@@ -299,3 +353,54 @@ def test_no_sequence_of_builds_tells_more_than_a_bounded_number_a_day(
     assert max(begun_or_ended.values(), default=0) <= 2
     assert max(renamed.values(), default=0) <= 1
     assert max(notes.values(), default=0) <= 3
+
+
+def test_a_server_that_is_mixed_again_within_a_day_is_told_when_the_day_is_over() -> None:
+    policy = replace(POLICY, settle_hours=1)
+    simulation = Simulation(Rulebook((policy,), shipped_catalogue()))
+    steps: list[tuple[float, str]] = [(0, OLD), (1, GOOD), (2, OLD)]  # mixed, and told of it, at hour 2
+    steps += [(3.5, GOOD), (4, OLD)]  # settled at hour 3, accepted, and mixed once more
+    for hours, build in steps:
+        simulation.feed(connection(hours, build, 1 if build == OLD else 2))
+    mixed = ["SERVER_DETECTED", "SERVER_RESOLVED", "SERVER_MIXED", "SERVER_RESOLVED"]
+    assert kinds(simulation) == mixed
+    for half_hours in range(9, 52):
+        simulation.feed(connection(half_hours / 2, OLD))
+    simulation.advance(START + 26 * HOUR_MS - 1)
+    assert kinds(simulation) == mixed
+    simulation.advance(START + 26 * HOUR_MS)
+    assert kinds(simulation) == [*mixed, "SERVER_MIXED"]
+
+
+def test_a_refused_build_that_ends_an_override_is_shown_beside_the_build_of_the_override() -> None:
+    found = run(connection(0, OLD))
+    found.command(override_of(GOOD, 1))
+    found.feed(connection(2, OLD_2019, 2))
+    assert kinds(found)[-2:] == ["OVERRIDE_ENDED", "SERVER_MIXED"]
+    shown = row(found)
+    assert (str(shown.build), str(shown.accepted_build), shown.accepted_evidence) == (OLD_2019, GOOD, None)
+
+
+def test_a_message_waited_if_it_was_dated_before_the_end_of_the_episode() -> None:
+    second = 1 / 3600
+    for dated, status in ((1 - second, "RESOLVED"), (1, "MIXED")):
+        found = run(connection(0, OLD), connection(1, GOOD), connection(2, OLD_2019, 2, dated=dated))
+        assert row(found).status == status
+
+
+def test_a_server_stays_mixed_while_other_timers_fire() -> None:
+    found = run(connection(0, OLD), connection(1, GOOD, 2), connection(2, OLD), connection(2.1, OLD), until=4)
+    assert (row(found).reported_at, row(found).status) == (START + 3 * HOUR_MS, "MIXED")
+
+
+def test_of_an_accepted_build_beside_another_the_first_message_that_showed_it_is_kept() -> None:
+    found = run(connection(0, OLD), connection(1, GOOD, 2), connection(2, OLD))
+    first = row(found).accepted_evidence
+    assert first is not None
+    assert first.observed_at == START + 1 * HOUR_MS
+    found.feed(connection(3, GOOD, 2))
+    assert found.states[ServerKey("contoso", HOST)].accepted_evidence == first
+    found.feed(connection(4, "15.1.2507.63", 2))
+    second = found.states[ServerKey("contoso", HOST)].accepted_evidence
+    assert second is not None
+    assert second.observed_at == START + 4 * HOUR_MS

@@ -1,11 +1,13 @@
-"""What the documents say of metrics is what a worker shows."""
+"""What the documents say of metrics is what a worker, an edge and the report show."""
 
 from __future__ import annotations
 
 import re
 
 from streams.log_events import EVENTS
+from tests.support.edge_page import edge_families
 from tests.support.metrics_page import REPOSITORY, families
+from tests.support.report_page import report_families
 
 PAGE = (REPOSITORY / "docs/how-to/observability.md").read_text(encoding="utf-8")
 
@@ -15,11 +17,11 @@ def test_every_metric_is_described_with_its_kind_and_labels() -> None:
         name: (kind, set(re.findall(r"`(\w+)`", labels)))
         for name, kind, labels in re.findall(r"^\| `(tes_\w+)` \| (\w+) \|([^|]*)\|", PAGE, re.MULTILINE)
     }
-    assert described == families()
+    assert described == families() | edge_families() | report_families()
 
 
 def test_no_label_names_a_server_a_tenant_or_an_address() -> None:
-    labels = {label for _, names in families().values() for label in names}
+    labels = {label for _, names in (families() | edge_families() | report_families()).values() for label in names}
     assert not labels & {"server", "tenant", "tenant_id", "source_ip", "helo", "connector_id"}
 
 

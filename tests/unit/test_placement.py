@@ -19,7 +19,7 @@ from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from streams.testing import FakeRecord, MemoryStore
 from streams.wire.codec import AvroCodec
-from streams.wire.fast_connection import fast_header
+from streams.wire.fast_headers import fast_headers
 from streams.wire.records import command_record, connection_record
 from streams.wire.registry import LocalRegistry
 from streams.worker.processor import InputProcessor
@@ -29,7 +29,7 @@ from tests.support.live import line, pause
 
 PARTITIONS = 12
 COMMANDS_TOPIC = TOPICS["admin_command"]
-WIRES, HEADER = record_channels(Settings()), fast_header(LocalRegistry())
+WIRES, HEADER = record_channels(Settings()), fast_headers(LocalRegistry())
 CONNECTIONS, COMMANDS = AvroCodec("inbound_connection", LocalRegistry()), AvroCodec("admin_command", LocalRegistry())
 
 

@@ -22,10 +22,11 @@ from streams.domain.policy.publication import (
 from streams.domain.tenant.audit import CommandOutcome
 from streams.domain.tenant.commands import CommandKind
 from streams.domain.tenant.publications import audit_catalogue, audit_policy
+from streams.domain.time import DAY_MS
 from streams.policies.catalogue.files import shipped_catalogue, shipped_tables
 from streams.policies.files import read_policy
-from streams.wire.policy import to_millis
-from tests.support.catalogues import published, tables
+from streams.wire.policy import from_millis, to_millis
+from tests.support.catalogues import published, tables, with_rows
 
 AT = to_millis(datetime(2026, 11, 10, tzinfo=UTC))
 NEW_LINE = "15.1.2600.1"
@@ -100,6 +101,15 @@ def test_a_catalogue_names_nothing_that_comes_later() -> None:
     )
 
 
+def test_nor_a_fix_that_comes_later() -> None:
+    late = tables(fixed_on="2026-11-30")
+    fixes = tuple(row for row in late.rows["fixes"] if row["fixed_date"] == "2026-11-30")
+    of_fixes = with_rows(shipped_tables(), fixes=(*shipped_tables().rows["fixes"], *fixes))
+    assert str(not_out_yet(of_fixes, datetime(2026, 11, 29, tzinfo=UTC))).endswith(
+        "fixed_date: '2026-11-30': is after the day on which the catalogue takes effect (2026-11-29)"
+    )
+
+
 def test_a_catalogue_takes_no_line_from_a_policy_in_force_with_it() -> None:
     without_line = published(2, AT + 1, tables())
     configured = [read_policy("microsoft-2026-09")]
@@ -111,6 +121,26 @@ def test_a_catalogue_takes_no_line_from_a_policy_in_force_with_it() -> None:
     # One that begins under the next catalogue is that one's matter.
     following = published(3, AT + 2, tables(build=NEW_LINE))
     assert missing_line(without_line, [following], [of_new_line(5)], configured) is None
+    with_the_next = published(3, AT + 5 * DAY_MS, tables(build=NEW_LINE))
+    assert missing_line(without_line, [with_the_next], [of_new_line(5)], configured) is None
+
+
+def test_a_catalogue_is_checked_against_the_policy_that_governs_at_its_moment_and_no_earlier_one() -> None:
+    found, plain = published(2, AT, tables()), read_policy("microsoft-2026-09")
+    before, at = [replace(plain, effective_at=from_millis(AT + days * DAY_MS)) for days in (-2, 0)]
+    assert missing_line(found, [], [of_new_line(0)], [before]) is not None
+    assert missing_line(found, [], [of_new_line(-1), at], [before]) is None
+    assert missing_line(found, [], [of_new_line(-2), replace(at, effective_at=from_millis(AT - DAY_MS))], []) is None
+
+
+def test_before_every_policy_the_first_one_governs_and_only_that() -> None:
+    found, plain = published(2, AT, tables()), read_policy("microsoft-2026-09")
+    following = published(3, AT + DAY_MS, tables(build=NEW_LINE))
+    first = replace(plain, effective_at=from_millis(AT + 2 * DAY_MS))
+    assert missing_line(found, [following], [first, of_new_line(3)], []) is None
+    assert missing_line(
+        found, [following], [of_new_line(2), replace(first, effective_at=from_millis(AT + 3 * DAY_MS))], []
+    )
 
 
 def test_what_is_recorded_of_a_publication_is_the_same_each_time() -> None:

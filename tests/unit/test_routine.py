@@ -118,6 +118,10 @@ def test_an_ordinary_connection_is_routine() -> None:
     assert may_be_routine(**CONNECTION)
 
 
+def test_a_server_that_was_judged_at_a_switch_was_judged_by_what_began_then() -> None:
+    assert may_be_routine(**CONNECTION | {"switched_at": NOON + 1})
+
+
 @pytest.mark.parametrize(
     "different",
     [

@@ -337,7 +337,9 @@ def _simulated(folder: Path, *commands: dict[str, Any]) -> dict[str, list[dict[s
     feed.write_bytes(to_json_line(to_record(connection(DETECTED))))
     given.write_text("".join(json.dumps(one) + "\n" for one in commands))
     code = simulate_command.run(
-        argparse.Namespace(feed=feed, commands=given, policy=None, catalogue=None, until=iso(day(10)), out=str(out))
+        argparse.Namespace(
+            feed=feed, commands=given, policy=None, catalogue=None, until=iso(day(10)), out=str(out), decisions=False
+        )
     )
     assert code == 0
     return {path.stem: [json.loads(line) for line in path.open()] for path in out.iterdir()}

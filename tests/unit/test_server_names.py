@@ -12,6 +12,7 @@ import pytest
 from streams.cli.main import main
 from streams.domain.exchange.detection import Origin, check_server, detect
 from streams.domain.exchange.names import canonical_address, canonical_name, canonical_server
+from streams.domain.keys import ServerKey
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
@@ -318,13 +319,13 @@ def test_a_host_of_exchange_online_is_not_judged_later_either() -> None:
     given = replace(given, build="15.2.2562.53", reason="r", expires_at=begin + DAY_MS)
     simulation.command(given)
     simulation.advance(begin + 20 * DAY_MS)
-    assert simulation.states["contoso", host].finding is Finding.NOT_EXCHANGE
+    assert simulation.states[ServerKey("contoso", host)].finding is Finding.NOT_EXCHANGE
     for start in starts[1:]:
         simulation.feed(InboundConnection(f"{start}", start - 1, "contoso", "c", kind, "192.0.2.1", "h", (line,)))
         simulation.advance(start + 20 * DAY_MS)
     assert {row.kind for row in simulation.results.notifications} == {"OVERRIDE_APPLIED", "OVERRIDE_ENDED"}
     assert {row.finding for row in simulation.results.verdicts} <= {Finding.NOT_EXCHANGE}
-    assert simulation.states["contoso", host].finding is Finding.NOT_EXCHANGE
+    assert simulation.states[ServerKey("contoso", host)].finding is Finding.NOT_EXCHANGE
 
 
 def test_a_row_is_shown_whatever_spelling_its_server_is_given_in(

@@ -10,7 +10,7 @@ from streams.domain.policy.policy import CONNECTORS, ConnectorType
 from streams.domain.server.connection import Outcome
 from streams.domain.server.state import ServerEnforcement
 from streams.state.orders import CONNECTOR_TYPES, DETAIL_FIELDS, EVIDENCE_FIELDS, FINDING_NUMBERS, FINDINGS
-from streams.wire.fast_connection import OUTCOMES
+from streams.wire.fast_headers import OUTCOMES
 from streams.wire.schemas import load_schema
 
 

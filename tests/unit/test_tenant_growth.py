@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from streams.domain.keys import ServerKey
 from streams.domain.tenant.apply import SEEN_COMMANDS
 from streams.domain.tenant.audit import CommandOutcome
 from streams.domain.tenant.commands import AdminCommand, CommandKind, Role
@@ -191,6 +192,6 @@ def test_a_forgotten_server_takes_its_pauses_and_exceptions_along_and_the_year_k
     assert list(entries(lives.simulation)) == [SERVER, SERVER]
     used = lives.simulation.tenants["contoso"].used_days(2024)
     lives.simulation.advance(DETECTED + 402 * DAY_MS)
-    assert lives.simulation.server("contoso", SERVER) is None
+    assert lives.simulation.server(ServerKey("contoso", SERVER)) is None
     assert list(entries(lives.simulation)) == []
     assert lives.simulation.tenants["contoso"].used_days(2024) == used == 3

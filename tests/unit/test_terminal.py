@@ -20,11 +20,12 @@ from typing import Any
 
 import pytest
 
-from streams.cli import backup, catalogue, dlq, policy, repartition, state, submission
+from streams.cli import backup, catalogue, connectors, dlq, policy, repartition, state, submission
 from streams.cli.main import build_parser, main
 from streams.domain.policy.policy import Mode
 from streams.domain.tenant.audit import AuditRecord, CommandOutcome
 from streams.domain.tenant.commands import CommandKind
+from streams.kafka.topics import TopicError
 from streams.operations.backup.manifest import MANIFEST, VERSION, digest_of
 from streams.operations.dead_letters import DeadLetter, Disposition, DispositionKind, RedriveResult
 from streams.operations.group import TopicContentError
@@ -32,6 +33,8 @@ from streams.operations.states import ServerHistory
 from streams.policies.catalogue.files import write_tables
 from streams.policies.catalogue.topic import StoredCatalogue
 from streams.policies.files import read_policy
+from streams.report import comparing, rebuild
+from streams.report.comparing import Compared, Difference
 from streams.telemetry.logs import TextFormatter
 from streams.visible import csv_cell, visible, visible_json, visible_lines
 from streams.wire.policy import policy_yaml
@@ -410,6 +413,66 @@ def _service(shell: Shell) -> None:
                     shell.run(*words)
 
 
+def _connectors(shell: Shell) -> None:
+    record = {
+        "tenant_id": "contoso", "connector_id": ALL_KINDS, "type": "PARTNER", "tls_subjects": [ALL_KINDS],
+        "tls_fingerprints": [ALL_KINDS], "cidrs": [ALL_KINDS], "published_at": 0, "published_by": ALL_KINDS,
+    }  # fmt: skip
+
+    async def read(_: Any) -> list[dict[str, Any]]:
+        return [record]
+
+    shell.patch.setattr(connectors, "read_published_connectors", read)
+    for form in ([], ["--json"]):
+        shell.run("connectors", "list", *form)
+    file = shell.folder / "a\x1b\u202e.yaml"
+    shell.run("connectors", "check", str(file))
+    for text in texts():
+        named = text.encode("utf-8", "replace").decode()
+        file.write_text(json.dumps([{"connector_id": named, "tenant_id": named, "type": named, named: named}]))
+        shell.run("connectors", "check", str(file))
+    shell.run("connectors", "publish", str(file), "--by", ALL_KINDS)
+
+
+def _edge(shell: Shell) -> None:
+    shell.patch.setenv("TES_EDGE_DIR", str(shell.folder / "edge"))
+    file = shell.folder / "message"
+    for row in events():
+        file.write_bytes("".join(f"Received: {line}\n" for line in row["received"]).encode("utf-8", "surrogatepass"))
+        for form in ([], ["--json"]):
+            given = ("--file", str(file), "--ip", "192.0.2.1", "--tenant", "contoso", "--connector", "c")
+            shell.run("edge", "decide", *given, "--helo", ALL_KINDS, *form)
+    for option in ("--ip", "--tenant", "--tls-fingerprint", "--at", "--verdict", "--file"):
+        shell.run("edge", "decide", "--ip", "192.0.2.1", "--file", str(file), option, ALL_KINDS.replace("\0", ""))
+    shell.patch.setenv("TES_EDGE_CONNECTORS", ALL_KINDS.replace("\0", ""))
+    for form in ([], ["--json"]):
+        shell.run("edge", "config", *form)
+    shell.patch.setenv("TES_EDGE_MODE", ALL_KINDS.replace("\0", ""))
+    for words in (["edge"], ["edge", "door"], ["edge", "sync"], ["edge", "config"]):
+        assert "TES_EDGE_MODE" in shell.run(*words)
+
+
+def _report(shell: Shell) -> None:
+    shell.patch.setenv("TES_REPORT_DIR", str(shell.folder / "report"))
+
+    async def compared(*_: Any, **__: Any) -> Any:
+        return Compared(1, 0, [Difference("server", ("contoso", ALL_KINDS), ALL_KINDS)])
+
+    async def refused(*_: Any, **__: Any) -> Any:
+        raise TopicError(f"{ALL_KINDS}: does not exist")
+
+    shell.patch.setattr(comparing, "compare", compared)
+    shell.run("report", "check")
+    for module, name, action in ((comparing, "compare", "check"), (rebuild, "rebuild", "rebuild")):
+        shell.patch.setattr(module, name, refused)
+        shell.run("report", action)
+    for form in ([], ["--json"]):
+        shell.run("report", "config", *form)
+    shell.patch.setenv("TES_REPORT_SCHEMA", ALL_KINDS.replace("\0", ""))
+    for words in (["report"], *(["report", action] for action in ("config", "check", "rebuild", "migrate"))):
+        assert "TES_REPORT_SCHEMA" in shell.run(*words)
+
+
 def _kafka(shell: Shell) -> None:
     folder = shell.folder / "data\x1b\u202e"
     shell.run("kafka", "stop", "--data-dir", str(folder))
@@ -437,6 +500,9 @@ CASES: dict[str, Callable[[Shell], Any]] = {
     "worker": _service,
     "topics": _service,
     "config": _service,
+    "connectors": _connectors,
+    "edge": _edge,
+    "report": _report,
     "kafka": _kafka,
 }
 """What runs every action of a command."""

@@ -124,7 +124,7 @@ def _server_of(top: ReceivedLine | None, helo: str, address: str) -> tuple[str, 
     else:
         server, identity = ADDRESS + (canonical_address(address) or address.lower()), Identity.ADDRESS
     if len(server) > MAX_SERVER_CHARS:
-        raise MalformedError(f"server: {server[:80]!r}: must be at most {MAX_SERVER_CHARS} characters")
+        raise MalformedError(f"server: {server[:80]!r:.100}: must be at most {MAX_SERVER_CHARS} characters")
     return server, identity
 
 

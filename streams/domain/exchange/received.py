@@ -13,7 +13,7 @@ from typing import Final
 from streams.domain.exchange.addresses import first_address, is_shown_by
 from streams.domain.exchange.any_form import ReceivedLine, parse_received_slow
 from streams.domain.exchange.build import parse_build
-from streams.domain.exchange.clauses import MAX_LINE_CHARS
+from streams.domain.exchange.clauses import MAX_LINE_CHARS, unfold
 from streams.domain.exchange.protocols import MAPI, SMTP
 
 # What Exchange itself writes, all but always: printable tokens with single blanks between them, a host name with a dot,
@@ -37,6 +37,8 @@ def parse_received(line: str) -> ReceivedLine:
     What a client says of itself stands first in a line and the writer's own clauses stand last, so the last `by` and
     `with` count: a greeting cannot pose as the server.
     """
+    if "\n" in line and len(line) <= MAX_LINE_CHARS:
+        line = unfold(line)  # as it comes from an MTA; what it says is the same
     at = line.rfind("; ")
     parsed: ReceivedLine | None = None
     if at > 0 and len(line) <= MAX_LINE_CHARS and _PLAIN_DATE.fullmatch(line, at + 2) is not None:

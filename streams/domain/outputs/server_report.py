@@ -10,6 +10,7 @@ from streams.domain.exchange.build import Build
 from streams.domain.exchange.catalogue import Remedy
 from streams.domain.exchange.detection import Identity
 from streams.domain.exchange.evidence import Evidence
+from streams.domain.keys import ServerKey
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage
 from streams.domain.policy.policy import ConnectorType
@@ -91,3 +92,8 @@ class ServerReport(NamedTuple):
     accepted_build: Build | None = None
     accepted_at: int | None = None
     accepted_evidence: Evidence | None = None
+
+    @property
+    def key(self) -> ServerKey:
+        """The server that it is about."""
+        return ServerKey(self.tenant_id, self.server)

@@ -9,13 +9,14 @@ from streams.domain.exchange.catalogue import Remedy
 from streams.domain.exchange.detection import Identity
 from streams.domain.exchange.evidence import Evidence
 from streams.domain.ids import stable_id
+from streams.domain.keys import ServerKey
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ScheduledStage
 
 
-def verdict_id(tenant_id: str, server: str, revision: int) -> str:
+def verdict_id(key: ServerKey, revision: int) -> str:
     """The id of a server's verdict: the same input always produces the same one."""
-    return stable_id(f"verdict/{tenant_id}/{server}/{revision}")
+    return stable_id(f"verdict/{key.tenant_id}/{key.server}/{revision}")
 
 
 class Verdict(NamedTuple):
@@ -54,3 +55,8 @@ class Verdict(NamedTuple):
     issued_at: int
     resolved_at: int | None
     is_mixed: bool = False
+
+    @property
+    def key(self) -> ServerKey:
+        """The server that it is about."""
+        return ServerKey(self.tenant_id, self.server)

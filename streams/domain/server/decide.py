@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from streams.domain.keys import ServerKey
 from streams.domain.outputs.notification import AdminNotification, NotificationKind
 from streams.domain.outputs.server_report import ServerReport
 from streams.domain.outputs.verdict import Verdict
@@ -32,8 +33,7 @@ from streams.domain.tenant.waivers import NO_WAIVERS, Waivers
 class Forgotten(NamedTuple):
     """A server whose state is dropped; `revision` is the last that its verdicts had."""
 
-    tenant_id: str
-    server: str
+    key: ServerKey
     revision: int
 
 
@@ -117,7 +117,7 @@ class _Run:
         self.emitted += emit(state, rules, changes, due)
         if any(timer.kind is TimerKind.FORGET for timer in timers):
             self.last_revision = state.revision
-            self.emitted.append(Forgotten(state.tenant_id, state.server, state.revision))
+            self.emitted.append(Forgotten(state.key, state.revision))
             self.state = None
 
     def apply(self, state: ServerEnforcement, change: Change, at: int) -> None:

@@ -8,7 +8,13 @@ from streams.domain.server.connection import InboundConnection, Outcome
 from streams.domain.server.judging import judge_shown, may_be_judged
 from streams.domain.server.rules import ServerRules
 from streams.domain.server.sighting import TAKEN_OVER, Sighting, judgement_of
-from streams.domain.server.state import ServerEnforcement, add_fingerprint, fingerprint, seen_recently
+from streams.domain.server.state import (
+    MOST_COUNTED,
+    ServerEnforcement,
+    add_fingerprint,
+    fingerprint,
+    seen_recently,
+)
 from streams.domain.time import HOUR_MS
 
 
@@ -60,10 +66,11 @@ def observe(state: ServerEnforcement, sighting: Sighting, rules: ServerRules) ->
 
 
 def _count(state: ServerEnforcement, event: InboundConnection, found: Detection) -> None:
-    state.connections += 1
+    # What was refused at MAIL was a connection too: so the outcomes add up to the connections.
+    state.connections = min(state.connections + 1 + event.refused_before, MOST_COUNTED)
     state.accepted += event.outcome is Outcome.ACCEPTED
     state.deferred += event.outcome is Outcome.DEFERRED
-    state.rejected += event.outcome is Outcome.REJECTED
+    state.rejected = min(state.rejected + (event.outcome is Outcome.REJECTED) + event.refused_before, MOST_COUNTED)
     state.first_seen_at = min(state.first_seen_at, event.observed_at)
     if event.observed_at >= state.last_seen_at:
         state.last_seen_at = event.observed_at

@@ -25,7 +25,7 @@ def render_verdict(
     """The verdict that follows from a state; `at` is the moment that caused it, UTC milliseconds."""
     judged = state.judgement
     verdict = Verdict(
-        verdict_id=verdict_id(state.tenant_id, state.server, state.revision),
+        verdict_id=verdict_id(state.key, state.revision),
         revision=state.revision,
         tenant_id=state.tenant_id,
         server=state.server,

@@ -9,6 +9,7 @@ from streams.domain.exchange.build import Build, Product
 from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.exchange.detection import Detection, Origin, check_server, detect, is_exchange_online
 from streams.domain.exchange.evidence import Evidence
+from streams.domain.keys import ServerKey
 from streams.domain.policy.judgement import NEVER_JUDGED, Finding, Judgement
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection, check_connection
@@ -31,9 +32,9 @@ class Sighting(NamedTuple):
     detection: Detection
 
     @property
-    def server(self) -> str:
-        """The server's name, the second part of its key."""
-        return self.detection.server
+    def key(self) -> ServerKey:
+        """The server that connects."""
+        return ServerKey(self.connection.tenant_id, self.detection.server)
 
 
 def check_sighting(connection: InboundConnection, key: bytes | None = None, now_ms: int | None = None) -> None:

@@ -10,6 +10,7 @@ from zlib import crc32
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.detection import Identity, is_exchange_online
 from streams.domain.exchange.evidence import Evidence
+from streams.domain.keys import ServerKey
 from streams.domain.policy.judgement import Finding, Judgement
 from streams.domain.policy.ladder import Clock
 from streams.domain.policy.policy import ConnectorType
@@ -24,6 +25,8 @@ RECENT_EVENTS: Final = 32
 
 Eight bytes each, so 256 bytes of every server's row.
 """
+MOST_COUNTED: Final = 2**31 - 1
+"""A server that has more connections keeps this count: what cannot be stored would end the worker."""
 _MARK_BYTES: Final = 8
 _MARKS_BYTES: Final = RECENT_EVENTS * _MARK_BYTES
 _HALF: Final = 2**32 - 1
@@ -126,6 +129,11 @@ class ServerEnforcement:
     def copy(self) -> ServerEnforcement:
         """A state that may be changed without changing this one."""
         return ServerEnforcement(*_values(self))
+
+    @property
+    def key(self) -> ServerKey:
+        """The server that it is of."""
+        return ServerKey(self.tenant_id, self.server)
 
     @property
     def finding(self) -> Finding:

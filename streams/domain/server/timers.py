@@ -37,7 +37,7 @@ class TimerKind(IntEnum):
 class Timer:
     """Something due at a moment (UTC milliseconds).
 
-    `stage` is the stage that begins or is announced, `detail` the days ahead of a notice, or the moment of the policy
+    `stage` is the stage that is announced, `detail` the days ahead of a notice, or the moment of the policy
     that is announced.
     """
 
@@ -82,7 +82,7 @@ def timers_of(state: ServerEnforcement, rules: ServerRules, at: int, since: int,
     if state.is_in_episode:
         for stage in stages_of(state, rules, at):
             if stage.stage > state.stage:
-                timers.add(max(stage.starts_at, since), TimerKind.STAGE, stage)
+                timers.add(max(stage.starts_at, since), TimerKind.STAGE)
                 for days in policy.notify_before_days if stage.starts_at > at else ():
                     if stage.starts_at - days * DAY_MS > since:
                         timers.add(stage.starts_at - days * DAY_MS, TimerKind.NOTICE, stage, days)

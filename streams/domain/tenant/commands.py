@@ -72,10 +72,10 @@ def check_command(command: AdminCommand, key: bytes | None = None, now_ms: int |
     """
     check_tenant(command.tenant_id)
     if key is not None and key != command.tenant_id.encode():
-        raise MalformedError(f"key: {key[:80]!r}: must be the record's tenant_id {command.tenant_id!r}")
+        raise MalformedError(f"key: {key[:80]!r:.100}: must be the record's tenant_id {command.tenant_id!r}")
     check_moment("issued_at", command.issued_at, now_ms)
     if not 1 <= len(command.command_id) <= 255:
-        raise MalformedError(f"command_id: {command.command_id[:80]!r}: must be 1 to 255 characters")
+        raise MalformedError(f"command_id: {command.command_id[:80]!r:.100}: must be 1 to 255 characters")
 
 
 def subject_of(command: AdminCommand) -> str | None:
@@ -101,6 +101,6 @@ def bounded(command: AdminCommand) -> AdminCommand:
     for name, most in _MOST_CHARS.items():
         text: str = getattr(command, name) or ""
         if len(text) > most:
-            wrong.append(f"{name}: {text[:80]!r}: must be at most {most} characters")
+            wrong.append(f"{name}: {text[:80]!r:.100}: must be at most {most} characters")
             shorter[name] = cut(text, most)
     return replace(command, malformed=cut("; ".join(wrong)) or None, **shorter)  # type: ignore[arg-type]

@@ -252,7 +252,8 @@ class ProcessingLoop:
         if self._commit is None:
             return
         await self._commit
+        if self._uncommitted:
+            self.commits += 1
         self._commit, self._uncommitted = None, {}
-        self.commits += 1
         if self._unit is not None:
             self._unit.view.uncommitted = self._uncommitted  # the store has it all now

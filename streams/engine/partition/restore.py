@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
 from aiokafka import TopicPartition
 
+from streams.clock import wall_clock_ms
 from streams.engine.ports import StateStore
 from streams.kafka.cluster import Cluster, Consumer
 from streams.kafka.shutdown import close_with_timeout
@@ -57,7 +57,7 @@ async def restore(
     await consumer.start()
     try:
         consumer.assign([changelog])
-        now = _now_ms()
+        now = wall_clock_ms()
         begin = (await consumer.beginning_offsets([changelog]))[changelog]
         end = (await consumer.end_offsets([changelog]))[changelog]
         first = await _first(consumer, changelog, begin, end)
@@ -105,11 +105,7 @@ def _usable_position(changelog: TopicPartition, store: StateStore, begin: int, e
 
 def filled(position: int | None) -> dict[bytes, bytes]:
     """The local rows of a store that holds the changelog up to here, which is its end; none where nobody told it."""
-    return {} if position is None else {POSITION: b"%d" % position, FILLED_AT: b"%d" % _now_ms()}
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return {} if position is None else {POSITION: b"%d" % position, FILLED_AT: b"%d" % wall_clock_ms()}
 
 
 def _is_recent(filled_at: bytes | None, now: int) -> bool:

@@ -103,7 +103,7 @@ class PartitionWriter:
 
     @property
     def commits(self) -> int:
-        """Units committed."""
+        """Units committed that changed the state or an input's position; what only emits is no progress."""
         return self._work.commits if self._work is not None else 0
 
     @property

@@ -1,4 +1,4 @@
-"""A backup: every topic of the product with its offsets in files, and a manifest with their checksums.
+"""A backup: the product's topics but signs of life, with their offsets in files, and a manifest with their checksums.
 
 What makes it whole is the order in which the ends are taken: the changelog first, then the outputs, then the inputs.
 So every output of a unit whose state is in the backup is there, and every input that the state has not seen. The
@@ -10,12 +10,12 @@ in it, and are written again, with the same ids, by those who go on from it.
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import TopicPartition
 
+from streams.clock import wall_clock_ms
 from streams.domain.time import iso
 from streams.engine.partition import state_format
 from streams.engine.partition.unit import MARKER, MERGED_MARKER
@@ -23,7 +23,15 @@ from streams.kafka.reader import extents_of, read_partitions
 from streams.kafka.security import cluster_of
 from streams.operations.backup.files import RecordWriter, checksum_of, read_records
 from streams.operations.backup.manifest import MANIFEST, VERSION, BackupError, digest_of, file_name, read_manifest
-from streams.operations.group import CHANGELOG, INPUTS, ProductTopic, fence_writers, find_topics, require_stopped
+from streams.operations.group import (
+    CHANGELOG,
+    INPUTS,
+    SIGNS,
+    ProductTopic,
+    fence_writers,
+    find_topics,
+    require_stopped,
+)
 from streams.settings.worker import Settings
 from streams.state.private_files import create_private, make_private_folder
 from streams.state.row_format import STATE_FORMAT
@@ -43,13 +51,14 @@ async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict
     """
     _make_empty_folder(folder)
     topics = await find_topics(settings)
+    del topics[SIGNS]
     if not is_live:
         await require_stopped(settings)
         await fence_writers(settings, len(topics[CHANGELOG].partitions))
     extents = await _extents(settings, topics)
     manifest: dict[str, Any] = {
         "version": VERSION,
-        "created_at": iso(time.time_ns() // 1_000_000),
+        "created_at": iso(wall_clock_ms()),
         "app_id": settings.app_id,
         "topic_prefix": settings.topic_prefix,
         "is_live": is_live,

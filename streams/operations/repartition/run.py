@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError
 from streams.engine.partition import state_format
 from streams.kafka.batch_producer import Batches, producer_of
 from streams.kafka.follower import KafkaLog
-from streams.kafka.provisioning import create_missing, delete_topics
+from streams.kafka.provisioning import BROKERS_TIME, create_missing, delete_topics
 from streams.kafka.reader import existing_partitions, extents_of
 from streams.kafka.security import cluster_of
 from streams.kafka.table import read_table
@@ -33,6 +33,7 @@ from streams.operations.backup.restore import UNFINISHED
 from streams.operations.group import (
     CHANGELOG,
     INPUTS,
+    SIGNS,
     ProductTopic,
     TopicContentError,
     commit_offsets,
@@ -203,6 +204,8 @@ def _moves(run: _Run) -> dict[str, Move]:
     cluster, moves = cluster_of(run.source), dict[str, Move]()
     for name in run.old:
         starts, ends, count = run.starts[name], run.ends[name], len(run.new[name].partitions)
+        if name == SIGNS:
+            continue
         if name == CHANGELOG:
             moves[name] = states_of(run.stores, count)
         elif name in INPUTS:
@@ -233,17 +236,22 @@ async def _commit(run: _Run) -> None:
 async def _verify(run: _Run) -> dict[str, int]:
     """Compare every topic; returns the number of records, or of keys for compacted topics."""
     cluster, records = cluster_of(run.source), dict[str, int]()
-    policies = {name: topic.topic_configs.get("cleanup.policy") for name, topic in named_topics(run.target).items()}
+    configs = {name: topic.topic_configs for name, topic in named_topics(run.target).items()}
     for name, topic in run.new.items():
+        if name == SIGNS:
+            continue
         if name == CHANGELOG:
             wanted = verification.digest_of_states(run.stores)
             found = await verification.digest_of_changelog(cluster, topic.partitions)
-        elif policies[name] == "compact":
+        elif configs[name].get("cleanup.policy") == "compact":
             wanted = await verification.digest_of_keyed(cluster, run.old[name].partitions)
             found = await verification.digest_of_keyed(cluster, topic.partitions)
         else:
-            wanted = await verification.digest_of_log(cluster, {**run.starts[name]}, run.ends[name])
-            found = await verification.digest_of_log(cluster, dict.fromkeys(topic.partitions))
+            keeps_times = not configs[name].items() >= BROKERS_TIME.items()
+            wanted = await verification.digest_of_log(
+                cluster, {**run.starts[name]}, run.ends[name], keeps_times=keeps_times
+            )
+            found = await verification.digest_of_log(cluster, dict.fromkeys(topic.partitions), keeps_times=keeps_times)
         records[name] = verification.compare(topic.topic, wanted, found)
         if name != CHANGELOG:
             await verification.check_places(cluster, topic.partitions)

@@ -52,12 +52,16 @@ def compare(name: str, wanted: Digest, found: Digest) -> int:
 
 
 async def digest_of_log(
-    cluster: Cluster, starts: Mapping[TopicPartition, int | None], ends: Mapping[TopicPartition, int] | None = None
+    cluster: Cluster,
+    starts: Mapping[TopicPartition, int | None],
+    ends: Mapping[TopicPartition, int] | None = None,
+    *,
+    keeps_times: bool,
 ) -> Digest:
-    """Every record of a topic's partitions."""
+    """Every record of a topic's partitions; `keeps_times` where a move keeps their timestamps."""
     digest = Digest()
     async for record in read_partitions(cluster, starts, ends, needs_all=True):
-        digest.add(record.key, record.value, tuple(record.headers), record.timestamp)
+        digest.add(record.key, record.value, tuple(record.headers), record.timestamp if keeps_times else 0)
     return digest
 
 

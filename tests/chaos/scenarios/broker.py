@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
 from tests.chaos.disk import SmallDisk
-from tests.chaos.feeds import BACKLOG_UNTIL, Feed
+from tests.chaos.feeds import FLOOD_PER_MS, Feed
+from tests.chaos.process import KILLED
 from tests.chaos.proxy import PRODUCE, SlowProxy
 from tests.chaos.scenario import scenario
 from tests.chaos.trial import Trial, expect
 from tests.chaos.worker import EXIT_FAILED, Worker
 
 BROKER_DISK_BYTES = 192 << 20
+LIVE_MS = 3 * 60_000
+"""The first connection of a live feed is so old; no timer of its servers is due within the hour."""
 FLAT_BYTES = 24 << 20
 """What a heap may grow by from what comes and goes; a queue without a bound would hold the whole feed instead."""
 
 
 async def _away(trial: Trial, how: str, seconds: float, times: int) -> None:
-    records = await trial.load_mixed(1_500, 24_000)
-    worker = await trial.worker(batch_records=10)
-    progress = 0
-    for _ in range(times):
-        progress = await trial.reach(progress + trial.chance.randint(1, records // (times + 1)), worker)
+    for number in range(times):
+        await trial.load_part(number, times, trial.size(1_500, 24_000) // times)
+        worker = await trial.worker(batch_records=10)
+        await trial.advance(worker, 0.5)
         await asyncio.to_thread(getattr(trial.kafka, how))
         await asyncio.sleep(seconds)
         await asyncio.to_thread(trial.kafka.restart)
-        if worker.code is not None:
-            expect(worker.code == EXIT_FAILED, f"the worker ended with exit code {worker.code}: {trial.tail()}")
-            worker = await trial.worker(batch_records=10)
-    code = await worker.wait()
-    trial.say(f"the last worker ended with {code}")
-    expect(code in (0, EXIT_FAILED), f"the worker ended with exit code {code}: {trial.tail()}")
+        code = await worker.wait()
+        trial.say(f"the worker ended with {code}")
+        expect(code in (0, EXIT_FAILED), f"the worker ended with exit code {code}: {trial.tail()}")
     await trial.finish()
     await trial.verify()
 
@@ -61,12 +61,13 @@ async def broker_absent(trial: Trial) -> None:
 @scenario(owns_broker=True, in_short=False)
 async def coordinator_lost_in_open_transaction(trial: Trial) -> None:
     """The only broker, and with it both coordinators, dies while a transaction of a killed worker is open."""
-    await trial.load_mixed(1_200, 12_000)
     own: dict[str, Any] = {"batch_records": 5, "instance_id": "worker-1"}
-    points = ["begun", "sent", "offsets-sent"]
-    for point in trial.chance.sample(points, trial.size(1, 3)):
+    points = trial.chance.sample(["begun", "sent", "offsets-sent"], trial.size(1, 3))
+    for number, point in enumerate(points):
+        await trial.load_part(number, len(points), trial.size(1_200, 4_000))
         worker = await trial.worker(crash_at=f"{point}:{trial.chance.randint(1, 3)}", **own)
-        await worker.wait()
+        code = await worker.wait()
+        expect(code == KILLED, f"{point}: exit code {code}, must be killed: {trial.tail()}")
         await asyncio.to_thread(trial.kafka.kill)
         await asyncio.to_thread(trial.kafka.restart)
     await trial.finish(**own)
@@ -108,24 +109,25 @@ async def slow_broker(trial: Trial) -> None:
 @scenario(takes_long=True)
 async def dead_output(trial: Trial) -> None:
     """The broker takes no output while input goes on: the heap stays flat, and what waited is written once later."""
-    feed = Feed("backlog", trial.chance.randrange(10**6), trial.size(40_000, 1_000_000))
-    await trial.load(feed, until_ms=BACKLOG_UNTIL)
+    begun = time.time_ns() // 10**6 - LIVE_MS
+    first = Feed("flood", trial.chance.randrange(10**6), trial.size(40_000, 300_000), begun)
+    await trial.load(first, until_ms=None)
     async with SlowProxy(trial.kafka.bootstrap, trial.chance) as proxy:
         worker = await trial.worker(bootstrap=proxy.bootstrap, batch_records=500)
-        await trial.reach(feed.count // 10, worker)
+        await trial.reach(first.count, worker)
         proxy.hold(PRODUCE)
-        await trial.until(lambda: proxy.held_requests > 0, "a held output")
         before = max(worker.rss)
         held = len(worker.rss)
+        after = Feed("flood", first.seed + 1, trial.size(40_000, 700_000), begun + first.count // FLOOD_PER_MS)
+        await trial.load(after, until_ms=None)  # behind the hold, or a fast worker would have nothing left to write
+        await trial.until(lambda: proxy.held_requests > 0, "a held output")
         await asyncio.sleep(trial.size(10, 30))
         expect(worker.code is None, f"a dead output ended the worker with {worker.code}: {trial.tail()}")
         grown = max(worker.rss[held:]) - before
         trial.say(f"the worker grew by {grown >> 20} MiB while nothing could be written, at {before >> 20} MiB")
         expect(grown < FLAT_BYTES, f"the worker grew by {grown >> 20} MiB while nothing could be written")
         proxy.release()
-        await worker.wait()
-        expect(worker.code in (0, EXIT_FAILED), f"the worker ended with {worker.code}: {trial.tail()}")
-    await trial.finish()
+        await trial.work_off(worker)
     await trial.verify()
 
 

@@ -8,9 +8,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.process import KILLED
 from tests.chaos.scenario import scenario
 from tests.chaos.trial import Trial, expect
-from tests.chaos.worker import EXIT_FAILED, KILLED
+from tests.chaos.worker import EXIT_FAILED
 
 ENGINE = Path(__file__).parents[3] / "streams" / "engine"
 SMALL: dict[str, Any] = {"batch_records": 5, "instance_id": "worker-1"}
@@ -33,8 +34,10 @@ async def _at_every_point(trial: Trial, wipes: bool) -> None:
         points = points[int(wipes) :: 2]
     trial.chance.shuffle(points)
     rounds = trial.size(1, 3)
-    await trial.load_mixed(2_000, 18_000)
-    for point in points * rounds:
+    blows = points * rounds
+    for number, point in enumerate(blows):
+        # Each of the three partitions has a unit in it.
+        await trial.load_part(number, len(blows), trial.size(400, 600))
         nth = 1 if point in AT_ONCE else trial.chance.randint(1, 3)
         worker = await trial.worker(crash_at=f"{point}:{nth}", **SMALL)
         code = await worker.wait()
@@ -59,21 +62,19 @@ async def crash_points_rocksdb_wiped(trial: Trial) -> None:
 
 
 async def _at_random(trial: Trial, wipes: bool) -> None:
-    records = await trial.load_mixed(RECORDS_PER_KILL * trial.kills, RECORDS_PER_KILL * trial.kills)
-    progress = 0
     for number in range(trial.kills):
+        await trial.load_part(number, trial.kills, RECORDS_PER_KILL)
         worker = await trial.worker(**SMALL)
         if trial.chance.random() < 0.25:  # at any moment, the start included
             await asyncio.sleep(trial.chance.random() * 3)
         else:
-            goal = progress + trial.chance.randint(1, max(1, (records - progress) // (trial.kills - number + 1)))
-            progress = await trial.reach(goal, worker)
+            await trial.advance(worker)
             await asyncio.sleep(trial.chance.random() * 0.1)
         await worker.kill()
         if wipes:
             trial.wipe()
         if number % 10 == 9:
-            trial.say(f"{number + 1} kills, {progress} of {records} records committed")
+            trial.say(f"{number + 1} kills, {await trial.committed()} of {trial.loaded} records committed")
     await trial.finish(**SMALL)
     await trial.verify()
 
@@ -93,10 +94,12 @@ async def random_kills_rocksdb_wiped(trial: Trial) -> None:
 @scenario(in_short=False)
 async def zombie_after_takeover(trial: Trial) -> None:
     """SIGSTOP past the session time-out, another worker finishes, SIGCONT: the zombie is fenced and changes nothing."""
-    records = await trial.load_mixed(1_500, 12_000)
+    count = trial.size(750, 6_000)
+    await trial.load_part(0, 2, count)
     zombie = await trial.worker(batch_records=20)
-    await trial.reach(trial.chance.randint(1, records // 4), zombie)
+    await trial.advance(zombie, 0.5)
     zombie.signal(signal.SIGSTOP)
+    await trial.load_part(1, 2, count)
     other = f"{trial.settings.state_dir}-2"
     await trial.finish(state_dir=other)
     before = await trial.verify()
@@ -111,12 +114,14 @@ async def zombie_after_takeover(trial: Trial) -> None:
 @scenario(in_short=False)
 async def zombie_amid_work(trial: Trial) -> None:
     """SIGSTOP past the session time-out, and SIGCONT while the new owner is at work with the same partitions."""
-    records = await trial.load_mixed(2_500, 24_000)
+    count = trial.size(1_250, 12_000)
+    await trial.load_part(0, 2, count)
     zombie = await trial.worker(batch_records=10)
-    begun = await trial.reach(trial.chance.randint(1, records // 8), zombie)
+    await trial.advance(zombie, 0.25)
     zombie.signal(signal.SIGSTOP)
+    await trial.load_part(1, 2, count)
     other = await trial.worker(batch_records=10, state_dir=f"{trial.settings.state_dir}-2")
-    await trial.reach(begun + records // 4, other)
+    await trial.advance(other, 0.5)
     zombie.signal(signal.SIGCONT)
     codes = await asyncio.gather(zombie.wait(), other.wait())
     expect(set(codes) <= {0, EXIT_FAILED}, f"the workers ended with {codes}: {trial.tail()}")

@@ -8,11 +8,9 @@ import time
 from tests.chaos.feeds import Feed
 from tests.chaos.scenario import scenario
 from tests.chaos.trial import POLL_SECONDS, Trial, expect
-from tests.chaos.worker import Worker
+from tests.chaos.worker import READY, Worker
 
 LIVE_MINUTES = 20
-READY = "[^BatchWorker]: Ready"
-"""In the log once signals are handled; before that, SIGTERM ends the interpreter."""
 
 
 @scenario()

@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any
 
 from tests.chaos.feeds import BACKLOG_UNTIL, Feed
+from tests.chaos.process import KILLED
 from tests.chaos.proxy import END_TRANSACTION, PRODUCE, TRANSACTION_OFFSETS, SlowProxy
 from tests.chaos.scenario import scenario
 from tests.chaos.trial import PATIENCE_SECONDS, POLL_SECONDS, ChaosError, Trial, expect
-from tests.chaos.worker import EXIT_FAILED, KILLED
+from tests.chaos.worker import EXIT_FAILED
 
 OWN: dict[str, Any] = {"batch_records": 10, "instance_id": "worker-1"}
 BEFORE_COMMIT = ("decided", "begun", "sent", "offsets-sent")
-AFTER_COMMIT = ("committed", "stored")
 AT_START = ("fenced", "restored")
 FENCED, RESTORED = "partition_fenced", "partition_restored"
 """Events in the log: between the two a partition is restored."""
@@ -29,8 +29,13 @@ TRIES = 10
 async def same_unit_killed_again(trial: Trial) -> None:
     """SIGKILL at every point of one and the same unit, one after the other; nothing of it shows until it is whole."""
     trial.settings = replace(trial.settings, partitions=1)  # of several, another one's unit would come between
-    await trial.load_mixed(800, 6_000)
+    rounds = trial.size(1, 12)
     own: dict[str, Any] = {**OWN, "batch_records": 25}
+    parts = iter(range(3 * rounds))
+    """One for each unit that is committed: a fast worker has all that is there in one unit."""
+
+    async def load() -> None:
+        await trial.load_part(next(parts), 3 * rounds, trial.size(270, 170))
 
     async def kill_at(point: str) -> None:
         worker = await trial.worker(crash_at=f"{point}:1", **own)
@@ -48,18 +53,22 @@ async def same_unit_killed_again(trial: Trial) -> None:
             raise ChaosError(f"{point}: fewer than {count} records are committed of a unit that was") from None
 
     done = 0
-    for _ in range(trial.size(1, 12)):
+    for _ in range(rounds):
+        await load()
         await kill_at("stored")
         done = await shown("stored", done + 1)
         points = [*BEFORE_COMMIT, trial.chance.choice(AT_START), trial.chance.choice(BEFORE_COMMIT)]
         trial.chance.shuffle(points)
+        await load()
         for point in points:
             await kill_at(point)
             found = await trial.reach(done)
             expect(found == done, f"{point}: {found} records committed of a unit that was not, {done} before")
-        for point in AFTER_COMMIT:
-            await kill_at(point)
-            done = await shown(point, done + 1)
+        await kill_at("committed")
+        done = await shown("committed", done + 1)
+        await load()
+        await kill_at("stored")
+        done = await shown("stored", done + 1)
     await trial.finish(**own)
     await trial.verify()
 
@@ -67,11 +76,11 @@ async def same_unit_killed_again(trial: Trial) -> None:
 @scenario(owns_broker=True)
 async def worker_and_broker_killed_at_once(trial: Trial) -> None:
     """Worker and broker are killed within milliseconds, in any order; the next worker is there before the broker is."""
-    records, times = await trial.load_mixed(1_500, 12_000), trial.size(2, 15)
-    progress = 0
-    for _ in range(times):
+    times = trial.size(2, 15)
+    for number in range(times):
+        await trial.load_part(number, times, trial.size(750, 800))
         worker = await trial.worker(**OWN)
-        progress = await trial.reach(progress + trial.chance.randint(1, records // (times + 2)), worker)
+        await trial.advance(worker)
         blows = [worker.kill(), asyncio.to_thread(trial.kafka.kill)]
         trial.chance.shuffle(blows)
         first = asyncio.create_task(blows[0])
@@ -96,17 +105,15 @@ async def requests_outlive_their_worker(trial: Trial) -> None:
     kinds = [PRODUCE, TRANSACTION_OFFSETS, END_TRANSACTION]
     trial.chance.shuffle(kinds)
     kinds = kinds * trial.size(1, 5)
-    records = await trial.load_mixed(2_000, 15_000)
-    share, progress = records // (3 * len(kinds)), 0
-    for kind in kinds:
+    for number, kind in enumerate(kinds):
+        await trial.load_part(number, len(kinds), trial.size(700, 1_000))
         async with SlowProxy(trial.kafka.bootstrap, trial.chance) as proxy:
+            proxy.hold(kind, after=_before_held(trial, kind, is_new=number == 0))
             dead = await trial.worker(bootstrap=proxy.bootstrap, **OWN)
-            progress = await trial.reach(progress + trial.chance.randint(1, share), dead)
-            proxy.hold(kind)
             await trial.until(partial(_holds_requests, proxy), "a held request")
             await dead.kill()
             other = await trial.worker(**OWN)
-            progress = await trial.reach(progress + share, other)
+            await trial.advance(other, 0.5)
             proxy.release()
             await asyncio.sleep(trial.chance.random())  # what was held goes through while the other one works
             await other.kill()
@@ -117,15 +124,16 @@ async def requests_outlive_their_worker(trial: Trial) -> None:
 @scenario()
 async def zombie_whose_commit_comes_late(trial: Trial) -> None:
     """SIGSTOP with a commit on its way; another takes over; the commit arrives, SIGCONT; then the other is killed."""
-    records = await trial.load_mixed(2_500, 15_000)
+    count = trial.size(1_250, 7_500)
+    await trial.load_part(0, 2, count)
     async with SlowProxy(trial.kafka.bootstrap, trial.chance) as proxy:
+        proxy.hold(END_TRANSACTION, after=_before_held(trial, END_TRANSACTION, is_new=True))
         zombie = await trial.worker(bootstrap=proxy.bootstrap, batch_records=10)
-        begun = await trial.reach(trial.chance.randint(1, records // 8), zombie)
-        proxy.hold(END_TRANSACTION)
-        await trial.until(lambda: proxy.held_requests > 0, "a held commit")
+        await trial.until(partial(_holds_requests, proxy), "a held commit")
         zombie.signal(signal.SIGSTOP)
+        await trial.load_part(1, 2, count)
         other = await trial.worker(batch_records=10, state_dir=f"{trial.settings.state_dir}-2")
-        await trial.reach(begun + records // 5, other)
+        await trial.advance(other, 0.5)
         blows: list[Callable[[], None]] = [proxy.release, lambda: zombie.signal(signal.SIGCONT)]
         trial.chance.shuffle(blows)
         for blow in blows:
@@ -165,6 +173,16 @@ async def killed_while_it_restores(trial: Trial) -> None:
     expect(in_restore > 0, "no kill came in the midst of a restore")
     await trial.finish(**own)
     await trial.verify()
+
+
+def _before_held(trial: Trial, kind: int, *, is_new: bool) -> int:
+    """How many requests of a kind to let through: fewer than come, as each partition has a unit at least.
+
+    Where the changelog `is_new`, each begins it with a transaction without offsets.
+    """
+    partitions = trial.settings.partitions
+    at_start = partitions if is_new and kind != TRANSACTION_OFFSETS else 0
+    return at_start + trial.chance.randrange(partitions)
 
 
 def _holds_requests(proxy: SlowProxy) -> bool:

@@ -46,23 +46,26 @@ async def rocksdb_disk_full(trial: Trial) -> None:
         await trial.verify()
 
 
-async def _damaged(trial: Trial, damage: Callable[[Trial, Path], None], share: int = 3) -> int:
+async def _damaged(trial: Trial, damage: Callable[[Trial, Path], None]) -> int:
     """Stop a worker in the middle, damage its files, and do what an operator does; gives how often it was refused."""
     records = trial.size(2_000, 12_000)
-    feed = Feed("wide", trial.chance.randrange(10**6), records, step_ms=40 * DAY_MS // records)
-    await trial.load(feed, until_ms=START + trial.size(60, 130) * DAY_MS)
+    seed, half, step_ms = trial.chance.randrange(10**6), records // 2, 40 * DAY_MS // records
+    await trial.load_before(Feed("wide", seed, half, step_ms=step_ms))
     own: dict[str, Any] = {
         "batch_records": 5,
         "instance_id": "worker-1",
     }  # and a cache so large that no compaction comes across
     worker = await trial.worker(**own)
-    await trial.reach(trial.chance.randint(records // share, records // (share - 1)), worker)
+    await trial.reach(trial.chance.randint(half * 2 // 3, half), worker)
     worker.signal(signal.SIGTERM)
     await worker.wait()
     folders = [folder for folder in trial.stores() if _tables(folder)]
     expect(bool(folders), "the worker left no RocksDB with tables in it")
     for folder in folders:
         damage(trial, folder)
+    # There is work left, and there are timers to come, however far the first one came.
+    rest = Feed("wide", seed + 1, half, base_ms=START + half * step_ms, step_ms=step_ms)
+    await trial.load(rest, until_ms=START + trial.size(60, 130) * DAY_MS)
     refused = 0
     while (code := await (worker := await trial.worker(**own)).wait()) != 0:
         expect(code == EXIT_FAILED, f"ended with exit code {code}: {trial.tail()}")

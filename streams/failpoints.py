@@ -1,4 +1,4 @@
-"""Named points of the work at which tests kill a worker (`TES_CRASH_AT`)."""
+"""Named points of the work at which tests kill a process (`TES_CRASH_AT`, `TES_EDGE_CRASH_AT`)."""
 
 from __future__ import annotations
 
