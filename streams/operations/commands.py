@@ -122,7 +122,7 @@ class CommandClient:
     async def _read(self, follower: TopicFollower) -> None:
         try:
             while True:
-                self._pending.take(await follower.poll())
+                await self._pending.take(await follower.poll())
                 await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 - whoever waits for an outcome gets it
             self._pending.fail(error)

@@ -66,13 +66,24 @@ class PendingOutcomes:
             if not self._tenants[tenant]:
                 del self._tenants[tenant]
 
-    def take(self, records: Iterable[Any]) -> None:
-        """Hand outcomes to those who wait for them."""
-        for record in records:
-            if record.key in self._tenants and (audit := parse_outcome(self._codec, record)) is not None:
-                for future in self._waiting.get((record.key, audit.command_id or ""), ()):
-                    if not future.done():
-                        future.set_result(audit)
+    async def take(self, records: Iterable[Any]) -> None:
+        """Hand outcomes to those who wait for them; decoded in a thread, as for an unknown schema a registry is asked.
+
+        Raises:
+            RegistryError: it did not answer.
+        """
+        wanted = [record for record in records if record.key in self._tenants]
+        if not wanted:
+            return
+        for record, audit in zip(wanted, await asyncio.to_thread(self._decode, wanted), strict=True):
+            if audit is None:
+                continue
+            for future in self._waiting.get((record.key, audit.command_id or ""), ()):
+                if not future.done():
+                    future.set_result(audit)
+
+    def _decode(self, records: Iterable[Any]) -> list[AuditRecord | None]:
+        return [parse_outcome(self._codec, record) for record in records]
 
     def fail(self, error: BaseException) -> None:
         """Let everyone who waits fail."""
@@ -103,7 +114,10 @@ async def find_outcome(
         oldest, others = max(begin, end - MAX_SEARCHED), 0
         for window_end in range(end, oldest, -WINDOW):
             async for record in _between(consumer, partition, max(oldest, window_end - WINDOW), window_end):
-                if record.key != tenant or (audit := parse_outcome(codec, record)) is None:
+                if record.key != tenant:
+                    continue
+                audit = await asyncio.to_thread(parse_outcome, codec, record)  # it may ask a registry
+                if audit is None:
                     continue
                 if audit.command_id == command_id:
                     return audit

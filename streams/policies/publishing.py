@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -54,7 +55,7 @@ async def publish_audited(
     try:
         await producer.start()
         publication, result = await prepare(await read_published(topic), moment_now())
-        audit = topic.audit.encode(to_record(publication.audit))
+        audit = await asyncio.to_thread(topic.audit.encode, to_record(publication.audit))  # it may ask a registry
         async with producer.transaction():
             await producer.send(publication.topic, publication.value, key=publication.key, partition=0)
             await producer.send(topic.audit_topic, audit, key=ALL_TENANTS.encode())
@@ -87,7 +88,7 @@ async def publish(
         governing = [item for item in [*in_force, *known.policies] if item.policy_id == policy.policy_id]
         before = _shown(governing[-1]) if governing else None
         audit = audit_policy(published, effective_at, to_millis(now), published_by, before, _shown(published))
-        value = topic.policies.encode(policy_record(published, published_by, source))
+        value = await asyncio.to_thread(topic.policies.encode, policy_record(published, published_by, source))
         return Publication(topic.policies_topic, policy_key(policy.policy_id, policy.version), value, audit), published
 
     return await publish_audited(topic, f"{app_id}-policy-publisher", prepare)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -32,6 +33,8 @@ class PublishedReader:
     A policy is checked against the catalogue in force when it begins, so it is looked at again when a catalogue comes:
     which of the two topics is read first makes no difference. A policy that begins at the moment of one in `in_force`
     is as unsound as one that begins with another version.
+
+    Records are decoded in one thread of its own: for an unknown schema the registry is asked, and may take its time.
     """
 
     def __init__(self, topic: PolicyTopic, in_force: Sequence[Policy] = ()) -> None:
@@ -44,6 +47,7 @@ class PublishedReader:
         self._follower = TopicFollower(KafkaLog(topic.cluster, topics, partitions=[0]))
         self._policy_records: list[tuple[int, bytes]] = []
         self._refused: set[tuple[TopicPartition, int]] = set()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="policies")
 
     async def start(self) -> None:
         """Read what is published so far.
@@ -70,7 +74,10 @@ class PublishedReader:
             # One of them may need a catalogue that was published before it.
             async for more in self._follower.read_to_end(self._of_catalogues.topic):
                 of_catalogues += more
-        return bool(of_catalogues or of_policies) and self.take(of_catalogues, of_policies)
+        if not of_catalogues and not of_policies:
+            return False
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.take, of_catalogues, of_policies)
 
     def take(self, of_catalogues: Iterable[Any], of_policies: Iterable[Any]) -> bool:
         """Take records of both topics; True when a version was added."""
@@ -131,7 +138,8 @@ class PublishedReader:
         log.error("rejected %s at offset %d of %s: %s", kind, offset, partition.topic, why, extra=about)
 
     async def stop(self) -> None:
-        """End the reading."""
+        """End the reading; an answer of the registry is not waited for."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
         await self._follower.stop()
 
 

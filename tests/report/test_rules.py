@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import update
 
@@ -19,8 +23,12 @@ from streams.report.store.database import Database
 from streams.report.store.tables import SERVER
 from streams.report.store.writer import Writer
 from streams.settings.report import ReportSettings
+from streams.wire.codec import AvroCodec
 from streams.wire.policy import from_millis
+from tests.support.hanging_registry import HangingRegistry
+from tests.support.memory_topic import TOPIC, MemoryLog, MemoryTopic, Partition
 from tests.support.report import START, batch_of, read_of, report_record
+from tests.support.report_api import ToldEngine, application_of, bearer
 
 NOW = START + DAY_MS
 COMING = NOW + 30 * DAY_MS
@@ -52,3 +60,32 @@ def test_what_it_hits_follows_from_the_rows_that_the_tables_have(database: Datab
         ("mx0.contoso.com", "OUT_OF_DATE", "COMPLIANT"),
         ("mx2.contoso.com", "OUT_OF_DATE", "COMPLIANT"),
     ]
+
+
+def test_callers_are_answered_while_the_registry_hangs(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = MemoryTopic([Partition()])
+    topic.append(b"1", b"\x00" + (4242).to_bytes(4, "big"))
+    monkeypatch.setattr("streams.policies.reader.KafkaLog", lambda *_, **__: MemoryLog(topic))
+
+    async def scenario() -> tuple[int, bool]:
+        registry = HangingRegistry(asyncio.get_running_loop())
+        about = replace(
+            policy_topic_of(ReportSettings()), catalogues_topic=TOPIC, catalogues=AvroCodec("catalogue", registry)
+        )
+        rules = RulesInForce(about, [read_policy("microsoft-2026-09")])
+        application: Any = application_of(database, ToldEngine(), rules)
+        following = asyncio.create_task(rules.run())
+        transport = httpx.ASGITransport(application)
+        try:
+            await registry.is_asked.wait()
+            async with httpx.AsyncClient(transport=transport, base_url="http://report.local") as client:
+                answer = await client.get("/v1/policies/announced", headers=bearer("reader"))
+            is_hanging = registry.is_hanging
+        finally:
+            registry.may_answer.set()
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+        return answer.status_code, is_hanging
+
+    assert asyncio.run(scenario()) == (200, True), "the loop waited for the registry"

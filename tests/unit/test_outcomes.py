@@ -14,7 +14,8 @@ from streams.operations.outcomes import PendingOutcomes, parse_outcome
 from streams.testing import FakeRecord
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_record
-from streams.wire.registry import LocalRegistry
+from streams.wire.registry import LocalRegistry, RegistryError
+from tests.support.hanging_registry import HangingRegistry
 
 CODEC = AvroCodec("audit_record", LocalRegistry())
 AUDIT = AuditRecord(
@@ -55,11 +56,11 @@ def test_each_gets_its_own_outcome_and_others_are_left_out() -> None:
             pending.expect(b"t", "two") as two,
             pending.expect(b"u", "one") as other,
         ):
-            pending.take([FakeRecord("audit", 0, 0, b"t", b"?"), record(replace(AUDIT, command_id=None))])
-            pending.take([UnreadBatch("audit", 0, 1, 1, bytes(16) + b"\2" + bytes(44), ValueError("damaged"))])
+            await pending.take([FakeRecord("audit", 0, 0, b"t", b"?"), record(replace(AUDIT, command_id=None))])
+            await pending.take([UnreadBatch("audit", 0, 1, 1, bytes(16) + b"\2" + bytes(44), ValueError("damaged"))])
             assert not any(future.done() for future in (one, two, other))
             second = replace(AUDIT, command_id="two")
-            pending.take([record(second), record(AUDIT), record(replace(AUDIT, reason="again"))])
+            await pending.take([record(second), record(AUDIT), record(replace(AUDIT, reason="again"))])
             assert (one.result(), two.result()) == (AUDIT, second)
             assert not other.done()
 
@@ -70,12 +71,12 @@ def test_records_of_tenants_that_nobody_waits_for_are_not_decoded(caplog: pytest
     async def scenario() -> None:
         pending = PendingOutcomes(CODEC)
         bad = FakeRecord("audit", 3, 0, b"t", b"?")
-        pending.take([bad])
+        await pending.take([bad])
         with pending.expect(b"other", "one"):
-            pending.take([bad])
+            await pending.take([bad])
         assert not caplog.text
         with pending.expect(b"t", "one"):
-            pending.take([bad])
+            await pending.take([bad])
         assert "offset 3 is not an audit record" in caplog.text
 
     asyncio.run(scenario())
@@ -89,5 +90,21 @@ def test_a_reader_that_fails_fails_all_who_wait() -> None:
             for future in (one, two):
                 with pytest.raises(OSError, match="gone"):
                     await future
+
+    asyncio.run(scenario())
+
+
+def test_others_go_on_while_the_registry_is_asked() -> None:
+    async def scenario() -> None:
+        registry = HangingRegistry(asyncio.get_running_loop())
+        pending = PendingOutcomes(AvroCodec("audit_record", registry))
+        foreign = FakeRecord("audit", 0, 0, b"t", b"\x00" + (4242).to_bytes(4, "big"))
+        with pending.expect(b"t", "one"):
+            taking = asyncio.create_task(pending.take([foreign]))
+            await registry.is_asked.wait()
+            assert registry.is_hanging
+            registry.may_answer.set()
+            with pytest.raises(RegistryError):
+                await taking
 
     asyncio.run(scenario())
