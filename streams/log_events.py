@@ -57,6 +57,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "report_released_all": "An operator released every server of every tenant; says who, why and by which policy.",
     "report_request_failed": "A request to the report failed by a fault of the report.",
     "report_request_without_database": "A request to the report was refused: the database does not answer.",
+    "report_request_value_refused": "The report's database refused a value of a request; the caller was told 400.",
     "report_started": "The report's process starts: its version and kind of database.",
     "report_not_started": "The report's process could not start.",
     "report_failed": "The report's process stops because of an error.",

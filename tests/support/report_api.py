@@ -14,7 +14,7 @@ from streams.report.access.callers import AccessRole, Caller
 from streams.report.api.router import api_router
 from streams.report.store.database import Database
 from streams.report.web.application import make_application
-from streams.report.web.coming import AnnouncedPolicy, Hit
+from streams.report.web.coming import AnnouncedPolicy, ComingPort, Hit
 from streams.report.web.commands import CommandsUnavailableError, Outcome, OutcomeKind
 from streams.report.web.read_model import ReadModel
 
@@ -75,7 +75,7 @@ class ToldPolicies:
         ]
 
 
-def application_of(database: Database, engine: ToldEngine, policies: ToldPolicies, **options: Any) -> Litestar:
+def application_of(database: Database, engine: ToldEngine, policies: ComingPort, **options: Any) -> Litestar:
     """The API over a database."""
     provided = {"read_model": ReadModel(database), "commands": engine, "coming": policies}
     return make_application([api_router()], KnownCallers, provided, **options)

@@ -100,9 +100,13 @@ def problem_of(request: Request[Any, Any, Any], error: Exception) -> HTTPExcepti
         return Problem(HTTPStatus.BAD_REQUEST, _faults(error))
     if isinstance(error, HTTPException):
         return error
+    about: dict[str, Any] = {"request_id": request_id_of(request), "path": request.scope["path"]}
+    about["error"] = type(error).__name__
     if isinstance(error, DataError):  # our statements are always the same, and only what the caller gave is not
+        about["sqlstate"] = getattr(error.orig, "sqlstate", None)  # its words have the value in them
+        extra = log_event("report_request_value_refused", **about)
+        log.warning("the database refused a value of a request", extra=extra)
         return Problem(HTTPStatus.BAD_REQUEST, "the database refuses a value of the request")
-    about = {"request_id": request_id_of(request), "path": request.scope["path"], "error": type(error).__name__}
     if isinstance(error, (SQLAlchemyError, OSError)) and is_passing(error):
         log.warning("a request found no database", extra=log_event("report_request_without_database", **about))
         headers = {"Retry-After": str(RETRY_SECONDS)}

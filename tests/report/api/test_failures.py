@@ -12,6 +12,7 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from streams.report.api import servers
 from streams.report.store.database import Database
+from streams.telemetry.logs import JsonFormatter, TextFormatter
 from tests.support.report_api import ToldEngine, ToldPolicies, application_of, bearer
 
 SECRET = "postgresql://tes:secret@db/tes"
@@ -135,6 +136,13 @@ def test_a_value_that_is_refused_is_not_told_in_the_words_of_the_database(
     monkeypatch.setattr(filled, "reading", fail(DataError(SECRET, {}, cause)))
     detail = assert_refused(client, caplog, "GET", "/v1/servers")
     assert "secret" not in detail
+    with caplog.at_level(logging.WARNING, "streams.report"):
+        client.get("/v1/servers?search=%1b", headers={"X-Request-Id": "my-id.8", **bearer("admin")})
+    (record,) = caplog.records
+    assert (record.__dict__["event"], record.levelname) == ("report_request_value_refused", "WARNING")
+    about = {"request_id": "my-id.8", "path": "/v1/servers", "error": "DataError", "sqlstate": state}
+    assert record.__dict__["fields"] == about
+    assert "secret" not in JsonFormatter([]).format(record) + TextFormatter([]).format(record)
 
 
 @pytest.mark.parametrize("start", [b"[", b'{"kind":', b'{"kind":"PAUSE_CREATE","reason":['])
