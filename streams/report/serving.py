@@ -10,6 +10,7 @@ from streams.clock import wall_clock_ms
 from streams.operations.commands import command_client
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.configured import configured_policies, policy_topic_of
+from streams.report.access.site import Site
 from streams.report.access.wiring import Access
 from streams.report.api.router import api_router
 from streams.report.commanding import Commands
@@ -44,7 +45,15 @@ class Serving:
             lambda: command_client(settings, registry_of(settings)), self._known_outcome, wall_clock_ms
         )
         operating = Operating(settings, topic, configured, time.monotonic)
-        ports = PagePorts(self._read_model, self._commands, self._rules, operating, wall_clock_ms, shipped_catalogue())
+        ports = PagePorts(
+            self._read_model,
+            self._commands,
+            self._rules,
+            operating,
+            wall_clock_ms,
+            shipped_catalogue(),
+            Site(settings.public_url).is_secure,
+        )
         provided = {"read_model": self._read_model, "commands": self._commands, "coming": self._rules}
         handlers = [api_router(), *page_handlers(ports), *access.routers]
         self._server = WebServer(make_application(handlers, access.identify, provided))

@@ -120,8 +120,10 @@ class Engine:
         return [Hit(server, build, *after) for server, build in hit.items()]
 
 
-def application_for(engine: Engine, caller: Caller, session: Session | None = None) -> Litestar:
-    """The application as somebody sees it who has signed in."""
+def application_for(
+    engine: Engine, caller: Caller, session: Session | None = None, *, is_secure: bool = False
+) -> Litestar:
+    """The application as somebody sees it who has signed in; `is_secure`: at an address with HTTPS."""
 
     def identify(app: ASGIApp) -> ASGIApp:
         async def identified(scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,6 +139,7 @@ def application_for(engine: Engine, caller: Caller, session: Session | None = No
         operating=engine,
         clock=lambda: NOW,
         catalogue=shipped_catalogue(),
+        is_secure=is_secure,
     )
     return make_application(page_handlers(ports), identify, {}, requests_a_minute=100_000)
 

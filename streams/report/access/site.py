@@ -47,9 +47,12 @@ class Site:
     """The site, as browsers see it."""
 
     def __init__(self, public_url: str) -> None:
-        """Take the address; empty: loopback, by whatever name and port it is called there."""
+        """Take the address; empty: loopback, by whatever name and port it is called there.
+
+        `is_secure` is whether browsers come by HTTPS, whatever a proxy before it speaks to this process.
+        """
         self._origin = _origin(public_url) if public_url else ""
-        self._is_secure = self._origin.startswith("https:")
+        self.is_secure = self._origin.startswith("https:")
 
     def origin_of(self, request: AnyRequest) -> str:
         """The origin that a request of ours comes from.
@@ -77,7 +80,7 @@ class Site:
     def cookie(self, name: str, value: str, seconds: int | None = None) -> Cookie:
         """A cookie that no script reads and no other site sends along; without `seconds` it goes with the browser."""
         return Cookie(
-            self._cookie_name(name), value=value, max_age=seconds, secure=self._is_secure, httponly=True, samesite="lax"
+            self._cookie_name(name), value=value, max_age=seconds, secure=self.is_secure, httponly=True, samesite="lax"
         )
 
     def no_cookie(self, name: str) -> Cookie:
@@ -86,7 +89,7 @@ class Site:
 
     def _cookie_name(self, name: str) -> str:
         """With `__Host-` no other host, and no page without HTTPS, can have set it (RFC 6265bis)."""
-        return f"__Host-tes-{name}" if self._is_secure else f"tes-{name}"
+        return f"__Host-tes-{name}" if self.is_secure else f"tes-{name}"
 
 
 def _origin(url: str) -> str:

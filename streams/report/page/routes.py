@@ -39,6 +39,10 @@ PAGES: tuple[ControllerRouterHandler, ...] = (
 
 def page_handlers(ports: PagePorts) -> list[ControllerRouterHandler]:
     """The pages, and the files that they use."""
+
+    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
+        return answer_failure(request, error, is_secure=ports.is_secure)
+
     pages = Router(
         "/",
         route_handlers=PAGES,
@@ -46,12 +50,12 @@ def page_handlers(ports: PagePorts) -> list[ControllerRouterHandler]:
             "ports": Provide(lambda: ports, sync_to_thread=False, use_cache=True),
             "visit": Provide(provide_visit),
         },
-        exception_handlers={Exception: answer_failure},
+        exception_handlers={Exception: answer},
     )
     return [pages, show_static_file]
 
 
-def answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
+def answer_failure(request: Request[Any, Any, Any], error: Exception, *, is_secure: bool) -> Response[str]:
     """What a reader sees where a page fails: what happened, and what to do."""
     problem, language = problem_of(request, error), language_for(request)
     values = {
@@ -60,7 +64,8 @@ def answer_failure(request: Request[Any, Any, Any], error: Exception) -> Respons
         "detail": problem.detail,
         "request_id": request_id_of(request),
     }
-    answer = answer_html(request, language, render("failure.html", values), problem.status_code)
+    html = render("failure.html", values)
+    answer = answer_html(request, language, html, problem.status_code, is_secure=is_secure)
     for name, value in (problem.headers or {}).items():
         answer.headers[name] = value
     return answer

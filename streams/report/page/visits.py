@@ -36,7 +36,7 @@ PageRequest = Request[Caller, Any, Any]
 class PagePorts:
     """What the page works with.
 
-    `clock` gives the moment now, UTC milliseconds.
+    `clock` gives the moment now, UTC milliseconds. `is_secure` is whether browsers come by HTTPS, to a proxy perhaps.
     """
 
     read_model: ReadModel
@@ -45,6 +45,7 @@ class PagePorts:
     operating: OperatorPort
     clock: Callable[[], int]
     catalogue: Catalogue
+    is_secure: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ class Visit:
 
     def page(self, template: str, status: int = HTTPStatus.OK, **values: Any) -> Response[str]:
         """A page of this visit."""
-        return answer_html(self.request, self.language, render(template, {**self._common(), **values}), status)
+        html = render(template, {**self._common(), **values})
+        return answer_html(self.request, self.language, html, status, is_secure=self.ports.is_secure)
 
     def _common(self) -> Mapping[str, Any]:
         return {
@@ -128,11 +130,12 @@ def language_for(request: Request[Any, Any, Any]) -> Language:
     return language_of(choose_language(request.query_params.get("lang"), request.cookies.get(COOKIE), accepted))
 
 
-def answer_html(request: Request[Any, Any, Any], language: Language, html: str, status: int) -> Response[str]:
-    """An answer in a language, which is remembered where it was asked for."""
+def answer_html(
+    request: Request[Any, Any, Any], language: Language, html: str, status: int, *, is_secure: bool
+) -> Response[str]:
+    """An answer in a language, which is remembered where it was asked for; by HTTPS only if `is_secure`."""
     cookies = []
     if request.query_params.get("lang") == language.code:
-        is_secure = request.scope["scheme"] == "https"
         cookies.append(
             Cookie(COOKIE, value=language.code, max_age=_YEAR_SECONDS, httponly=True, samesite="lax", secure=is_secure)
         )

@@ -6,6 +6,7 @@ import re
 from urllib.parse import quote
 
 import pytest
+from litestar.testing import TestClient
 
 from streams.report.model.batch import SERVERS
 from streams.report.page.overview import FILTERS
@@ -23,6 +24,7 @@ from tests.support.page_world import (
     OTHER,
     READER,
     Engine,
+    application_for,
     life_of,
 )
 from tests.support.report import batch_of, read_of
@@ -194,7 +196,15 @@ def test_a_language_that_was_asked_for_is_remembered(admin: Client) -> None:
     assert "httponly" in cookie
     assert "samesite=lax" in cookie
     assert "6 de 17 servidores están obsoletos." in says(admin, "/")
+    assert "secure" not in cookie
     assert "set-cookie" not in admin.get("/?lang=xx").headers
+
+
+@pytest.mark.parametrize("path", ["/", "/servers/none.contoso.com"])
+def test_behind_a_proxy_with_https_the_language_goes_to_nobody_else(own_engine: Engine, path: str) -> None:
+    application = application_for(own_engine, ADMIN, is_secure=True)
+    with TestClient(application, base_url="http://report.local") as client:  # as the proxy calls it
+        assert "; secure" in client.get(f"{path}?lang=de").headers["set-cookie"].lower()
 
 
 def test_another_tenant_s_server_is_the_same_as_none(sign_in: SignIn) -> None:
