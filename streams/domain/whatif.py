@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from streams.domain.exchange.build import Build
-from streams.domain.exchange.catalogue import Catalogue
+from streams.domain.exchange.catalogue import Catalogue, Remedy
 from streams.domain.exchange.detection import Detection, Origin
 from streams.domain.outputs.server_report import ServerReport
 from streams.domain.policy.judgement import Finding, Judgement
@@ -35,7 +35,10 @@ class PredictedStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A server's predicted status under the current policies, and with another policy or catalogue."""
+    """A server's predicted status under the current policies, and with another policy or catalogue.
+
+    `remedy` is the update that it needs then, by the catalogue of that moment; None where it needs none or none is out.
+    """
 
     tenant_id: str
     server: str
@@ -43,6 +46,7 @@ class Prediction:
     before: PredictedStatus
     after: PredictedStatus
     reason: str
+    remedy: Remedy | None
 
     @property
     def is_change(self) -> bool:
@@ -112,11 +116,12 @@ def state_of(report: ServerReport) -> ServerEnforcement:
 def predict(report: ServerReport, current: Rulebook, other: Rulebook, at: int) -> Prediction:
     """Predict a server's status at `at` (UTC milliseconds), including its next connection with the same build."""
     before, _ = _outlook(report, current, at)
-    after, reason = _outlook(report, other, at)
-    return Prediction(report.tenant_id, report.server, report.build, before, after, reason)
+    after, judgement = _outlook(report, other, at)
+    remedy = judgement.remedy if judgement.finding.is_enforced else None
+    return Prediction(report.tenant_id, report.server, report.build, before, after, judgement.reason, remedy)
 
 
-def _outlook(report: ServerReport, rulebook: Rulebook, at: int) -> tuple[PredictedStatus, str]:
+def _outlook(report: ServerReport, rulebook: Rulebook, at: int) -> tuple[PredictedStatus, Judgement]:
     waivers = Waivers(report.standstills)
     # A silent server is not forgotten ahead: what matters is where it stands when it comes back.
     state: ServerEnforcement | None = state_of(report)
@@ -131,7 +136,7 @@ def _outlook(report: ServerReport, rulebook: Rulebook, at: int) -> tuple[Predict
         state = decide(state, _next_connection(report, at), rulebook, at, waivers=waivers).state
     assert state is not None
     action = effective_enforcement(state, ServerRules(rulebook, waivers), at).action
-    return PredictedStatus(state.finding, state.displayed_stage, action), state.judgement.reason
+    return PredictedStatus(state.finding, state.displayed_stage, action), state.judgement
 
 
 def _next_connection(report: ServerReport, at: int) -> Sighting:

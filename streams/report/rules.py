@@ -125,4 +125,6 @@ def _hit(one: Prediction) -> Hit:
         before.action.value,
         after.action.value,
         one.reason,
+        one.remedy and one.remedy.name,
+        one.remedy and one.remedy.kb,
     )

@@ -60,6 +60,16 @@ def test_what_it_hits_follows_from_the_rows_that_the_tables_have(database: Datab
         ("mx0.contoso.com", "OUT_OF_DATE", "COMPLIANT"),
         ("mx2.contoso.com", "OUT_OF_DATE", "COMPLIANT"),
     ]
+    assert {(hit.remedy_name, hit.remedy_kb) for hit in hits} == {(None, None)}
+
+
+def test_what_it_hits_is_told_which_update_it_will_need() -> None:
+    strict = replace(read_policy("microsoft-2026-09"), policy_id="strict", effective_at=from_millis(COMING))
+    rules = RulesInForce(policy_topic_of(ReportSettings()), [read_policy("microsoft-2023")])
+    rules._take(Published((strict,)))
+    (hit,) = rules.hits([report_record("mx1.contoso.com", status="COMPLIANT", finding="COMPLIANT")], "strict/1", NOW)
+    assert (hit.finding_before, hit.finding_after) == ("COMPLIANT", "OUT_OF_DATE")
+    assert (hit.remedy_name, hit.remedy_kb) == ("Exchange Server 2016 CU23 Oct25SU", "KB5066369")
 
 
 def test_callers_are_answered_while_the_registry_hangs(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,17 @@ class Engine:
         assert name == COMING.name
         reason = "Exchange Server 2019 CU15 is out of date."
         hit = {one["server"]: one["build"] for one in reports if one["server"] == "mx07.contoso.com"}
-        after = ("COMPLIANT", "OUT_OF_DATE", 0, 1, "ACCEPT", "ACCEPT", reason)
+        after = (
+            "COMPLIANT",
+            "OUT_OF_DATE",
+            0,
+            1,
+            "ACCEPT",
+            "ACCEPT",
+            reason,
+            "Exchange Server 2019 CU15 Oct25SU",
+            "KB5066367",
+        )
         return [Hit(server, build, *after) for server, build in hit.items()]
 
 

@@ -28,6 +28,9 @@ CALLERS = {
 }
 
 
+REMEDY = ("Exchange Server 2016 CU23 Oct25SU", "KB5066369")
+
+
 class KnownCallers(AbstractAuthenticationMiddleware):
     """Tells callers by the word in their bearer token."""
 
@@ -69,7 +72,18 @@ class ToldPolicies:
         if name != "strict/2":
             raise KeyError(name)
         return [
-            Hit(one["server"], one["build"], "COMPLIANT", "OUT_OF_DATE", 0, 1, "ACCEPT", "ACCEPT", "It is behind.")
+            Hit(
+                one["server"],
+                one["build"],
+                "COMPLIANT",
+                "OUT_OF_DATE",
+                0,
+                1,
+                "ACCEPT",
+                "ACCEPT",
+                "It is behind.",
+                *REMEDY,
+            )
             for one in reports
             if one["server"] in self.hit
         ]

@@ -193,6 +193,8 @@ def test_what_if_foresees_what_a_catalogue_then_does() -> None:
     (state,) = after.states.values()
     assert (outlook.before.finding, outlook.before.stage) == ("COMPLIANT", 0)
     assert (outlook.after.finding, outlook.after.stage) == (state.finding, state.stage)
+    assert outlook.remedy == state.judgement.remedy
+    assert outlook.remedy is not None
     assert outlook.is_change
 
 

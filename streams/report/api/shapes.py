@@ -190,7 +190,7 @@ class Announced(Struct, frozen=True):
 
 
 class HitServer(Struct, frozen=True):
-    """A server that stands elsewhere once what is announced has begun."""
+    """A server that stands elsewhere once what is announced has begun; the remedy is the update that it needs then."""
 
     server: str
     build: str | None
@@ -201,3 +201,5 @@ class HitServer(Struct, frozen=True):
     action_before: str
     action_after: str
     reason: str
+    remedy_name: str | None
+    remedy_kb: str | None

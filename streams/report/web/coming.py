@@ -29,6 +29,9 @@ class Hit(NamedTuple):
     action_before: str
     action_after: str
     reason: str
+    remedy_name: str | None
+    """The update that it needs then; None where it needs none, or no update is accepted then."""
+    remedy_kb: str | None
 
 
 @runtime_checkable

@@ -273,6 +273,7 @@ def test_coming_policies_say_whom_they_hit(sign_in: SignIn) -> None:
     assert "microsoft-2027/2 · 27 Dec 2026, 09:00 UTC" in said
     assert "1 of your servers changes." in said
     assert "Exchange Server 2019 CU15 is out of date." in said
+    assert "out of date, not enforced yet Exchange Server 2019 CU15 Oct25SU, KB5066367" in said
     assert "None of your servers changes. There is nothing to do." in says(sign_in(OTHER), "/coming")
 
 
