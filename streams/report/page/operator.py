@@ -29,7 +29,7 @@ from streams.report.page.forms import OPERATOR_KINDS, Faults, new_key, read_comm
 from streams.report.page.languages import Language
 from streams.report.page.status_words import count_by_words
 from streams.report.page.visits import PageRequest, Visit
-from streams.report.queries.messages import Audited, audits
+from streams.report.queries.messages import PUBLICATIONS, Audited, audits
 from streams.report.queries.servers import ServerFilter, count_by_status, list_servers, show_server
 from streams.report.queries.waivers import waived_servers
 from streams.report.store.database import ALL_TENANTS
@@ -40,7 +40,6 @@ from streams.visible import visible
 
 MOST_FOUND: Final = 20
 MOST_PUBLICATIONS: Final = 10
-PUBLICATIONS: Final = (CommandKind.POLICY_PUBLISHED, CommandKind.CATALOGUE_PUBLISHED)
 CONFIRMATION: Final = "RELEASE"
 """What an operator types to release everybody."""
 

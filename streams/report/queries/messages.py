@@ -8,12 +8,17 @@ from typing import Any, Final, NamedTuple
 import orjson
 from sqlalchemy import ColumnElement, Connection, and_, literal, outerjoin, select, tuple_
 
+from streams.domain.tenant.commands import CommandKind
+from streams.domain.tenant.publications import ALL_TENANTS as NO_TENANT
 from streams.report.queries.cursors import read_cursor, sign_cursor
 from streams.report.queries.rows import Page
 from streams.report.queries.scopes import of_tenant
+from streams.report.store.database import is_all_tenants
 from streams.report.store.tables import AUDIT, COMMAND, NOTIFICATION
 
 MOST_ROWS: Final = 1_000
+PUBLICATIONS: Final = frozenset((CommandKind.POLICY_PUBLISHED, CommandKind.CATALOGUE_PUBLISHED))
+"""What audit records of no single tenant are about."""
 
 
 class Audited(NamedTuple):
@@ -78,6 +83,8 @@ def audits(
     conditions = [of_tenant(columns.tenant_id, tenant)]
     if kinds:
         conditions.append(columns.kind.in_(sorted(kinds)))
+        if is_all_tenants(tenant) and PUBLICATIONS.issuperset(kinds):
+            conditions.append(columns.tenant_id == NO_TENANT)  # few among many: they are not looked for in all
     order = (columns.occurred_at, columns.tenant_id, columns.audit_id)
     asked = select(columns.detail, *order, COMMAND.c.server).select_from(WITH_SUBJECT).where(*conditions)
     rows, behind = _page(connection, asked, order, key, ("audit", tenant, sorted(kinds)), limit, cursor)
