@@ -155,7 +155,7 @@ def served_lines(found: dict[str, Any], kinds: list[str]) -> list[str]:
 def _application() -> Any:
     database = open_database(read_report_settings())
     engine, read_model = Engine(database), ReadModel(database)
-    ports = PagePorts(read_model, engine, engine, engine, wall_clock_ms, shipped_catalogue())
+    ports = PagePorts(read_model, engine, engine, engine, wall_clock_ms, shipped_catalogue(), is_secure=False)
     handlers = [api_router(), *page_handlers(ports)]
     provided = {"read_model": read_model, "commands": engine, "coming": engine}
     return make_application(handlers, _believe, provided, requests_a_minute=10**9)

@@ -16,7 +16,7 @@ from streams.report.store.database import ALL_TENANTS, REBUILDING, Database, Dat
 from streams.report.store.tables import CONSUMER_OFFSET, METADATA, SERVER, SERVER_FORGOTTEN, TENANT_COUNT
 from streams.report.store.writer import MovedError, Writer
 from streams.settings.report import ReportSettings
-from tests.support.report import TABLES, batch_of, model_of, read_of, report_record, rows_of
+from tests.support.report import START, TABLES, batch_of, model_of, read_of, report_record, rows_of
 
 
 def ignore(_: str) -> None:
@@ -47,7 +47,7 @@ def test_tables_of_a_newer_version_are_refused_and_left_alone(database: Database
     fill(database, "mx1.contoso.com")
     with database.writing() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match="migration 9999, and this version knows them up to 0003"):
+    with pytest.raises(DatabaseError, match="migration 9999, and this version knows them up to 0004"):
         database.migrate()
     assert len(rows_of(database, SERVER)) == 1
 
@@ -181,3 +181,35 @@ def test_postgresql_shows_a_transaction_only_the_rows_of_its_tenant(report_setti
 
 def test_the_tables_take_disk(database: Database) -> None:
     assert database.size_bytes() > 0
+
+
+def test_what_comes_is_found_in_the_reports_of_an_older_version(
+    report_settings: ReportSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = ((0, 0), (10, 0), (20, 0), (10, 10), (0, 60))
+    schedule = [
+        {"stage": n, "starts_at": START + n, "throttle_minutes_per_hour": delay, "block_minutes_per_hour": block}
+        for n, (delay, block) in enumerate(rates)
+    ]
+    records = [
+        report_record(f"mx{number}.contoso.com", next_stage_start_date=START + 1, schedule=schedule[: number % 6])
+        for number in range(2_500)
+    ]
+    reads = [read_of(SERVERS, number, record) for number, record in enumerate(records)]
+    older = open_database(report_settings)
+    older.migrate()
+    Writer(older, ignore).write(batch_of(reads))
+    expected = rows_of(older, SERVER)
+    with older.writing() as connection:
+        # As the version before left it.
+        connection.execute(text("DROP INDEX server_coming"))
+        for name in ("delayed_at", "blocked_at"):
+            connection.execute(text(f"ALTER TABLE server DROP COLUMN {name}"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+    older.close()
+    database = open_database(report_settings)
+    database.migrate()
+    assert rows_of(database, SERVER) == expected
+    moments = {row[-5:-3] for row in expected}
+    assert moments == {(None, None), (START + 1, None), (START + 1, START + 3)}
+    database.close()

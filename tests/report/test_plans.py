@@ -10,6 +10,7 @@ from sqlalchemy import Connection, event
 
 from streams.domain.time import DAY_MS
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, Place
+from streams.report.queries.episodes import count_ahead, next_block, reports_in_episode
 from streams.report.queries.messages import PUBLICATIONS, audits, notifications, outcome_of
 from streams.report.queries.waivers import waived_servers
 from streams.report.store.database import ALL_TENANTS, Database
@@ -50,8 +51,11 @@ def filled(database: Database) -> Database:
         tenant = f"tenant{number % 50}"
         until = START + number * DAY_MS if number % 100 == 0 else None
         about = {"tenant_id": tenant, "occurred_at": START + number}
+        facts: dict[str, Any] = {"tenant_id": tenant, "exempt_until": until}
+        if number % 100 < 50:
+            facts["next_stage_start_date"] = START + number
         reads += [
-            read_of(SERVERS, number, report_record(f"mx{number}.example", tenant_id=tenant, exempt_until=until)),
+            read_of(SERVERS, number, report_record(f"mx{number}.example", **facts)),
             read_of(NOTIFICATIONS, number, notification_record(number, **about)),
             read_of(AUDIT, number, audit_record(number, **about)),
         ]
@@ -101,6 +105,23 @@ def test_publications_are_not_looked_for_among_all_records(filled: Database) -> 
 def test_the_outcome_of_a_command_is_found_by_an_index(filled: Database) -> None:
     (plan,) = plans_of(filled, "tenant1", lambda connection: outcome_of(connection, "tenant1", "c1"))
     assert "audit_command" in plan
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda connection: count_ahead(connection, "tenant0"),
+        lambda connection: next_block(connection, "tenant0", START),
+    ],
+)
+def test_what_comes_is_counted_by_an_index(filled: Database, ask: Ask) -> None:
+    (plan,) = plans_of(filled, "tenant0", ask)
+    assert "server_coming" in plan
+
+
+def test_the_furthest_servers_are_found_by_an_index(filled: Database) -> None:
+    (plan,) = plans_of(filled, "tenant0", lambda connection: reports_in_episode(connection, "tenant0", 3))
+    assert "server_coming" in plan
 
 
 @pytest.mark.parametrize("tenant", ["tenant0", ALL_TENANTS])

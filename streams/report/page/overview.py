@@ -22,7 +22,7 @@ from streams.report.page.next_dates import MOST, next_dates
 from streams.report.page.outlook import outlook
 from streams.report.page.pausing import tenant_paused_until
 from streams.report.page.visits import Visit
-from streams.report.queries.episodes import IN_EPISODE, MOST_REPORTS, reports_in_episode
+from streams.report.queries.episodes import IN_EPISODE, Ahead, count_ahead, next_block
 from streams.report.queries.history import Day, history
 from streams.report.queries.pauses import Pauses, pauses_of, quota_left
 from streams.report.queries.rows import Page, ServerSummary
@@ -49,7 +49,8 @@ class Overview(NamedTuple):
 
     counts: dict[str, int]
     days: list[Day]
-    reports: list[dict[str, Any]]
+    ahead: list[Ahead]
+    next_block: int | None
     soonest: list[ServerSummary]
     blocked: Affected
     delayed: Affected
@@ -84,13 +85,15 @@ async def show_report(
             visit.tenant, lambda connection: _ask(visit, connection, FILTERS[chosen], q, cursor)
         )
     language, now = visit.language, visit.now
-    coming = outlook(found.days[-1], found.reports) if len(found.reports) < MOST_REPORTS else []
     quota = quota_left(found.pauses, visit.ports.coming.quota_days(now), now)
     return visit.page(
         "report.html",
         answer=answer(language, _situation(visit, found, quota)),
         dates=next_dates(language, found.soonest, now),
-        charts=[servers_chart(language, found.days, coming), connections_chart(language, found.days)],
+        charts=[
+            servers_chart(language, found.days, outlook(found.days[-1], found.ahead)),
+            connections_chart(language, found.days),
+        ],
         rows=found.page.rows,
         filters=_filters(visit, found.counts, chosen, q),
         show=chosen,
@@ -135,7 +138,8 @@ def _ask(visit: Visit, connection: Connection, statuses: tuple[str, ...], q: str
     return Overview(
         counts,
         history(connection, tenant, today - HISTORY_DAYS + 1, today),
-        reports_in_episode(connection, tenant),
+        count_ahead(connection, tenant),
+        next_block(connection, tenant, visit.now),
         [row for status in IN_EPISODE for row in first(status, MOST)],
         affected(ServerStatus.BLOCKED, Action.BLOCK),
         affected(ServerStatus.THROTTLED, Action.THROTTLE),
@@ -157,12 +161,11 @@ def _mixed(connection: Connection, tenant: str, key: bytes) -> Iterator[ServerSu
 
 
 def _situation(visit: Visit, found: Overview, quota: int) -> Situation:
-    blocking = (report.get("blocking_enabled_date") for report in found.reports)
     return Situation(
         found.counts,
         found.blocked,
         found.delayed,
-        min((at for at in blocking if at is not None and at > visit.now), default=None),
+        found.next_block,
         found.unseen_since,
         tenant_paused_until(found.pauses, visit.now),
         quota,

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from streams.domain.keys import ServerKey
+from streams.report.model.ahead import first_stages
 from streams.report.model.batch import Read
 from streams.report.model.servers import Forgotten, Interval, ServerFacts
 from streams.report.model.statuses import OTHER_URGENCY, URGENCY
@@ -66,6 +67,7 @@ def server_row(read: Read, facts: ServerFacts) -> Row:
         facts.high_at,
         *facts.high,
         facts.since,
+        *first_stages(record["schedule"]),
         read.place.partition,
         read.offset,
         detail,

@@ -70,11 +70,14 @@ SERVER: Final = Table(
     _long("high_deferred"),
     _long("high_rejected"),
     _long("since"),
+    _long("delayed_at", is_nullable=True),
+    _long("blocked_at", is_nullable=True),
     *_source(),
     _text("detail"),
 )
 """One row a server, as its last report has it. `next_at` is NEVER where no stage is to come; `high_...` and `since` are
-those of `model.servers.ServerFacts`. A row that was carried over and not read again has the offset -1."""
+those of `model.servers.ServerFacts`; `delayed_at` and `blocked_at` those of `model.ahead.first_stages`. A row that was
+carried over and not read again has the offset -1."""
 SERVER_INTERVAL: Final = Table(
     "server_interval",
     METADATA,

@@ -131,7 +131,8 @@ def test_a_name_in_the_answer_can_be_seen_and_is_not_endless() -> None:
 def test_the_answer_says_what_happens_to_mail_of_a_mixed_server(
     empty_database: Database, stage: int, action: str, expected: str, role: str
 ) -> None:
-    facts = {"status": "MIXED", "stage": stage, "action": action, "blocking_enabled_date": NOW + 12 * DAY_MS}
+    block = {"stage": 8, "starts_at": NOW + 12 * DAY_MS, "throttle_minutes_per_hour": 0, "block_minutes_per_hour": 60}
+    facts = {"status": "MIXED", "stage": stage, "action": action, "schedule": [block]}
     record = report_record("m1.contoso.com", NOW, next_stage_start_date=NOW + DAY_MS, **facts)
     write(empty_database, [record])
     with client_of(Engine(empty_database), ADMIN) as client:

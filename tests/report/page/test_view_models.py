@@ -12,6 +12,7 @@ from streams.domain.tenant.pauses import pause_tenant
 from streams.domain.tenant.quota import year_of
 from streams.domain.tenant.state import TenantEnforcement
 from streams.domain.time import DAY_MS, HOUR_MS
+from streams.report.model.ahead import first_stages
 from streams.report.page.charts import HEIGHT, connections_chart, servers_chart
 from streams.report.page.evidence import mark_build
 from streams.report.page.languages import language_of
@@ -20,6 +21,7 @@ from streams.report.page.pausing import move_stages, preview_pause
 from streams.report.page.status_words import Rates, change_words, count_by_words, rate_words, status_words
 from streams.report.page.timeline import Tense, timeline
 from streams.report.page.why import article_path
+from streams.report.queries.episodes import Ahead
 from streams.report.queries.history import Day
 from streams.report.queries.pauses import PAUSE, Pauses, Waiver, quota_left
 from tests.support.page_world import LADDER, NOW, life_of
@@ -153,7 +155,7 @@ def test_a_chart_stacks_what_there_is_and_its_table_says_the_same() -> None:
     days = [
         Day(20_700 + n, {("COMPLIANT", 0): 10, ("THROTTLED", 3): 1, ("BLOCKED", 5): n}, 100, 5, n) for n in range(3)
     ]
-    ahead = outlook(days[-1], life_of("ex03", (20_700 - 39) * DAY_MS, 20_702 * DAY_MS)[-1:])
+    ahead = outlook(days[-1], ahead_of(life_of("ex03", (20_700 - 39) * DAY_MS, 20_702 * DAY_MS)[-1]))
     chart = servers_chart(EN, days, ahead)
     assert [(area.role, area.label and area.label.text) for area in chart.areas] == [
         ("blocked", "2 blocked"),
@@ -184,11 +186,27 @@ def test_areas_are_drawn_from_what_is_below_them() -> None:
     assert servers_chart(EN, days).areas[0].path == "M34 148V78H180V8H326V148H34Z"
 
 
+def ahead_of(report: dict[str, Any], n: int = 1) -> list[Ahead]:
+    delayed, blocked = (None if at is None else at // DAY_MS for at in first_stages(report["schedule"]))
+    return [Ahead(report["status"], delayed, blocked, n)]
+
+
+def test_an_outlook_is_of_all_servers_however_many_they_are() -> None:
+    today = Day(NOW // DAY_MS, {("REPORTED", 1): 100_000}, 0, 0, 0)
+    ahead = [Ahead("REPORTED", today.day + 2, today.day + 4, 70_000), Ahead("REPORTED", today.day + 3, None, 30_000)]
+    assert [dict(day.roles) for day in outlook(today, ahead, 4)] == [
+        {"reported": 100_000},
+        {"reported": 30_000, "delayed": 70_000},
+        {"delayed": 100_000},
+        {"delayed": 30_000, "blocked": 70_000},
+    ]
+
+
 def test_the_outlook_moves_servers_on_the_days_of_their_stages() -> None:
     today = Day(NOW // DAY_MS, {("THROTTLED", 4): 1, ("COMPLIANT", 0): 2}, 0, 0, 0)
     report = life_of("ex03", NOW - 55 * DAY_MS)[-1]
     blocking = next(one["starts_at"] for one in report["schedule"] if one["block_minutes_per_hour"])
-    ahead = outlook(today, [report])
+    ahead = outlook(today, ahead_of(report))
     assert len(ahead) == 30
     for day in ahead:
         blocked = int(day.day >= blocking // DAY_MS)
