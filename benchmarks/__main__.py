@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
 
-from benchmarks import edge, guard, profiling, read_model, servers, waits
+from benchmarks import edge, guard, profiling, report_run, servers, waits
 from benchmarks.broker import RaceKafka
 from benchmarks.engines import Engine, chosen
 from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, REPOSITORY, MissingToolError, machine
@@ -35,7 +35,8 @@ _COMMANDS = """commands, each with a --help of its own:
             (Kafka Streams from its changelog, for comparison)
   servers   CPU of a connection and memory of a worker that knows 10 thousand, 100 thousand and a million servers
   edge      what the edge costs a real Postfix, beside milters that do nothing; decisions, spool, HTTP
-  report    how fast the report's tables catch up, and what questions cost, on SQLite and PostgreSQL
+  report    how fast the report's tables catch up, and what questions cost, on SQLite and PostgreSQL; from a connection
+            on the feed to its row in an answer; the page in chromium on slow 4G
   guard     fail if the worker's CPU per event, against the pure-Python floor's, is 1.3 times the committed ratio
 
 examples:
@@ -48,6 +49,7 @@ examples:
   scripts/bench servers                           what a connection costs with a million servers known
   scripts/bench edge                              what a message costs beside Postfix
   scripts/bench report                            how fast the report's tables catch up
+  scripts/bench report --only feed,page           from the feed to the page, and the page on a slow line
   scripts/bench guard                             has the worker become slower
   scripts/bench guard --record                    commit another ratio, after a change that is meant to move it"""
 
@@ -177,7 +179,7 @@ def main(argv: list[str]) -> int:
         if argv[:1] == ["edge"]:
             return edge.main(argv[1:])
         if argv[:1] == ["report"]:
-            return read_model.main(argv[1:])
+            return report_run.main(argv[1:])
         if argv[:1] == ["waits"]:
             return waits.main(argv[1:])
         if argv[:1] == ["servers"]:

@@ -5,11 +5,9 @@ Records come from memory, encoded as the topic has them: decoding and writing ov
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import random
-import shlex
 import shutil
 import sys
 import time
@@ -20,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, REPOSITORY, machine
+from benchmarks.environment import CACHE_DIR
 from benchmarks.report_pages import ask_all, served_lines
 from streams.domain.time import DAY_MS, HOUR_MS
 from streams.report.model.batch import READ, SERVERS, Place
 from streams.report.queries.cursors import ensure_key
+from streams.report.queries.episodes import count_ahead, reports_in_episode
 from streams.report.queries.history import history
 from streams.report.queries.servers import (
     ServerFilter,
@@ -34,6 +33,7 @@ from streams.report.queries.servers import (
     list_servers,
     show_server,
 )
+from streams.report.queries.waivers import waived_servers
 from streams.report.reading.decoding import Decoder
 from streams.report.store.database import Database, open_database
 from streams.report.store.upkeep import analyze
@@ -44,7 +44,7 @@ from streams.wire.registry import LocalRegistry
 from tests.support.postgresql import running_postgresql
 from tests.support.report import SOURCE, START, report_record
 
-SERVERS_COUNT, TENANTS, LARGE = 200_000, 2_000, "large"
+TENANTS, LARGE = 2_000, "large"
 BATCH: Final = 5_000
 _STATUSES: Final = ("COMPLIANT",) * 6 + ("REPORTED", "THROTTLED", "BLOCKED", "VANISHED")
 
@@ -182,6 +182,9 @@ def questions(database: Database) -> dict[str, Any]:
         "search, none found": timed(lambda: page(wanted=ServerFilter(search="contoso"))),
         "one server": timed(with_connection(lambda connection: show_server(connection, LARGE, one))),
         "counts": timed(with_connection(lambda connection: count_by_status(connection, LARGE))),
+        "exceptions and overrides": timed(with_connection(lambda connection: waived_servers(connection, LARGE, START))),
+        "what comes, counted": timed(with_connection(lambda connection: count_ahead(connection, LARGE))),
+        "furthest 500 reports": timed(with_connection(lambda connection: reports_in_episode(connection, LARGE, 500))),
         "history of 90 days": timed(with_connection(lambda connection: history(connection, LARGE, day, day + 89))),
     }
     began, rows = time.perf_counter(), 0
@@ -239,15 +242,11 @@ def measure(count: int) -> dict[str, Any]:
     return found
 
 
-def document(about: dict[str, Any], found: dict[str, Any]) -> str:
-    """The report."""
+def lines_of(found: dict[str, Any], count: int) -> list[str]:
+    """What the report of the benchmark says of it."""
     kinds = [kind for kind in found if isinstance(found[kind], dict) and "questions" in found[kind]]
-    lines = [
-        f"# The report's read model, {about['date']}",
-        "",
-        f"`{about['command']}` on {json.dumps(about['machine'])}.",
-        "",
-        f"{about['servers']:,} servers, half of them of one tenant; {found['bytes_per_record']} bytes each.",
+    return [
+        f"{count:,} servers, half of them of one tenant; {found['bytes_per_record']} bytes each.",
         f"Decoding alone: {found['decoded']['records_per_second']:,} records a second.",
         "",
         "| records a second | " + " | ".join(kinds) + " |",
@@ -279,26 +278,3 @@ def document(about: dict[str, Any], found: dict[str, Any]) -> str:
         "",
         *served_lines(found, kinds),
     ]
-    return "\n".join(lines)
-
-
-def main(argv: list[str]) -> int:
-    """Measure, write the report and print it."""
-    parser = argparse.ArgumentParser(prog="scripts/bench report", description=__doc__)
-    parser.add_argument("--servers", type=int, default=SERVERS_COUNT, metavar="N", help="servers (%(default)s)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the report goes")
-    arguments = parser.parse_args(argv)
-    about = {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "command": shlex.join(["scripts/bench", "report", *argv]),
-        "servers": arguments.servers,
-        "machine": machine(),
-    }
-    found = measure(arguments.servers)
-    out = arguments.out or (REPOSITORY / "results" / "bench" if argv else COMMITTED_DIR)
-    out.mkdir(parents=True, exist_ok=True)
-    text = document(about, found)
-    (out / f"report-{about['date']}.md").write_text(text, encoding="utf-8")
-    (out / f"report-{about['date']}.json").write_text(json.dumps(about | found, indent=1) + "\n", encoding="utf-8")
-    print(text)
-    return 0
