@@ -277,6 +277,22 @@ def test_coming_policies_say_whom_they_hit(sign_in: SignIn) -> None:
     assert "None of your servers changes. There is nothing to do." in says(sign_in(OTHER), "/coming")
 
 
+def test_coming_policies_say_at_how_many_servers_a_page_looks(
+    own_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.report.page.coming.SERVERS_AT_ONCE", 7)
+    with client_of(own_engine, ADMIN) as client:
+        path, looked_at = "/coming", 0
+        while path:
+            html = client.get(path).text
+            found = re.search(r"This page looks at (\d+) of your 17 servers", html)
+            assert found is not None
+            looked_at += int(found[1])
+            link = re.search(r'<p class="more"><a href="([^"]+)"', html)
+            path = link[1].replace("&amp;", "&") if link else ""
+    assert looked_at == 17
+
+
 def test_notices_are_told_in_the_reader_s_language(sign_in: SignIn) -> None:
     answer = sign_in(ADMIN).get("/notices", headers={"Accept-Language": "de"})
     said, _ = read(answer.text)
