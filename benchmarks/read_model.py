@@ -20,8 +20,10 @@ from typing import Any, Final
 
 from benchmarks.environment import CACHE_DIR
 from benchmarks.report_pages import ask_all, served_lines
+from streams.database.database import Database
 from streams.domain.time import DAY_MS, HOUR_MS
-from streams.report.model.batch import READ, SERVERS, Place
+from streams.kafka.places import Place
+from streams.report.model.batch import READ, SERVERS
 from streams.report.queries.cursors import ensure_key
 from streams.report.queries.episodes import count_ahead, reports_in_episode
 from streams.report.queries.history import history
@@ -35,7 +37,7 @@ from streams.report.queries.servers import (
 )
 from streams.report.queries.waivers import waived_servers
 from streams.report.reading.decoding import Decoder
-from streams.report.store.database import Database, open_database
+from streams.report.store.opening import open_database
 from streams.report.store.upkeep import analyze
 from streams.report.store.writer import Writer
 from streams.settings.report import ReportSettings

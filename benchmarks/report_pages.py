@@ -26,7 +26,7 @@ from streams.report.api.router import api_router
 from streams.report.page.routes import page_handlers
 from streams.report.page.visits import PagePorts
 from streams.report.queries.servers import list_servers
-from streams.report.store.database import open_database
+from streams.report.store.opening import open_database
 from streams.report.web.application import make_application
 from streams.report.web.read_model import ReadModel
 from streams.report.web.server import WebServer

@@ -16,7 +16,7 @@ from benchmarks.environment import CACHE_DIR, MissingToolError
 from benchmarks.read_model import LARGE, caught_up, reports
 from benchmarks.report_pages import TENANT, serving
 from streams.domain.time import HOUR_MS
-from streams.report.store.database import open_database
+from streams.report.store.opening import open_database
 from streams.report.store.upkeep import analyze
 from streams.settings.report import ReportSettings
 from tests.support.report import START

@@ -21,7 +21,7 @@ from streams.visible import visible
 from streams.wire.registry import registry_of
 
 if TYPE_CHECKING:
-    from streams.report.store.database import Database
+    from streams.database.database import Database
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +121,8 @@ def _check(arguments: argparse.Namespace) -> int:
 def _with_database(action: str, work: Callable[[ReportSettings, Database], int]) -> int:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from streams.report.store.database import DatabaseError, open_database
+    from streams.database.database import DatabaseError
+    from streams.report.store.opening import open_database
 
     settings = _settings()
     if settings is None:

@@ -11,12 +11,13 @@ from typing import Any, Final, NamedTuple
 from aiokafka import TopicPartition
 from sqlalchemy import func, select
 
+from streams.database.database import ALL_TENANTS, Database
 from streams.kafka.cluster import Cluster
+from streams.kafka.places import Place
 from streams.kafka.reader import read_partitions
 from streams.report.model.batch import AUDIT as AUDITS
-from streams.report.model.batch import NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Place, Read
+from streams.report.model.batch import NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Read
 from streams.report.reading.decoding import Decoder
-from streams.report.store.database import ALL_TENANTS, Database
 from streams.report.store.rows import detail_of, stored_text
 from streams.report.store.tables import (
     AUDIT,

@@ -14,6 +14,7 @@ import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
 from streams.clock import wall_clock_ms
+from streams.database.database import Database, DatabaseError, with_address
 from streams.failpoints import failpoints
 from streams.kafka.secret_files import secrets_of
 from streams.kafka.security import cluster_of
@@ -24,7 +25,7 @@ from streams.report.metrics import ReportMetrics
 from streams.report.reading.reader import Reader
 from streams.report.reading.status import not_ready_because, not_serving_because
 from streams.report.serving import Serving
-from streams.report.store.database import Database, DatabaseError, open_database, with_address
+from streams.report.store.opening import open_database
 from streams.report.watching import DatabaseWatch
 from streams.settings.report import ReportSettings
 from streams.telemetry.logs import configure_logs

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from streams.clock import wall_clock_ms
+from streams.database.database import REBUILDING, Database, DatabaseError
 from streams.kafka.cluster import Cluster
-from streams.report.model.batch import READ, Place
+from streams.kafka.places import Place
+from streams.kafka.source import Source
+from streams.kafka.timing import Timing
+from streams.report.model.batch import READ
 from streams.report.reading.decoding import Decoder
 from streams.report.reading.deletions import may_have_missed
-from streams.report.reading.source import Source
-from streams.report.reading.timing import Timing
 from streams.report.store.carrying import carry_history, forget_unread, write_held
-from streams.report.store.database import REBUILDING, Database, DatabaseError
 from streams.report.store.salvage import write_or_salvage
 from streams.report.store.upkeep import analyze, note_current
 from streams.report.store.writer import Writer

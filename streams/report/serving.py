@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 from streams.clock import wall_clock_ms
+from streams.database.database import Database
 from streams.operations.commands import command_client
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.configured import configured_policies, policy_topic_of
@@ -19,7 +20,6 @@ from streams.report.page.routes import page_handlers
 from streams.report.page.visits import PagePorts
 from streams.report.queries.messages import outcome_of
 from streams.report.rules import RulesInForce
-from streams.report.store.database import Database
 from streams.report.web.application import make_application
 from streams.report.web.commands import Outcome, outcome_told
 from streams.report.web.read_model import ReadModel

@@ -9,8 +9,8 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from streams.database.database import ALL_TENANTS, Database, DatabaseError, reason_of
 from streams.report.reading.status import Status
-from streams.report.store.database import ALL_TENANTS, Database, DatabaseError, reason_of
 from streams.report.store.upkeep import current_at
 from streams.report.web.read_model import ReadModel
 

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from streams.settings.base import EDGE_PREFIX, address_faults, fault, read, setting, variables_of
-from streams.settings.folders import state_folder
-from streams.settings.kafka import KafkaSettings
+from streams.settings.database import DatabaseSettings
 from streams.settings.worker import DEFAULT_POLICY, Settings
 
-POSTGRESQL = "postgresql://"
-# A password may hold anything but an @.
-_ADDRESS = re.compile(POSTGRESQL + r"(?:[^@]*@)?(?:\[[^]/?]*\]|[^][/:?]*)(?::([0-9]{0,6}))?(?:[/?].*)?")
-_OF_OTHERS = ("public", "information_schema")
 LEAST_DAYS, MOST_DAYS = 2, 4000
 ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
 """By which tokens may be signed: only those with a public key, so that no verifier can forge one."""
@@ -29,25 +22,9 @@ _ADDRESS_SLASHES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class ReportSettings(KafkaSettings):
+class ReportSettings(DatabaseSettings):
     """The settings of the report; each can be given by the environment variable named with it."""
 
-    database: str = setting(
-        "TES_REPORT_DATABASE",
-        "",
-        "postgresql://USER:PASSWORD@HOST/DATABASE; empty: SQLite files in TES_REPORT_DIR",
-        is_secret=True,
-    )
-    database_file: str = setting("TES_REPORT_DATABASE_FILE", "", "the file that holds this address, read at the start")
-    schema: str = setting("TES_REPORT_SCHEMA", "tes_report", "PostgreSQL: the schema of the report's tables")
-    allow_unfenced: bool = setting(
-        "TES_REPORT_ALLOW_UNFENCED",
-        False,
-        "PostgreSQL: allow a superuser or a role with BYPASSRLS, for which no fence between tenants holds",
-    )
-    directory: str = setting(
-        "TES_REPORT_DIR", "", "folder of the SQLite files; empty: report in tes in $XDG_STATE_HOME or ~/.local/state"
-    )
     history_days: int = setting("TES_REPORT_HISTORY_DAYS", 400, "how long history is kept, in days")
     port: int = setting("TES_REPORT_PORT", 6069, "port of the web server for probes and metrics; 0: no web server")
     web_host: str = setting("TES_REPORT_WEB_HOST", "127.0.0.1", "address of this web server")
@@ -100,21 +77,11 @@ class ReportSettings(KafkaSettings):
 
     def faults(self) -> Iterator[str]:
         """What is wrong with each setting."""
-        yield from KafkaSettings.faults(self)
+        yield from DatabaseSettings.faults(self)
         if self.schema_registry_url:
             yield from address_faults(self, "schema_registry_url", ("http", "https"))
         if self.log_format not in ("text", "json"):
             yield fault(self, "log_format", "must be text or json")
-        if self.database:
-            yield from _database_faults(self)
-            if self.database_file:
-                yield fault(self, "database_file", "must be empty if TES_REPORT_DATABASE is set")
-        if not self.schema.isidentifier() or not self.schema.isascii() or not self.schema.islower():
-            yield fault(self, "schema", "must be a lower-case name of letters, digits and underscores")
-        elif len(self.schema) > 50:
-            yield fault(self, "schema", "must be at most 50 characters")
-        elif self.schema in _OF_OTHERS or self.schema.startswith("pg_"):
-            yield fault(self, "schema", "must be a schema that is only the report's: a rebuild deletes it")
         if not LEAST_DAYS <= self.history_days <= MOST_DAYS:
             yield fault(self, "history_days", f"must be from {LEAST_DAYS} to {MOST_DAYS}")
         if not 0 <= self.port <= 65535:
@@ -124,14 +91,9 @@ class ReportSettings(KafkaSettings):
         yield from _session_faults(self)
 
     def secret_files(self) -> tuple[str, ...]:
-        """See `KafkaSettings`."""
-        own = self.database_file, self.oidc_client_secret_file, self.session_key_file
-        return *KafkaSettings.secret_files(self), *own
-
-    @property
-    def folder(self) -> Path:
-        """Where the SQLite files are."""
-        return Path(self.directory) if self.directory else state_folder() / "report"
+        """See `DatabaseSettings`."""
+        own = self.oidc_client_secret_file, self.session_key_file
+        return *DatabaseSettings.secret_files(self), *own
 
     def topic(self, name: str) -> str:
         """The name of a topic on this cluster."""
@@ -155,17 +117,6 @@ def read_report_settings(environment: Mapping[str, str] = os.environ) -> ReportS
         SettingsError: TES_ variables are unknown, or their values are not of their kind; names all of them.
     """
     return read(ReportSettings, environment, _is_of_another_part)
-
-
-def _database_faults(settings: ReportSettings) -> Iterator[str]:
-    if not settings.database.startswith(POSTGRESQL):
-        yield fault(settings, "database", f"must begin with {POSTGRESQL}")
-        return
-    address = _ADDRESS.fullmatch(settings.database)
-    if address is None:
-        yield fault(settings, "database", f"must be an address such as {POSTGRESQL}USER:PASSWORD@HOST:PORT/DATABASE")
-    elif address[1] and not 1 <= int(address[1]) <= 65535:
-        yield fault(settings, "database", "must have a port from 1 to 65535, or none")
 
 
 def _api_faults(settings: ReportSettings) -> Iterator[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from streams.cli.main import build_parser
 from streams.edge.connectors.files import read_connectors
-from streams.report.reading.timing import Timing
+from streams.kafka.timing import Timing
 from streams.settings.base import SettingsError
 from streams.settings.edge import EdgeSettings, read_edge_settings
 from streams.settings.report import ReportSettings, read_report_settings

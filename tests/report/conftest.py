@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.report.store.database import Database, open_database
+from streams.database.database import Database
+from streams.report.store.opening import open_database
 from streams.settings.report import ReportSettings
 from tests.support.postgresql import PostgreSql, running_postgresql
 

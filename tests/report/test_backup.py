@@ -13,9 +13,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from streams.database.database import Database
+from streams.database.sqlite import POINTER
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS
-from streams.report.store.database import Database, open_database
-from streams.report.store.sqlite import POINTER
+from streams.report.store.opening import open_database
 from streams.report.store.writer import Writer
 from streams.settings.report import ReportSettings
 from tests.support.postgresql import PostgreSql

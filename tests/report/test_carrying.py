@@ -9,12 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
+from streams.database.database import ALL_TENANTS, Database
 from streams.domain.keys import ServerKey
 from streams.domain.time import DAY_MS, HOUR_MS
-from streams.report.model.batch import NOTIFICATIONS, SERVERS, Place, Read
+from streams.kafka.places import Place
+from streams.report.model.batch import NOTIFICATIONS, SERVERS, Read
 from streams.report.store.carrying import carry_history, forget_unread, write_held
-from streams.report.store.database import ALL_TENANTS, Database, open_database
 from streams.report.store.folding import Carried
+from streams.report.store.opening import open_database
 from streams.report.store.tables import (
     SERVER,
     SERVER_DAY,

@@ -10,9 +10,10 @@ from alembic.command import upgrade
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
+from streams.database import migrating
+from streams.database.database import ALL_TENANTS, REBUILDING, Database, DatabaseError
 from streams.report.model.batch import SERVERS
-from streams.report.store import migrating
-from streams.report.store.database import ALL_TENANTS, REBUILDING, Database, DatabaseError, open_database
+from streams.report.store.opening import open_database
 from streams.report.store.tables import CONSUMER_OFFSET, METADATA, SERVER, SERVER_FORGOTTEN, TENANT_COUNT
 from streams.report.store.writer import MovedError, Writer
 from streams.settings.report import ReportSettings

@@ -8,8 +8,9 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
+from streams.database.database import ALL_TENANTS, Database, DatabaseError
 from streams.report.queries.servers import count_by_status, list_servers, version_of
-from streams.report.store.database import ALL_TENANTS, Database, DatabaseError, open_database
+from streams.report.store.opening import open_database
 from streams.report.store.tables import SERVER
 from streams.report.store.upkeep import analyze
 from streams.settings.report import ReportSettings

@@ -16,10 +16,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from streams.database.database import ALL_TENANTS, is_passing
+from streams.database.postgresql import PostgreSqlDatabase
+from streams.kafka.timing import Timing
 from streams.report.model.batch import SERVERS
-from streams.report.reading.timing import Timing
-from streams.report.store.database import ALL_TENANTS, is_passing
-from streams.report.store.postgresql import PostgreSqlDatabase
+from streams.report.store.opening import READ_MODEL
 from streams.report.store.tables import SERVER
 from streams.report.store.writer import Writer
 from tests.support.ports import free_port
@@ -43,7 +44,7 @@ def server() -> Iterator[PostgreSql]:
 
 @pytest.fixture
 def database(server: PostgreSql) -> Iterator[PostgreSqlDatabase]:
-    opened = PostgreSqlDatabase(server.make_database(), "tes_report")
+    opened = PostgreSqlDatabase(server.make_database(), "tes_report", READ_MODEL)
     opened.migrate()
     yield opened
     opened.close()

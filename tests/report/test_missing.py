@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from streams.database.database import Database
 from streams.domain.time import DAY_MS, HOUR_MS
-from streams.report.model.batch import READ, SERVERS, VERDICTS, Place
-from streams.report.store.database import Database
+from streams.kafka.places import Place
+from streams.report.model.batch import READ, SERVERS, VERDICTS
 from streams.report.store.missing import Held, forget_missing
 from streams.report.store.tables import SERVER, SERVER_DAY, TENANT_COUNT, TENANT_VERSION, VERDICT
 from streams.report.store.upkeep import known_since, note_current

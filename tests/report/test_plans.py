@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
+from streams.database.database import ALL_TENANTS, Database
 from streams.domain.time import DAY_MS
-from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, Place
+from streams.kafka.places import Place
+from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS
 from streams.report.queries.episodes import count_ahead, next_block, reports_in_episode
 from streams.report.queries.messages import PUBLICATIONS, audits, notifications, outcome_of
 from streams.report.queries.waivers import waived_servers
-from streams.report.store.database import ALL_TENANTS, Database
 from streams.report.store.upkeep import analyze
 from streams.report.store.writer import Writer
 from tests.support.report import START, audit_record, batch_of, notification_record, read_of, report_record

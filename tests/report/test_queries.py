@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from streams.database.database import ALL_TENANTS, Database
 from streams.domain.keys import ServerKey
 from streams.domain.time import DAY_MS, HOUR_MS, iso
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS
@@ -30,7 +31,6 @@ from streams.report.queries.servers import (
     show_server,
     version_of,
 )
-from streams.report.store.database import ALL_TENANTS, Database
 from streams.report.store.upkeep import analyze
 from streams.report.store.writer import Writer
 from tests.support.report import (

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
+from streams.database.database import Database
 from streams.domain.time import DAY_MS
 from streams.policies.configured import policy_topic_of
 from streams.policies.files import read_policy
@@ -19,7 +20,6 @@ from streams.report.model.batch import SERVERS
 from streams.report.queries.cursors import ensure_key
 from streams.report.queries.reports import list_reports
 from streams.report.rules import RulesInForce
-from streams.report.store.database import Database
 from streams.report.store.tables import SERVER
 from streams.report.store.writer import Writer
 from streams.settings.report import ReportSettings

@@ -5,8 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from streams.report.store.database import DatabaseError
-from streams.report.store.postgresql import PostgreSqlDatabase
+from streams.database.database import DatabaseError
+from streams.database.postgresql import PostgreSqlDatabase
+from streams.report.store.opening import READ_MODEL
 from streams.report.store.tables import SERVER
 from tests.support.postgresql import PostgreSql
 from tests.support.report import rows_of
@@ -38,7 +39,7 @@ def is_left_alone(url: str, schema: str) -> bool:
 
 @pytest.mark.parametrize("schema", ["user", "select", "tes_report"])
 def test_a_word_of_the_language_names_a_schema_too(url: str, schema: str) -> None:
-    database = PostgreSqlDatabase(url, schema)
+    database = PostgreSqlDatabase(url, schema, READ_MODEL)
     for _ in range(2):
         database.migrate()
         assert database.size_bytes() > 0
@@ -49,7 +50,7 @@ def test_a_word_of_the_language_names_a_schema_too(url: str, schema: str) -> Non
 
 def test_a_schema_with_tables_of_others_is_not_taken(url: str) -> None:
     make_others(url, "crm")
-    database = PostgreSqlDatabase(url, "crm")
+    database = PostgreSqlDatabase(url, "crm", READ_MODEL)
     with pytest.raises(DatabaseError, match="TES_REPORT_SCHEMA: crm"):
         database.migrate()
     assert is_left_alone(url, "crm")
@@ -58,7 +59,7 @@ def test_a_schema_with_tables_of_others_is_not_taken(url: str) -> None:
 
 def test_an_empty_schema_that_was_made_beforehand_is_taken(url: str) -> None:
     execute(url, "CREATE SCHEMA tes_report")
-    database = PostgreSqlDatabase(url, "tes_report")
+    database = PostgreSqlDatabase(url, "tes_report", READ_MODEL)
     database.migrate()
     database.replace(database.fresh())
     database.close()
@@ -66,7 +67,7 @@ def test_an_empty_schema_that_was_made_beforehand_is_taken(url: str) -> None:
 
 @pytest.mark.parametrize("ending", ["new", "old"])
 def test_a_rebuild_deletes_no_schema_of_others(url: str, ending: str) -> None:
-    database = PostgreSqlDatabase(url, "tes_report")
+    database = PostgreSqlDatabase(url, "tes_report", READ_MODEL)
     database.migrate()
     make_others(url, f"tes_report_{ending}")
     with pytest.raises(DatabaseError, match=f"tes_report_{ending}"):
@@ -77,7 +78,10 @@ def test_a_rebuild_deletes_no_schema_of_others(url: str, ending: str) -> None:
 
 
 def test_a_rebuild_deletes_no_schema_of_another_report(url: str) -> None:
-    database, other = PostgreSqlDatabase(url, "tes_report"), PostgreSqlDatabase(url, "tes_report_new")
+    database, other = (
+        PostgreSqlDatabase(url, "tes_report", READ_MODEL),
+        PostgreSqlDatabase(url, "tes_report_new", READ_MODEL),
+    )
     for one in (database, other):
         one.migrate()
     with pytest.raises(DatabaseError, match="tes_report_new"):

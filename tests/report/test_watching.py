@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from streams.database.database import Database
 from streams.kafka.cluster import Cluster
 from streams.kafka.security import cluster_of
+from streams.kafka.timing import Timing
 from streams.report.reading.reader import Reader
 from streams.report.reading.status import KAFKA, State, Status, not_ready_because, not_serving_because
-from streams.report.reading.timing import Timing
-from streams.report.store.database import Database, open_database
+from streams.report.store.opening import open_database
 from streams.report.store.upkeep import note_current
 from streams.report.watching import DatabaseWatch
 from streams.settings.report import ReportSettings

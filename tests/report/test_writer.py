@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
+from streams.database.database import ALL_TENANTS, Database, is_passing
+from streams.database.sqlite import SqliteDatabase
 from streams.domain.keys import ServerKey
 from streams.domain.time import DAY_MS, HOUR_MS
-from streams.report.model.batch import AUDIT, NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Place, Read, Unreadable
-from streams.report.store.database import ALL_TENANTS, Database, is_passing
+from streams.kafka.places import Place
+from streams.report.model.batch import AUDIT, NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Read, Unreadable
 from streams.report.store.folding import known_servers
+from streams.report.store.opening import READ_MODEL
 from streams.report.store.salvage import is_batchs_fault, salvage, write_or_salvage
-from streams.report.store.sqlite import SqliteDatabase
 from streams.report.store.tables import (
     CONSUMER_OFFSET,
     NOTIFICATION,
@@ -277,7 +279,7 @@ def test_a_name_that_is_too_long_for_an_index_is_named_and_passed_over(database:
 
 
 def test_sqlite_looks_known_servers_up_and_not_through_the_whole_table(tmp_path: Path) -> None:
-    database = SqliteDatabase(tmp_path)
+    database = SqliteDatabase(tmp_path, READ_MODEL)
     database.migrate()
     asked: list[tuple[str, Any]] = []
     with database.reading(ALL_TENANTS) as connection:

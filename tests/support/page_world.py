@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from litestar import Litestar
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from streams.database.database import Database
 from streams.domain.policy.ladder import Clock, ClockStop, schedule
 from streams.domain.time import DAY_MS, HOUR_MS, iso
 from streams.policies.catalogue.files import shipped_catalogue
@@ -20,7 +21,6 @@ from streams.report.access.callers import AccessRole, Caller
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS, Read
 from streams.report.page.routes import page_handlers
 from streams.report.page.visits import PagePorts
-from streams.report.store.database import Database
 from streams.report.store.upkeep import note_current
 from streams.report.store.writer import Writer
 from streams.report.web.application import make_application

@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy import Table, delete, select
 
+from streams.database.database import ALL_TENANTS, Database
 from streams.domain.keys import ServerKey
 from streams.domain.time import DAY_MS
+from streams.kafka.places import Place
 from streams.report.model.batch import AUDIT as AUDITS
-from streams.report.model.batch import NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Place, Read
+from streams.report.model.batch import NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Read
 from streams.report.model.servers import ServerFold
-from streams.report.store.database import ALL_TENANTS, Database
 from streams.report.store.rows import (
     audit_row,
     command_row,

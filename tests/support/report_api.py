@@ -10,9 +10,9 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
+from streams.database.database import Database
 from streams.report.access.callers import AccessRole, Caller
 from streams.report.api.router import api_router
-from streams.report.store.database import Database
 from streams.report.web.application import make_application
 from streams.report.web.coming import AnnouncedPolicy, ComingPort, Hit
 from streams.report.web.commands import CommandsUnavailableError, Outcome, OutcomeKind

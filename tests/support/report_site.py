@@ -8,12 +8,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from streams.database.database import Database
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.report.model.batch import READ, Read
 from streams.report.reading.decoding import Decoder
-from streams.report.store.database import Database, open_database
+from streams.report.store.opening import open_database
 from streams.settings.report import ReportSettings
 from streams.settings.worker import Settings
 from streams.wire.registry import LocalRegistry

@@ -7,7 +7,8 @@ from typing import Any, Self
 import pytest
 
 from streams.domain.keys import ServerKey
-from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS, Batch, Place
+from streams.kafka.places import Place
+from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS, Batch
 from streams.report.reading.decoding import Decoder
 from streams.testing import FakeRecord, ManualClock
 from streams.wire.registry import UNKNOWN_SECONDS, ConfluentRegistry, LocalRegistry, RegistryError

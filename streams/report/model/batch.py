@@ -7,17 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from streams.domain.keys import ServerKey
+from streams.kafka.places import Place
 
 SERVERS, VERDICTS, NOTIFICATIONS, AUDIT = "server_report", "verdict", "admin_notification", "audit_record"
 READ: Final = (SERVERS, VERDICTS, NOTIFICATIONS, AUDIT)
 """The topics that the model is made of, by the names of their schemas."""
-
-
-class Place(NamedTuple):
-    """A partition of a topic by its whole name."""
-
-    topic: str
-    partition: int
 
 
 class Read(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from streams.domain.outputs.server_report import ServerStatus
 from streams.domain.tenant.quota import year_of
 from streams.domain.time import DAY_MS
-from streams.report.page.languages import Language
-from streams.report.page.status_words import OUT_OF_DATE
+from streams.texts.languages import Language
+from streams.texts.status_words import OUT_OF_DATE
 from streams.visible import visible
 
 MOST_NAMES: Final = 2

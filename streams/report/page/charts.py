@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from streams.domain.time import DAY_MS
-from streams.report.page.languages import Language
 from streams.report.page.outlook import OutlookDay
-from streams.report.page.status_words import ROLES, role_of, role_word
 from streams.report.queries.history import Day
+from streams.texts.languages import Language
+from streams.texts.status_words import ROLES, role_of, role_word
 
 WIDTH: Final = 460
 HEIGHT: Final = 168

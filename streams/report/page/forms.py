@@ -15,8 +15,8 @@ from streams.domain.bounds import MAX_SERVER_CHARS, MAX_TEXT_CHARS
 from streams.domain.exchange.build import parse_build
 from streams.domain.tenant.commands import CommandKind
 from streams.domain.time import LATEST_MS, moment_ms
-from streams.report.page.languages import Language
 from streams.report.web.problems import Problem
+from streams.texts.languages import Language
 
 MOST_DAYS: Final = 366
 """Of one pause; more is in no quota."""

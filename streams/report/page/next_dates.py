@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from streams.report.page.languages import Language
-from streams.report.page.status_words import change_words, rates_of
 from streams.report.queries.rows import ServerSummary
+from streams.texts.languages import Language
+from streams.texts.status_words import change_words, rates_of
 
 MOST: Final = 5
 

@@ -6,10 +6,10 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from streams.report.page.notice_words import notice_words
 from streams.report.page.visits import Visit
 from streams.report.queries.messages import notifications
 from streams.report.web.problems import checked_by_query
+from streams.texts.notice_words import notice_words
 
 
 @get("/notices", include_in_schema=False)

@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from sqlalchemy import Connection
 
+from streams.database.database import ALL_TENANTS
 from streams.domain.policy.policy import Mode
 from streams.domain.tenant.commands import CommandKind
 from streams.report.access.callers import require_operator
@@ -26,16 +27,15 @@ from streams.report.page.asking import (
     until_in_tables,
 )
 from streams.report.page.forms import OPERATOR_KINDS, Faults, new_key, read_command
-from streams.report.page.languages import Language
-from streams.report.page.status_words import count_by_words
 from streams.report.page.visits import PageRequest, Visit
 from streams.report.queries.messages import PUBLICATIONS, Audited, audits
 from streams.report.queries.servers import ServerFilter, count_by_status, list_servers, show_server
 from streams.report.queries.waivers import waived_servers
-from streams.report.store.database import ALL_TENANTS
 from streams.report.web.coming import AnnouncedPolicy
 from streams.report.web.commands import CommandsUnavailableError, OutcomeKind
 from streams.report.web.problems import Problem, checked_by_query, not_found
+from streams.texts.languages import Language
+from streams.texts.status_words import count_by_words
 from streams.visible import visible
 
 MOST_FOUND: Final = 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from streams.report.page.status_words import role_of
 from streams.report.queries.episodes import Ahead
 from streams.report.queries.history import Day
+from streams.texts.status_words import role_of
 
 DAYS: Final = 30
 

@@ -11,13 +11,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from sqlalchemy import Connection
 
+from streams.database.database import is_all_tenants
 from streams.domain.outputs.server_report import ServerStatus
 from streams.domain.policy.ladder import Action
 from streams.domain.time import DAY_MS
 from streams.report.model.statuses import NEEDS_ACTION
 from streams.report.page.answer import MOST_NAMES, Affected, Situation, answer
 from streams.report.page.charts import connections_chart, servers_chart
-from streams.report.page.languages import Language
 from streams.report.page.next_dates import MOST, next_dates
 from streams.report.page.outlook import outlook
 from streams.report.page.pausing import tenant_paused_until
@@ -28,8 +28,8 @@ from streams.report.queries.pauses import Pauses, pauses_of, quota_left
 from streams.report.queries.rows import Page, ServerSummary
 from streams.report.queries.servers import MOST_ROWS as MOST_READ
 from streams.report.queries.servers import ServerFilter, Sort, count_by_status, list_servers
-from streams.report.store.database import is_all_tenants
 from streams.report.web.problems import checked_by_query
+from streams.texts.languages import Language
 
 HISTORY_DAYS: Final = 90
 MOST_ROWS: Final = 30

@@ -10,8 +10,8 @@ from streams.domain.tenant.pauses import pause_server, pause_tenant
 from streams.domain.tenant.quota import Use
 from streams.domain.tenant.waivers import waived_until
 from streams.domain.time import DAY_MS
-from streams.report.page.status_words import Rates
 from streams.report.queries.pauses import PAUSE, Pauses, Waiver, enforcement_of
+from streams.texts.status_words import Rates
 
 
 class YearCost(NamedTuple):

@@ -10,9 +10,9 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from streams.report.page.languages import Language
 from streams.report.page.static import static_path
-from streams.report.page.status_words import rate_words, rates_of, status_words
+from streams.texts.languages import Language
+from streams.texts.status_words import rate_words, rates_of, status_words
 from streams.visible import visible
 
 _MOST_CHARS: Final = 64

@@ -10,7 +10,6 @@ from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
 from streams.report.page.coming import show_coming
-from streams.report.page.languages import Language
 from streams.report.page.notices import show_notices
 from streams.report.page.operator import ask_for_server, release_all, show_operator, show_operator_form
 from streams.report.page.overview import show_report
@@ -21,6 +20,7 @@ from streams.report.page.static import show_static_file
 from streams.report.page.visits import PagePorts, answer_html, language_for, provide_visit
 from streams.report.web.problems import problem_of
 from streams.report.web.request_ids import request_id_of
+from streams.texts.languages import Language
 
 PAGES: tuple[ControllerRouterHandler, ...] = (
     show_report,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from streams.domain.outputs.server_report import ServerStatus
-from streams.report.page.status_words import Rates, role_of
+from streams.texts.status_words import Rates, role_of
 
 MOST_PAST: Final = 12
 _HELD: Final = (ServerStatus.PAUSED, ServerStatus.EXEMPT)

@@ -12,11 +12,10 @@ from litestar import Request, Response
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 
+from streams.database.database import is_all_tenants
 from streams.domain.exchange.catalogue import Catalogue
 from streams.report.access.callers import AccessRole, Caller
-from streams.report.page.languages import NAMES, Language, choose_language, language_of
 from streams.report.page.rendering import render
-from streams.report.store.database import is_all_tenants
 from streams.report.store.upkeep import current_at
 from streams.report.web.coming import ComingPort
 from streams.report.web.commands import CommandPort, OperatorPort
@@ -24,6 +23,7 @@ from streams.report.web.problems import Problem
 from streams.report.web.read_model import ReadModel
 from streams.report.web.server_names import path_of_server
 from streams.report.web.tenants import tenant_of
+from streams.texts.languages import NAMES, Language, choose_language, language_of
 
 COOKIE: Final = "tes_language"
 _YEAR_SECONDS: Final = 365 * 86_400

@@ -10,7 +10,7 @@ from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.outputs.server_report import ServerStatus
 from streams.domain.policy.judgement import Finding
-from streams.report.page.languages import Language
+from streams.texts.languages import Language
 from streams.visible import visible
 
 

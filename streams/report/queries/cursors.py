@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection
 
-from streams.report.store.database import Database
+from streams.database.database import Database
 from streams.report.store.upkeep import fact, set_fact
 
 KEY: Final = "cursor_key"

@@ -8,12 +8,12 @@ from typing import Any, Final, NamedTuple
 import orjson
 from sqlalchemy import ColumnElement, Connection, and_, literal, outerjoin, select, tuple_
 
+from streams.database.database import is_all_tenants
 from streams.domain.tenant.commands import CommandKind
 from streams.domain.tenant.publications import ALL_TENANTS as NO_TENANT
 from streams.report.queries.cursors import read_cursor, sign_cursor
 from streams.report.queries.rows import Page
 from streams.report.queries.scopes import of_tenant
-from streams.report.store.database import is_all_tenants
 from streams.report.store.tables import AUDIT, COMMAND, NOTIFICATION
 
 MOST_ROWS: Final = 1_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, literal
 
-from streams.report.store.database import is_all_tenants
+from streams.database.database import is_all_tenants
 
 
 def of_tenant(column: ColumnElement[str], tenant: str) -> ColumnElement[bool]:

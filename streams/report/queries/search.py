@@ -13,10 +13,10 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, func, select, text
 
+from streams.database.database import ALL_TENANTS
+from streams.database.upserts import SQLITE
 from streams.domain.bounds import MAX_SERVER_CHARS
-from streams.report.store.database import ALL_TENANTS
 from streams.report.store.tables import SERVER, TENANT_COUNT
-from streams.report.store.upserts import SQLITE
 
 LARGE: Final = 5_000
 """Servers of a tenant from which on an index is asked."""

@@ -9,12 +9,12 @@ from typing import Any, Final, NamedTuple
 import orjson
 from sqlalchemy import ColumnElement, Connection, func, literal, null, select, tuple_
 
+from streams.database.database import ALL_TENANTS, Database
 from streams.report.model.statuses import OTHER_URGENCY, URGENCY
 from streams.report.queries.cursors import read_cursor, sign_cursor
 from streams.report.queries.rows import SUMMARIES, Page, ServerSummary
 from streams.report.queries.scopes import of_tenant
 from streams.report.queries.search import check_search, contains, few_matches
-from streams.report.store.database import ALL_TENANTS, Database
 from streams.report.store.tables import (
     NEVER,
     SERVER,

@@ -10,8 +10,9 @@ from streams.domain.bounds import MAX_SERVER_CHARS
 from streams.domain.keys import ServerKey
 from streams.domain.tenant.publications import ALL_TENANTS
 from streams.domain.validation import MalformedError, check_moment, check_tenant
+from streams.kafka.places import Place
 from streams.kafka.unread import UnreadBatch
-from streams.report.model.batch import AUDIT, NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Place, Read, Unreadable
+from streams.report.model.batch import AUDIT, NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Read, Unreadable
 from streams.wire.codec import AvroCodec, UnknownSchemaError
 from streams.wire.registry import SchemaRegistry, may_learn
 

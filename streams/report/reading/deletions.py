@@ -12,15 +12,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 
+from streams.database.database import Database
 from streams.kafka.cluster import Cluster
+from streams.kafka.places import Place
 from streams.kafka.provisioning import MOST_AWAY_MS
+from streams.kafka.source import Source
+from streams.kafka.timing import Timing
 from streams.kafka.topics import TopicError
 from streams.kafka.unread import UnreadBatch
 from streams.log_events import log_event
-from streams.report.model.batch import Place
-from streams.report.reading.source import Source
-from streams.report.reading.timing import Timing
-from streams.report.store.database import Database
 from streams.report.store.missing import Held, forget_missing
 from streams.report.store.upkeep import known_since
 

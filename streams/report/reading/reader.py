@@ -13,19 +13,20 @@ from typing import Any, Final, TypeVar
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from streams.clock import wall_clock_ms
+from streams.database.database import Database, DatabaseError
 from streams.domain.time import DAY_MS
 from streams.failpoints import failpoints
 from streams.kafka.cluster import Cluster
 from streams.kafka.follower import LostPositionError
+from streams.kafka.places import Place
+from streams.kafka.source import Source
+from streams.kafka.timing import Timing
 from streams.log_events import log_event
-from streams.report.model.batch import READ, SERVERS, VERDICTS, Batch, Place
+from streams.report.model.batch import READ, SERVERS, VERDICTS, Batch
 from streams.report.reading.decoding import Decoder
 from streams.report.reading.deletions import Deletions
-from streams.report.reading.source import Source
 from streams.report.reading.status import DATABASE, KAFKA, REGISTRY, State, Status
 from streams.report.reading.telling import Teller
-from streams.report.reading.timing import Timing
-from streams.report.store.database import Database, DatabaseError
 from streams.report.store.salvage import write_or_salvage
 from streams.report.store.upkeep import analyze, note_current, prune
 from streams.report.store.writer import MovedError, TopicReplacedError, Writer

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
+from streams.database.database import reason_of
+from streams.kafka.places import Place
 from streams.log_events import log_event
-from streams.report.model.batch import Place
 from streams.report.reading.status import KAFKA, REGISTRY, State, Status
-from streams.report.store.database import reason_of
 
 log = logging.getLogger(__name__)
 

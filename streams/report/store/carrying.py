@@ -12,9 +12,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, func, inspect, select, tuple_
 
+from streams.database.database import ALL_TENANTS, Database
+from streams.database.upserts import Upsert
 from streams.domain.keys import ServerKey
-from streams.report.model.batch import Place, Read, Unreadable
-from streams.report.store.database import ALL_TENANTS, Database
+from streams.kafka.places import Place
+from streams.report.model.batch import Read, Unreadable
 from streams.report.store.folding import Carried, forget, write_servers
 from streams.report.store.rows import NOT_READ
 from streams.report.store.salvage import is_batchs_fault, refused_for
@@ -29,7 +31,6 @@ from streams.report.store.tables import (
     TENANT_VERSION,
 )
 from streams.report.store.upkeep import CURRENT_AT, note_changes
-from streams.report.store.upserts import Upsert
 from streams.report.store.writer import name_unreadable
 
 _ROWS_AT_ONCE: Final = 5_000

@@ -10,13 +10,14 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from streams.database.upserts import Upsert, delete, select_by_pairs
 from streams.domain.keys import ServerKey
-from streams.report.model.batch import Place, Read
+from streams.kafka.places import Place
+from streams.report.model.batch import Read
 from streams.report.model.servers import Counters, Forgotten, ServerFacts, ServerFold
 from streams.report.store.rows import NOT_READ, forgotten_row, interval_row, server_row
 from streams.report.store.tables import SERVER, SERVER_DAY, SERVER_FORGOTTEN, SERVER_INTERVAL, TENANT_COUNT
 from streams.report.store.upkeep import note_changes
-from streams.report.store.upserts import Upsert, delete, select_by_pairs
 
 _SERVERS: Final = Upsert(SERVER, is_guarded=True)
 _INTERVALS: Final = Upsert(SERVER_INTERVAL)

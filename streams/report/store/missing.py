@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, Table, select, tuple_
 
+from streams.database.database import Database
+from streams.database.upserts import delete
 from streams.domain.keys import ServerKey
-from streams.report.model.batch import SERVERS, VERDICTS, Place
-from streams.report.store.database import Database
+from streams.kafka.places import Place
+from streams.report.model.batch import SERVERS, VERDICTS
 from streams.report.store.folding import forget
 from streams.report.store.tables import SERVER, VERDICT
 from streams.report.store.upkeep import note_changes
-from streams.report.store.upserts import delete
 from streams.report.store.writer import MovedError, locked_positions
 
 _TABLES: Final[Mapping[str, Table]] = {SERVERS: SERVER, VERDICTS: VERDICT}

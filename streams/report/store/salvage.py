@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
+from streams.database.database import DatabaseError, is_passing
 from streams.errors import is_records_fault
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS, Batch, Read, Unreadable
-from streams.report.store.database import DatabaseError, is_passing
 from streams.report.store.writer import MovedError, TopicReplacedError, Writer
 
 _FIELDS = {SERVERS: "servers", VERDICTS: "verdicts", NOTIFICATIONS: "notifications", AUDIT: "audits"}

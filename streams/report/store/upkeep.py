@@ -8,8 +8,9 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, select, text
 
+from streams.database.database import Database
+from streams.database.upserts import SQLITE, Upsert
 from streams.domain.time import DAY_MS
-from streams.report.store.database import Database
 from streams.report.store.tables import (
     AUDIT,
     COMMAND,
@@ -23,7 +24,6 @@ from streams.report.store.tables import (
     TENANT_VERSION,
     UNREADABLE,
 )
-from streams.report.store.upserts import SQLITE, Upsert
 
 CURRENT_AT: Final = "current_at"
 """When the tables were last known to show everything that the topics held, UTC milliseconds."""

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
 
-from streams.report.model.batch import Batch, Place, Read, Unreadable
-from streams.report.store.database import Database
+from streams.database.database import Database
+from streams.database.upserts import Upsert, delete
+from streams.kafka.places import Place
+from streams.report.model.batch import Batch, Read, Unreadable
 from streams.report.store.folding import Carried, write_servers
 from streams.report.store.rows import (
     Row,
@@ -29,7 +31,6 @@ from streams.report.store.tables import (
     VERDICT,
 )
 from streams.report.store.upkeep import note_changes
-from streams.report.store.upserts import Upsert, delete
 
 _VERDICTS: Final = Upsert(VERDICT, is_guarded=True)
 _NOTIFICATIONS: Final = Upsert(NOTIFICATION, is_guarded=True)

@@ -17,8 +17,8 @@ from litestar.openapi import ResponseSpec
 from msgspec import Struct
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
+from streams.database.database import is_passing
 from streams.log_events import log_event
-from streams.report.store.database import is_passing
 from streams.report.web.request_ids import request_id_of
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
+from streams.database.database import Database
 from streams.report.queries.cursors import ensure_key, read_key
-from streams.report.store.database import Database
 from streams.report.web.problems import RETRY_SECONDS, Problem
 
 Answer = TypeVar("Answer")

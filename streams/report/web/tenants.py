@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from streams.database.database import ALL_TENANTS, is_all_tenants
 from streams.report.access.callers import Caller
-from streams.report.store.database import ALL_TENANTS, is_all_tenants
 from streams.report.web.problems import Problem, not_found
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from litestar.testing import TestClient
 
+from streams.database.database import Database
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS
-from streams.report.store.database import Database
 from streams.report.store.writer import Writer
 from tests.support.report import (
     audit_record,

@@ -10,8 +10,8 @@ import pytest
 from litestar.testing import TestClient
 from sqlalchemy.exc import DataError, OperationalError
 
+from streams.database.database import Database
 from streams.report.api import servers
-from streams.report.store.database import Database
 from streams.telemetry.logs import JsonFormatter, TextFormatter
 from tests.support.report_api import ToldEngine, ToldPolicies, application_of, bearer
 

@@ -15,8 +15,8 @@ from litestar.testing import TestClient
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from streams.database.database import Database
 from streams.report.api.openapi import document
-from streams.report.store.database import Database
 from tests.support.report_api import ToldEngine, ToldPolicies, application_of, bearer
 
 REPOSITORY = Path(__file__).parents[3]

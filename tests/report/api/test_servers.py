@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from litestar.testing import TestClient
 
-from streams.report.store.database import Database
+from streams.database.database import Database
 from streams.report.store.writer import Writer
 from tests.support.report import batch_of, read_of, report_record
 from tests.support.report_api import FORMULA, bearer

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 from streams.report.access.callers import Caller
-from streams.report.store.database import open_database
+from streams.report.store.opening import open_database
 from streams.settings.report import ReportSettings
 from tests.support.page_site import Open, serving
 from tests.support.page_world import ADMIN, OPERATOR, Engine, fill

@@ -8,13 +8,15 @@ from pathlib import Path
 from sqlalchemy import update
 
 from streams.clock import wall_clock_ms
+from streams.database.database import ALL_TENANTS, Database
 from streams.domain.time import HOUR_MS
+from streams.kafka.places import Place
 from streams.kafka.provisioning import MOST_AWAY_MS, create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topic_ids import identities_of
-from streams.report.model.batch import SERVERS, Batch, Place
-from streams.report.store.database import ALL_TENANTS, Database, open_database
+from streams.report.model.batch import SERVERS, Batch
+from streams.report.store.opening import open_database
 from streams.report.store.tables import CONSUMER_OFFSET, FACT, SERVER
 from streams.report.store.upkeep import CURRENT_AT, fact
 from streams.report.store.writer import Writer

@@ -13,7 +13,7 @@ from streams.kafka.provisioning import create_topics, delete_topics
 from streams.kafka.security import cluster_of
 from streams.kafka.topic_ids import identify
 from streams.kafka.topics import TopicError
-from streams.report.store.database import open_database
+from streams.report.store.opening import open_database
 from streams.report.store.tables import SERVER, SERVER_DAY, TENANT_VERSION
 from streams.settings.report import ReportSettings
 from streams.settings.worker import Settings

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from streams.clock import wall_clock_ms
+from streams.database.database import ALL_TENANTS, Database
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
+from streams.kafka.timing import Timing
 from streams.report.reading.reader import Reader
 from streams.report.reading.status import State, not_ready_because
-from streams.report.reading.timing import Timing
 from streams.report.rebuild import Rebuilt, rebuild
-from streams.report.store.database import ALL_TENANTS, Database
 from streams.report.store.tables import SERVER
 from streams.report.store.upkeep import CURRENT_AT, fact
 from streams.settings.worker import Settings

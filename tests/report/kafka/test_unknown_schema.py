@@ -7,12 +7,12 @@ import time
 from contextlib import suppress
 
 from streams.clock import wall_clock_ms
+from streams.database.database import Database
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
+from streams.kafka.timing import Timing
 from streams.report.reading.reader import Reader
 from streams.report.reading.status import REGISTRY, State, not_ready_because
-from streams.report.reading.timing import Timing
-from streams.report.store.database import Database
 from streams.report.store.tables import SERVER, UNREADABLE, VERDICT
 from streams.settings.worker import Settings
 from streams.wire.registry import ConfluentRegistry

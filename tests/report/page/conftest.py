@@ -11,8 +11,9 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from streams.database.database import Database
 from streams.report.access.callers import Caller
-from streams.report.store.database import Database, open_database
+from streams.report.store.opening import open_database
 from streams.settings.report import ReportSettings
 from tests.support.page_client import ADDRESS, Client, SignIn
 from tests.support.page_world import Engine, application_for, fill

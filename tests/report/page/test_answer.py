@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from streams.database.database import Database
 from streams.domain.time import DAY_MS
 from streams.report.model.batch import SERVERS
 from streams.report.page.answer import NONE_AFFECTED, Affected, Situation, answer
-from streams.report.page.languages import language_of
-from streams.report.store.database import Database
 from streams.report.store.writer import Writer
+from streams.texts.languages import language_of
 from tests.support.page_client import client_of, read
 from tests.support.page_world import ADMIN, NOW, Engine
 from tests.support.report import START, batch_of, read_of, report_record

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from streams.report.page.languages import NAMES, choose_language, language_of
-from streams.report.page.translating import CATALOGUES, read_catalogue, texts
+from streams.texts.languages import NAMES, choose_language, language_of
+from streams.texts.translating import CATALOGUES, read_catalogue, texts
 from tests.support.report import START
 
 PLACEHOLDER = re.compile(r"%\((\w+)\)s|%")

@@ -8,10 +8,10 @@ from urllib.parse import quote
 import pytest
 from litestar.testing import TestClient
 
+from streams.database.database import Database
 from streams.report.model.batch import SERVERS
 from streams.report.page.overview import FILTERS
 from streams.report.page.static import static_files
-from streams.report.store.database import Database
 from streams.report.store.upkeep import note_current
 from streams.report.store.writer import Writer
 from streams.report.web.server_names import path_of_server

@@ -15,15 +15,15 @@ from streams.domain.time import DAY_MS, HOUR_MS
 from streams.report.model.ahead import first_stages
 from streams.report.page.charts import HEIGHT, connections_chart, servers_chart
 from streams.report.page.evidence import mark_build
-from streams.report.page.languages import language_of
 from streams.report.page.outlook import outlook
 from streams.report.page.pausing import move_stages, preview_pause
-from streams.report.page.status_words import Rates, change_words, count_by_words, rate_words, status_words
 from streams.report.page.timeline import Tense, timeline
 from streams.report.page.why import article_path
 from streams.report.queries.episodes import Ahead
 from streams.report.queries.history import Day
 from streams.report.queries.pauses import PAUSE, Pauses, Waiver, quota_left
+from streams.texts.languages import language_of
+from streams.texts.status_words import Rates, change_words, count_by_words, rate_words, status_words
 from tests.support.page_world import LADDER, NOW, life_of
 from tests.support.report import START
 

@@ -1,4 +1,4 @@
-"""A set of the read model's tables: opened, migrated, read and written in transactions.
+"""A set of tables: opened, migrated, read and written in transactions.
 
 There may be several sets at once, of which one is in force: a rebuild fills another one and puts it in the place of the
 first. Whoever opens a transaction gets the set that is in force then.
@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from streams.database.sets import TableSet
 from streams.kafka.secret_files import SecretFileError, read_secret
 from streams.settings.base import refuse
-from streams.settings.report import ReportSettings
+from streams.settings.database import DatabaseSettings
 
 
 class AllTenants(str):
@@ -45,6 +46,9 @@ def is_all_tenants(tenant: str) -> bool:
 READING: Final = "reading"
 """What one process at a time does: it writes what it reads from the topics."""
 REBUILDING: Final = "rebuilding"
+
+
+Settings = TypeVar("Settings", bound=DatabaseSettings)
 
 
 class DatabaseError(RuntimeError):
@@ -148,7 +152,7 @@ _OURS: Final = ("IntegrityError", "DataError", "ProgrammingError")
 """Likewise, where the database tells no class."""
 
 
-def with_address(settings: ReportSettings) -> ReportSettings:
+def with_address(settings: Settings) -> Settings:
     """The settings with the address of the database that their file holds.
 
     Raises:
@@ -163,17 +167,18 @@ def with_address(settings: ReportSettings) -> ReportSettings:
     return replace(settings, database=address, database_file="")
 
 
-def open_database(settings: ReportSettings) -> Database:
-    """The database that the settings name; nothing is asked of it yet.
+def open_set(settings: DatabaseSettings, tables: TableSet) -> Database:
+    """A set of tables in the database that the settings name; nothing is asked of it yet.
 
     Raises:
         SettingsError: the file with its address cannot be read, or holds none.
     """
     settings = with_address(settings)
     if settings.database:
-        from streams.report.store.postgresql import PostgreSqlDatabase
+        from streams.database.postgresql import PostgreSqlDatabase
 
-        return PostgreSqlDatabase(settings.database, settings.schema, is_unfenced_allowed=settings.allow_unfenced)
-    from streams.report.store.sqlite import SqliteDatabase
+        allowed = settings.allow_unfenced
+        return PostgreSqlDatabase(settings.database, settings.schema, tables, is_unfenced_allowed=allowed)
+    from streams.database.sqlite import SqliteDatabase
 
-    return SqliteDatabase(settings.folder)
+    return SqliteDatabase(settings.folder, tables)

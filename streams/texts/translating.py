@@ -1,6 +1,6 @@
-"""The texts of the report's page, found in its source, and its catalogues brought up to date with them.
+"""The texts that people read, found in the source, and the catalogues brought up to date with them.
 
-`python -m streams.report.page.translating` rewrites the catalogues; what has no translation then is left empty.
+`python -m streams.texts.translating` rewrites the catalogues; what has no translation then is left empty.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
 from jinja2 import Environment, nodes
 
-PAGE: Final = Path(__file__).parent
-CATALOGUES: Final = tuple(sorted((PAGE / "catalogues").glob("*/page.po")))
+_HERE: Final = Path(__file__).parent
+FOLDERS: Final = (_HERE, _HERE.parent / "report" / "page")
+"""Where texts are: in modules, and in templates beside them."""
+CATALOGUES: Final = tuple(sorted((_HERE / "catalogues").glob("*/page.po")))
 _HEADER: Final = rb"""msgid ""
 msgstr ""
 "Content-Type: text/plain; charset=utf-8\n"
@@ -30,10 +32,10 @@ Text = str | tuple[str, ...]
 
 def texts() -> Iterator[tuple[Text, str]]:
     """Every text that a reader may see in another language, with the file that has it."""
-    for path in sorted(PAGE.glob("*.py")):
+    for path in sorted(path for folder in FOLDERS for path in folder.glob("*.py")):
         for _, text, _, _ in extract_from_file("python", path, keywords=_KEYWORDS):
             yield text, path.name
-    for path in sorted((PAGE / "templates").glob("*.html")):
+    for path in sorted(path for folder in FOLDERS for path in folder.glob("templates/*.html")):
         tree = Environment(autoescape=True).parse(path.read_text(encoding="utf-8"))
         for call in tree.find_all(nodes.Call):
             if isinstance(call.node, nodes.Getattr) and call.node.attr in _KEYWORDS:

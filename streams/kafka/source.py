@@ -1,4 +1,4 @@
-"""The four topics as one source of records, with a deadline for whatever the client does."""
+"""Some topics as one source of records, with a deadline for whatever the client does."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from streams.clock import wall_clock_ms
 from streams.kafka.cluster import Cluster
 from streams.kafka.deadlines import NoAnswerError, within
 from streams.kafka.follower import KafkaLog, TopicFollower
+from streams.kafka.places import Place
+from streams.kafka.timing import Timing
 from streams.kafka.topic_ids import TopicIdentity, identities_of
 from streams.kafka.topics import TopicError
-from streams.report.model.batch import Place
-from streams.report.reading.timing import Timing
 
 _FETCH_WAIT_MS: Final = 100
 

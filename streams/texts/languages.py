@@ -1,4 +1,4 @@
-"""The page's languages: which one a reader wants, its sentences, dates and numbers."""
+"""Languages: which one a reader wants, its sentences, dates and numbers."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _ranked(part: str) -> tuple[float, str] | None:
 
 def _translations(code: str) -> Translations:
     """A catalogue from its source: nothing has to be built before."""
-    source = files("streams.report.page") / "catalogues" / code / "page.po"
+    source = files("streams.texts") / "catalogues" / code / "page.po"
     compiled = BytesIO()
     write_mo(compiled, read_po(BytesIO(source.read_bytes()), locale=code))
     compiled.seek(0)

@@ -1,4 +1,4 @@
-"""The read model in a schema of PostgreSQL; another set is another schema, and takes its name."""
+"""A set of tables in a schema of PostgreSQL; another set is another schema, and takes its name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from streams.database.database import ALL_TENANTS, READING, DatabaseError, Lease, is_all_tenants, transaction
+from streams.database.migrating import migrate_on
+from streams.database.schemas import drop_schema, own_schema, quoted
+from streams.database.sets import TableSet
+from streams.database.waits import STATEMENT_SECONDS, Waits
 from streams.log_events import log_event
-from streams.report.store.database import ALL_TENANTS, READING, DatabaseError, Lease, is_all_tenants, transaction
-from streams.report.store.migrating import migrate_on
-from streams.report.store.schemas import drop_schema, own_schema, quoted
-from streams.report.store.waits import STATEMENT_SECONDS, Waits
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +39,19 @@ class PostgreSqlDatabase:
 
     kind = "postgresql"
 
-    def __init__(self, url: str, schema: str, *, is_for: str = "", is_unfenced_allowed: bool = False) -> None:
+    def __init__(
+        self, url: str, schema: str, tables: TableSet, *, is_for: str = "", is_unfenced_allowed: bool = False
+    ) -> None:
         """Open a schema of a database.
 
         Args:
             url: of the database.
             schema: where the tables are.
+            tables: which set they are.
             is_for: the schema whose place it is to take; empty: it keeps its own.
             is_unfenced_allowed: whether the role may be one that row-level security does not hold for.
         """
-        self._url, self.schema = url, schema
+        self._url, self.schema, self._tables = url, schema, tables
         self._is_for = is_for or schema
         self._is_unfenced_allowed, self._is_warned = is_unfenced_allowed, bool(is_for)
         self._engine = _engine(url, schema)
@@ -57,8 +61,8 @@ class PostgreSqlDatabase:
         """See `Database`."""
         with transaction(self._engine, (_MIGRATION, {"name": self.schema})) as connection:
             self._look_at_role(connection)
-            own_schema(connection, self.schema, self._is_for)
-            migrate_on(connection)
+            own_schema(connection, self.schema, self._is_for, self._tables)
+            migrate_on(connection, self._tables)
 
     @contextmanager
     def reading(self, tenant: str) -> Iterator[Connection]:
@@ -86,13 +90,14 @@ class PostgreSqlDatabase:
 
     def lease(self, what: str = READING) -> Lease:
         """See `Database`."""
-        return AdvisoryLease(self._url, self.schema, what, self._waits)
+        return AdvisoryLease(self._url, self.schema, f"{self._tables.name}/{self.schema}/{what}", self._waits)
 
     def fresh(self) -> Self:
         """See `Database`."""
         schema = f"{self.schema}_new"
         self._drop(schema)
-        made = type(self)(self._url, schema, is_for=self.schema, is_unfenced_allowed=self._is_unfenced_allowed)
+        allowed = self._is_unfenced_allowed
+        made = type(self)(self._url, schema, self._tables, is_for=self.schema, is_unfenced_allowed=allowed)
         made.migrate()
         return made
 
@@ -151,18 +156,18 @@ class PostgreSqlDatabase:
             log.warning("tenants are fenced by queries alone: %s", why, extra=log_event("report_unfenced", why=why))
 
     def _drop(self, schema: str) -> None:
-        """Delete a schema of this report; it waits for the transactions that are at its tables."""
+        """Delete a schema of this set; it waits for the transactions that are at its tables."""
         with self._engine.begin() as connection:
-            drop_schema(connection, schema, self.schema)
+            drop_schema(connection, schema, self.schema, self._tables)
 
 
 class AdvisoryLease:
     """See `Lease`; a lock of a session of its own."""
 
-    def __init__(self, url: str, schema: str, what: str, waits: Waits) -> None:
+    def __init__(self, url: str, schema: str, name: str, waits: Waits) -> None:
         self._engine = create_engine(_address(url), poolclass=NullPool, connect_args=_options(schema))
         waits.bound(self._engine)
-        self._name = f"report/{schema}/{what}"
+        self._name = name
         self._connection: Connection | None = None
 
     def take(self) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from streams.domain.outputs.notification import NotificationKind, Severity
-from streams.report.page.languages import Language
-from streams.report.page.status_words import change_words, rates_of
+from streams.texts.languages import Language
+from streams.texts.status_words import change_words, rates_of
 from streams.visible import visible, visible_lines
 
 

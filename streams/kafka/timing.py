@@ -1,4 +1,4 @@
-"""How long the reader waits, and how often it looks."""
+"""How long whoever follows topics into tables waits, and how often it looks."""
 
 from __future__ import annotations
 

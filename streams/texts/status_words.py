@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from streams.domain.outputs.server_report import ServerStatus
-from streams.report.page.languages import Language
+from streams.texts.languages import Language
 
 ROLES: Final = {
     ServerStatus.BLOCKED: "blocked",

@@ -1,4 +1,4 @@
-"""The read model in SQLite files: one in force, which the file `current` names.
+"""A set of tables in SQLite files: one in force, which the file `current` names.
 
 A set is a file of its own, and never gets another's name: a write-ahead log beside it would be taken for its own.
 """
@@ -16,12 +16,12 @@ from typing import Any, Final, Self
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
-from streams.report.store.database import READING, DatabaseError, Lease, is_all_tenants
-from streams.report.store.migrating import migrate_on
+from streams.database.database import READING, DatabaseError, Lease, is_all_tenants
+from streams.database.migrating import migrate_on
+from streams.database.sets import TableSet
 from streams.state.private_files import make_private_folder
 
 POINTER: Final = "current"
-_NAME: Final = re.compile(r"report-(\d+)\.db")
 _BUSY_SECONDS: Final = 5.0
 _READERS: Final = 8
 _MIGRATION_LOCK: Final = "migration.lock"
@@ -32,9 +32,10 @@ class SqliteDatabase:
 
     kind = "sqlite"
 
-    def __init__(self, folder: Path, file: Path | None = None) -> None:
+    def __init__(self, folder: Path, tables: TableSet, file: Path | None = None) -> None:
         """Open what is in force in a folder, or one file of it."""
-        self._folder, self._fixed = folder, file
+        self._folder, self._tables, self._fixed = folder, tables, file
+        self._name = re.compile(re.escape(tables.name) + r"-(\d+)\.db")
         self._opened: tuple[Path, Engine, Engine] | None = None
 
     @property
@@ -44,10 +45,12 @@ class SqliteDatabase:
             return self._fixed
         with suppress(FileNotFoundError):
             name = (self._folder / POINTER).read_text(encoding="ascii").strip()
-            if not _NAME.fullmatch(name):
-                raise DatabaseError(f"{self._folder / POINTER}: {name!r}: must name a file such as report-1.db")
+            if not self._name.fullmatch(name):
+                raise DatabaseError(
+                    f"{self._folder / POINTER}: {name!r}: must name a file such as {self._tables.name}-1.db"
+                )
             return self._folder / name
-        return self._folder / "report-1.db"
+        return self._folder / f"{self._tables.name}-1.db"
 
     def migrate(self) -> None:
         """See `Database`."""
@@ -55,7 +58,7 @@ class SqliteDatabase:
         with _locked(self._folder / _MIGRATION_LOCK):
             file = self.file
             with self.writing() as connection:
-                migrate_on(connection)
+                migrate_on(connection, self._tables)
             if self._fixed is None:
                 self._point_to(file)
 
@@ -80,11 +83,11 @@ class SqliteDatabase:
 
     def fresh(self) -> Self:
         """See `Database`."""
-        match = _NAME.fullmatch(self.file.name)
+        match = self._name.fullmatch(self.file.name)
         number = int(match[1]) + 1 if match else 1
-        file = self._folder / f"report-{number}.db"
+        file = self._folder / f"{self._tables.name}-{number}.db"
         _delete(file)
-        made = type(self)(self._folder, file)
+        made = type(self)(self._folder, self._tables, file)
         made.migrate()
         return made
 
