@@ -90,10 +90,11 @@ class Database(Protocol):
             DBAPIError: the database does not answer.
         """
 
-    def writing(self) -> AbstractContextManager[Connection]:
-        """A transaction that writes rows of all tenants; committed at its end, rolled back where anything is raised.
+    def writing(self, tenant: str = ALL_TENANTS) -> AbstractContextManager[Connection]:
+        """A transaction that writes rows of a tenant, or of all; committed at its end, rolled back where one raises.
 
         Raises:
+            ValueError: the tenant is a text that would be taken for all of them.
             DBAPIError: the database does not answer, or cannot write.
         """
 
@@ -177,8 +178,9 @@ def open_set(settings: DatabaseSettings, tables: TableSet) -> Database:
     if settings.database:
         from streams.database.postgresql import PostgreSqlDatabase
 
-        allowed = settings.allow_unfenced
-        return PostgreSqlDatabase(settings.database, settings.schema, tables, is_unfenced_allowed=allowed)
+        schema = settings.schema if tables.is_rebuilt else f"{settings.schema}_{tables.name}"
+        return PostgreSqlDatabase(settings.database, schema, tables, is_unfenced_allowed=settings.allow_unfenced)
     from streams.database.sqlite import SqliteDatabase
 
-    return SqliteDatabase(settings.folder, tables)
+    file = None if tables.is_rebuilt else settings.folder / f"{tables.name}.db"
+    return SqliteDatabase(settings.folder, tables, file)

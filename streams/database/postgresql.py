@@ -70,20 +70,22 @@ class PostgreSqlDatabase:
         is_all_tenants(tenant)
         statements: tuple[tuple[str, dict[str, Any]], ...] = (
             ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", {}),
-            (_IN_FORCE.format("ACCESS SHARE"), {}),
+            *self._in_force("ACCESS SHARE"),
             (_SCOPE, {"tenant": tenant}),
         )
         with transaction(self._engine, *statements) as connection:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, tenant: str = ALL_TENANTS) -> Iterator[Connection]:
         """See `Database`."""
+        is_all_tenants(tenant)
+        # What a crash takes of tables that are read anew, it takes with the offsets: it is read again.
+        level = "off" if self._tables.is_rebuilt else "on"
         statements: tuple[tuple[str, dict[str, Any]], ...] = (
-            # What a crash takes, it takes with the offsets: it is read again.
-            ("SET LOCAL synchronous_commit = off", {}),
-            (_IN_FORCE.format("ROW EXCLUSIVE"), {}),
-            (_SCOPE, {"tenant": ALL_TENANTS}),
+            (f"SET LOCAL synchronous_commit = {level}", {}),
+            *self._in_force("ROW EXCLUSIVE"),
+            (_SCOPE, {"tenant": tenant}),
         )
         with transaction(self._engine, *statements) as connection:
             yield connection
@@ -110,6 +112,9 @@ class PostgreSqlDatabase:
         while not self._is_renamed(fresh.schema, old, is_last=time.monotonic() > give_up_at):
             time.sleep(_LOCK_SECONDS)
         self._drop(old)
+
+    def _in_force(self, mode: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+        return ((_IN_FORCE.format(mode), {}),) if self._tables.is_rebuilt else ()
 
     def _is_renamed(self, fresh: str, old: str, *, is_last: bool) -> bool:
         """Rename the sets; whether transactions that had begun ended in time. Whoever begins one meanwhile waits."""

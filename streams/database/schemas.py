@@ -36,8 +36,8 @@ def own_schema(connection: Connection, schema: str, is_for: str, tables: TableSe
         return
     elif found.is_used and not found.has_ours:
         raise DatabaseError(
-            f"TES_REPORT_SCHEMA: {schema}: this schema has tables that are not the report's, and a rebuild would "
-            "delete them: name one that is only the report's"
+            f"TES_REPORT_SCHEMA: {schema}: this schema has tables that are not those of tes {tables.name}, and a "
+            "rebuild would delete them: name one that is only the report's"
         )
     elif not found.is_owner:
         return  # it can be read and written, and not be replaced

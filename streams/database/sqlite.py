@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
-from streams.database.database import READING, DatabaseError, Lease, is_all_tenants
+from streams.database.database import ALL_TENANTS, READING, DatabaseError, Lease, is_all_tenants
 from streams.database.migrating import migrate_on
 from streams.database.sets import TableSet
 from streams.state.private_files import make_private_folder
@@ -71,8 +71,9 @@ class SqliteDatabase:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """See `Database`."""
+    def writing(self, tenant: str = ALL_TENANTS) -> Iterator[Connection]:
+        """See `Database`; SQLite has no fence of its own."""
+        is_all_tenants(tenant)
         _, _, writer = self._engines()
         with writer.begin() as connection:
             yield connection
@@ -126,7 +127,8 @@ class SqliteDatabase:
         if opened is None or opened[0] != file:
             # What is under way on the old file ends there.
             self.close()
-            opened = file, _engine(file, "BEGIN", _READERS), _engine(file, "BEGIN IMMEDIATE", 1)
+            safe = "NORMAL" if self._tables.is_rebuilt else "FULL"
+            opened = file, _engine(file, "BEGIN", _READERS, safe), _engine(file, "BEGIN IMMEDIATE", 1, safe)
             self._opened = opened
         return opened
 
@@ -165,7 +167,7 @@ class FileLease:
             self._handle = None
 
 
-def _engine(file: Path, begin: str, connections: int) -> Engine:
+def _engine(file: Path, begin: str, connections: int, synchronous: str) -> Engine:
     engine = create_engine(
         f"sqlite:///{file}",
         connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
@@ -180,8 +182,8 @@ def _engine(file: Path, begin: str, connections: int) -> Engine:
         connection.isolation_level = None
         for pragma in (
             "journal_mode = WAL",
-            # What a loss of power takes, it takes with the offsets: it is read again.
-            "synchronous = NORMAL",
+            # What a loss of power takes of tables that are read anew, it takes with the offsets: it is read again.
+            f"synchronous = {synchronous}",
             "cache_size = -65536",
             "temp_store = MEMORY",
             f"query_only = {'ON' if begin == 'BEGIN' else 'OFF'}",

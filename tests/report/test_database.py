@@ -12,10 +12,11 @@ from sqlalchemy.exc import DBAPIError
 
 from streams.database import migrating
 from streams.database.database import ALL_TENANTS, REBUILDING, Database, DatabaseError
+from streams.database.positions import MovedError
 from streams.report.model.batch import SERVERS
 from streams.report.store.opening import open_database
 from streams.report.store.tables import CONSUMER_OFFSET, METADATA, SERVER, SERVER_FORGOTTEN, TENANT_COUNT
-from streams.report.store.writer import MovedError, Writer
+from streams.report.store.writer import Writer
 from streams.settings.report import ReportSettings
 from tests.support.report import START, TABLES, batch_of, model_of, read_of, report_record, rows_of
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from streams.database.database import Database
+from streams.database.positions import MovedError
 from streams.domain.time import DAY_MS, HOUR_MS
 from streams.kafka.places import Place
 from streams.report.model.batch import READ, SERVERS, VERDICTS
 from streams.report.store.missing import Held, forget_missing
 from streams.report.store.tables import SERVER, SERVER_DAY, TENANT_COUNT, TENANT_VERSION, VERDICT
 from streams.report.store.upkeep import known_since, note_current
-from streams.report.store.writer import MovedError, TopicReplacedError, Writer
+from streams.report.store.writer import TopicReplacedError, Writer
 from tests.support.report import SOURCE, START, batch_of, read_of, report_record, rows_of, verdict_record
 
 SERVERS_AT, VERDICTS_AT = Place(SERVERS, 0), Place(VERDICTS, 0)

@@ -13,6 +13,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
 from streams.database.database import ALL_TENANTS, Database, is_passing
+from streams.database.positions import MovedError
 from streams.database.sqlite import SqliteDatabase
 from streams.domain.keys import ServerKey
 from streams.domain.time import DAY_MS, HOUR_MS
@@ -31,7 +32,7 @@ from streams.report.store.tables import (
     TENANT_COUNT,
     UNREADABLE,
 )
-from streams.report.store.writer import MovedError, TopicReplacedError, Writer
+from streams.report.store.writer import TopicReplacedError, Writer
 from streams.settings.report import ReportSettings
 from tests.support.report import (
     SOURCE,

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from streams.clock import wall_clock_ms
 from streams.database.database import Database, DatabaseError
+from streams.database.positions import MovedError
 from streams.domain.time import DAY_MS
 from streams.failpoints import failpoints
 from streams.kafka.cluster import Cluster
@@ -29,7 +30,7 @@ from streams.report.reading.status import DATABASE, KAFKA, REGISTRY, State, Stat
 from streams.report.reading.telling import Teller
 from streams.report.store.salvage import write_or_salvage
 from streams.report.store.upkeep import analyze, note_current, prune
-from streams.report.store.writer import MovedError, TopicReplacedError, Writer
+from streams.report.store.writer import TopicReplacedError, Writer
 from streams.wire.registry import RegistryError, SchemaRegistry
 
 log = logging.getLogger(__name__)

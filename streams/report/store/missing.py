@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, Table, select, tuple_
 
 from streams.database.database import Database
+from streams.database.positions import MovedError
 from streams.database.upserts import delete
 from streams.domain.keys import ServerKey
 from streams.kafka.places import Place
@@ -17,7 +18,7 @@ from streams.report.model.batch import SERVERS, VERDICTS
 from streams.report.store.folding import forget
 from streams.report.store.tables import SERVER, VERDICT
 from streams.report.store.upkeep import note_changes
-from streams.report.store.writer import MovedError, locked_positions
+from streams.report.store.writer import locked_positions
 
 _TABLES: Final[Mapping[str, Table]] = {SERVERS: SERVER, VERDICTS: VERDICT}
 _ROWS_AT_ONCE: Final = 5_000

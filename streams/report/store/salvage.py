@@ -7,9 +7,10 @@ from typing import NamedTuple
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from streams.database.database import DatabaseError, is_passing
+from streams.database.positions import MovedError
 from streams.errors import is_records_fault
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS, Batch, Read, Unreadable
-from streams.report.store.writer import MovedError, TopicReplacedError, Writer
+from streams.report.store.writer import TopicReplacedError, Writer
 
 _FIELDS = {SERVERS: "servers", VERDICTS: "verdicts", NOTIFICATIONS: "notifications", AUDIT: "audits"}
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
 from streams.database.database import Database
+from streams.database.positions import MovedError, move_position
 from streams.database.upserts import Upsert, delete
 from streams.kafka.places import Place
 from streams.report.model.batch import Batch, Read, Unreadable
@@ -39,10 +40,6 @@ _AUDITS: Final = Upsert(AUDIT, is_guarded=True)
 _OFFSETS: Final = Upsert(CONSUMER_OFFSET, keeps=True)
 _UNREADABLE: Final = Upsert(UNREADABLE, keeps=True)
 WHY_CHARS: Final = 500
-
-
-class MovedError(RuntimeError):
-    """The model has not come as far as a batch begins: another reader, or another set of tables."""
 
 
 class TopicReplacedError(RuntimeError):
@@ -88,7 +85,8 @@ class Writer:
             self._failpoint("written")
             for place, end in batch.ends.items():
                 if end > known[place]:
-                    _move(connection, place, batch.sources[place.topic], known[place], end)
+                    source = batch.sources[place.topic]
+                    move_position(connection, CONSUMER_OFFSET, place, source, known[place], end)
             self._failpoint("positioned")
         self._hold(carried)
         self._failpoint("committed")
@@ -166,19 +164,6 @@ def locked_positions(connection: Connection, sources: Mapping[str, str]) -> dict
             )
         positions[Place(row.topic, row.partition)] = row.position
     return positions
-
-
-def _move(connection: Connection, place: Place, source: str, known: int, end: int) -> None:
-    """Set how far a partition was read.
-
-    Raises:
-        MovedError: it was not read as far as was known; what was written is for nothing.
-    """
-    columns = CONSUMER_OFFSET.c
-    here = (columns.topic == place.topic, columns.topic_id == source, columns.partition == place.partition)
-    moved = update(CONSUMER_OFFSET).where(*here, columns.position == known).values(position=end)
-    if connection.execute(moved).rowcount != 1:
-        raise MovedError(f"{place.topic}-{place.partition}: offset {known} is not next any more")
 
 
 def _last_of(rows: Iterable[Row]) -> list[Any]:

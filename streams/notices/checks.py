@@ -1,0 +1,100 @@
+"""What a destination and a subscription may be. Whether an address may be reached, its channel says at each attempt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from streams.domain.outputs.notification import NotificationKind, Severity
+from streams.domain.validation import MalformedError
+from streams.notices.model import DestinationKind, Subscription
+from streams.notices.times import MINUTES_OF_DAY, zone_of
+from streams.texts.languages import NAMES
+
+MOST_NAME_CHARS: Final = 100
+MOST_ADDRESS_CHARS: Final = 2_000
+MOST_MAIL_CHARS: Final = 254
+"""RFC 5321 4.5.3.1.3, without the angle brackets."""
+MOST_PATTERN_CHARS: Final = 255
+# What every mail server takes: no quoted local part, no address literal, no character that a header would fold at.
+_MAIL: Final = re.compile(
+    r"[^\s\x00-\x20\x7f\"(),:;<>@\[\\\]]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W_][\w-]{0,62}"
+)
+
+
+def check_destination(kind: DestinationKind, name: str, address: str, language: str, zone: str) -> None:
+    """Refuse what a destination cannot be made of.
+
+    Raises:
+        MalformedError: a value is none; the message says what it must be.
+        ZoneError: the time zone is not known.
+    """
+    if not 0 < len(name) <= MOST_NAME_CHARS or not name.isprintable():
+        _refuse("name", name, f"must be 1 to {MOST_NAME_CHARS} printable characters")
+    if kind is DestinationKind.MAIL:
+        check_mail_address("address", address)
+    else:
+        _check_url(address)
+    if language not in NAMES:
+        _refuse("language", language, f"must be one of {', '.join(NAMES)}")
+    zone_of(zone)
+
+
+def check_mail_address(field: str, address: str) -> None:
+    """Refuse what is no address of a mailbox.
+
+    Raises:
+        MalformedError: it is none.
+    """
+    if len(address) > MOST_MAIL_CHARS or not address.isprintable() or _MAIL.fullmatch(address) is None:
+        _refuse(
+            field, address, f"must be an address such as admin@contoso.com, of at most {MOST_MAIL_CHARS} characters"
+        )
+
+
+def check_subscription(subscription: Subscription) -> None:
+    """Refuse a subscription that cannot be followed.
+
+    Raises:
+        MalformedError: a value is none; the message says what it must be.
+    """
+    kinds = subscription.kinds
+    if kinds is not None and (not kinds or not set(kinds) <= set(NotificationKind)):
+        _refuse("kinds", ",".join(kinds), f"must be one or several of {', '.join(NotificationKind)}")
+    if subscription.least_severity not in list(Severity):
+        _refuse("least_severity", subscription.least_severity, f"must be one of {', '.join(Severity)}")
+    pattern = subscription.servers
+    if pattern is not None and (not 0 < len(pattern) <= MOST_PATTERN_CHARS or not pattern.isprintable()):
+        _refuse("servers", pattern, f"must be 1 to {MOST_PATTERN_CHARS} printable characters")
+    quiet = (subscription.quiet_from, subscription.quiet_to)
+    if (quiet[0] is None) != (quiet[1] is None):
+        _refuse("quiet_from", str(quiet[0]), "needs quiet_to, and quiet_to needs quiet_from")
+    if quiet[0] is not None and quiet[0] == quiet[1]:
+        _refuse("quiet_to", str(quiet[1]), "must differ from quiet_from")
+    for field, value in zip(("daily_at", "quiet_from", "quiet_to"), (subscription.daily_at, *quiet), strict=True):
+        if value is not None and not 0 <= value < MINUTES_OF_DAY:
+            _refuse(field, str(value), f"must be a minute of the day, 0 to {MINUTES_OF_DAY - 1}")
+
+
+def known_kinds(kinds: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Kinds of notices in one order, each once."""
+    return None if kinds is None else tuple(sorted(set(kinds)))
+
+
+def _check_url(address: str) -> None:
+    rule = f"must be an address that begins with https://, of at most {MOST_ADDRESS_CHARS} characters"
+    try:
+        parts = urlsplit(address)
+        is_url = parts.scheme in ("https", "http") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_url = False
+    if not is_url or len(address) > MOST_ADDRESS_CHARS or not address.isascii() or not address.isprintable():
+        _refuse("address", address, rule)
+    if " " in address or "#" in address or "@" in parts.netloc:
+        _refuse("address", address, "must have neither a user, nor a fragment, nor a blank")
+
+
+def _refuse(field: str, value: str, rule: str) -> None:
+    raise MalformedError(f"{field}: {value[:80]!r:.100}: {rule}")
