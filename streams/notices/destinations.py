@@ -143,6 +143,7 @@ def ask_again(connection: Connection, tenant: str, destination_id: str, now: int
         UnknownDestinationError: the tenant has none of this id that is unconfirmed.
         LimitError: the tenant asked too many people today.
     """
+    lock_lane(connection, tenant, destination_id)
     found = get_destination(connection, tenant, destination_id)
     if found.state is not DestinationState.UNCONFIRMED:
         raise UnknownDestinationError(f"destination: {destination_id[:80]!r:.100}: is not unconfirmed")
@@ -173,6 +174,12 @@ def ensure_contact(connection: Connection, tenant: str, address: str, now: int) 
     return made
 
 
+def lock_lane(connection: Connection, tenant: str, destination_id: str) -> None:
+    """Have nobody else send or route to a destination until the transaction ends; always the first thing to lock."""
+    lane = (LANE.c.tenant_id == tenant, LANE.c.destination_id == destination_id)
+    connection.execute(select(LANE.c.fence).where(*lane).with_for_update()).all()
+
+
 def confirmation_token(connection: Connection, destination: Destination) -> str:
     """What proves that a question whether somebody wants to be told was received; empty where none is open."""
     asked = select(DESTINATION.c.challenge).where(*_is(destination.tenant_id, destination.destination_id))
@@ -201,6 +208,7 @@ def confirm(connection: Connection, tenant: str, destination_id: str, now: int) 
     Raises:
         UnknownDestinationError: the tenant has none of this id.
     """
+    lock_lane(connection, tenant, destination_id)
     found = get_destination(connection, tenant, destination_id)
     if found.state is DestinationState.UNCONFIRMED:
         _set(connection, found, state=DestinationState.ACTIVE, confirmed_at=now)
@@ -239,6 +247,7 @@ def unpark(connection: Connection, tenant: str, destination_id: str, now: int) -
     Raises:
         UnknownDestinationError: the tenant has none of this id.
     """
+    lock_lane(connection, tenant, destination_id)
     found = get_destination(connection, tenant, destination_id)
     if found.state is DestinationState.PARKED:
         _set(connection, found, state=DestinationState.ACTIVE, parked_at=None, parked_why=None)
@@ -259,6 +268,7 @@ def remove_destination(connection: Connection, tenant: str, destination_id: str,
     Raises:
         UnknownDestinationError: the tenant has none of this id.
     """
+    lock_lane(connection, tenant, destination_id)
     found = get_destination(connection, tenant, destination_id)
     _set(
         connection,
@@ -320,6 +330,7 @@ def send_test(connection: Connection, tenant: str, destination_id: str, now: int
     Raises:
         UnknownDestinationError: the tenant has none of this id that may be sent to.
     """
+    lock_lane(connection, tenant, destination_id)
     found = get_destination(connection, tenant, destination_id)
     if found.state not in _USED:
         raise UnknownDestinationError(f"destination: {destination_id[:80]!r:.100}: is not confirmed")
@@ -333,9 +344,9 @@ def make_secret() -> str:
     return "whsec_" + secrets.token_urlsafe(24).replace("-", "A").replace("_", "B")
 
 
-def make_message_id() -> str:
-    """An id of a message: letters, digits and underscores."""
-    return f"msg_{secrets.token_hex(12)}"
+def make_message_id(now: int, place: int = 0) -> str:
+    """An id of a message: letters, digits and underscores. Ids are in the order of moments and places in a moment."""
+    return f"msg_{now:012x}{place:06x}{secrets.token_hex(8)}"
 
 
 def wake_lane(connection: Connection, destination: Destination, now: int) -> None:
@@ -354,6 +365,7 @@ def _check_asked(connection: Connection, tenant: str, now: int) -> None:
     asked = (
         MESSAGE.c.tenant_id == tenant,
         MESSAGE.c.form == Form.CONFIRMATION,
+        MESSAGE.c.notices == 0,
         MESSAGE.c.made_at > now - DAY_MS,
     )
     if _count(connection, *asked) >= MOST_UNCONFIRMED:
@@ -363,7 +375,7 @@ def _check_asked(connection: Connection, tenant: str, now: int) -> None:
 
 
 def _add_message(connection: Connection, destination: Destination, form: Form, now: int) -> str:
-    message_id = make_message_id()
+    message_id = make_message_id(now)
     values = {
         "tenant_id": destination.tenant_id,
         "message_id": message_id,

@@ -8,9 +8,13 @@ from sqlalchemy import Table, select
 
 from streams.database.database import ALL_TENANTS, Database
 from streams.domain.time import DAY_MS
+from streams.kafka.places import Place
 from streams.notices.destinations import confirm, create_destination
 from streams.notices.model import Destination, DestinationKind, Subscription
 from streams.notices.subscriptions import create_subscription
+from streams.notify.notice import Notice, notice_of
+from streams.wire.codec import AvroCodec
+from streams.wire.registry import LocalRegistry
 
 START = 20_700 * DAY_MS + 10 * 3_600_000
 """Ten o'clock (UTC) on a day in 2026."""
@@ -47,3 +51,35 @@ def rows_of(database: Database, table: Table) -> list[dict[str, Any]]:
     """All rows of a table, in order of their keys."""
     with database.reading(ALL_TENANTS) as connection:
         return [dict(row._mapping) for row in connection.execute(select(table).order_by(*table.primary_key.columns))]
+
+
+_CODEC = AvroCodec("admin_notification", LocalRegistry())
+PLACE = Place("enforcement.notifications.v1", 0)
+SOURCE = "cluster/topic-id"
+
+
+def notification(number: int, **changes: Any) -> dict[str, Any]:
+    """A record of a notification, with the defaults of its schema."""
+    record: dict[str, Any] = {
+        "notification_id": f"n{number}",
+        "kind": "STAGE_ENTERED",
+        "severity": "WARNING",
+        "tenant_id": "contoso",
+        "server": "mx1.contoso.com",
+        "occurred_at": START + number,
+        "title": "Mail is delayed",
+        "text": "Mail of mx1.contoso.com is delayed.",
+        "stage": 2,
+        "cves": [],
+    }
+    return _CODEC.decode(_CODEC.encode(record | changes))
+
+
+def encoded(record: dict[str, Any]) -> bytes:
+    """A notification's value."""
+    return _CODEC.encode(record)
+
+
+def notice(number: int, *, written_at: int = START, offset: int | None = None, **changes: Any) -> Notice:
+    """A notice as it is read; its offset is its number unless said."""
+    return notice_of(PLACE, number if offset is None else offset, written_at, notification(number, **changes))

@@ -56,11 +56,15 @@ INDICES: dict[str, tuple[str, list[str], str]] = {
     "notice_old": ("notice", ["occurred_at"], ""),
     "delivery_notice": ("delivery", ["notice_tenant", "notification_id"], ""),
     "delivery_recent": ("delivery", ["tenant_id", "routed_at", "notification_id", "destination_id"], ""),
-    "delivery_open": ("delivery", ["tenant_id", "destination_id", "due_at"], "ended_at IS NULL"),
+    "delivery_open": ("delivery", ["destination_id", "due_at"], "ended_at IS NULL"),
     "delivery_old": ("delivery", ["ended_at"], ""),
-    "message_open": ("message", ["tenant_id", "destination_id", "made_at"], "ended_at IS NULL"),
+    "message_open": ("message", ["destination_id", "made_at"], "ended_at IS NULL"),
+    "message_id": ("message", ["message_id"], ""),
+    "message_asked": ("message", ["tenant_id", "form", "made_at"], "notices = 0"),
     "message_old": ("message", ["ended_at"], ""),
-    "delivery_message": ("delivery", ["tenant_id", "message_id"], ""),
+    "delivery_message": ("delivery", ["message_id"], ""),
+    "destination_id": ("destination", ["destination_id"], ""),
+    "lane_id": ("lane", ["destination_id"], ""),
     "attempt_old": ("attempt", ["at"], ""),
 }
 

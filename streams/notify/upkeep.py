@@ -1,0 +1,85 @@
+"""What is done to the ledger beside sending: what it holds is counted, and what has grown too old goes."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, func, select, text, update
+
+from streams.database.database import ALL_TENANTS, Database
+from streams.database.upserts import SQLITE
+from streams.domain.outputs.notification import Severity
+from streams.domain.time import DAY_MS, HOUR_MS
+from streams.notices.destinations import EXPIRED, WAITING
+from streams.notices.facts import began_at
+from streams.notices.model import DestinationState
+from streams.notices.tables import ATTEMPT, DELIVERY, DESTINATION, MESSAGE, METADATA, NOTICE, UNREADABLE
+from streams.notify.routing import OLDEST_MS
+from streams.notify.status import Ledger
+
+ATTEMPT_DAYS = 30
+"""How long it is kept what the other side answered each time."""
+OVERDUE_MS = HOUR_MS
+"""A critical notice that should have gone longer ago is an alarm."""
+
+
+def count(database: Database, now: int) -> Ledger:
+    """What the ledger holds at a moment (UTC milliseconds)."""
+    with database.reading(ALL_TENANTS) as connection:
+        same = (DESTINATION.c.tenant_id == DELIVERY.c.tenant_id) & (
+            DESTINATION.c.destination_id == DELIVERY.c.destination_id
+        )
+        is_open = DELIVERY.c.ended_at.is_(None)
+        opened = select(DESTINATION.c.kind, func.count()).select_from(DELIVERY.join(DESTINATION, same)).where(is_open)
+        parked = select(DESTINATION.c.kind, func.count()).where(DESTINATION.c.state == DestinationState.PARKED)
+        late = (is_open, DELIVERY.c.severity == Severity.CRITICAL, DELIVERY.c.due_at < now - OVERDUE_MS)
+        since = max(began_at(connection), now - OLDEST_MS)
+        untold = select(func.count(NOTICE.c.tenant_id.distinct())).where(
+            NOTICE.c.deliveries == 0, NOTICE.c.written_at >= since
+        )
+        return Ledger(
+            {row[0]: row[1] for row in connection.execute(opened.group_by(DESTINATION.c.kind))},
+            {row[0]: row[1] for row in connection.execute(parked.group_by(DESTINATION.c.kind))},
+            _number(connection, select(func.count()).where(*late)),
+            _number(connection, untold),
+        )
+
+
+def expire(database: Database, now: int) -> int:
+    """End what waits at parked destinations and has grown too old to be told; returns how much."""
+    old = select(NOTICE.c.notification_id).where(
+        NOTICE.c.tenant_id == DELIVERY.c.notice_tenant,
+        NOTICE.c.notification_id == DELIVERY.c.notification_id,
+        NOTICE.c.occurred_at < now - OLDEST_MS,
+    )
+    parked = select(DESTINATION.c.destination_id).where(DESTINATION.c.state == DestinationState.PARKED)
+    waits = (DELIVERY.c.ended_at.is_(None), DELIVERY.c.state == WAITING, DELIVERY.c.destination_id.in_(parked))
+    ended = {"state": EXPIRED, "ended_at": now, "why": "too old to be told"}
+    with database.writing() as connection:
+        return int(connection.execute(update(DELIVERY).where(*waits, old.exists()).values(**ended)).rowcount)
+
+
+def prune(database: Database, now: int, history_days: int) -> None:
+    """Delete attempts and what ended too long ago; whatever is open stays."""
+    before = now - history_days * DAY_MS
+    with database.writing() as connection:
+        connection.execute(delete(ATTEMPT).where(ATTEMPT.c.at < now - ATTEMPT_DAYS * DAY_MS))
+        connection.execute(delete(DELIVERY).where(DELIVERY.c.ended_at < before))
+        connection.execute(delete(MESSAGE).where(MESSAGE.c.ended_at < before))
+        left = select(DELIVERY.c.notification_id).where(
+            DELIVERY.c.notice_tenant == NOTICE.c.tenant_id, DELIVERY.c.notification_id == NOTICE.c.notification_id
+        )
+        connection.execute(delete(NOTICE).where(NOTICE.c.occurred_at < before, ~left.exists()))
+        connection.execute(delete(UNREADABLE).where(UNREADABLE.c.written_at < before))
+
+
+def analyze(database: Database) -> None:
+    """Have the database look at what its tables hold, so that it plans queries by it."""
+    with database.writing() as connection:
+        if connection.dialect.name == SQLITE:
+            # So many rows of each index are enough to see how its values are spread.
+            connection.execute(text("PRAGMA analysis_limit = 1000"))
+        for table in METADATA.tables:
+            connection.execute(text(f"ANALYZE {table}"))
+
+
+def _number(connection: Connection, asked: object) -> int:
+    return int(connection.execute(asked).scalar_one())  # type: ignore[call-overload]
