@@ -57,7 +57,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "notify_not_started": "The process that tells people could not start.",
     "notify_failed": "The process that tells people stops because of an error.",
     "notify_ended": "The process that tells people exits, with its exit code.",
-    "notify_standby": "Another process reads notifications into the ledger; this one sends, and waits until it is gone.",
+    "notify_standby": "Another process reads notifications into the ledger; this one waits until it is gone.",
     "notify_current": "All notifications that were written are in the ledger.",
     "notify_moved": "The ledger is not where this process left it; it reads on from where the ledger is.",
     "notify_stopped": "No notifications are read until somebody does what the line says.",

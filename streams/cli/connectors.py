@@ -21,7 +21,7 @@ from streams.settings.worker import read_settings
 from streams.visible import visible
 from streams.wire.records import to_json
 
-_HEADINGS = ("TENANT", "CONNECTOR", "TYPE", "TLS SUBJECTS", "FINGERPRINTS", "CIDRS", "PUBLISHED", "BY")
+_HEADINGS = ("TENANT", "CONNECTOR", "TYPE", "TLS SUBJECTS", "FINGERPRINTS", "CIDRS", "CONTACTS", "PUBLISHED", "BY")
 _SHOWN_VALUES = 3
 
 
@@ -94,7 +94,7 @@ def _list(arguments: argparse.Namespace) -> int:
             record["tenant_id"],
             record["connector_id"],
             record["type"],
-            *(_few(record[name]) for name in ("tls_subjects", "tls_fingerprints", "cidrs")),
+            *(_few(record[name]) for name in ("tls_subjects", "tls_fingerprints", "cidrs", "contacts")),
             iso(record["published_at"]),
             record["published_by"],
         ]

@@ -69,13 +69,14 @@ COMMANDS: Final[Mapping[str, str]] = {
     "worker": "run a worker; settings come from the environment",
     "edge": "run the edge beside an MTA, or explain its decision; settings come from the environment",
     "report": "keep what administrators see in a database; settings come from the environment",
+    "notify": "tell people what happens, by mail, webhooks and chat; settings come from the environment",
     "connectors": "whose mail comes in at the edges: check, publish and list connectors",
     "topics": "the Kafka topics of the product",
     "config": "show or validate the settings",
     "kafka": "start or stop a Kafka broker on this machine",
 }
 """What the help says of each command. Its module in `streams.cli` has its name, and describes its arguments."""
-_PROCESSES: Final = ("worker", "edge", "report")
+_PROCESSES: Final = ("worker", "edge", "report", "notify")
 """Commands that wait for a broker that is busy or restarts."""
 _MOVED: Final[Mapping[str, tuple[str, str]]] = {"table": ("servers", "add_table_arguments")}
 """Old names of commands: module and function."""

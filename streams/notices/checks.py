@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
+from streams.domain.mailboxes import MOST_MAILBOX_CHARS, is_mail_address
 from streams.domain.outputs.notification import NotificationKind, Severity
 from streams.domain.validation import MalformedError
 from streams.notices.model import DestinationKind, Subscription
@@ -15,13 +15,7 @@ from streams.texts.languages import NAMES
 
 MOST_NAME_CHARS: Final = 100
 MOST_ADDRESS_CHARS: Final = 2_000
-MOST_MAIL_CHARS: Final = 254
-"""RFC 5321 4.5.3.1.3, without the angle brackets."""
 MOST_PATTERN_CHARS: Final = 255
-# What every mail server takes: no quoted local part, no address literal, no character that a header would fold at.
-_MAIL: Final = re.compile(
-    r"[^\s\x00-\x20\x7f\"(),:;<>@\[\\\]]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W_][\w-]{0,62}"
-)
 
 
 def check_destination(kind: DestinationKind, name: str, address: str, language: str, zone: str) -> None:
@@ -48,9 +42,9 @@ def check_mail_address(field: str, address: str) -> None:
     Raises:
         MalformedError: it is none.
     """
-    if len(address) > MOST_MAIL_CHARS or not address.isprintable() or _MAIL.fullmatch(address) is None:
+    if not is_mail_address(address):
         _refuse(
-            field, address, f"must be an address such as admin@contoso.com, of at most {MOST_MAIL_CHARS} characters"
+            field, address, f"must be an address such as admin@contoso.com, of at most {MOST_MAILBOX_CHARS} characters"
         )
 
 

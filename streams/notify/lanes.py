@@ -272,7 +272,8 @@ class Lanes:
             asked = select(ranked, NOTICE.c.occurred_at).join(NOTICE, same).where(ranked.c.place <= MOST_DUE)
             for row in connection.execute(asked):
                 lanes.setdefault(row.destination_id, []).append(row)
-        made, changed = [], []
+        made: list[dict[str, Any]] = []
+        changed: list[tuple[Any, ...]] = []
         for destination_id, rows in sorted(lanes.items()):
             due, by_id = [], {row.notification_id: row for row in rows}
             for row in rows:

@@ -12,7 +12,9 @@ REDACTED = "(redacted)"
 EDGE_PREFIX = "TES_EDGE_"
 """Of the variables that only an edge reads."""
 REPORT_PREFIX = "TES_REPORT_"
-"""Of the variables that only the report reads."""
+"""Of the variables that only the report and the notices read."""
+NOTIFY_PREFIX = "TES_NOTIFY_"
+"""Of the variables that only the notices read."""
 
 
 class SettingsError(ValueError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from streams.domain.edge import Limits
 from streams.domain.time import HOUR_MS, MINUTE_MS
 from streams.settings.addresses import ListenAddress, parse_address
-from streams.settings.base import REPORT_PREFIX, address_faults, fault, read, setting, variables_of
+from streams.settings.base import NOTIFY_PREFIX, REPORT_PREFIX, address_faults, fault, read, setting, variables_of
 from streams.settings.folders import state_folder
 from streams.settings.kafka import KafkaSettings
 from streams.settings.worker import Settings
@@ -173,4 +173,4 @@ def read_edge_settings(environment: Mapping[str, str] = os.environ) -> EdgeSetti
 
 
 def _is_of_another_part(variable: str) -> bool:
-    return variable.startswith(REPORT_PREFIX) or variable in variables_of(Settings)
+    return variable.startswith((NOTIFY_PREFIX, REPORT_PREFIX)) or variable in variables_of(Settings)

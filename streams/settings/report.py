@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from streams.settings.base import EDGE_PREFIX, address_faults, fault, read, setting, variables_of
+from streams.settings.base import EDGE_PREFIX, NOTIFY_PREFIX, address_faults, fault, read, setting, variables_of
 from streams.settings.database import DatabaseSettings
 from streams.settings.worker import DEFAULT_POLICY, Settings
 
@@ -185,4 +185,4 @@ def _https_faults(settings: ReportSettings, name: str) -> Iterator[str]:
 
 
 def _is_of_another_part(variable: str) -> bool:
-    return variable.startswith(EDGE_PREFIX) or variable in variables_of(Settings)
+    return variable.startswith((EDGE_PREFIX, NOTIFY_PREFIX)) or variable in variables_of(Settings)

@@ -10,7 +10,16 @@ from typing import Final
 
 from streams.domain.outputs.replies import service_faults
 from streams.domain.policy.rulebook import Service
-from streams.settings.base import EDGE_PREFIX, REPORT_PREFIX, SettingsError, address_faults, fault, inspect, read
+from streams.settings.base import (
+    EDGE_PREFIX,
+    NOTIFY_PREFIX,
+    REPORT_PREFIX,
+    SettingsError,
+    address_faults,
+    fault,
+    inspect,
+    read,
+)
 from streams.settings.base import setting as _setting
 from streams.settings.folders import CACHE_VARIABLE, state_folder
 from streams.settings.kafka import KafkaSettings
@@ -141,7 +150,7 @@ class Settings(KafkaSettings):
 
 
 def _is_of_another_part(variable: str) -> bool:
-    return variable.startswith((EDGE_PREFIX, REPORT_PREFIX))
+    return variable.startswith((EDGE_PREFIX, NOTIFY_PREFIX, REPORT_PREFIX))
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from streams.errors import DependencyError
 from streams.settings.edge import EdgeSettings
+from streams.settings.notify import NotifySettings
 from streams.settings.report import ReportSettings
 from streams.settings.worker import Settings
 from streams.wire.schemas import REGISTRY_FILE, SCHEMA_DIR, Schema, without_docs
@@ -255,6 +256,6 @@ def may_learn(registry: SchemaRegistry) -> bool:
     return not isinstance(registry, LocalRegistry)
 
 
-def registry_of(settings: Settings | EdgeSettings | ReportSettings) -> SchemaRegistry:
+def registry_of(settings: Settings | EdgeSettings | NotifySettings | ReportSettings) -> SchemaRegistry:
     """The schema registry that the settings name."""
     return ConfluentRegistry(settings.schema_registry_url) if settings.schema_registry_url else LocalRegistry()

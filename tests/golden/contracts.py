@@ -13,6 +13,7 @@ from streams.kafka.topics import TOPICS
 from streams.log_events import EVENTS
 from streams.settings.base import CheckedSettings
 from streams.settings.edge import EdgeSettings
+from streams.settings.notify import NotifySettings
 from streams.settings.report import ReportSettings
 from streams.settings.worker import Settings
 
@@ -71,6 +72,11 @@ def edge_settings() -> Golden:
 def report_settings() -> Golden:
     """Every variable of the report, likewise."""
     return _variables_of(ReportSettings)
+
+
+def notify_settings() -> Golden:
+    """Every variable of notify, likewise."""
+    return _variables_of(NotifySettings)
 
 
 def _variables_of(kind: type[CheckedSettings]) -> Golden:

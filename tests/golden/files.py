@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tests.golden.contracts import edge_settings, events, report_settings, schemas, settings, topics
+from tests.golden.contracts import edge_settings, events, notify_settings, report_settings, schemas, settings, topics
 from tests.golden.decisions import simulations
 from tests.golden.helps import helps
 from tests.golden.lives import lives
@@ -15,6 +15,7 @@ from tests.golden.stores import state_rows
 
 FILES: dict[str, Callable[[], Any]] = {
     "edge_settings.json": edge_settings,
+    "notify_settings.json": notify_settings,
     "report_settings.json": report_settings,
     "events.json": events,
     "help.txt": helps,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from streams.database.database import Database
 from streams.domain.time import MINUTE_MS
@@ -45,7 +45,7 @@ class Site:
         clock: ManualClock | None = None,
         channel: RecordingChannel | None = None,
         *,
-        contacts: dict[str, Sequence[str]] | None = None,
+        contacts: Mapping[str, Sequence[str]] | None = None,
         failpoint: Callable[[str], None] = ignore,
         owner: str = "one",
     ) -> None:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final, NamedTuple, TypeVar
 
 from streams.domain.exchange.names import canonical_name
+from streams.domain.mailboxes import is_mail_address
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.validation import MalformedError, check_tenant
 from streams.edge.client import Connector
@@ -24,7 +25,9 @@ _TEXT_RULE: Final = "must be text: put it in quotes"
 _SHOWN_CHARS: Final = 120
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-_HEADS: Final = ("connector_id", "tenant_id", "type", "match")
+_HEADS: Final = ("connector_id", "tenant_id", "type", "match", "contacts")
+MAX_CONTACTS: Final = 10
+"""Of a connector."""
 _MATCHES: Final = ("tls_subjects", "tls_fingerprints", "cidrs")
 
 
@@ -44,6 +47,8 @@ class Entry(NamedTuple):
     tls_fingerprints: tuple[str, ...]
     networks: tuple[Network, ...]
     source: str
+    contacts: tuple[str, ...] = ()
+    """Mail addresses that are told what happens to the tenant's servers."""
 
     @property
     def name(self) -> str:
@@ -84,10 +89,13 @@ class EntryReader:
         if kind not in TYPES:
             self.refuse("type", kind, f"must be one of {', '.join(TYPES)}")
         subjects, fingerprints, networks = self._match(content.get("match"))
+        contacts = tuple(self._values(content, "contacts", _contact, ""))
+        if len(contacts) > MAX_CONTACTS:
+            self.refuse("contacts", contacts, f"must be at most {MAX_CONTACTS}")
         if len(self.errors) > before:
             return None
         connector = Connector(tenant_id, connector_id, ConnectorType(str(kind)))
-        return Entry(connector, subjects, fingerprints, networks, self._source)
+        return Entry(connector, subjects, fingerprints, networks, self._source, contacts)
 
     def refuse(self, path: str, value: object, rule: str) -> None:
         """Note what is wrong with a field of the entry that is read."""
@@ -115,19 +123,21 @@ class EntryReader:
             self.refuse("match", match, f"must have a value in at least one of {', '.join(_MATCHES)}")
         return found
 
-    def _values(self, match: dict[str, Any], name: str, parse: Callable[[str], Value]) -> Iterator[Value]:
+    def _values(
+        self, match: dict[str, Any], name: str, parse: Callable[[str], Value], before: str = "match."
+    ) -> Iterator[Value]:
         values = match.get(name, [])
         if not isinstance(values, list):
-            self.refuse(f"match.{name}", values, "must be a list")
+            self.refuse(f"{before}{name}", values, "must be a list")
             return
         for index, value in enumerate(values):
             if not isinstance(value, str):
-                self.refuse(f"match.{name}[{index}]", value, _TEXT_RULE)
+                self.refuse(f"{before}{name}[{index}]", value, _TEXT_RULE)
                 continue
             try:
                 yield parse(value)
             except ValueError as error:
-                self.refuse(f"match.{name}[{index}]", value, str(error))
+                self.refuse(f"{before}{name}[{index}]", value, str(error))
 
     def _refuse_unknown(self, content: dict[str, Any], before: str, known: tuple[str, ...]) -> None:
         for name, value in content.items():
@@ -144,6 +154,12 @@ def check_connector(connector_id: str) -> None:
     if not 0 < len(connector_id) <= MAX_CONNECTOR_CHARS or not connector_id.isprintable():
         rule = f"must be 1 to {MAX_CONNECTOR_CHARS} printable characters"
         raise MalformedError(f"connector_id: {connector_id[:80]!r:.100}: {rule}")
+
+
+def _contact(text: str) -> str:
+    if not is_mail_address(text):
+        raise ValueError("must be an address of a mailbox, like admin@contoso.com")
+    return text
 
 
 def _subject(text: str) -> str:

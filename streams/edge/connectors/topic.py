@@ -98,6 +98,7 @@ def record_of(entry: Entry) -> dict[str, Any]:
         "tls_subjects": list(entry.tls_subjects),
         "tls_fingerprints": list(entry.tls_fingerprints),
         "cidrs": [str(network) for network in entry.networks],
+        "contacts": list(entry.contacts),
     }
 
 
