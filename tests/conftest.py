@@ -27,6 +27,7 @@ TESTS = Path(__file__).parent
 NEED_A_BROKER = (
     TESTS / "integration",
     TESTS / "contract/kafka",
+    TESTS / "notify/kafka",
     TESTS / "report/kafka",
     TESTS / "chaos/test_verifier.py",
     TESTS / "mail/test_demo.py",

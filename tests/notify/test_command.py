@@ -1,0 +1,88 @@
+"""`tes notify`: its settings, its tables, and the proof of what became of notices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streams.cli.main import main
+from streams.notices.facts import begin
+from streams.notices.opening import open_ledger
+from streams.settings.base import SettingsError
+from streams.settings.edge import read_edge_settings
+from streams.settings.notify import NotifySettings, read_notify_settings
+from streams.settings.report import read_report_settings
+from streams.settings.worker import read_settings
+from tests.support.channels import FAILED, RecordingChannel
+from tests.support.notices import START, add_destination, notice, subscribe
+from tests.support.notify_site import Site
+
+
+def test_all_parts_share_one_environment() -> None:
+    together = {"TES_NOTIFY_PORT": "7000", "TES_REPORT_PORT": "7001", "TES_EDGE_MODE": "enforce", "TES_PARTITIONS": "8"}
+    assert read_notify_settings(together).port == 7000
+    assert read_report_settings(together).port == 7001
+    assert read_settings(together).partitions == 8
+    read_edge_settings(together)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rule"),
+    [
+        ("TES_NOTIFY_COLOUR", "red", "unknown setting"),
+        ("TES_NOTIFY_PORT", "65536", "must be a port"),
+        ("TES_NOTIFY_GROUP_ABOVE", "0", "must be from 1 to 100"),
+        ("TES_NOTIFY_IN_FLIGHT", "0", "must be from 1 to 10000"),
+        ("TES_NOTIFY_HISTORY_DAYS", "7", "must be from 8 to 4000"),
+        ("TES_REPORT_DATABASE", "mysql://report", "must begin with postgresql://"),
+        ("TES_LOG_FORMAT", "xml", "must be text or json"),
+    ],
+)
+def test_what_is_no_setting_is_refused(variable: str, value: str, rule: str) -> None:
+    with pytest.raises(SettingsError, match=rule):
+        read_notify_settings({variable: value})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a ledger with a notice that failed, which commands are told of by the environment."""
+    database = open_ledger(NotifySettings(directory=str(tmp_path)))
+    database.migrate()
+    begin(database, START)
+    subscribe(database, add_destination(database))
+    site = Site(database)
+    site.deliver()
+    site.channel = RecordingChannel(lambda _, __: FAILED)
+    site.record(notice(1, server="mx1\x1b[31m.contoso.com"))
+    site.deliver(after=1_000)
+    database.close()
+    monkeypatch.setenv("TES_REPORT_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_log_says_what_became_of_a_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["notify", "log", "--notification", "n1"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "PACKED  MAIL  Admins  contoso/" in first
+    assert "mx1\\x1b[31m.contoso.com  n1  try later" in first
+    assert second.endswith("attempt 1: FAILED 503 try later")
+    assert main(["notify", "log", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notification_id"] == "n1"
+    assert main(["notify", "log", "--destination", "other"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_tables_are_made_by_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TES_REPORT_DIR", str(tmp_path / "new"))
+    assert main(["notify", "log"]) == 1
+    assert main(["notify", "migrate"]) == 0
+    assert main(["notify", "log"]) == 0
+    assert (tmp_path / "new" / "notices.db").exists()
+
+
+def test_settings_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["notify", "config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["TES_NOTIFY_GROUP_ABOVE"] == 5
