@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, Text, column, select, update, values
 
 from streams.database.database import Database
 from streams.database.positions import MovedError, move_position
@@ -22,7 +22,7 @@ from streams.notices.tables import CONSUMER_OFFSET, DELIVERY, LANE, NOTICE, UNRE
 from streams.notify.notice import Notice
 from streams.notify.packing import Grouping, grouped
 from streams.notify.routing import Directory, Route, routes_of
-from streams.notify.withdrawal import Untrue, made_untrue
+from streams.notify.withdrawal import made_untrue
 
 _NOTICES: Final = Upsert(NOTICE, keeps=True)
 _DELIVERIES: Final = Upsert(DELIVERY, keeps=True)
@@ -31,6 +31,18 @@ _OFFSETS: Final = Upsert(CONSUMER_OFFSET, keeps=True)
 _UNREADABLE: Final = Upsert(UNREADABLE, keeps=True)
 _WHY_CHARS: Final = 500
 _AT_ONCE: Final = 500
+_SAME: Final = (NOTICE.c.tenant_id == DELIVERY.c.notice_tenant) & (
+    NOTICE.c.notification_id == DELIVERY.c.notification_id
+)
+_OF_WAITING: Final = (
+    *DELIVERY.primary_key.columns,
+    DELIVERY.c.notice_tenant,
+    NOTICE.c.kind,
+    NOTICE.c.server,
+    NOTICE.c.stage,
+    NOTICE.c.occurred_at,
+    NOTICE.c.source_offset,
+)
 
 Contacts = Callable[[str], Sequence[str]]
 """Gives the addresses that a tenant's connectors name."""
@@ -148,8 +160,7 @@ class Recorder:
         _NOTICES.write(connection, (_notice_row(notice, len(routes[notice.key])) for notice in notices))
         flat = [route for of_notice in routes.values() for route in of_notice]
         _DELIVERIES.write(connection, (_delivery_row(route, now) for route in flat))
-        rules = [(notice, rule) for notice in notices for rule in made_untrue(notice)]
-        untrue = [(notice, *key) for notice, rule in rules for key in _untrue(connection, notice, rule)]
+        untrue = _untrue(connection, notices)
         # Nobody packs what is withdrawn meanwhile: whoever packs has the lane.
         self._wake(connection, flat, {one[2] for one in untrue}, now, is_behind=is_behind)
         withdrawn = _withdraw(connection, untrue, now)
@@ -218,22 +229,37 @@ def _unknown(connection: Connection, notices: Sequence[Notice]) -> list[Notice]:
     return [notice for key, notice in first.items() if key not in known]
 
 
-def _untrue(connection: Connection, notice: Notice, untrue: Untrue) -> list[tuple[str, str, str]]:
-    """The deliveries that wait and are not true any more, by their keys."""
-    columns = NOTICE.c
-    conditions = [columns.tenant_id == notice.tenant_id, columns.kind.in_(untrue.kinds)]
-    if not untrue.is_whole_tenant:
-        conditions.append(columns.server.is_(None) if untrue.server is None else columns.server == untrue.server)
-    if untrue.below_stage is not None:
-        conditions.append(columns.stage < untrue.below_stage)
-    is_before = or_(
-        columns.occurred_at < notice.occurred_at,
-        (columns.occurred_at == notice.occurred_at) & (columns.source_offset < notice.offset),
-    )
-    same = (columns.tenant_id == DELIVERY.c.notice_tenant) & (columns.notification_id == DELIVERY.c.notification_id)
-    asked = select(*DELIVERY.primary_key.columns).join(NOTICE, same).where(*conditions, is_before)
-    rows = connection.execute(asked.where(DELIVERY.c.state == WAITING))
-    return [(row.tenant_id, row.destination_id, row.notification_id) for row in rows]
+def _untrue(connection: Connection, notices: Sequence[Notice]) -> list[tuple[Notice, str, str, str]]:
+    """The deliveries that wait and are not true any more, by their keys, each with the notice that says so."""
+    rules = [(notice, rule) for notice in notices for rule in made_untrue(notice)]
+    pairs = sorted({(notice.tenant_id, rule.server) for notice, rule in rules if rule.server is not None})
+    about: dict[tuple[str, str | None], list[Any]] = {}
+    for begin in range(0, len(pairs), _AT_ONCE):
+        wanted = values(column("tenant", Text), column("server", Text), name="wanted")
+        some = wanted.data(pairs[begin : begin + _AT_ONCE]).cte()
+        is_wanted = (NOTICE.c.tenant_id == some.c.tenant) & (NOTICE.c.server == some.c.server)
+        asked = select(*_OF_WAITING).select_from(some.join(NOTICE, is_wanted).join(DELIVERY, _SAME))
+        for row in connection.execute(asked.where(DELIVERY.c.state == WAITING)):
+            about.setdefault((row.notice_tenant, row.server), []).append(row)
+    found = []
+    for notice, rule in rules:
+        if rule.server is None:
+            conditions = [NOTICE.c.tenant_id == notice.tenant_id, DELIVERY.c.state == WAITING]
+            if not rule.is_whole_tenant:
+                conditions.append(NOTICE.c.server.is_(None))
+            asked = select(*_OF_WAITING).join(NOTICE, _SAME).where(*conditions, NOTICE.c.kind.in_(rule.kinds))
+            rows: Iterable[Any] = connection.execute(asked)
+        else:
+            rows = about.get((notice.tenant_id, rule.server), ())
+        for row in rows:
+            is_before = (row.occurred_at, row.source_offset) < (notice.occurred_at, notice.offset)
+            if is_before and row.kind in rule.kinds and _is_below(row.stage, rule.below_stage):
+                found.append((notice, row.tenant_id, row.destination_id, row.notification_id))
+    return found
+
+
+def _is_below(stage: int | None, bound: int | None) -> bool:
+    return bound is None or (stage is not None and stage < bound)
 
 
 def _withdraw(connection: Connection, untrue: Iterable[tuple[Notice, str, str, str]], now: int) -> int:
