@@ -1,0 +1,1 @@
+"""How a message reaches a destination: mail, webhooks, chat. No ledger, no Kafka."""
