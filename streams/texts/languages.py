@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from importlib.resources import files
 from io import BytesIO
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_datetime
@@ -52,6 +53,15 @@ class Language:
     def moment(self, at: int) -> str:
         """A moment, as `10 Dec 2026, 00:15 UTC`."""
         return format_datetime(_utc(at), f"{_DAY[self.code]}, HH:mm 'UTC'", locale=self._locale)
+
+    def local_moment(self, at: int, zone: str) -> str:
+        """A moment in a zone and in UTC, as `10 Dec 2026, 01:15 GMT+01:00 (00:15 UTC)`; a zone that is not known is UTC."""
+        local = _utc(at).astimezone(_zone(zone))
+        if local.utcoffset() == timedelta(0):
+            return self.moment(at)
+        shown = format_datetime(local, f"{_DAY[self.code]}, HH:mm ZZZZ", tzinfo=local.tzinfo, locale=self._locale)
+        is_same_day = local.date() == _utc(at).date()
+        return f"{shown} ({f'{_utc(at):%H:%M} UTC' if is_same_day else self.moment(at)})"
 
     def long_date(self, at: int) -> str:
         """The UTC day of a moment, as `10 December 2026`."""
@@ -114,6 +124,14 @@ def _filled(text: str, values: Mapping[str, Any]) -> str:
     if any(isinstance(value, Markup) for value in values.values()):
         return Markup(escape(text)) % values  # noqa: S704 -- the text is escaped, and so is every value
     return text % values if values else text
+
+
+@lru_cache(1_024)
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, LookupError):  # no name of a zone; none that this machine has
+        return UTC
 
 
 def _utc(at: int) -> datetime:

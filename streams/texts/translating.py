@@ -15,7 +15,7 @@ from babel.messages.pofile import read_po, write_po
 from jinja2 import Environment, nodes
 
 _HERE: Final = Path(__file__).parent
-FOLDERS: Final = (_HERE, _HERE.parent / "report" / "page")
+FOLDERS: Final = (_HERE, _HERE.parent / "report" / "page", _HERE.parent / "notify" / "channels")
 """Where texts are: in modules, and in templates beside them."""
 CATALOGUES: Final = tuple(sorted((_HERE / "catalogues").glob("*/page.po")))
 _HEADER: Final = rb"""msgid ""
@@ -35,7 +35,7 @@ def texts() -> Iterator[tuple[Text, str]]:
     for path in sorted(path for folder in FOLDERS for path in folder.glob("*.py")):
         for _, text, _, _ in extract_from_file("python", path, keywords=_KEYWORDS):
             yield text, path.name
-    for path in sorted(path for folder in FOLDERS for path in folder.glob("templates/*.html")):
+    for path in sorted(path for folder in FOLDERS for path in folder.glob("templates/*")):
         tree = Environment(autoescape=True).parse(path.read_text(encoding="utf-8"))
         for call in tree.find_all(nodes.Call):
             if isinstance(call.node, nodes.Getattr) and call.node.attr in _KEYWORDS:

@@ -76,3 +76,16 @@ def test_a_value_that_is_markup_escapes_all_others() -> None:
     said = language_of("en").say("%(what)s from %(date)s", what="<b>", date=Markup("<time>4 Sep</time>"))
     assert said == Markup("&lt;b&gt; from <time>4 Sep</time>")
     assert not isinstance(language_of("en").say("%(build)s is accepted.", build="<b>"), Markup)
+
+
+def test_a_moment_is_told_in_the_readers_zone_and_in_utc() -> None:
+    at = 1_796_860_500_000  # 2026-12-09T23:55:00Z
+    assert language_of("en").local_moment(at, "UTC") == "9 Dec 2026, 23:55 UTC"
+    assert language_of("en").local_moment(at, "Europe/Madrid") == "10 Dec 2026, 00:55 GMT+01:00 (9 Dec 2026, 23:55 UTC)"
+    assert language_of("de").local_moment(at, "America/New_York") == "9. Dez. 2026, 18:55 GMT-05:00 (23:55 UTC)"
+    assert language_of("es").local_moment(at, "Europe/London") == language_of("es").moment(at)
+
+
+@pytest.mark.parametrize("zone", ["", "Mars/Base", "../../etc/passwd", "/etc/localtime", "Europe", "\0", "x" * 5_000])
+def test_a_zone_that_is_none_is_utc(zone: str) -> None:
+    assert language_of("en").local_moment(START, zone) == language_of("en").moment(START)
