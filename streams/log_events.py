@@ -96,6 +96,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "report_local_sign_in": "Anybody on this machine may sign in to the report as anybody: only for a demo.",
     "report_sessions_own_key": "Sessions of the report are sealed by a key that ends with this process.",
     "report_sessions_full": "More sessions of the report ended by sign-out than are kept in mind.",
+    "notify_template_failed": "A template of a mail failed; the mail is sent without its layout, in English.",
     "spool_failed": "The edge could not store an event; it goes on, and lost events are counted.",
 }
 """Every name with what it means."""

@@ -55,7 +55,7 @@ class Language:
         return format_datetime(_utc(at), f"{_DAY[self.code]}, HH:mm 'UTC'", locale=self._locale)
 
     def local_moment(self, at: int, zone: str) -> str:
-        """A moment in a zone and in UTC, as `10 Dec 2026, 01:15 GMT+01:00 (00:15 UTC)`; a zone that is not known is UTC."""
+        """A moment in a zone and in UTC, as `10 Dec 2026, 01:15 GMT+01:00 (00:15 UTC)`; an unknown zone is UTC."""
         local = _utc(at).astimezone(_zone(zone))
         if local.utcoffset() == timedelta(0):
             return self.moment(at)

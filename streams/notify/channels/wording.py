@@ -213,11 +213,11 @@ def _reasons(language: Language, record: Mapping[str, Any]) -> Iterator[Fact]:
     elif build:
         yield Fact(language.say("Build"), visible(build))
     if cves := [visible(one) for one in record.get("cves") or ()]:
-        listed = ", ".join(cves[:_MOST_CVES])
+        listed = cves[:_MOST_CVES]
         others = len(cves) - _MOST_CVES
         if others > 0:
-            listed = f"{listed}, {language.say_many('%(n)s other', '%(n)s others', others)}"
-        yield Fact(language.say("Known vulnerabilities"), listed)
+            listed.append(language.say_many("%(n)s more", "%(n)s more", others))
+        yield Fact(language.say("Known vulnerabilities"), language.listed(listed))
 
 
 def _reason(language: Language, destination: Destination) -> str:
