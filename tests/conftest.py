@@ -38,8 +38,8 @@ BROKER_FIXTURES = frozenset(("bootstrap", "secured"))
 """Those that start one; the fixtures that use these count too."""
 NEED_A_MAIL_SERVER = TESTS / "mail"
 """Folder whose tests are marked `mail`."""
-NEED_A_BROWSER = TESTS / "report/browser"
-"""Folder whose tests are marked `browser`."""
+NEED_A_BROWSER = (TESTS / "report/browser", TESTS / "notify/browser")
+"""Folders whose tests are marked `browser`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(NEED_A_MAIL_SERVER):
             item.add_marker(pytest.mark.mail)
-        if item.path.is_relative_to(NEED_A_BROWSER):
+        if any(item.path.is_relative_to(place) for place in NEED_A_BROWSER):
             item.add_marker(pytest.mark.browser)
         if any(item.path.is_relative_to(place) for place in NEED_A_BROKER):
             item.add_marker(pytest.mark.kafka)

@@ -13,8 +13,8 @@ import pytest
 from streams.notices.model import DestinationKind, Message, Outcome, OutcomeKind
 from streams.notify.channels.mail import MailChannel
 from streams.notify.channels.relay import Relay, TlsMode
-from tests.notify.channels.receivers import NOW, TestLinks, destination_at, digest, single
-from tests.notify.channels.relays import SENDER
+from tests.support.mail_relays import SENDER
+from tests.support.notice_receivers import NOW, TestLinks, destination_at, digest, single
 from tests.support.postfix import INBOX, Postfix
 
 

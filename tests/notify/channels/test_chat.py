@@ -15,7 +15,7 @@ from streams.notices.model import DestinationKind, Message, Outcome, OutcomeKind
 from streams.notify.channels.chat import ChatChannel, chat_body
 from streams.notify.channels.guard import GuardedClient
 from streams.notify.channels.wording import card_of
-from tests.notify.channels.receivers import (
+from tests.support.notice_receivers import (
     LOOPBACK,
     NOW,
     Received,

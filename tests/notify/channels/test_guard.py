@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.notices.reach import GuardRules, UrlError, check_url, is_public
 from streams.notify.channels.guard import CallError, GuardedClient
-from tests.notify.channels.receivers import LOOPBACK, Script, receiving, speaking
+from tests.support.notice_receivers import LOOPBACK, Script, receiving, speaking
 
 NOBODY = GuardRules()
 REFUSED = (

@@ -25,9 +25,9 @@ from streams.notify.channels.mail_message import (
 )
 from streams.notify.channels.mail_text import MailText
 from streams.notify.channels.relay import Relay, TlsMode
-from tests.notify.channels.receivers import NOW, TestLinks, confirmation, destination_at, digest, single
-from tests.notify.channels.relays import SENDER, Handler, drop, password_is, relaying
 from tests.support.certificates import Authority
+from tests.support.mail_relays import SENDER, Handler, drop, password_is, relaying
+from tests.support.notice_receivers import NOW, TestLinks, confirmation, destination_at, digest, single
 
 TEXT = MailText("subject", "plain\n", "<p>html</p>")
 

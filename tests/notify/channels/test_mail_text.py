@@ -9,8 +9,8 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from streams.domain.outputs.notification import NotificationKind
 from streams.notices.model import OPERATORS, DestinationKind, Form, Message
 from streams.notify.channels.mail_text import MailText, MailWriter
-from tests.notify.channels.occasions import occasion
-from tests.notify.channels.receivers import NOW, TestLinks, confirmation, destination_at, digest, single, trial
+from tests.support.notice_receivers import NOW, TestLinks, confirmation, destination_at, digest, single, trial
+from tests.support.occasions import occasion
 
 LANGUAGES = ("en", "es", "de")
 VOID = {"meta", "br"}

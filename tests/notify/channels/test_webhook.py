@@ -23,7 +23,7 @@ from streams.notify.channels.cloud_event import event_of
 from streams.notify.channels.guard import GuardedClient
 from streams.notify.channels.signing import KeyPair, make_private_key, sign_message
 from streams.notify.channels.webhook import WebhookChannel, retry_after_ms
-from tests.notify.channels.receivers import (
+from tests.support.notice_receivers import (
     LOOPBACK,
     NOW,
     Handler,

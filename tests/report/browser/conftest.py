@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 from streams.report.access.callers import Caller
 from streams.report.store.opening import open_database
 from streams.settings.report import ReportSettings
+from tests.support.browser import browser
 from tests.support.page_site import Open, serving
 from tests.support.page_world import ADMIN, OPERATOR, Engine, fill
 
-CHROMIUM = Path("/usr/bin/chromium")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """The browser of this session."""
-    if not CHROMIUM.exists():
-        raise RuntimeError("chromium is missing: scripts/browser_packages")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield launched
-        launched.close()
+__all__ = ["browser"]
 
 
 @pytest.fixture(scope="session")

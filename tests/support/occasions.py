@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from streams.domain.outputs.notification import NotificationKind
 from streams.domain.time import DAY_MS
-from tests.notify.channels.receivers import NOW
+from tests.support.notice_receivers import NOW
 from tests.support.report import notification_record
 
 _REMEDY: Final = {"name": "Exchange Server 2016 CU23 Oct24SU", "kb": "KB5044062"}
