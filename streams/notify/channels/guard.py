@@ -26,6 +26,7 @@ from streams.notices.reach import Address, GuardRules
 TOTAL_SECONDS: Final = 10.0
 MAX_ANSWER_BYTES: Final = 4_096
 """Of an answer's body that are read; the connection is closed where there is more."""
+_TRIES: Final = 3
 RESOLVER_THREADS: Final = 32
 """More than names that do not resolve keep busy: a tenant's dead name must not keep others' names waiting."""
 
@@ -95,14 +96,15 @@ class GuardedClient:
             _refused_addresses.reset(refused)
 
     async def _post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> Answer:
-        trace = SimpleNamespace()
-        try:
-            return await self._post_once(url, body, headers, trace)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not getattr(trace, "was_kept", False):
-                raise
-        # A kept connection that the other side has closed meanwhile says nothing about the destination.
-        return await self._post_once(url, body, {**headers, "Connection": "close"}, trace)
+        for tries_left in reversed(range(_TRIES)):
+            trace = SimpleNamespace(was_kept=False)
+            try:
+                return await self._post_once(url, body, headers, trace)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                # A kept connection that the other side has closed meanwhile says nothing about the destination.
+                if not trace.was_kept or not tries_left:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     async def _post_once(self, url: URL, body: bytes, headers: Mapping[str, str], trace: SimpleNamespace) -> Answer:
         session = self._sessions[url.scheme]
