@@ -20,6 +20,7 @@ import uvloop
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from streams.clock import wall_clock_ms
+from streams.notices.opening import open_ledger
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.report.access.callers import AccessRole, Caller
 from streams.report.api.router import api_router
@@ -28,6 +29,7 @@ from streams.report.page.visits import PagePorts
 from streams.report.queries.servers import list_servers
 from streams.report.store.opening import open_database
 from streams.report.web.application import make_application
+from streams.report.web.ledger import Ledger
 from streams.report.web.read_model import ReadModel
 from streams.report.web.server import WebServer
 from streams.settings.report import ReportSettings, read_report_settings
@@ -153,11 +155,14 @@ def served_lines(found: dict[str, Any], kinds: list[str]) -> list[str]:
 
 
 def _application() -> Any:
-    database = open_database(read_report_settings())
-    engine, read_model = Engine(database), ReadModel(database)
-    ports = PagePorts(read_model, engine, engine, engine, wall_clock_ms, shipped_catalogue(), is_secure=False)
+    settings = read_report_settings()
+    database = open_database(settings)
+    engine, read_model, ledger = Engine(database), ReadModel(database), Ledger(open_ledger(settings))
+    ports = PagePorts(
+        read_model, engine, engine, engine, wall_clock_ms, shipped_catalogue(), is_secure=False, ledger=ledger
+    )
     handlers = [api_router(), *page_handlers(ports)]
-    provided = {"read_model": read_model, "commands": engine, "coming": engine}
+    provided = {"read_model": read_model, "commands": engine, "coming": engine, "ledger": ledger}
     return make_application(handlers, _believe, provided, requests_a_minute=10**9)
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from streams.clock import wall_clock_ms
 from streams.database.database import Database
+from streams.notices.opening import open_ledger
 from streams.operations.commands import command_client
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.configured import configured_policies, policy_topic_of
@@ -22,6 +23,7 @@ from streams.report.queries.messages import outcome_of
 from streams.report.rules import RulesInForce
 from streams.report.web.application import make_application
 from streams.report.web.commands import Outcome, outcome_told
+from streams.report.web.ledger import Ledger
 from streams.report.web.read_model import ReadModel
 from streams.report.web.server import WebServer
 from streams.settings.report import ReportSettings
@@ -39,7 +41,7 @@ class Serving:
         """
         self._settings, self._access = settings, access
         topic, configured = policy_topic_of(settings), configured_policies(settings)
-        self._read_model = ReadModel(database)
+        self._read_model, self._ledger = ReadModel(database), Ledger(open_ledger(settings))
         self._rules = RulesInForce(topic, configured)
         self._commands = Commands(
             lambda: command_client(settings, registry_of(settings)), self._known_outcome, wall_clock_ms
@@ -53,8 +55,14 @@ class Serving:
             wall_clock_ms,
             shipped_catalogue(),
             Site(settings.public_url).is_secure,
+            self._ledger,
         )
-        provided = {"read_model": self._read_model, "commands": self._commands, "coming": self._rules}
+        provided = {
+            "read_model": self._read_model,
+            "commands": self._commands,
+            "coming": self._rules,
+            "ledger": self._ledger,
+        }
         handlers = [api_router(), *page_handlers(ports), *access.routers]
         self._server = WebServer(make_application(handlers, access.identify, provided))
         self._following: asyncio.Task[None] | None = None
@@ -93,3 +101,4 @@ class Serving:
         await self._commands.close()
         await self._access.close()
         self._read_model.close()
+        self._ledger.close()

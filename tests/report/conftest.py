@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from streams.database.database import Database
+from streams.notices.facts import begin
+from streams.notices.opening import open_ledger
 from streams.report.store.opening import open_database
 from streams.settings.report import ReportSettings
+from tests.support.notices import START
 from tests.support.postgresql import PostgreSql, running_postgresql
 
 
@@ -33,5 +36,15 @@ def database(report_settings: ReportSettings) -> Iterator[Database]:
     """A migrated database of each kind."""
     opened = open_database(report_settings)
     opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def ledger(report_settings: ReportSettings, database: Database) -> Iterator[Database]:
+    """A migrated ledger of notices beside the database, which began at `START`."""
+    opened = open_ledger(report_settings)
+    opened.migrate()
+    begin(opened, START)
     yield opened
     opened.close()

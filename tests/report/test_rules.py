@@ -83,7 +83,7 @@ def test_callers_are_answered_while_the_registry_hangs(database: Database, monke
             policy_topic_of(ReportSettings()), catalogues_topic=TOPIC, catalogues=AvroCodec("catalogue", registry)
         )
         rules = RulesInForce(about, [read_policy("microsoft-2026-09")])
-        application: Any = application_of(database, ToldEngine(), rules)
+        application: Any = application_of(database, database, ToldEngine(), rules)
         following = asyncio.create_task(rules.run())
         transport = httpx.ASGITransport(application)
         try:

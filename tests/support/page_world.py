@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from streams.database.database import Database
 from streams.domain.policy.ladder import Clock, ClockStop, schedule
 from streams.domain.time import DAY_MS, HOUR_MS, iso
+from streams.notices.opening import open_ledger
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.report.access.callers import AccessRole, Caller
@@ -26,7 +27,9 @@ from streams.report.store.writer import Writer
 from streams.report.web.application import make_application
 from streams.report.web.coming import AnnouncedPolicy, Hit
 from streams.report.web.commands import CommandsUnavailableError, Outcome, OutcomeKind
+from streams.report.web.ledger import Ledger
 from streams.report.web.read_model import ReadModel
+from streams.settings.database import DatabaseSettings
 from tests.support.report import (
     START,
     audit_record,
@@ -72,6 +75,7 @@ class Engine:
     is_away: bool = False
     policies: list[AnnouncedPolicy] = field(default_factory=lambda: [COMING])
     offset: int = 2
+    ledger: Database = field(default_factory=lambda: open_ledger(DatabaseSettings(directory="/none/here")))
 
     async def submit(self, caller: Caller, tenant: str, command: dict[str, Any]) -> Outcome:
         if self.is_away:
@@ -150,6 +154,7 @@ def application_for(
         clock=lambda: NOW,
         catalogue=shipped_catalogue(),
         is_secure=is_secure,
+        ledger=Ledger(engine.ledger),
     )
     return make_application(page_handlers(ports), identify, {}, requests_a_minute=100_000)
 

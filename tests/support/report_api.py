@@ -16,6 +16,7 @@ from streams.report.api.router import api_router
 from streams.report.web.application import make_application
 from streams.report.web.coming import AnnouncedPolicy, ComingPort, Hit
 from streams.report.web.commands import CommandsUnavailableError, Outcome, OutcomeKind
+from streams.report.web.ledger import Ledger
 from streams.report.web.read_model import ReadModel
 
 FORMULA = "=cmd.example"
@@ -89,9 +90,16 @@ class ToldPolicies:
         ]
 
 
-def application_of(database: Database, engine: ToldEngine, policies: ComingPort, **options: Any) -> Litestar:
-    """The API over a database."""
-    provided = {"read_model": ReadModel(database), "commands": engine, "coming": policies}
+def application_of(
+    database: Database, ledger: Database, engine: ToldEngine, policies: ComingPort, **options: Any
+) -> Litestar:
+    """The API over a database and a ledger of notices."""
+    provided = {
+        "read_model": ReadModel(database),
+        "commands": engine,
+        "coming": policies,
+        "ledger": Ledger(ledger),
+    }
     return make_application([api_router()], KnownCallers, provided, **options)
 
 

@@ -21,6 +21,12 @@ Tenant = Annotated[
         max_length=64, description="The tenant. Operators name one; without it they see all tenants in lists."
     ),
 ]
+OwnerTenant = Annotated[
+    str | None,
+    QueryParameter(
+        max_length=64, description="The tenant. Operators name one; without it these are the operators' own."
+    ),
+]
 Statuses = Annotated[
     list[ServerStatus] | None,
     QueryParameter(max_items=len(ServerStatus), description="Only servers of these statuses."),

@@ -10,6 +10,8 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from streams.notices.masking import shown_address
+from streams.report.page import destination_words
 from streams.report.page.static import static_path
 from streams.texts.languages import Language
 from streams.texts.status_words import rate_words, rates_of, status_words
@@ -32,6 +34,7 @@ def environment() -> Environment:
     )
     made.filters["visible"] = visible
     made.filters["short"] = shorten
+    made.filters["shown_address"] = shown_address
     made.globals.update(
         static=static_path,
         moment=moment_element,
@@ -39,6 +42,7 @@ def environment() -> Environment:
         status_words=status_words,
         rate_words=rate_words,
         rates_of=rates_of,
+        told=destination_words,
     )
     return made
 

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from http import HTTPStatus
 from typing import Any
 
 from litestar import Request, Response, Router
 from litestar.di import Provide
+from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
+from streams.report.access.failures import FailureLimit
 from streams.report.page.coming import show_coming
+from streams.report.page.deliveries import show_deliveries
+from streams.report.page.destinations import (
+    act_on_destination,
+    make_destination,
+    show_destination_form,
+    show_destination_removal,
+    show_message,
+    show_one_destination,
+)
+from streams.report.page.links import (
+    confirm_destination,
+    show_confirmation,
+    show_unsubscription,
+    unsubscribe_destination,
+)
 from streams.report.page.notices import show_notices
 from streams.report.page.operator import ask_for_server, release_all, show_operator, show_operator_form
 from streams.report.page.overview import show_report
@@ -17,7 +35,15 @@ from streams.report.page.pauses import create_pause, show_pause_form, show_pause
 from streams.report.page.rendering import render
 from streams.report.page.server import show_one_server
 from streams.report.page.static import show_static_file
+from streams.report.page.subscriptions import (
+    act_on_subscription,
+    make_subscription,
+    show_one_subscription,
+    show_subscription_end,
+    show_subscription_form,
+)
 from streams.report.page.visits import PagePorts, answer_html, language_for, provide_visit
+from streams.report.web.ledger import NoLedgerError
 from streams.report.web.problems import problem_of
 from streams.report.web.request_ids import request_id_of
 from streams.texts.languages import Language
@@ -29,6 +55,22 @@ PAGES: tuple[ControllerRouterHandler, ...] = (
     show_pause_form,
     create_pause,
     show_notices,
+    show_destination_form,
+    make_destination,
+    show_one_destination,
+    act_on_destination,
+    show_destination_removal,
+    show_message,
+    show_subscription_form,
+    make_subscription,
+    show_one_subscription,
+    act_on_subscription,
+    show_subscription_end,
+    show_deliveries,
+    show_confirmation,
+    confirm_destination,
+    show_unsubscription,
+    unsubscribe_destination,
     show_coming,
     show_operator,
     show_operator_form,
@@ -39,6 +81,7 @@ PAGES: tuple[ControllerRouterHandler, ...] = (
 
 def page_handlers(ports: PagePorts) -> list[ControllerRouterHandler]:
     """The pages, and the files that they use."""
+    failures = FailureLimit(time.monotonic)
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
         return answer_failure(request, error, is_secure=ports.is_secure)
@@ -49,6 +92,7 @@ def page_handlers(ports: PagePorts) -> list[ControllerRouterHandler]:
         dependencies={
             "ports": Provide(lambda: ports, sync_to_thread=False, use_cache=True),
             "visit": Provide(provide_visit),
+            "failures": Provide(lambda: failures, sync_to_thread=False),
         },
         exception_handlers={Exception: answer},
     )
@@ -60,7 +104,7 @@ def answer_failure(request: Request[Any, Any, Any], error: Exception, *, is_secu
     problem, language = problem_of(request, error), language_for(request)
     values = {
         "language": language,
-        "title": _title(language, problem.status_code),
+        "title": _title(language, problem),
         "detail": problem.detail,
         "request_id": request_id_of(request),
     }
@@ -71,15 +115,17 @@ def answer_failure(request: Request[Any, Any, Any], error: Exception, *, is_secu
     return answer
 
 
-def _title(language: Language, status: int) -> str:
-    match status:
+def _title(language: Language, problem: HTTPException) -> str:
+    match problem.status_code:
         case HTTPStatus.NOT_FOUND:
             return language.say("There is nothing of this name here.")
         case HTTPStatus.FORBIDDEN:
             return language.say("You may not do this.")
+        case HTTPStatus.SERVICE_UNAVAILABLE if isinstance(problem, NoLedgerError):
+            return language.say("Notices are not set up here.")
         case HTTPStatus.SERVICE_UNAVAILABLE:
             return language.say("The report's database does not answer. Try again in a moment.")
-        case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return language.say("This page failed. Tell the operator the number below.")
         case _:
             return language.say("This request cannot be answered.")

@@ -19,6 +19,7 @@ from streams.report.page.rendering import render
 from streams.report.store.upkeep import current_at
 from streams.report.web.coming import ComingPort
 from streams.report.web.commands import CommandPort, OperatorPort
+from streams.report.web.ledger import Ledger
 from streams.report.web.problems import Problem
 from streams.report.web.read_model import ReadModel
 from streams.report.web.server_names import path_of_server
@@ -46,6 +47,7 @@ class PagePorts:
     clock: Callable[[], int]
     catalogue: Catalogue
     is_secure: bool
+    ledger: Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,11 @@ class Visit:
     @property
     def may_pause(self) -> bool:
         """Whether the caller may pause enforcement."""
+        return self.caller.role is not AccessRole.TENANT_READER
+
+    @property
+    def may_change(self) -> bool:
+        """Whether the caller may say who is told, and when."""
         return self.caller.role is not AccessRole.TENANT_READER
 
     def one_tenant(self) -> str:

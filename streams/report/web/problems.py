@@ -60,6 +60,8 @@ PROBLEMS: Final = {
     503: _documented("Database or Kafka do not answer now."),
 }
 """How every operation may fail."""
+CONFLICT: Final = {409: _documented("It cannot be done as things are, or a tenant has as many as it may have.")}
+"""How some fail beside."""
 
 
 def not_found(what: str, name: str) -> Problem:

@@ -11,6 +11,7 @@ from litestar.testing import TestClient
 from streams.database.database import Database
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS
 from streams.report.store.writer import Writer
+from tests.support.notice_history import fill_ledger
 from tests.support.report import (
     audit_record,
     batch_of,
@@ -57,7 +58,14 @@ def policies() -> ToldPolicies:
 
 
 @pytest.fixture
-def client(filled: Database, engine: ToldEngine, policies: ToldPolicies) -> Iterator[TestClient[Any]]:
+def told(ledger: Database) -> Database:
+    """Destinations of contoso, fabrikam and operators, and what became of notices there."""
+    fill_ledger(ledger)
+    return ledger
+
+
+@pytest.fixture
+def client(filled: Database, told: Database, engine: ToldEngine, policies: ToldPolicies) -> Iterator[TestClient[Any]]:
     """A client of the application."""
-    with TestClient(application_of(filled, engine, policies), raise_server_exceptions=False) as opened:
+    with TestClient(application_of(filled, told, engine, policies), raise_server_exceptions=False) as opened:
         yield opened

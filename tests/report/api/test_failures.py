@@ -56,8 +56,8 @@ def test_an_id_that_is_none_is_replaced(client: TestClient[Any], given: str) -> 
     assert len(name) == 16
 
 
-def test_requests_are_limited_by_who_sends_them(filled: Database) -> None:
-    application = application_of(filled, ToldEngine(), ToldPolicies(), requests_a_minute=3)
+def test_requests_are_limited_by_who_sends_them(filled: Database, told: Database) -> None:
+    application = application_of(filled, told, ToldEngine(), ToldPolicies(), requests_a_minute=3)
     with TestClient(application) as client:
         found = [
             client.get("/v1/summary", headers={**bearer("reader"), "X-Forwarded-For": f"192.0.2.{number}"})

@@ -299,7 +299,7 @@ def test_notices_are_told_in_the_reader_s_language(sign_in: SignIn) -> None:
     assert "Für ex03.contoso.com sind die Maßnahmen strenger geworden" in said
     assert "Jetzt: 10 Minuten pro Stunde verzögert. Die nächste Stufe beginnt am 29. Nov. 2026, 09:00 UTC." in said
     assert "Installieren Sie Exchange Server 2016 CU23 Oct25SU, KB5066369." in said
-    assert '<h2 lang="en">No</h2>' in answer.text
+    assert '<h3 lang="en">No</h3>' in answer.text
 
 
 def test_static_files_are_kept_for_good_and_named_by_their_content(admin: Client) -> None:

@@ -61,6 +61,7 @@ INDICES: dict[str, tuple[str, list[str], str]] = {
     "message_open": ("message", ["destination_id", "made_at"], "ended_at IS NULL"),
     "message_id": ("message", ["message_id"], ""),
     "message_asked": ("message", ["tenant_id", "form", "made_at"], "notices = 0"),
+    "message_recent": ("message", ["tenant_id", "destination_id", "made_at"], ""),
     "message_old": ("message", ["ended_at"], ""),
     "delivery_message": ("delivery", ["message_id"], ""),
     "destination_id": ("destination", ["destination_id"], ""),
