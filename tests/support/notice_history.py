@@ -9,6 +9,7 @@ from sqlalchemy import insert
 
 from streams.database.database import Database
 from streams.domain.time import DAY_MS, HOUR_MS
+from streams.notices.facts import begin
 from streams.notices.model import (
     OPERATORS,
     Destination,
@@ -19,7 +20,9 @@ from streams.notices.model import (
     Origin,
     Subscription,
 )
+from streams.notices.opening import open_ledger
 from streams.notices.tables import ATTEMPT, DELIVERY, DESTINATION, LANE, MESSAGE, NEVER, NOTICE, SUBSCRIPTION
+from streams.settings.database import DatabaseSettings
 from tests.support.notices import START
 from tests.support.report import notification_record
 
@@ -181,12 +184,21 @@ def put_notice(database: Database, record: dict[str, Any]) -> None:
         connection.execute(insert(NOTICE).values(**values))
 
 
+def made_ledger(settings: DatabaseSettings) -> Database:
+    """A filled ledger where settings say, which began at `START`."""
+    opened = open_ledger(settings)
+    opened.migrate()
+    begin(opened, START)
+    fill_ledger(opened)
+    return opened
+
+
 def fill_ledger(database: Database) -> None:
     """Destinations of contoso in every state, one of fabrikam and one of operators, and what became of notices."""
     for one in (MAIL, HOOK, ASKED, CONTACT, OTHERS, OWN):
         put_destination(database, one)
-    quiet = {"quiet_from": 22 * 60, "quiet_to": 6 * 60}
-    put_subscription(database, Subscription("contoso", "s-mail", MAIL.destination_id, digest=Digest.DAILY, **quiet))
+    daily = Subscription("contoso", "s-mail", MAIL.destination_id, digest=Digest.DAILY)
+    put_subscription(database, daily._replace(quiet_from=22 * 60, quiet_to=6 * 60))
     kinds = ("STAGE_ENTERED", "STAGE_UPCOMING")
     some = Subscription("contoso", "s-hook", HOOK.destination_id, kinds, "WARNING", "mx*.contoso.com")
     put_subscription(database, some)

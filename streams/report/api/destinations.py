@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency
@@ -12,7 +12,7 @@ from msgspec import UNSET
 from sqlalchemy import Connection
 
 from streams.clock import wall_clock_ms
-from streams.notices.destinations import list_destinations, remove_destination, unpark
+from streams.notices.destinations import list_destinations
 from streams.notices.history import attempts_of
 from streams.notices.messages import change_destination, find_message, latest_tried
 from streams.report.access.callers import require_admin
@@ -36,10 +36,12 @@ from streams.report.web.notices import (
     add_destination,
     ask_to_confirm,
     checked_by_ledger,
+    end_destination,
     find_destination,
     owner_of,
     renew_secret,
     send_test_to,
+    unpark_destination,
 )
 from streams.report.web.problems import CONFLICT, PROBLEMS, not_found
 
@@ -117,7 +119,7 @@ class DestinationsOfTenant(Controller):
         """Change a destination's name, language and time zone."""
         owner = owner_of(request.user, tenant)
         given = {"name": data.name, "language": data.language, "zone": data.zone}
-        changes = {name: value for name, value in given.items() if value is not UNSET}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not UNSET}
 
         def change(connection: Connection) -> Destination:
             found = find_destination(connection, owner.tenant, destination_id)
@@ -137,11 +139,10 @@ class DestinationsOfTenant(Controller):
         """Send nothing to a destination any more, for good; its subscriptions go, its history stays."""
         owner, now = owner_of(request.user, tenant), wall_clock_ms()
 
-        def remove(connection: Connection) -> None:
-            find_destination(connection, owner.tenant, destination_id)
-            remove_destination(connection, owner.tenant, destination_id, f"removed by {request.user.name}", now)
-
-        await ledger.change(owner.fence, remove)
+        why = f"removed by {request.user.name}"
+        await ledger.change(
+            owner.fence, lambda connection: end_destination(connection, owner.tenant, destination_id, why, now)
+        )
 
     @post("/{destination_id:str}/secret", guards=[require_admin], responses={**PROBLEMS, **CONFLICT})
     async def rotate_secret(
@@ -174,11 +175,10 @@ class DestinationsOfTenant(Controller):
         """Use a parked destination again: what waits for it goes at once and together."""
         owner, now = owner_of(request.user, tenant), wall_clock_ms()
 
-        def change(connection: Connection) -> Destination:
-            find_destination(connection, owner.tenant, destination_id)
-            return destination_of(unpark(connection, owner.tenant, destination_id, now))
-
-        return await ledger.change(owner.fence, change)
+        changed = await ledger.change(
+            owner.fence, lambda connection: unpark_destination(connection, owner.tenant, destination_id, now)
+        )
+        return destination_of(changed)
 
     @post(
         "/{destination_id:str}/confirmation",

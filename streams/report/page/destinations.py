@@ -13,7 +13,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from sqlalchemy import Connection
 
-from streams.notices.destinations import remove_destination, unpark
 from streams.notices.history import attempts_of
 from streams.notices.messages import change_destination, find_message, latest_tried
 from streams.notices.model import Destination, DestinationKind
@@ -27,12 +26,14 @@ from streams.report.web.notices import (
     add_destination,
     ask_to_confirm,
     checked_by_ledger,
+    end_destination,
     find_destination,
     known_destination,
     list_deliveries,
     owner_for,
     renew_secret,
     send_test_to,
+    unpark_destination,
 )
 from streams.report.web.problems import Problem, not_found
 from streams.texts.languages import NAMES
@@ -109,19 +110,11 @@ async def act_on_destination(
                 changed = await ledger.change(owner.fence, lambda connection: renew_secret(connection, *key, now))
                 return visit.page("secret.html", destination=changed, is_new=False)
             case "unpark":
-                await ledger.change(
-                    owner.fence,
-                    lambda connection: find_destination(connection, *key) and unpark(connection, *key, now),
-                )
+                await ledger.change(owner.fence, lambda connection: unpark_destination(connection, *key, now))
                 return see_other(visit.path(path, done=Done.UNPARKED))
             case _:
                 why = f"removed by {visit.caller.name}"
-                await ledger.change(
-                    owner.fence,
-                    lambda connection: (
-                        find_destination(connection, *key) and remove_destination(connection, *key, why, now)
-                    ),
-                )
+                await ledger.change(owner.fence, lambda connection: end_destination(connection, *key, why, now))
                 return see_other(visit.path("/notices", done=Done.REMOVED))
 
 
@@ -156,7 +149,7 @@ async def show_message(
 
 async def _change(visit: Visit, destination_id: str, form: Form) -> Response[Any]:
     owner = owner_for(visit.tenant)
-    wanted = {
+    wanted: dict[str, Any] = {
         "name": form.get("name", "").strip(),
         "language": one_of(form, "language", list(NAMES)),
         "zone": form.get("zone", "").strip(),

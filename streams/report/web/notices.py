@@ -22,7 +22,9 @@ from streams.notices.destinations import (
     create_destination,
     get_destination,
     list_destinations,
+    remove_destination,
     rotate_secret,
+    unpark,
 )
 from streams.notices.facts import link_key
 from streams.notices.history import Delivered, Place, deliveries
@@ -168,6 +170,26 @@ def send_test_to(connection: Connection, tenant: str, destination_id: str, now: 
     if find_destination(connection, tenant, destination_id).state is DestinationState.UNCONFIRMED:
         raise Problem(HTTPStatus.CONFLICT, f"destination: {destination_id!r}: is not confirmed yet")
     return request_test(connection, tenant, destination_id, now)
+
+
+def unpark_destination(connection: Connection, tenant: str, destination_id: str, now: int) -> Destination:
+    """Use a parked destination again; one that is in use stays so.
+
+    Raises:
+        Problem: the tenant has none of this id.
+    """
+    find_destination(connection, tenant, destination_id)
+    return unpark(connection, tenant, destination_id, now)
+
+
+def end_destination(connection: Connection, tenant: str, destination_id: str, why: str, now: int) -> None:
+    """Send nothing to a destination any more, for good.
+
+    Raises:
+        Problem: the tenant has none of this id.
+    """
+    find_destination(connection, tenant, destination_id)
+    remove_destination(connection, tenant, destination_id, why, now)
 
 
 def renew_secret(connection: Connection, tenant: str, destination_id: str, now: int) -> Destination:

@@ -12,6 +12,7 @@ from streams.report.access.callers import Caller
 from streams.report.store.opening import open_database
 from streams.settings.report import ReportSettings
 from tests.support.browser import browser
+from tests.support.notice_history import made_ledger
 from tests.support.page_site import Open, serving
 from tests.support.page_world import ADMIN, OPERATOR, Engine, fill
 
@@ -21,11 +22,13 @@ __all__ = ["browser"]
 @pytest.fixture(scope="session")
 def site_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """The engine behind the site."""
-    opened = open_database(ReportSettings(directory=str(tmp_path_factory.mktemp("site"))))
+    settings = ReportSettings(directory=str(tmp_path_factory.mktemp("site")))
+    opened, ledger = open_database(settings), made_ledger(settings)
     opened.migrate()
     fill(opened)
-    yield Engine(opened)
+    yield Engine(opened, ledger=ledger)
     opened.close()
+    ledger.close()
 
 
 @pytest.fixture(scope="session")

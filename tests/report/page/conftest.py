@@ -15,6 +15,7 @@ from streams.database.database import Database
 from streams.report.access.callers import Caller
 from streams.report.store.opening import open_database
 from streams.settings.report import ReportSettings
+from tests.support.notice_history import made_ledger
 from tests.support.page_client import ADDRESS, Client, SignIn
 from tests.support.page_world import Engine, application_for, fill
 
@@ -22,10 +23,11 @@ from tests.support.page_world import Engine, application_for, fill
 @pytest.fixture(scope="session")
 def application_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SignIn]:
     """The application as a caller sees it, over the rows of two tenants, for tests that only read."""
-    opened = open_database(ReportSettings(directory=str(tmp_path_factory.mktemp("page"))))
+    settings = ReportSettings(directory=str(tmp_path_factory.mktemp("page")))
+    opened, ledger = open_database(settings), made_ledger(settings)
     opened.migrate()
     fill(opened)
-    engine = Engine(opened)
+    engine = Engine(opened, ledger=ledger)
 
     @lru_cache
     def made(caller: Caller) -> Litestar:
@@ -33,6 +35,7 @@ def application_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SignIn]
 
     yield lambda caller: TestClient(made(caller), base_url=ADDRESS)
     opened.close()
+    ledger.close()
 
 
 @pytest.fixture
@@ -58,8 +61,10 @@ def empty_database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def own_engine(tmp_path: Path) -> Iterator[Engine]:
     """An engine with a database of its own, since it writes."""
-    opened = open_database(ReportSettings(directory=str(tmp_path / "report")))
+    settings = ReportSettings(directory=str(tmp_path / "report"))
+    opened, ledger = open_database(settings), made_ledger(settings)
     opened.migrate()
     fill(opened)
-    yield Engine(opened)
+    yield Engine(opened, ledger=ledger)
     opened.close()
+    ledger.close()

@@ -36,10 +36,27 @@ PAGES = (
     "/servers/mail.contoso.com",
     "/pauses",
     "/notices",
+    "/notices/destinations/d-hook",
+    "/notices/destinations/d-hook/messages/msg_hook",
+    "/notices/deliveries?notification=n59",
+    "/notices/deliveries?destination=d-mail",
     "/coming",
 )
-ADMIN_PAGES = ("/pauses/new", "/pauses/new?server=ex03.contoso.com&days=7")
-OPERATOR_PAGES = ("/operator", "/operator?q=secret", "/operator/server?tenant=contoso&server=ex03.contoso.com")
+ADMIN_PAGES = (
+    "/pauses/new",
+    "/pauses/new?server=ex03.contoso.com&days=7",
+    "/notices/destinations/new",
+    "/notices/destinations/d-hook/remove",
+    "/notices/subscriptions/new",
+    "/notices/subscriptions/s-hook",
+    "/notices/subscriptions/s-hook/end",
+)
+OPERATOR_PAGES = (
+    "/notices",
+    "/operator",
+    "/operator?q=secret",
+    "/operator/server?tenant=contoso&server=ex03.contoso.com",
+)
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
