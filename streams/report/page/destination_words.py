@@ -93,9 +93,11 @@ def answer_words(language: Language, outcome: str | None) -> str:
             return language.say("not tried yet")
 
 
-def delivery_words(language: Language, delivery: Delivered) -> Words:
-    """What became of a notice at a destination."""
+def delivery_words(language: Language, delivery: Delivered, now: int) -> Words:
+    """What became of a notice at a destination by a moment."""
     match delivery.state:
+        case state if state == WAITING and delivery.due_at <= now:
+            return Words(language.say("waiting"), "reported")
         case state if state == WAITING:
             return Words(language.say("waits until %(when)s", when=language.moment(delivery.due_at)), "reported")
         case state if state == PACKED and delivery.attempts:

@@ -26,7 +26,6 @@ PAGES: dict[str, tuple[Caller, str]] = {
     "destination-form": (ADMIN, "/notices/destinations/new"),
     "subscription-form": (ADMIN, "/notices/subscriptions/s-hook"),
     "deliveries": (ADMIN, "/notices/deliveries?notification=n59"),
-    "link": (ADMIN, "/notices/unsubscribe?token=x"),
     "coming": (ADMIN, "/coming"),
     "operator": (OPERATOR, "/operator?q=secret"),
     "operator-form": (OPERATOR, "/operator/server?tenant=contoso&server=ex03.contoso.com"),
