@@ -1,6 +1,7 @@
 """How fast the report's read model catches up, and what its questions cost, on SQLite and on PostgreSQL.
 
-Records come from memory, encoded as the topic has them: decoding and writing overlap as in the reader.
+Records come from memory, encoded as the topic has them: decoding and writing overlap as in the reader. It runs in the
+tree that `scripts/compile` makes, as an image has it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import json
 import random
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.environment import CACHE_DIR
+from benchmarks.environment import CACHE_DIR, compiled
 from benchmarks.report_pages import ask_all, served_lines
 from streams.database.database import Database
 from streams.domain.time import DAY_MS, HOUR_MS
+from streams.garbage import tune_gc
 from streams.kafka.places import Place
 from streams.report.model.batch import READ, SERVERS
 from streams.report.queries.cursors import ensure_key
@@ -280,3 +283,16 @@ def lines_of(found: dict[str, Any], count: int) -> list[str]:
         "",
         *served_lines(found, kinds),
     ]
+
+
+def measure_compiled(count: int) -> dict[str, Any]:
+    """What `measure` finds in a process of the compiled tree."""
+    command = [sys.executable, "-m", "benchmarks.read_model", str(count)]
+    done = subprocess.run(command, cwd=compiled(), stdout=subprocess.PIPE, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+if __name__ == "__main__":
+    tune_gc()
+    print(json.dumps(measure(int(sys.argv[1]))))

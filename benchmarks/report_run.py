@@ -28,7 +28,7 @@ def measure(parts: tuple[str, ...], servers: int, connections: int) -> dict[str,
     """Some parts, each under its name."""
     found: dict[str, Any] = {}
     if TABLES in parts:
-        found |= read_model.measure(servers)
+        found |= read_model.measure_compiled(servers)
     if FEED in parts:
         read_model.say("connections on their way to the page")
         found[FEED] = feed_to_page.measure(connections)

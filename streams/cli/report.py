@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error, print_message
 from streams.failpoints import failpoints
+from streams.garbage import tune_gc
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS, TopicError
 from streams.settings.report import ReportSettings, read_report_settings
@@ -80,6 +81,7 @@ def _rebuild(_: argparse.Namespace) -> int:
     def work(settings: ReportSettings, database: Database) -> int:
         from streams.report.rebuild import rebuild
 
+        tune_gc()
         done = asyncio.run(
             rebuild(
                 cluster_of(settings),

@@ -18,7 +18,7 @@ from streams.kafka.reader import read_partitions
 from streams.report.model.batch import AUDIT as AUDITS
 from streams.report.model.batch import NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Read
 from streams.report.reading.decoding import Decoder
-from streams.report.store.rows import detail_of, stored_text
+from streams.report.store.rows import stored_text
 from streams.report.store.tables import (
     AUDIT,
     CONSUMER_OFFSET,
@@ -147,6 +147,6 @@ def _differing(
             if key not in excused:
                 yield Difference(table, key, "is not on the topic")
             continue
-        expected = None if read.record is None else detail_of(read.record)
+        expected = read.detail
         if (None if row is None else row[2]) != expected:
             yield Difference(table, key, f"is not as {read.place.topic}-{read.place.partition}@{read.offset} has it")

@@ -20,7 +20,7 @@ from streams.report.model.batch import READ
 from streams.report.reading.decoding import Decoder
 from streams.report.reading.deletions import may_have_missed
 from streams.report.store.carrying import carry_history, forget_unread, write_held
-from streams.report.store.salvage import write_or_salvage
+from streams.report.store.salvage import Salvaged, write_or_salvage
 from streams.report.store.upkeep import analyze, note_current
 from streams.report.store.writer import Writer
 from streams.wire.registry import SchemaRegistry
@@ -95,6 +95,7 @@ async def _read_all(
 ) -> tuple[int, int, int]:
     """Read the topics to their ends; returns the records, those passed over, and when the ends were asked for."""
     records = unreadable = 0
+    writing: asyncio.Future[Salvaged] | None = None
     say_at = time.monotonic() + _SAY_SECONDS
 
     async def from_the_beginning(_: object) -> dict[Place, int]:
@@ -109,13 +110,24 @@ async def _read_all(
                     await asyncio.sleep(pause)
                 places = list({Place(record.topic, record.partition): None for record in found})
                 batch.begins, batch.ends = await source.advance(places)
-                written, refused = await asyncio.to_thread(write_or_salvage, writer, batch)
-                records += written
-                unreadable += len(batch.unreadable) + len(refused)
+                unreadable += len(batch.unreadable)
+                if writing is not None:
+                    records, unreadable = _added(await writing, records, unreadable)
+                # The next ones are fetched and decoded meanwhile.
+                writing = asyncio.ensure_future(asyncio.to_thread(write_or_salvage, writer, batch))
             if time.monotonic() > say_at:
                 say(f"{records:,} records read, {sum(source.lag().values()):,} to read")
                 say_at = time.monotonic() + _SAY_SECONDS
+        if writing is not None:
+            records, unreadable = _added(await writing, records, unreadable)
+            writing = None
         await source.look()
         return records, unreadable, source.asked_at
     finally:
+        if writing is not None:
+            await asyncio.gather(writing, return_exceptions=True)
         await source.throw_away()
+
+
+def _added(done: Salvaged, records: int, unreadable: int) -> tuple[int, int]:
+    return records + done.written, unreadable + len(done.passed_over)

@@ -10,12 +10,14 @@ import copy
 import io
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.validation import ValidationError, validate
 
 from streams.errors import is_records_fault
+from streams.wire.fast_decoder import Decoder, decode_record, decoder_of
 from streams.wire.fast_encoder import encoder_of
 from streams.wire.registry import SchemaRegistry, UnknownSchemaIdError
 from streams.wire.schemas import SUBJECTS, Schema, load_schema, without
@@ -79,9 +81,10 @@ class AvroCodec:
         self._plain = _plain(self._schema)
         names: dict[str, Any] = {}
         self._parsed: Any = parse_schema(self._plain, names)
+        self._names = names
         self._encoder = None if is_checked else encoder_of(self._parsed, names)
         self._schema_id: int | None = None
-        self._readers: dict[int, tuple[Walk, Any, Any]] = {}
+        self._readers: dict[int, tuple[Walk, Decoder | None, Any, Any]] = {}
         self._refused: dict[int, str] = {}
 
     def learn_id(self) -> int:
@@ -147,9 +150,14 @@ class AvroCodec:
         if len(value) < _HEADER.size:
             raise MalformedRecordError(f"header cut off after {len(value)} of {_HEADER.size} bytes")
         schema_id: int = _HEADER.unpack_from(value)[1]
-        walk, writer, reader = self._readers.get(schema_id) or self._learn(schema_id)
+        walk, decoder, writer, reader = self._readers.get(schema_id) or self._learn(schema_id)
         if self._is_walked:
             _walk_whole(walk, value)
+        elif decoder is not None:
+            try:
+                return decode_record(decoder, value, _HEADER.size)
+            except (ValueError, IndexError):
+                pass  # the reader underneath takes it, or names what is wrong
         source = io.BytesIO(value)
         source.seek(_HEADER.size)
         try:
@@ -161,7 +169,7 @@ class AvroCodec:
         # The decoder hands out the schema's own default lists; a caller that changed one would change them all.
         return record if reader is None else copy.deepcopy(record)
 
-    def _learn(self, schema_id: int) -> tuple[Walk, Any, Any]:
+    def _learn(self, schema_id: int) -> tuple[Walk, Decoder | None, Any, Any]:
         if schema_id in self._refused:
             raise MalformedRecordError(self._refused[schema_id])
         try:
@@ -179,7 +187,10 @@ class AvroCodec:
             # What an id stands for never changes, and the registry has not so many.
             self._refused[schema_id] = f"schema id {schema_id}: {error}"[:_REFUSED_CHARS]
             raise MalformedRecordError(self._refused[schema_id]) from error
-        self._readers[schema_id] = walk, parsed, None if plain == self._plain else self._parsed
+        decoder = None
+        with suppress(ValueError):
+            decoder = decoder_of(parsed, names, self._parsed, self._names)
+        self._readers[schema_id] = walk, decoder, parsed, None if plain == self._plain else self._parsed
         return self._readers[schema_id]
 
 

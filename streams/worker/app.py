@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from typing import Any
@@ -16,6 +15,7 @@ from streams.engine.faust.credentials import credentials_of
 from streams.engine.faust.process import BatchWorker
 from streams.engine.telemetry import PresentState, Telemetry
 from streams.failpoints import failpoints
+from streams.garbage import tune_gc
 from streams.kafka.preflight import check_access
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TopicError
@@ -30,9 +30,6 @@ from streams.worker.telemetry import WorkerTelemetry
 from streams.worker.wiring import partition_config, processors, replay_end
 
 log = logging.getLogger(__name__)
-
-COLLECTED_OBJECTS = 50_000
-"""New objects that may be part of cycles, such as tasks and errors with their frames, before these are looked for."""
 
 
 def build_app(settings: Settings, policies: PoliciesInForce, telemetry: Telemetry) -> BatchApp:
@@ -74,17 +71,6 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
     if settings.instance_id:
         found["consumer_group_instance_id"] = settings.instance_id
     return found
-
-
-def tune_gc() -> None:
-    """Look for garbage in cycles seldom, and never among what the start made.
-
-    Records and rows are freed by their counts of references; walking over those that wait in queues and caches again
-    and again took a fifth of a worker's time, and found next to nothing.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECTED_OBJECTS, 20, 20)
 
 
 def run_worker(settings: Settings) -> int:

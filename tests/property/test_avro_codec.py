@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+from typing import Any
+
 import pytest
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.wire.codec import AvroCodec, MalformedRecordError, RecordEncodingError
+from streams.wire.fast_decoder import decode_record, decoder_of
 from streams.wire.registry import LocalRegistry
-from streams.wire.schemas import SUBJECTS, load_schema
+from streams.wire.schemas import SUBJECTS, load_schema, without
 from tests.support.avro_values import values
 
 REGISTRY = LocalRegistry()
@@ -83,3 +88,51 @@ def test_a_cut_record_is_malformed(data: st.DataObject) -> None:
 def test_the_reason_is_named(value: bytes | None, names: str) -> None:
     with pytest.raises(MalformedRecordError, match=names):
         AvroCodec("inbound_connection", REGISTRY).decode(value)
+
+
+@pytest.mark.parametrize("name", OWN_RECORDS)
+@given(data=st.data())
+def test_the_products_own_records_are_read_as_others_are(name: str, data: st.DataObject) -> None:
+    record = data.draw(values(load_schema(name), {}))
+    value = AvroCodec(name, REGISTRY).encode(record)
+    read = AvroCodec(name, REGISTRY, is_walked=False).decode(value)
+    assert read == record
+    assert list(read) == list(AvroCodec(name, REGISTRY).decode(value))
+
+
+@pytest.mark.parametrize("name", OWN_RECORDS)
+@given(data=st.data())
+def test_what_the_fast_decoder_takes_is_what_everybody_reads(name: str, data: st.DataObject) -> None:
+    value = bytearray(AvroCodec(name, REGISTRY).encode(data.draw(values(load_schema(name), {}))))
+    for _ in range(data.draw(st.integers(1, 3))):
+        value[data.draw(st.integers(5, len(value) - 1))] = data.draw(st.integers(0, 255))
+    names: dict[str, Any] = {}
+    schema = parse_schema(without(load_schema(name), {"doc", "logicalType"}), names)
+    try:
+        read = decode_record(decoder_of(schema, names, schema, names), bytes(value), 5)
+    except (ValueError, IndexError):
+        return
+    assert read == AvroCodec(name, REGISTRY).decode(bytes(value))
+
+
+def without_last_field(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema as it was before its last field came."""
+    return schema | {"fields": schema["fields"][:-1]}
+
+
+@given(data=st.data())
+def test_records_of_another_version_are_read_as_others_are(data: st.DataObject) -> None:
+    newer = without(load_schema("server_report"), {"doc", "logicalType"})
+    older = without_last_field(newer)
+    for writer, reader in ((older, newer), (newer, older)):
+        record = data.draw(values(writer, {}))
+        names: dict[str, Any] = {}
+        known: dict[str, Any] = {}
+        written, wanted = parse_schema(writer, names), parse_schema(reader, known)
+        out = io.BytesIO()
+        schemaless_writer(out, written, record)
+        out.seek(0)
+        expected: Any = schemaless_reader(out, written, wanted)
+        read = decode_record(decoder_of(written, names, wanted, known), out.getvalue(), 0)
+        assert read == expected
+        assert list(read) == list(expected)

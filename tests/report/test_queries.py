@@ -31,6 +31,7 @@ from streams.report.queries.servers import (
     show_server,
     version_of,
 )
+from streams.report.store.tables import SERVER
 from streams.report.store.upkeep import analyze
 from streams.report.store.writer import Writer
 from tests.support.report import (
@@ -40,6 +41,7 @@ from tests.support.report import (
     notification_record,
     read_of,
     report_record,
+    rows_of,
     verdict_record,
 )
 
@@ -400,3 +402,19 @@ def test_what_was_refused_costs_a_page_of_pauses_nothing_but_tells_the_quota(dat
         (True, False),
         (False, True),
     ]
+
+
+def test_names_are_found_whoever_wrote_their_rows(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "LARGE", 1)
+    reads = [read_of(SERVERS, offset, report_record(f"mx{offset}.contoso.com")) for offset in range(3)]
+    Writer(database, ignore).write(batch_of(reads))
+    row = list(rows_of(database, SERVER)[0])
+    row[1] = "mx9.contoso.com"
+    # As a version does that knows nothing of adding names.
+    with database.writing() as connection:
+        connection.execute(SERVER.insert().values(dict(zip(SERVER.columns.keys(), row, strict=True))))
+    after = read_of(SERVERS, 3, report_record("mx3.contoso.com"))
+    Writer(database, ignore).write(batch_of([after]))
+    with database.reading("contoso") as connection:
+        found = search.few_matches(connection, "contoso", "contoso.com") or ()
+    assert sorted(found) == [("contoso", f"mx{number}.contoso.com") for number in (0, 1, 2, 3, 9)]

@@ -20,7 +20,7 @@ from streams.domain.time import DAY_MS, HOUR_MS
 from streams.kafka.places import Place
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Read, Unreadable
 from streams.report.store.folding import known_servers
-from streams.report.store.opening import READ_MODEL
+from streams.report.store.opening import READ_MODEL, open_database
 from streams.report.store.salvage import is_batchs_fault, salvage, write_or_salvage
 from streams.report.store.tables import (
     CONSUMER_OFFSET,
@@ -34,6 +34,7 @@ from streams.report.store.tables import (
 )
 from streams.report.store.writer import TopicReplacedError, Writer
 from streams.settings.report import ReportSettings
+from tests.support.postgresql import PostgreSql
 from tests.support.report import (
     SOURCE,
     START,
@@ -243,6 +244,17 @@ def test_a_record_that_the_database_refuses_is_named_and_the_others_are_written(
     }
     assert rows_of(database, CONSUMER_OFFSET) == [(SERVERS, SOURCE, 0, 5), (VERDICTS, SOURCE, 0, 1)]
     assert [row[2] for row in rows_of(database, UNREADABLE)] == [1, 4]
+
+
+@pytest.mark.database
+def test_a_number_that_a_column_does_not_take_is_refused_and_not_cut_off(postgresql: PostgreSql) -> None:
+    database = open_database(ReportSettings(database=postgresql.make_database()))
+    database.migrate()
+    reads = [read_of(SERVERS, 0, report_record(stage=1)), read_of(SERVERS, 1, report_record() | {"stage": 2**32 + 1})]
+    refused = write_or_salvage(Writer(database, ignore), batch_of(reads))
+    assert [one.offset for one in refused.passed_over] == [1]
+    assert [row[6] for row in rows_of(database, SERVER)] == [1]
+    database.close()
 
 
 @pytest.mark.database

@@ -17,7 +17,8 @@ READ: Final = (SERVERS, VERDICTS, NOTIFICATIONS, AUDIT)
 class Read(NamedTuple):
     """A record of a topic: where it stands, when it was written (UTC milliseconds), its subject, and what it holds.
 
-    `key` has an empty server where it is about a tenant. `record` is None for a tombstone.
+    `key` has an empty server where it is about a tenant. `record` is None for a tombstone. `detail` is the record as
+    its row keeps it, where whoever decoded it made that too.
     """
 
     place: Place
@@ -25,6 +26,7 @@ class Read(NamedTuple):
     written_at: int
     key: ServerKey
     record: dict[str, Any] | None
+    detail: str | None = None
 
 
 class Unreadable(NamedTuple):

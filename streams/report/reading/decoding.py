@@ -13,6 +13,7 @@ from streams.domain.validation import MalformedError, check_moment, check_tenant
 from streams.kafka.places import Place
 from streams.kafka.unread import UnreadBatch
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Read, Unreadable
+from streams.report.store.rows import detail_of
 from streams.wire.codec import AvroCodec, UnknownSchemaError
 from streams.wire.registry import SchemaRegistry, may_learn
 
@@ -93,7 +94,9 @@ class Decoder:
             except ValueError as error:
                 unreadable.append(Unreadable(place, record.offset, record.timestamp, str(error)))
             else:
-                reads[name].append(Read(place, record.offset, record.timestamp, key, decoded))
+                # Here, while another batch is written: writing takes longer than decoding.
+                detail = None if decoded is None else detail_of(decoded)
+                reads[name].append(Read(place, record.offset, record.timestamp, key, decoded, detail))
         batch.servers, batch.verdicts = reads[SERVERS], reads[VERDICTS]
         batch.notifications, batch.audits = reads[NOTIFICATIONS], reads[AUDIT]
         batch.unreadable, batch.waits = unreadable, waits

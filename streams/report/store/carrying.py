@@ -20,6 +20,7 @@ from streams.report.model.batch import Read, Unreadable
 from streams.report.store.folding import Carried, forget, write_servers
 from streams.report.store.rows import NOT_READ
 from streams.report.store.salvage import is_batchs_fault, refused_for
+from streams.report.store.server_rows import upsert_servers
 from streams.report.store.tables import (
     CONSUMER_OFFSET,
     FACT,
@@ -56,7 +57,7 @@ def carry_history(before: Database, fresh: Database) -> Carried:
             # Whatever the topics show of it, they show later than this.
             unread = [(*row[:offset], NOT_READ, *row[offset + 1 :]) for row in rows]
             with fresh.writing() as connection:
-                Upsert(SERVER).write(connection, unread)
+                upsert_servers(connection, unread, [ServerKey(*row[:2]) for row in unread], {})
             carried.servers += len(unread)
         marks = select(SERVER.c.tenant_id, func.max(SERVER.c.high_at)).group_by(SERVER.c.tenant_id)
         carried.marks = {tenant_id: int(mark) for tenant_id, mark in source.execute(marks)}

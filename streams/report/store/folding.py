@@ -16,18 +16,18 @@ from streams.kafka.places import Place
 from streams.report.model.batch import Read
 from streams.report.model.servers import Counters, Forgotten, ServerFacts, ServerFold
 from streams.report.store.rows import NOT_READ, forgotten_row, interval_row, server_row
+from streams.report.store.server_rows import Urgency, upsert_servers
 from streams.report.store.tables import SERVER, SERVER_DAY, SERVER_FORGOTTEN, SERVER_INTERVAL, TENANT_COUNT
 from streams.report.store.upkeep import note_changes
 
-_SERVERS: Final = Upsert(SERVER, is_guarded=True)
 _INTERVALS: Final = Upsert(SERVER_INTERVAL)
 _FORGOTTEN: Final = Upsert(SERVER_FORGOTTEN)
 _DAYS: Final = Upsert(SERVER_DAY, adds=("change", "accepted", "delayed", "refused"))
 _COUNTS: Final = Upsert(TENANT_COUNT, adds=("n",))
 _HIGH: Final = "high_accepted, high_deferred, high_rejected"
 _FACTS: Final = (
-    "tenant_id, server, status, stage, finding, build, since, reason, policy_id, policy_version, verdict_revision, "
-    "accepted, deferred, rejected, high_at, " + _HIGH
+    "tenant_id, server, urgency, next_at, status, stage, finding, build, since, reason, policy_id, policy_version, "
+    "verdict_revision, accepted, deferred, rejected, high_at, " + _HIGH
 )
 
 
@@ -76,7 +76,9 @@ def write_servers(
         is_news: whether unknown servers are new.
     """
     keys = sorted({read.key for read in reads})
-    fold = fold_of(connection, keys)
+    before, urgencies = _look_up(connection, keys)
+    fold = fold_of(connection, keys, before)
+    new = [key for key in keys if key not in before]
     unread = set() if carried is None else _not_read(connection, keys)
     last = {}
     for read in reads:
@@ -93,18 +95,14 @@ def write_servers(
         else:
             fold.take(key, record, read.written_at, is_news=is_news)
     write_fold(connection, fold)
-    rows = []
-    for key, read in last.items():
-        facts = fold.facts.get(key)
-        if read.record is not None and facts is not None:
-            rows.append(server_row(read, facts))
-    _SERVERS.write(connection, rows)
+    shown = {key: facts for key, facts in fold.facts.items() if facts is not None and key in last}
+    rows = (server_row(last[key], shown[key]) for key in keys if key in shown)
+    upsert_servers(connection, rows, [key for key in new if key in shown], urgencies)
     delete(connection, SERVER, [key for key, read in last.items() if read.record is None])
 
 
-def fold_of(connection: Connection, keys: Sequence[ServerKey]) -> ServerFold:
-    """A fold that begins with what the tables know of some servers."""
-    known = known_servers(connection, keys)
+def fold_of(connection: Connection, keys: Sequence[ServerKey], known: Mapping[ServerKey, ServerFacts]) -> ServerFold:
+    """A fold that begins with what the tables know of some servers, of which `known` are those that have a row."""
     # A server that was never forgotten has held something since a report of its own.
     asked = [key for key in keys if (facts := known.get(key)) is None or facts.since >= facts.high_at]
     rows = select_by_pairs(connection, "tenant_id, server, forgotten_at, high_at, " + _HIGH, SERVER_FORGOTTEN, asked)
@@ -123,7 +121,7 @@ def write_fold(connection: Connection, fold: ServerFold) -> None:
 
 def forget(connection: Connection, keys: Sequence[ServerKey], at: int) -> None:
     """Take servers, at a moment (UTC milliseconds), for forgotten though no tombstone says so."""
-    fold = fold_of(connection, keys)
+    fold = fold_of(connection, keys, known_servers(connection, keys))
     for key in keys:
         fold.forget(key, at)
     write_fold(connection, fold)
@@ -133,11 +131,19 @@ def forget(connection: Connection, keys: Sequence[ServerKey], at: int) -> None:
 
 def known_servers(connection: Connection, keys: Sequence[ServerKey]) -> dict[ServerKey, ServerFacts]:
     """The facts of those of some servers that have a row."""
-    known = {}
-    for tenant_id, server, *facts in select_by_pairs(connection, _FACTS, SERVER, keys):
-        counters, high = Counters(*facts[9:12]), Counters(*facts[13:16])
-        known[ServerKey(tenant_id, server)] = ServerFacts(*facts[:9], counters, facts[12], high)  # type: ignore[call-arg]
-    return known
+    return _look_up(connection, keys)[0]
+
+
+def _look_up(
+    connection: Connection, keys: Sequence[ServerKey]
+) -> tuple[dict[ServerKey, ServerFacts], dict[ServerKey, Urgency]]:
+    """The facts of those of some servers that have a row, and how urgent their rows are."""
+    known, urgencies = {}, {}
+    for tenant_id, server, urgency, next_at, *facts in select_by_pairs(connection, _FACTS, SERVER, keys):
+        counters, high, key = Counters(*facts[9:12]), Counters(*facts[13:16]), ServerKey(tenant_id, server)
+        known[key] = ServerFacts(*facts[:9], counters, facts[12], high)  # type: ignore[call-arg]
+        urgencies[key] = urgency, next_at
+    return known, urgencies
 
 
 def _not_read(connection: Connection, keys: Sequence[ServerKey]) -> set[ServerKey]:

@@ -25,6 +25,13 @@ def detail_of(record: dict[str, Any]) -> str:
     return orjson.dumps({name: value for name, value in record.items() if value is not None}).decode()
 
 
+def _detail(read: Read) -> str:
+    if read.detail is not None:
+        return read.detail
+    record: Any = read.record
+    return detail_of(record)
+
+
 def stored_text(text: str | None) -> str | None:
     """A text that PostgreSQL takes: it has no character zero."""
     return text if text is None or "\0" not in text else text.replace("\0", "\ufffd")
@@ -39,7 +46,7 @@ def server_row(read: Read, facts: ServerFacts) -> Row:
     """See `tables.SERVER`."""
     record: Any = read.record
     remedy, next_at = record["remedy"], record["next_stage_start_date"]
-    detail = detail_of(record)
+    detail = _detail(read)
     row = (
         *read.key,
         URGENCY.get(facts.status, OTHER_URGENCY),
@@ -98,7 +105,7 @@ def verdict_row(read: Read) -> Row:
         record["effective_at"],
         read.place.partition,
         read.offset,
-        detail_of(record),
+        _detail(read),
     )
 
 
@@ -114,7 +121,7 @@ def notification_row(read: Read) -> Row:
         stored_text(record["server"]),
         read.place.partition,
         read.offset,
-        detail_of(record),
+        _detail(read),
     )
 
 
@@ -146,5 +153,5 @@ def audit_row(read: Read) -> Row:
         stored_text(record["issued_by"]),
         read.place.partition,
         read.offset,
-        detail_of(record),
+        _detail(read),
     )
