@@ -14,8 +14,9 @@ from typing import Any, Final
 _ONE_BYTE: Final = 0x80
 _INT_MIN: Final = -(2**31)
 _INT_MAX: Final = 2**31 - 1
-_LONGEST_SHIFT: Final = 56
-"""Of nine bytes: a number of ten is for the general reader."""
+_LONGEST_SHIFT: Final = 63
+"""Of the tenth byte, which is a number's last."""
+_MOST: Final = 2**64
 
 
 class Cursor:
@@ -46,11 +47,13 @@ def _number(data: bytes, cursor: Cursor) -> int:
     number, shift = byte & 0x7F, 7
     while byte >= _ONE_BYTE:
         if shift > _LONGEST_SHIFT:
-            raise ValueError("a number of ten bytes")
+            raise ValueError("a number of more than ten bytes")
         at += 1
         byte = data[at]
         number |= (byte & 0x7F) << shift
         shift += 7
+    if shift > _LONGEST_SHIFT and number >= _MOST:
+        raise ValueError("a number of more than 64 bits")
     cursor.at = at + 1
     return (number >> 1) ^ -(number & 1)
 
