@@ -111,7 +111,7 @@ def test_one_that_does_not_read_gets_requests_too() -> None:
 
 def test_requests_and_a_write_that_have_begun_may_end() -> None:
     (_, wait) = container()["lifecycle"]["preStop"]["exec"]["command"]
-    # 20 s for the write that is under way: see reading/timing.py.
+    # 20 s for the write that is under way: see kafka/timing.py.
     assert pod()["terminationGracePeriodSeconds"] > int(wait) + STOP_SECONDS + 20
 
 

@@ -65,7 +65,7 @@ def test_the_report_keeps_its_files_where_it_may_write() -> None:
     assert values(REPORT, "StateDirectory") == ["tes-report"]
     assert str(report_settings().folder) == "/var/lib/tes-report"
     assert values(REPORT, "User") == values(REPORT, "Group") == ["tes-report"]
-    # What the reader needs for the write that is under way: see reading/timing.py.
+    # What the reader needs for the write that is under way: see kafka/timing.py.
     assert int(values(REPORT, "TimeoutStopSec")[0]) > Timing().end
 
 
