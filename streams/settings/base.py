@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ REPORT_PREFIX = "TES_REPORT_"
 """Of the variables that only the report and the notices read."""
 NOTIFY_PREFIX = "TES_NOTIFY_"
 """Of the variables that only the notices read."""
+_ADDRESS_SLASHES = 2
 
 
 class SettingsError(ValueError):
@@ -98,6 +100,33 @@ def address_faults(settings: CheckedSettings, name: str, schemes: tuple[str, ...
         is_address = False
     if not is_address or not text.isascii() or not text.isprintable() or " " in text:
         yield fault(settings, name, rule)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host of this name or address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def https_faults(settings: CheckedSettings, name: str) -> Iterator[str]:
+    """What is wrong with an address that browsers and tokens are sent to: plain HTTP is for this machine only."""
+    faults = list(address_faults(settings, name, ("http", "https")))
+    yield from faults
+    parts = urlsplit(getattr(settings, name)) if not faults else None
+    if parts is not None and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        yield fault(settings, name, "must begin with https://, except on loopback")
+
+
+def public_url_faults(settings: CheckedSettings, name: str) -> Iterator[str]:
+    """What is wrong with the address of API and page as browsers see it, where there is one."""
+    if text := getattr(settings, name):
+        yield from https_faults(settings, name)
+        if text.rstrip("/").count("/") != _ADDRESS_SLASHES:
+            yield fault(settings, name, "must have no path")
 
 
 Settings = TypeVar("Settings", bound=CheckedSettings)

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from ipaddress import ip_address, ip_network
 
-from streams.settings.base import EDGE_PREFIX, REPORT_PREFIX, address_faults, fault, read, setting, variables_of
+from streams.domain.mailboxes import is_host_name, is_mail_address
+from streams.settings.base import (
+    EDGE_PREFIX,
+    REPORT_PREFIX,
+    address_faults,
+    fault,
+    is_loopback,
+    public_url_faults,
+    read,
+    setting,
+    variables_of,
+)
 from streams.settings.database import DatabaseSettings
 from streams.settings.worker import Settings
 
 LEAST_DAYS, MOST_DAYS = 8, 4000
 MOST_GROUP = 100
 MOST_IN_FLIGHT = 10_000
+MOST_CONNECTIONS = 100
+MOST_NAME_CHARS = 100
+TLS_NONE, TLS_MODES = "none", ("none", "starttls", "tls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +41,39 @@ class NotifySettings(DatabaseSettings):
     )
     in_flight: int = setting("TES_NOTIFY_IN_FLIGHT", 1000, "how many destinations are sent to at once")
     history_days: int = setting("TES_NOTIFY_HISTORY_DAYS", 90, "how long it is kept what became of notices, in days")
+    public_url: str = setting(
+        "TES_REPORT_PUBLIC_URL", "", "https://HOST of the report, where links lead; empty: no mail and no chat"
+    )
+    smtp_host: str = setting("TES_NOTIFY_SMTP_HOST", "", "the relay that takes mail; empty: no mail is sent")
+    smtp_port: int = setting("TES_NOTIFY_SMTP_PORT", 587, "its port")
+    smtp_tls: str = setting(
+        "TES_NOTIFY_SMTP_TLS", "starttls", "how it is spoken to: none, starttls, or tls from the first byte"
+    )
+    smtp_user: str = setting("TES_NOTIFY_SMTP_USER", "", "signs in there with this name; empty: no sign-in")
+    smtp_password_file: str = setting(
+        "TES_NOTIFY_SMTP_PASSWORD_FILE", "", "the file that holds its password; read again for every sign-in"
+    )
+    smtp_ca_file: str = setting(
+        "TES_NOTIFY_SMTP_CA_FILE", "", "PEM, the CA that signs the relay's certificate; empty: the system's CAs"
+    )
+    smtp_connections: int = setting("TES_NOTIFY_SMTP_CONNECTIONS", 4, "connections to the relay at once")
+    mail_from: str = setting("TES_NOTIFY_MAIL_FROM", "", "the address that mails are from")
+    mail_name: str = setting("TES_NOTIFY_MAIL_NAME", "", "the name beside it")
+    mail_reply_to: str = setting(
+        "TES_NOTIFY_MAIL_REPLY_TO", "", "where answers go; empty: to the address they are from"
+    )
+    bounce_domain: str = setting(
+        "TES_NOTIFY_BOUNCE_DOMAIN", "", "bounces go to bounce+TOKEN at this domain; empty: to the address they are from"
+    )
+    hello: str = setting("TES_NOTIFY_HELLO", "", "what this host calls itself to the relay; empty: its own name")
+    allowed_networks: tuple[str, ...] = setting(
+        "TES_NOTIFY_ALLOWED_NETWORKS",
+        (),
+        "networks that are not public and may be called all the same, such as 10.1.0.0/16, joined by commas",
+    )
+    signing_key_file: str = setting(
+        "TES_NOTIFY_SIGNING_KEY_FILE", "", "the file that holds the Ed25519 key (whsk_…) that signs webhooks as well"
+    )
     topic_prefix: str = setting("TES_TOPIC_PREFIX", "", "prefix of every topic name")
     schema_registry_url: str = setting(
         "TES_SCHEMA_REGISTRY_URL", "", "Confluent-compatible registry; empty: the registry file that ships"
@@ -51,6 +99,16 @@ class NotifySettings(DatabaseSettings):
         ):
             if not least <= getattr(self, name) <= most:
                 yield fault(self, name, f"must be from {least} to {most}")
+        yield from public_url_faults(self, "public_url")
+        yield from _relay_faults(self)
+        yield from _mail_faults(self)
+        for text in self.allowed_networks:
+            if not _is_network(text):
+                yield fault(self, "allowed_networks", f"{text!r:.80} must be a network such as 10.1.0.0/16")
+
+    def secret_files(self) -> tuple[str, ...]:
+        """See `DatabaseSettings`."""
+        return *DatabaseSettings.secret_files(self), self.smtp_password_file, self.signing_key_file
 
     def topic(self, name: str) -> str:
         """The name of a topic on this cluster."""
@@ -64,6 +122,63 @@ def read_notify_settings(environment: Mapping[str, str] = os.environ) -> NotifyS
         SettingsError: TES_ variables are unknown, or their values are not of their kind; names all of them.
     """
     return read(NotifySettings, environment, _is_of_another_part)
+
+
+def _relay_faults(settings: NotifySettings) -> Iterator[str]:
+    if not settings.smtp_host:
+        for item in fields(settings):
+            is_of_mail = item.name.startswith(("smtp_", "mail_", "bounce_", "hello"))
+            if is_of_mail and getattr(settings, item.name) != item.default:
+                yield fault(settings, item.name, "needs TES_NOTIFY_SMTP_HOST")
+        return
+    if not (is_loopback(settings.smtp_host) or is_host_name(settings.smtp_host) or _is_address(settings.smtp_host)):
+        yield fault(settings, "smtp_host", "must be the name or the address of a host")
+    if not 1 <= settings.smtp_port <= 65535:
+        yield fault(settings, "smtp_port", "must be a port, 1 to 65535")
+    if settings.smtp_tls not in TLS_MODES:
+        yield fault(settings, "smtp_tls", f"must be one of {', '.join(TLS_MODES)}")
+    elif settings.smtp_tls == TLS_NONE:
+        if settings.smtp_user and not is_loopback(settings.smtp_host):
+            yield fault(settings, "smtp_user", "needs TES_NOTIFY_SMTP_TLS starttls or tls, except on loopback")
+        if settings.smtp_ca_file:
+            yield fault(settings, "smtp_ca_file", "needs TES_NOTIFY_SMTP_TLS starttls or tls")
+    if settings.smtp_user and not settings.smtp_password_file:
+        yield fault(settings, "smtp_user", "needs TES_NOTIFY_SMTP_PASSWORD_FILE")
+    if settings.smtp_password_file and not settings.smtp_user:
+        yield fault(settings, "smtp_password_file", "needs TES_NOTIFY_SMTP_USER")
+    if not 1 <= settings.smtp_connections <= MOST_CONNECTIONS:
+        yield fault(settings, "smtp_connections", f"must be from 1 to {MOST_CONNECTIONS}")
+    if not settings.mail_from:
+        yield fault(settings, "smtp_host", "needs TES_NOTIFY_MAIL_FROM")
+    if not settings.public_url:
+        yield fault(settings, "smtp_host", "needs TES_REPORT_PUBLIC_URL, where links in mails lead")
+
+
+def _mail_faults(settings: NotifySettings) -> Iterator[str]:
+    for name in ("mail_from", "mail_reply_to"):
+        if (text := getattr(settings, name)) and not is_mail_address(text):
+            yield fault(settings, name, "must be an address such as tes@contoso.com")
+    if not settings.mail_name.isprintable() or len(settings.mail_name) > MOST_NAME_CHARS:
+        yield fault(settings, "mail_name", f"must be at most {MOST_NAME_CHARS} printable characters")
+    for name in ("bounce_domain", "hello"):
+        if (text := getattr(settings, name)) and not is_host_name(text):
+            yield fault(settings, name, "must be the name of a host in ASCII, such as tes.contoso.com")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_of_another_part(variable: str) -> bool:

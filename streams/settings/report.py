@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
-from streams.settings.base import EDGE_PREFIX, NOTIFY_PREFIX, address_faults, fault, read, setting, variables_of
+from streams.settings.base import (
+    EDGE_PREFIX,
+    NOTIFY_PREFIX,
+    address_faults,
+    fault,
+    https_faults,
+    is_loopback,
+    public_url_faults,
+    read,
+    setting,
+    variables_of,
+)
 from streams.settings.database import DatabaseSettings
 from streams.settings.worker import DEFAULT_POLICY, Settings
 
@@ -18,7 +27,6 @@ ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
 LOCAL_DEMO = "demo"
 LEAST_KEY_CHARS = 32
 MOST_CLAIM_CHARS = 200
-_ADDRESS_SLASHES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +108,6 @@ class ReportSettings(DatabaseSettings):
         return self.topic_prefix + name
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host of this name or address."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def read_report_settings(environment: Mapping[str, str] = os.environ) -> ReportSettings:
     """The settings of the environment; those of other parts may be set as well.
 
@@ -126,10 +124,7 @@ def _api_faults(settings: ReportSettings) -> Iterator[str]:
         yield fault(settings, "api_port", "must differ from TES_REPORT_PORT")
     if not settings.api_host:
         yield fault(settings, "api_host", "must be an address to listen at")
-    if settings.public_url:
-        yield from _https_faults(settings, "public_url")
-        if settings.public_url.rstrip("/").count("/") != _ADDRESS_SLASHES:
-            yield fault(settings, "public_url", "must have no path")
+    yield from public_url_faults(settings, "public_url")
 
 
 def _provider_faults(settings: ReportSettings) -> Iterator[str]:
@@ -138,7 +133,7 @@ def _provider_faults(settings: ReportSettings) -> Iterator[str]:
             if getattr(settings, name):
                 yield fault(settings, name, "needs TES_REPORT_OIDC_ISSUER")
     else:
-        yield from _https_faults(settings, "oidc_issuer")
+        yield from https_faults(settings, "oidc_issuer")
         if not settings.oidc_audience and not settings.oidc_client_id:
             yield fault(settings, "oidc_issuer", "needs TES_REPORT_OIDC_AUDIENCE or TES_REPORT_OIDC_CLIENT_ID")
     if settings.oidc_client_id and not settings.public_url and not is_loopback(settings.api_host):
@@ -173,15 +168,6 @@ def _session_faults(settings: ReportSettings) -> Iterator[str]:
     ):
         if is_set:
             yield fault(settings, "local_sign_in", f"must be empty if {variable} is set")
-
-
-def _https_faults(settings: ReportSettings, name: str) -> Iterator[str]:
-    """What is wrong with an address that browsers and tokens are sent to: plain HTTP is for this machine only."""
-    faults = list(address_faults(settings, name, ("http", "https")))
-    yield from faults
-    parts = urlsplit(getattr(settings, name)) if not faults else None
-    if parts is not None and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        yield fault(settings, name, "must begin with https://, except on loopback")
 
 
 def _is_of_another_part(variable: str) -> bool:

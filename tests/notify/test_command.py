@@ -38,11 +38,71 @@ def test_all_parts_share_one_environment() -> None:
         ("TES_NOTIFY_HISTORY_DAYS", "7", "must be from 8 to 4000"),
         ("TES_REPORT_DATABASE", "mysql://report", "must begin with postgresql://"),
         ("TES_LOG_FORMAT", "xml", "must be text or json"),
+        ("TES_REPORT_PUBLIC_URL", "http://tes.contoso.com", "must begin with https://, except on loopback"),
+        ("TES_REPORT_PUBLIC_URL", "https://tes.contoso.com/tes", "must have no path"),
+        ("TES_NOTIFY_ALLOWED_NETWORKS", "10.1.0.1/16", "must be a network such as 10.1.0.0/16"),
+        ("TES_NOTIFY_SMTP_TLS", "none", "needs TES_NOTIFY_SMTP_HOST"),
+        ("TES_NOTIFY_MAIL_FROM", "tes@contoso.com", "needs TES_NOTIFY_SMTP_HOST"),
     ],
 )
 def test_what_is_no_setting_is_refused(variable: str, value: str, rule: str) -> None:
     with pytest.raises(SettingsError, match=rule):
         read_notify_settings({variable: value})
+
+
+RELAY = {
+    "TES_REPORT_PUBLIC_URL": "https://tes.contoso.com",
+    "TES_NOTIFY_SMTP_HOST": "relay.contoso.com",
+    "TES_NOTIFY_MAIL_FROM": "tes@contoso.com",
+}
+
+
+def test_a_relay_needs_an_address_of_its_own_and_a_place_for_links() -> None:
+    assert read_notify_settings(RELAY).smtp_port == 587
+    with pytest.raises(SettingsError) as refused:
+        read_notify_settings({"TES_NOTIFY_SMTP_HOST": "::1"})
+    assert [line.partition(": ")[2] for line in refused.value.errors] == [
+        "'::1': needs TES_NOTIFY_MAIL_FROM",
+        "'::1': needs TES_REPORT_PUBLIC_URL, where links in mails lead",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rule"),
+    [
+        ("TES_NOTIFY_SMTP_HOST", "relay.contoso.com:25", "must be the name or the address of a host"),
+        ("TES_NOTIFY_SMTP_HOST", "10.0.0.0/8", "must be the name or the address of a host"),
+        ("TES_NOTIFY_SMTP_PORT", "0", "must be a port, 1 to 65535"),
+        ("TES_NOTIFY_SMTP_TLS", "ssl", "must be one of none, starttls, tls"),
+        ("TES_NOTIFY_SMTP_USER", "tes", "needs TES_NOTIFY_SMTP_PASSWORD_FILE"),
+        ("TES_NOTIFY_SMTP_PASSWORD_FILE", "/run/password", "needs TES_NOTIFY_SMTP_USER"),
+        ("TES_NOTIFY_SMTP_CONNECTIONS", "101", "must be from 1 to 100"),
+        ("TES_NOTIFY_MAIL_FROM", "TES <tes@contoso.com>", "must be an address such as tes@contoso.com"),
+        ("TES_NOTIFY_MAIL_REPLY_TO", "tes", "must be an address such as tes@contoso.com"),
+        ("TES_NOTIFY_MAIL_NAME", "TES\r\nBcc: a@b.example", "must be at most 100 printable characters"),
+        ("TES_NOTIFY_BOUNCE_DOMAIN", "@contoso.com", "must be the name of a host"),
+        ("TES_NOTIFY_HELLO", "not_a_host", "must be the name of a host"),
+    ],
+)
+def test_what_no_relay_can_be_spoken_to_with_is_refused(variable: str, value: str, rule: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable}: .*{rule}"):
+        read_notify_settings(RELAY | {variable: value})
+
+
+def test_a_password_goes_over_no_network_in_the_clear() -> None:
+    signs_in = {"TES_NOTIFY_SMTP_USER": "tes", "TES_NOTIFY_SMTP_PASSWORD_FILE": "/run/password"}
+    plain = RELAY | signs_in | {"TES_NOTIFY_SMTP_TLS": "none"}
+    with pytest.raises(SettingsError, match=r"TES_NOTIFY_SMTP_USER: .*except on loopback"):
+        read_notify_settings(plain)
+    read_notify_settings(plain | {"TES_NOTIFY_SMTP_HOST": "127.0.0.1"})
+    with pytest.raises(SettingsError, match=r"TES_NOTIFY_SMTP_CA_FILE: .*needs TES_NOTIFY_SMTP_TLS"):
+        read_notify_settings(RELAY | {"TES_NOTIFY_SMTP_TLS": "none", "TES_NOTIFY_SMTP_CA_FILE": "/run/ca.pem"})
+
+
+def test_files_of_secrets_are_known_to_the_log() -> None:
+    files = {"TES_NOTIFY_SMTP_PASSWORD_FILE": "/run/password", "TES_NOTIFY_SIGNING_KEY_FILE": "/run/key"}
+    settings = read_notify_settings(RELAY | {"TES_NOTIFY_SMTP_USER": "tes"} | files)
+    assert set(files.values()) <= set(settings.secret_files())
 
 
 @pytest.fixture

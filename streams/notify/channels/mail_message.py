@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from binascii import b2a_qp
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,16 +12,12 @@ from typing import Final, NamedTuple
 from yarl import URL
 
 from streams.domain.ids import stable_id
+from streams.domain.mailboxes import is_host_name, is_mail_address
 from streams.notices.model import Destination, Form, Message
 from streams.notify.channels.mail_text import MailText
 from streams.visible import visible
 
-MAX_ADDRESS_CHARS: Final = 254
-MAX_LOCAL_BYTES: Final = 64
-"""By RFC 5321."""
 BOUNCE_LOCAL: Final = "bounce"
-_LOCAL: Final = re.compile(r"[^\s\x00-\x20\x7f\"(),:;<>@\[\\\]]+")
-_DOMAIN: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,62}")
 
 
 class MailAddressError(ValueError):
@@ -76,18 +71,14 @@ def parse_address(text: str) -> MailAddress:
     Raises:
         MailAddressError: it is none.
     """
-    local, at, domain = text.rpartition("@")
-    if not at or len(text) > MAX_ADDRESS_CHARS or visible(text) != text:
+    if not is_mail_address(text) or visible(text) != text:
         raise MailAddressError("must be an address such as NAME@HOST")
-    if not _LOCAL.fullmatch(local) or len(local.encode("utf-8", "replace")) > MAX_LOCAL_BYTES:
-        raise MailAddressError("must be an address such as NAME@HOST")
-    if local.startswith(".") or local.endswith(".") or ".." in local:
-        raise MailAddressError("must be an address such as NAME@HOST")
+    local, _, domain = text.rpartition("@")
     try:
         ascii_domain = URL.build(scheme="https", host=domain).raw_host or ""
     except (ValueError, UnicodeError):
         ascii_domain = ""
-    if not _DOMAIN.fullmatch(ascii_domain) or len(ascii_domain) > 253:
+    if not is_host_name(ascii_domain):
         raise MailAddressError("must be at a host's full name, such as NAME@HOST")
     return MailAddress(local, ascii_domain)
 

@@ -22,7 +22,7 @@ from streams.report.access.pages import answer_page, redirect
 from streams.report.access.seals import Seal
 from streams.report.access.sessions import Sessions
 from streams.report.access.site import ATTEMPT, SESSION, SIGN_IN, AnyRequest, Site, local_path
-from streams.settings.report import is_loopback
+from streams.settings.base import is_loopback
 
 FORM_SECONDS: Final = 3_600
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")

@@ -11,7 +11,7 @@ from urllib.parse import quote_plus, urlsplit
 import aiohttp
 
 from streams.report.access.fetched import Fetched, FetchError
-from streams.settings.report import is_loopback
+from streams.settings.base import is_loopback
 from streams.visible import visible
 
 ANSWER_SECONDS: Final = 5.0

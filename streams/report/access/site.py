@@ -12,7 +12,7 @@ from litestar import Request
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 
-from streams.settings.report import is_loopback
+from streams.settings.base import is_loopback
 from streams.visible import visible
 
 SIGN_IN: Final = "/sign-in"
