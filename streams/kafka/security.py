@@ -24,7 +24,7 @@ def cluster_of(settings: KafkaSettings) -> Cluster:
     if settings.kafka_protocol != "PLAINTEXT":
         security["security_protocol"] = settings.kafka_protocol
     if settings.has_tls:
-        security["ssl_context"] = context = _trusting(settings, "kafka_ca_file")
+        security["ssl_context"] = context = trusting(settings, "kafka_ca_file")
         if settings.kafka_certificate_file:
             _show_certificate(settings, context)
     if settings.kafka_mechanism:
@@ -40,11 +40,11 @@ def cluster_of(settings: KafkaSettings) -> Cluster:
 def file_faults(settings: KafkaSettings) -> Iterator[str]:
     """What is wrong with each file that the settings name, also where they are refused for other reasons."""
     checks: dict[str, Callable[[], object]] = {
-        "kafka_ca_file": lambda: _trusting(settings, "kafka_ca_file"),
+        "kafka_ca_file": lambda: trusting(settings, "kafka_ca_file"),
         "kafka_certificate_file": lambda: _show_certificate(settings, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
         "kafka_password_file": lambda: _secret(settings, "kafka_password_file"),
         "kafka_token_file": lambda: _check_token(settings),
-        "kafka_token_ca_file": lambda: _trusting(settings, "kafka_token_ca_file"),
+        "kafka_token_ca_file": lambda: trusting(settings, "kafka_token_ca_file"),
         "kafka_client_secret_file": lambda: _secret(settings, "kafka_client_secret_file"),
     }
     for name, check in checks.items():
@@ -75,7 +75,7 @@ def _token_provider(settings: KafkaSettings) -> TokenFile | TokenEndpoint:
         settings.kafka_client_id,
         lambda: secret or read_secret(Path(settings.kafka_client_secret_file)),
         settings.kafka_token_scope,
-        _trusting(settings, "kafka_token_ca_file"),
+        trusting(settings, "kafka_token_ca_file"),
     )
 
 
@@ -86,8 +86,12 @@ def _secret(settings: KafkaSettings, name: str) -> str:
         raise refuse(settings, name, error.rule) from None
 
 
-def _trusting(settings: KafkaSettings, name: str) -> ssl.SSLContext:
-    """A context that checks certificate and host name against a file of authorities, or against the system's."""
+def trusting(settings: KafkaSettings, name: str) -> ssl.SSLContext:
+    """A context that checks certificate and host name against a file of authorities, or against the system's.
+
+    Raises:
+        SettingsError: the file cannot be read, or holds no certificate.
+    """
     # Not ssl.create_default_context: it writes session keys to a file where SSLKEYLOGFILE says so.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

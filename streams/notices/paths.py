@@ -27,3 +27,8 @@ def unsubscribe_path(token: str) -> str:
 def destination_path(destination_id: str) -> str:
     """Where a destination is shown to those who may see it."""
     return f"{PAGE}/destinations/{quote(destination_id, safe='')}"
+
+
+def server_path(server: str) -> str:
+    """Where a server of the reader's tenant is shown."""
+    return f"/servers/{quote(server, safe='')}"

@@ -8,7 +8,11 @@ import hmac
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from streams.notices.model import Destination
+
 _SIGNATURE_BYTES: Final = 16
+_BOUNCE_BYTES: Final = 8
+"""All that an address has room for; who forges it could at most have us look at a destination."""
 _MOST_CHARS: Final = 500
 _BETWEEN: Final = "\n"
 
@@ -18,6 +22,7 @@ class Purpose(StrEnum):
 
     CONFIRM = "confirm"
     UNSUBSCRIBE = "unsubscribe"
+    BOUNCE = "bounce"
 
 
 class Told(NamedTuple):
@@ -70,6 +75,16 @@ def check_token(key: bytes, purpose: Purpose, token: str, challenge: str = "") -
     if not hmac.compare_digest(token.encode(), make_token(key, purpose, told, challenge).encode()):
         raise TokenError("token: must be one that this service gave out")
     return told
+
+
+def make_bounce_token(key: bytes, destination: Destination) -> str:
+    """What names a destination in the address of its bounces: at most 50 digits and letters, of whatever case.
+
+    It begins with the 32 hexadecimal digits of the destination's id; what follows nobody else can make.
+    """
+    told = Told(destination.tenant_id, destination.destination_id)
+    signature = _signature(key, Purpose.BOUNCE, _BETWEEN.join(told).encode(), "")
+    return destination.destination_id.replace("-", "") + signature[:_BOUNCE_BYTES].hex()
 
 
 def _signature(key: bytes, purpose: Purpose, body: bytes, challenge: str) -> bytes:

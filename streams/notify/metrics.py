@@ -18,9 +18,19 @@ _SECONDS: Final = (0.1, 0.3, 1, 3, 5, 10, 30, 60, 120, 600, 3600, 6 * 3600, 24 *
 class NotifyMetrics:
     """Reads the status when the page is asked for."""
 
-    def __init__(self, version: str, status: Status, clock: Callable[[], int]) -> None:
-        """Measure what a status tells; `clock` returns UTC milliseconds."""
+    def __init__(
+        self, version: str, status: Status, clock: Callable[[], int], template_failures: Callable[[], int]
+    ) -> None:
+        """Measure what a status tells.
+
+        Args:
+            version: of the product.
+            status: of the process.
+            clock: returns UTC milliseconds.
+            template_failures: returns how many mails were sent without their layout.
+        """
         self._version, self._status, self._clock = version, status, clock
+        self._template_failures = template_failures
         self._registry = process_registry()
         self.events = log_event_counter(self._registry)
         self._delay = Histogram(
@@ -60,6 +70,8 @@ class NotifyMetrics:
         yield _counter("unreadable_records", "Records that were passed over", status.unreadable)
         yield _counter("refused_runs", "Results that came after another process took the lane", status.refused_runs)
         yield _counter("parkings", "Destinations that were parked", status.parkings)
+        failures = self._template_failures()
+        yield _counter("template_failures", "Mails that were sent without their layout", failures)
         attempts = CounterMetricFamily("tes_notify_attempts", "Messages that were tried", labels=["kind", "outcome"])
         for kind in DestinationKind:
             for outcome in OutcomeKind:

@@ -18,17 +18,17 @@ import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
 from streams.clock import wall_clock_ms
-from streams.database.database import Database, DatabaseError, with_address
+from streams.database.database import ALL_TENANTS, Database, DatabaseError, with_address
 from streams.failpoints import failpoints
 from streams.kafka.secret_files import secrets_of
 from streams.kafka.security import cluster_of
 from streams.kafka.timing import Timing
 from streams.kafka.topics import TOPICS
 from streams.log_events import log_event
-from streams.notices.facts import begin
+from streams.notices.facts import begin, link_key
 from streams.notices.model import Channel, DestinationKind
 from streams.notices.opening import open_ledger
-from streams.notify.channels_in_use import channels_of
+from streams.notify.channels_in_use import ChannelsInUse
 from streams.notify.contacts import Contacts
 from streams.notify.decoding import SCHEMA, Decoder
 from streams.notify.intake import Intake
@@ -67,7 +67,7 @@ def run_notify(settings: NotifySettings) -> int:
     try:
         settings = with_address(settings)
         database = open_ledger(settings)
-        process = NotifyProcess(settings, database, channels_of(settings), version("tes"))
+        process = NotifyProcess(settings, database, ChannelsInUse(settings), version("tes"))
     except (SQLAlchemyError, ValueError) as error:
         return _refused(str(error))
     configure_logs(settings.log_format, secrets_of(settings), process.event_logged)
@@ -94,13 +94,15 @@ class NotifyProcess:
         self,
         settings: NotifySettings,
         database: Database,
-        channels: Mapping[DestinationKind, Channel],
+        channels: ChannelsInUse,
         product_version: str,
     ) -> None:
         """Compose it from the settings."""
         self._settings, self._database, self._channels = settings, database, channels
         self.status = Status()
-        self._metrics = NotifyMetrics(product_version, self.status, wall_clock_ms)
+        self._metrics = NotifyMetrics(
+            product_version, self.status, wall_clock_ms, lambda: self._channels.template_failures
+        )
         self._told = Teller(self.status)
         self._heartbeat, self._is_started = Heartbeat(LOOP_SECONDS), False
 
@@ -150,16 +152,19 @@ class NotifyProcess:
         with suppress(SQLAlchemyError):
             await asyncio.to_thread(self._database.migrate)
         for kind in DestinationKind:
-            if kind not in self._channels:
+            if kind not in self._channels.kinds:
                 about = log_event("notify_channel_missing", kind=str(kind))
                 log.warning("%s: nothing is set up that reaches such destinations", kind, extra=about)
         self._is_started = True
 
     async def _work(self, stopping: asyncio.Event) -> None:
         """Have the tables, then read and send until it is time to end."""
-        await self._prepare(stopping)
-        if stopping.is_set():
-            return
+        key = await self._prepare(stopping)
+        if key is not None:
+            async with self._channels.opened(key) as channels:
+                await self._work_with(channels, stopping)
+
+    async def _work_with(self, channels: Mapping[DestinationKind, Channel], stopping: asyncio.Event) -> None:
         settings, failpoint, timing = self._settings, failpoints(self._settings.crash_at), Timing()
         cluster, registry = cluster_of(settings), registry_of(settings)
         contacts = Contacts(cluster, settings.topic(TOPICS["connector"]), registry, timing, self._told)
@@ -182,7 +187,7 @@ class NotifyProcess:
         chance = random.SystemRandom().random
         sender = Sender(
             Lanes(self._database, owner, settings.group_above, wall_clock_ms, chance, failpoint),
-            self._channels,
+            channels,
             self.status,
             in_flight=settings.in_flight,
             clock=wall_clock_ms,
@@ -201,19 +206,28 @@ class NotifyProcess:
                 task.cancel()
             await asyncio.gather(*tasks, ending, return_exceptions=True)
 
-    async def _prepare(self, stopping: asyncio.Event) -> None:
-        """Have the tables; a database that does not answer is waited for."""
+    async def _prepare(self, stopping: asyncio.Event) -> bytes | None:
+        """Have the tables; a database that does not answer is waited for.
+
+        Returns the key of links; None where it is time to end.
+        """
         while not stopping.is_set():
             try:
                 await asyncio.to_thread(self._database.migrate)
                 await asyncio.to_thread(begin, self._database, wall_clock_ms())
+                key = await asyncio.to_thread(self._link_key)
             except (SQLAlchemyError, OSError) as error:
                 self._told.failed(DATABASE, error)
             else:
                 self._told.works(DATABASE)
-                return
+                return key
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), _RETRY_SECONDS)
+        return None
+
+    def _link_key(self) -> bytes:
+        with self._database.reading(ALL_TENANTS) as connection:
+            return link_key(connection)
 
     async def _keep(self) -> None:
         """Count what the ledger holds from time to time, and have what is too old go."""
