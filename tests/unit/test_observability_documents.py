@@ -1,4 +1,4 @@
-"""What the documents say of metrics is what a worker, an edge and the report show."""
+"""What the documents say of metrics is what the processes show."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import re
 from streams.log_events import EVENTS
 from tests.support.edge_page import edge_families
 from tests.support.metrics_page import REPOSITORY, families
+from tests.support.notify_page import notify_families
 from tests.support.report_page import report_families
 
 PAGE = (REPOSITORY / "docs/how-to/observability.md").read_text(encoding="utf-8")
+SHOWN = families() | edge_families() | report_families() | notify_families()
 
 
 def test_every_metric_is_described_with_its_kind_and_labels() -> None:
@@ -17,11 +19,11 @@ def test_every_metric_is_described_with_its_kind_and_labels() -> None:
         name: (kind, set(re.findall(r"`(\w+)`", labels)))
         for name, kind, labels in re.findall(r"^\| `(tes_\w+)` \| (\w+) \|([^|]*)\|", PAGE, re.MULTILINE)
     }
-    assert described == families() | edge_families() | report_families()
+    assert described == SHOWN
 
 
 def test_no_label_names_a_server_a_tenant_or_an_address() -> None:
-    labels = {label for _, names in (families() | edge_families() | report_families()).values() for label in names}
+    labels = {label for _, names in SHOWN.values() for label in names}
     assert not labels & {"server", "tenant", "tenant_id", "source_ip", "helo", "connector_id"}
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,34 +19,10 @@ from streams.settings.worker import Settings
 from tests.support.live import line, now_ms, until_found
 from tests.support.ports import free_port
 from tests.support.report_site import port_of, report_process, variables_of
+from tests.support.signed_in import signed_in, text_of
 
 TENANT, SERVER = "tenant-1", "mx1.example.com"
 SECONDS = 60.0
-HTML = {"Accept": "text/html"}
-
-
-@asynccontextmanager
-async def signed_in(port: int, role: str, tenant: str) -> AsyncIterator[aiohttp.ClientSession]:
-    """A browser of somebody who has signed in by the demo's form."""
-    address = f"http://127.0.0.1:{port}"
-    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.CookieJar(unsafe=True), headers=HTML) as browser:
-        form = {"csrf_token": token_in(await text_of(browser, "/sign-in")), "role": role, "tenant": tenant}
-        async with browser.post("/sign-in", data=form) as answer:
-            assert answer.status == 200, await answer.text()
-        yield browser
-
-
-async def text_of(browser: aiohttp.ClientSession, path: str) -> str:
-    async with browser.get(path) as answer:
-        said = await answer.text()
-        assert answer.status == 200, said
-        return said
-
-
-def token_in(html: str, name: str = "csrf_token") -> str:
-    found = re.search(rf'name="{name}" value="([^"]+)"', html)
-    assert found is not None, html
-    return found[1]
 
 
 async def until_shown(browser: aiohttp.ClientSession, path: str, *words: str) -> str:
