@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from tests.support.notices import START, add_destination
 PUBLIC = "https://tes.contoso.com"
 
 
-def relay_settings(**changes: str) -> NotifySettings:
+def relay_settings(**changes: Any) -> NotifySettings:
     return NotifySettings(public_url=PUBLIC, smtp_host="127.0.0.1", mail_from="tes@contoso.com", **changes)
 
 

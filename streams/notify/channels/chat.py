@@ -50,7 +50,7 @@ class ChatChannel(Channel):
         try:
             url = check_url(destination.address, self._client.rules)
         except UrlError as error:
-            return Outcome(OutcomeKind.REFUSED, None, f"the URL {error}")
+            return Outcome(OutcomeKind.FAILED, None, f"the URL {error}")
         try:
             answer = await self._client.post(url, body, {"Content-Type": "application/json"})
         except CallError as error:

@@ -1,8 +1,9 @@
 """Mail to the operator's relay.
 
-What the relay says at once is an outcome. What it finds out later comes back as a bounce, to the envelope's sender:
-nothing here reads those. A domain for bounces puts a token of the destination into that address, so that whoever reads
-the mailbox, or a later LMTP intake, can tell which destination bounced; without one, bounces go to the From address.
+What the relay says at once is an outcome: a recipient that it refuses for good is gone, and parked at once. What it
+finds out later comes back as a bounce, to the envelope's sender: nothing here reads those. A domain for bounces puts a
+token of the destination into that address, so that whoever reads the mailbox, or a later LMTP intake, can tell which
+destination bounced; without one, bounces go to the From address.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class MailChannel(Channel):
         try:
             letter = write_letter(self._sender, destination, message, text, unsubscribe, token)
         except MailAddressError as error:
-            return Outcome(OutcomeKind.REFUSED, None, f"the address {error}")
+            return Outcome(OutcomeKind.GONE, None, f"the address {error}")
         return await self._pool.send(letter)
 
     async def close(self) -> None:

@@ -246,7 +246,7 @@ def _refused_recipient(error: aiosmtplib.SMTPResponseException) -> Outcome:
     """What an answer to RCPT means.
 
     Only one about the mailbox is the recipient's. A relay that does not relay for us says 5xx as well, with a code of
-    policy: were that taken for a refusal, one wrong setting would end every destination.
+    policy: were that taken for a refusal, one wrong setting would park every destination.
     """
     if error.code == _CLOSING:
         raise RelayAwayError(f"the relay is closing: {_words(error)}", error.code) from None
@@ -254,7 +254,7 @@ def _refused_recipient(error: aiosmtplib.SMTPResponseException) -> Outcome:
     if error.code < 500 or error.code == 530 or (enhanced is not None and enhanced[2] == _POLICY):
         return _failed(error.code, f"the relay does not take the recipient now: {_words(error)}")
     why = f"the recipient was refused: {_words(error)}"
-    return Outcome(OutcomeKind.REFUSED, error.code, cut(visible(why), MOST_WHY_CHARS))
+    return Outcome(OutcomeKind.GONE, error.code, cut(visible(why), MOST_WHY_CHARS))
 
 
 def _failed(code: int | None, why: str) -> Outcome:

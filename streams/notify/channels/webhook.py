@@ -26,9 +26,9 @@ _GONE: Final = 410
 class WebhookChannel(Channel):
     """Posts CloudEvents with the headers of Standard Webhooks.
 
-    A redirect is refused, since following it would be a call to an address that nobody confirmed. A URL that can never
-    be called is refused too; a name that resolves to an address which is not allowed only fails, for it may resolve to
-    another one tomorrow.
+    A redirect fails, since following it would be a call to an address that nobody confirmed. So does a URL that may not
+    be called: a name may resolve to another address tomorrow, and the operator may allow a network. Whatever failed is
+    tried again, and parks its destination after days; no notice is given up for it before.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class WebhookChannel(Channel):
             url = check_url(destination.address, self._client.rules)
             headers = sign_message(destination, event_id, self._clock(), body, self._keys)
         except UrlError as error:
-            return Outcome(OutcomeKind.REFUSED, None, f"the URL {error}")
+            return Outcome(OutcomeKind.FAILED, None, f"the URL {error}")
         except SigningKeyError as error:
             return Outcome(OutcomeKind.FAILED, None, f"not signed: {error}")
         try:
@@ -88,7 +88,7 @@ def outcome_of(answer: Answer, now: int) -> Outcome:
     if 200 <= status < 300:
         return Outcome(OutcomeKind.DELIVERED, status)
     if 300 <= status < 400:
-        return Outcome(OutcomeKind.REFUSED, status, "redirects are not followed")
+        return Outcome(OutcomeKind.FAILED, status, "redirects are not followed")
     if status == _GONE:
         return Outcome(OutcomeKind.GONE, status, "the receiver says that it is gone")
     wait = retry_after_ms(answer.header("Retry-After"), now) if status in _BUSY else None

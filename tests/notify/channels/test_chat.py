@@ -172,7 +172,7 @@ def test_every_kind_of_notice_has_a_body_in_every_language(kind: str, chat: Dest
         (DestinationKind.DISCORD, 404, b"<html>", OutcomeKind.FAILED),
         (DestinationKind.TEAMS, 404, b"", OutcomeKind.FAILED),
         (DestinationKind.DISCORD, 429, b'{"retry_after": 2.5}', OutcomeKind.FAILED),
-        (DestinationKind.TEAMS, 302, b"", OutcomeKind.REFUSED),
+        (DestinationKind.TEAMS, 302, b"", OutcomeKind.FAILED),
     ],
 )
 def test_what_a_service_answers(kind: DestinationKind, status: int, body: bytes, expected: OutcomeKind) -> None:

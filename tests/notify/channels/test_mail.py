@@ -163,10 +163,10 @@ def test_any_text_makes_a_letter_of_the_same_headers(name: str, text: str) -> No
      "a@b.example>", "a\u202e@b.example", "a\x00@b.example", "a@b@c.example", "a@b.example SIZE=1",
      "a@" + "b." * 200 + "c"],
 )  # fmt: skip
-def test_what_is_no_address_is_refused_before_any_relay_is_asked(address: str) -> None:
+def test_what_is_no_address_is_gone_before_any_relay_is_asked(address: str) -> None:
     handler = Handler()
     outcome = _sent(handler, destination=_reader(address))
-    assert outcome.kind == OutcomeKind.REFUSED
+    assert outcome.kind == OutcomeKind.GONE
     assert handler.stages == []
 
 
@@ -213,9 +213,9 @@ def test_the_sender_is_a_name_and_an_address() -> None:
         ("mail", "550 5.1.8 sender rejected", OutcomeKind.CHANNEL_AWAY, 550),
         ("mail", "451 4.3.0 try again", OutcomeKind.CHANNEL_AWAY, 451),
         ("mail", "421 4.3.2 closing", OutcomeKind.CHANNEL_AWAY, 421),
-        ("rcpt", "550 5.1.1 no such user", OutcomeKind.REFUSED, 550),
-        ("rcpt", "553 5.1.3 bad address", OutcomeKind.REFUSED, 553),
-        ("rcpt", "550 no such user", OutcomeKind.REFUSED, 550),
+        ("rcpt", "550 5.1.1 no such user", OutcomeKind.GONE, 550),
+        ("rcpt", "553 5.1.3 bad address", OutcomeKind.GONE, 553),
+        ("rcpt", "550 no such user", OutcomeKind.GONE, 550),
         ("rcpt", "554 5.7.1 Relay access denied", OutcomeKind.FAILED, 554),
         ("rcpt", "530 5.7.0 Authentication required", OutcomeKind.FAILED, 530),
         ("rcpt", "450 4.2.0 greylisted", OutcomeKind.FAILED, 450),
@@ -433,7 +433,7 @@ def test_a_refused_recipient_costs_the_others_of_the_batch_nothing() -> None:
         async with relaying(handler) as relay, _channel(relay._replace(connections=1)) as channel:
             names = ["gone", "a", "gone", "b", "c"]
             outcomes = await asyncio.gather(*(channel.send(_reader(f"{n}@contoso.example"), single()) for n in names))
-            assert [one.kind == OutcomeKind.REFUSED for one in outcomes] == [n == "gone" for n in names]
+            assert [one.kind == OutcomeKind.GONE for one in outcomes] == [n == "gone" for n in names]
 
     asyncio.run(run())
     assert (len(handler.letters), handler.connections) == (3, 1)
