@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from streams.cli.messages import print_error
+from streams.clock import wall_clock_ms
 from streams.domain.time import iso
 from streams.settings.notify import NotifySettings, read_notify_settings
 from streams.visible import visible
 
 if TYPE_CHECKING:
     from streams.database.database import Database
+
+_LOOK_SECONDS = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--limit", type=int, default=50, metavar="N", help="how many, up to 1000 (%(default)s)")
     shown.add_argument("--json", action="store_true", help="one JSON object a line")
     shown.set_defaults(run=_log)
+    tested = actions.add_parser("test", help="have a test sent to a destination, and print how it went")
+    tested.add_argument("destination", metavar="DESTINATION", help="its id")
+    tested.add_argument(
+        "--wait", type=float, default=60.0, metavar="SECONDS", help="how long to wait for the process (%(default)g)"
+    )
+    tested.set_defaults(run=_test)
 
 
 def _settings() -> NotifySettings | None:
@@ -98,6 +108,44 @@ def _log(arguments: argparse.Namespace) -> int:
         return 0
 
     return _with_ledger("log", work)
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    def work(database: Database) -> int:
+        from streams.database.database import ALL_TENANTS
+        from streams.notices.destinations import LimitError, UnknownDestinationError, find_destinations
+        from streams.notices.masking import shown_address
+        from streams.notices.messages import find_message, request_test
+        from streams.notices.model import OutcomeKind
+
+        wanted = arguments.destination
+        with database.reading(ALL_TENANTS) as connection:
+            found = find_destinations(connection, [wanted]).get(wanted)
+        if found is None:
+            print_error("tes notify test", LookupError(f"destination: {wanted[:80]!r:.100}: unknown"))
+            return 1
+        try:
+            with database.writing() as connection:
+                message_id = request_test(connection, found.tenant_id, wanted, wall_clock_ms())
+        except (UnknownDestinationError, LimitError) as error:
+            print_error("tes notify test", error)
+            return 1
+        give_up_at = time.monotonic() + arguments.wait
+        while True:
+            with database.reading(ALL_TENANTS) as connection:
+                message = find_message(connection, found.tenant_id, wanted, message_id)
+            if message is None or message.ended_at is not None or time.monotonic() > give_up_at:
+                break
+            time.sleep(_LOOK_SECONDS)
+        if message is None or message.last_outcome is None:
+            why = f"nothing was sent yet: `tes notify` must run, and have a channel for {found.kind}"
+            print_error("tes notify test", TimeoutError(why))
+            return 1
+        answer = filter(None, (message.last_outcome, str(message.last_code or ""), message.last_why))
+        print(visible(f"{message_id} {found.kind} {shown_address(found)}: {' '.join(answer)}"))
+        return 0 if message.last_outcome == OutcomeKind.DELIVERED else 1
+
+    return _with_ledger("test", work)
 
 
 def _line(row: Any) -> str:

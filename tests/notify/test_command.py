@@ -10,13 +10,14 @@ import pytest
 from streams.cli.main import main
 from streams.notices.facts import begin
 from streams.notices.opening import open_ledger
+from streams.notices.tables import DESTINATION
 from streams.settings.base import SettingsError
 from streams.settings.edge import read_edge_settings
 from streams.settings.notify import NotifySettings, read_notify_settings
 from streams.settings.report import read_report_settings
 from streams.settings.worker import read_settings
 from tests.support.channels import FAILED, RecordingChannel
-from tests.support.notices import START, add_destination, notice, subscribe
+from tests.support.notices import START, add_destination, notice, rows_of, subscribe
 from tests.support.notify_site import Site
 
 
@@ -133,6 +134,19 @@ def test_the_log_says_what_became_of_a_notice(capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out)["notification_id"] == "n1"
     assert main(["notify", "log", "--destination", "other"]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_test_that_nobody_sends_is_said_to_wait(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database = open_ledger(NotifySettings(directory=str(folder)))
+    (known,) = [row["destination_id"] for row in rows_of(database, DESTINATION)]
+    asked = add_destination(database, tenant="fabrikam", is_confirmed=False)
+    database.close()
+    assert main(["notify", "test", known, "--wait", "0"]) == 1
+    assert "nothing was sent yet" in capsys.readouterr().err
+    assert main(["notify", "test", asked.destination_id]) == 1
+    assert "is not confirmed" in capsys.readouterr().err
+    assert main(["notify", "test", "x\x1b"]) == 1
+    assert "'x\\x1b': unknown" in capsys.readouterr().err
 
 
 def test_tables_are_made_by_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from asyncio.subprocess import PIPE
 from collections.abc import Sequence
 from email.message import EmailMessage
 from pathlib import Path
@@ -17,7 +18,7 @@ from standardwebhooks import Webhook
 
 from streams.clock import wall_clock_ms
 from streams.kafka.provisioning import create_topics
-from streams.notify.channels.cloud_event import NOTICE_TYPE
+from streams.notify.channels.cloud_event import NOTICE_TYPE, TEST_TYPE
 from streams.notify.channels.signing import make_private_key
 from streams.settings.database import DatabaseSettings
 from streams.settings.worker import Settings
@@ -27,7 +28,7 @@ from tests.support.mail_relays import Handler, relaying
 from tests.support.notice_receivers import Receiver, receiving
 from tests.support.notices import encoded, notification
 from tests.support.ports import free_port
-from tests.support.process import Process
+from tests.support.process import Process, command_of, environment_of
 from tests.support.signed_in import signed_in, text_of, token_in
 from tests.support.waiting import until_true
 
@@ -81,8 +82,8 @@ def verified(receiver: Receiver, secret: str, kind: str) -> list[Any]:
     return found
 
 
-async def told(settings: Settings, api: Api, handler: Handler, receiver: Receiver) -> None:
-    """What somebody who asked to be told sees of it."""
+async def tell(settings: Settings, api: Api, handler: Handler, receiver: Receiver) -> Any:
+    """What somebody who asked to be told sees of it; returns the webhook."""
     hook = await api.post("/v1/destinations", kind="WEBHOOK", name="Pager", address=receiver.url)
     mail = await api.post("/v1/destinations", kind="MAIL", name="Admins", address="admin@contoso.example")
     for one in (hook, mail):
@@ -119,6 +120,17 @@ async def told(settings: Settings, api: Api, handler: Handler, receiver: Receive
     events = verified(receiver, hook["secret"], NOTICE_TYPE)
     assert [event["data"]["notification_id"] for event in events] == ["n1", "n2"]
     assert len(handler.letters) == 2
+    return hook
+
+
+async def send_test(hook: Any, variables: dict[str, str], receiver: Receiver) -> None:
+    """The command that tests a destination says how it went, which the process that runs finds out."""
+    command = command_of("notify", "test", hook["destination"]["destination_id"])
+    process = await asyncio.create_subprocess_exec(*command, env=environment_of(variables), stdout=PIPE)
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    assert re.fullmatch(r"msg_\w+ WEBHOOK https://127\.0\.0\.1:\d+/…: DELIVERED 200\n", said.decode())
+    assert len(verified(receiver, hook["secret"], TEST_TYPE)) == 1
 
 
 @pytest.mark.timeout(300)
@@ -158,7 +170,8 @@ def test_who_confirms_is_told_once_until_they_want_no_more(
             await asyncio.to_thread(notify.until_ready, notify_port)
             async with signed_in(api_port, "tenant-admin", TENANT) as browser:
                 api = Api(browser, token_in(await text_of(browser, "/pauses/new")))
-                await told(settings, api, handler, receiver)
+                hook = await tell(settings, api, handler, receiver)
+                await send_test(hook, common, receiver)
             assert await asyncio.to_thread(notify.end) == 0, notify.log
             assert await asyncio.to_thread(report.end) == 0, report.log
 
