@@ -18,6 +18,7 @@ from streams.notices.facts import link_key
 from streams.notices.model import OPERATORS, Destination, DestinationKind, DestinationState, Form, Origin
 from streams.notices.tables import DELIVERY, DESTINATION, LANE, MESSAGE, NEVER, SUBSCRIPTION
 from streams.notices.tokens import Purpose, Told, check_token, make_token, whose_token
+from streams.notices.webhook_secrets import make_secret
 
 MOST_DESTINATIONS: Final = 50
 """Of a tenant."""
@@ -337,11 +338,6 @@ def send_test(connection: Connection, tenant: str, destination_id: str, now: int
     message_id = _add_message(connection, found, Form.TEST, now)
     wake_lane(connection, found, now)
     return message_id
-
-
-def make_secret() -> str:
-    """A secret that signs what is posted, as Standard Webhooks has it."""
-    return "whsec_" + secrets.token_urlsafe(24).replace("-", "A").replace("_", "B")
 
 
 def make_message_id(now: int, place: int = 0) -> str:

@@ -45,6 +45,7 @@ from streams.notices.subscriptions import (
 from streams.notices.tables import DESTINATION, LANE, MESSAGE, METADATA, NEVER, OF_TENANTS
 from streams.notices.times import ZoneError
 from streams.notices.tokens import TokenError
+from streams.notices.webhook_secrets import check_secret
 from tests.support.notices import START, add_destination, rows_of, subscribe
 
 
@@ -113,6 +114,11 @@ def test_a_tenant_has_so_many_destinations_and_asks_so_many_people_a_day(databas
         (DestinationKind.WEBHOOK, "a", "https://user:pass@contoso.com/", "en", "UTC"),
         (DestinationKind.WEBHOOK, "a", "https://contoso.com:port/", "en", "UTC"),
         (DestinationKind.SLACK, "a", "https://contoso.com/\r\nHost: x", "en", "UTC"),
+        (DestinationKind.TEAMS, "a", "https://contoso.com:25/", "en", "UTC"),
+        (DestinationKind.TEAMS, "a", "https://contoso.com/" + "a" * 2_000, "en", "UTC"),
+        (DestinationKind.DISCORD, "a", "https://contoso.com/#part", "en", "UTC"),
+        (DestinationKind.MAIL, "a", "a..b@contoso.com", "en", "UTC"),
+        (DestinationKind.MAIL, "a", "a@127.0.0.1", "en", "UTC"),
     ],
 )
 def test_what_is_no_destination_is_refused(
@@ -245,3 +251,12 @@ def test_the_tables_are_those_that_statements_name(database: Database) -> None:
     with database.reading(ALL_TENANTS) as connection:
         for table in METADATA.tables.values():
             connection.execute(select(table)).all()
+
+
+def test_a_secret_is_one_that_its_signer_takes(database: Database) -> None:
+    made = add_destination(database, kind=DestinationKind.WEBHOOK)
+    check_secret(made.secret)
+    with database.writing() as connection:
+        rotated = rotate_secret(connection, made.tenant_id, made.destination_id, START)
+    check_secret(rotated.secret)
+    assert rotated.former_secret == made.secret

@@ -83,7 +83,7 @@ def test_a_webhook_s_secret_is_shown_when_it_is_made_and_when_it_is_renewed(clie
         ({"kind": "MAIL", "address": "nobody"}, "address: 'nobody': must be an address such as"),
         ({"kind": "MAIL", "address": "a@b.example\r\nBcc: c@d.example"}, "address: 'a@b.example\\r\\nBcc"),
         ({"address": "http://pager.contoso.example/"}, "must begin with https://"),
-        ({"address": "https://me:pw@pager.contoso.example/"}, "must have neither a user"),
+        ({"address": "https://me:pw@pager.contoso.example/"}, "must have no user or password"),
         ({"address": "ftp://x"}, "address: 'ftp://x': must begin with"),
         ({"name": "two\nlines"}, "name: 'two\\nlines': must be"),
         ({"name": "x" * 101}, "name"),
