@@ -14,10 +14,14 @@ import pytest
 
 from streams.domain.policy.policy import ConnectorType
 from streams.edge.client import Client, Connector
-from streams.edge.connectors.entries import ConnectorsError
+from streams.edge.connectors.entries import MAX_CONTACTS, ConnectorsError
 from streams.edge.connectors.files import read_connectors
 from streams.edge.connectors.matching import Matcher
 from streams.edge.connectors.running import RunningConnectors, published_entries
+from streams.edge.connectors.topic import record_of
+from streams.notify.contacts import contacts_of
+from streams.wire.codec import AvroCodec
+from streams.wire.registry import LocalRegistry
 
 FINGERPRINT = "ab" * 32
 COLONS = ":".join(["AB"] * 32)
@@ -260,3 +264,32 @@ def test_a_record_of_the_topic_that_is_malformed_is_refused_and_one_of_another_t
         published_entries([b'{"tenant_id":"a","connector_id":"b","type":"PARTNER"}'])
     with pytest.raises(ConnectorsError, match=r"entry 1: 'None': must be a mapping"):
         published_entries([b"\x00"])
+
+
+def test_contacts_of_a_file_are_those_that_are_told(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "connectors.yaml",
+        entry("one", cidrs=["192.0.2.0/24"]) + "  contacts: [ops@contoso.com, admin@bücher.example]\n",
+        entry("two", cidrs=["198.51.100.0/24"]) + "  contacts: [ops@contoso.com]\n",
+        entry("three", tenant="fabrikam", cidrs=["203.0.113.0/24"]),
+    )
+    codec = AvroCodec("connector", LocalRegistry())
+    published = {"published_at": 1, "published_by": "test", "source": "connectors.yaml"}
+    records = [codec.decode(codec.encode(record_of(one) | published)) for one in read_connectors(path)]
+    told = contacts_of((record["tenant_id"], tuple(record["contacts"])) for record in records)
+    assert told == {"contoso": ("admin@bücher.example", "ops@contoso.com")}
+
+
+@pytest.mark.parametrize(
+    ("contacts", "said"),
+    [
+        ("admin@contoso.com", ":6: contoso/main: contacts: 'admin@contoso.com': must be a list"),
+        ("[7]", "contacts[0]: '7': must be text"),
+        ("[Admin <admin@contoso.com>]", "contacts[0]: 'Admin <admin@contoso.com>': must be an address of a mailbox"),
+        ('["a@b.example\\r\\nBcc: c@d.example"]', "must be an address of a mailbox"),
+        (json.dumps([f"a{n}@contoso.com" for n in range(MAX_CONTACTS + 1)]), f"must be at most {MAX_CONTACTS}"),
+    ],
+)
+def test_what_is_no_contact_is_refused(tmp_path: Path, contacts: str, said: str) -> None:
+    (error,) = errors_of(tmp_path, entry(cidrs=["192.0.2.0/24"]) + f"  contacts: {contacts}\n")
+    assert said in error
