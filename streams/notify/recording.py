@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Text, column, select, update, values
+from sqlalchemy import Connection, Integer, Text, column, func, select, tuple_, update, values
 
 from streams.database.database import Database
 from streams.database.positions import MovedError, move_position
@@ -31,6 +31,7 @@ _OFFSETS: Final = Upsert(CONSUMER_OFFSET, keeps=True)
 _UNREADABLE: Final = Upsert(UNREADABLE, keeps=True)
 _WHY_CHARS: Final = 500
 _AT_ONCE: Final = 500
+_NO_BOUND: Final = 2**31 - 1
 _SAME: Final = (NOTICE.c.tenant_id == DELIVERY.c.notice_tenant) & (
     NOTICE.c.notification_id == DELIVERY.c.notification_id
 )
@@ -232,14 +233,27 @@ def _unknown(connection: Connection, notices: Sequence[Notice]) -> list[Notice]:
 def _untrue(connection: Connection, notices: Sequence[Notice]) -> list[tuple[Notice, str, str, str]]:
     """The deliveries that wait and are not true any more, by their keys, each with the notice that says so."""
     rules = [(notice, rule) for notice in notices for rule in made_untrue(notice)]
-    pairs = sorted({(notice.tenant_id, rule.server) for notice, rule in rules if rule.server is not None})
+    bounds: dict[tuple[str, str, str], int] = {}
+    for notice, rule in rules:
+        for kind in rule.kinds if rule.server is not None else ():
+            about_server = (notice.tenant_id, str(rule.server), kind)
+            bound = _NO_BOUND if rule.below_stage is None else rule.below_stage
+            bounds[about_server] = max(bound, bounds.get(about_server, 0))
+    wanted = sorted((*key, bound) for key, bound in bounds.items())
     about: dict[tuple[str, str | None], list[Any]] = {}
-    for begin in range(0, len(pairs), _AT_ONCE):
-        wanted = values(column("tenant", Text), column("server", Text), name="wanted")
-        some = wanted.data(pairs[begin : begin + _AT_ONCE]).cte()
-        is_wanted = (NOTICE.c.tenant_id == some.c.tenant) & (NOTICE.c.server == some.c.server)
-        asked = select(*_OF_WAITING).select_from(some.join(NOTICE, is_wanted).join(DELIVERY, _SAME))
-        for row in connection.execute(asked.where(DELIVERY.c.state == WAITING)):
+    for begin in range(0, len(wanted), _AT_ONCE):
+        names = (column("tenant", Text), column("server", Text), column("kind", Text), column("bound", Integer))
+        some = values(*names, name="wanted").data(wanted[begin : begin + _AT_ONCE]).cte()
+        is_wanted = (
+            (NOTICE.c.tenant_id == some.c.tenant)
+            & (NOTICE.c.server == some.c.server)
+            & (NOTICE.c.kind == some.c.kind)
+            # Of a storm about one server nearly all stays true: what does is not fetched.
+            & (func.coalesce(NOTICE.c.stage, 0) < some.c.bound)
+        )
+        # Two questions: together, a database that has not looked at its tables yet begins with all that waits.
+        told = select(NOTICE.c.tenant_id, NOTICE.c.notification_id).select_from(some.join(NOTICE, is_wanted))
+        for row in _waiting(connection, [(tenant, one) for tenant, one in connection.execute(told)]):
             about.setdefault((row.notice_tenant, row.server), []).append(row)
     found = []
     for notice, rule in rules:
@@ -256,6 +270,14 @@ def _untrue(connection: Connection, notices: Sequence[Notice]) -> list[tuple[Not
             if is_before and row.kind in rule.kinds and _is_below(row.stage, rule.below_stage):
                 found.append((notice, row.tenant_id, row.destination_id, row.notification_id))
     return found
+
+
+def _waiting(connection: Connection, keys: Sequence[tuple[str, str]]) -> Iterator[Any]:
+    """The deliveries of some notices that wait."""
+    for begin in range(0, len(keys), _AT_ONCE):
+        of_notices = tuple_(DELIVERY.c.notice_tenant, DELIVERY.c.notification_id).in_(keys[begin : begin + _AT_ONCE])
+        asked = select(*_OF_WAITING).select_from(DELIVERY.join(NOTICE, _SAME))
+        yield from connection.execute(asked.where(of_notices, DELIVERY.c.state == WAITING))
 
 
 def _is_below(stage: int | None, bound: int | None) -> bool:
