@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, update
 
 from streams.domain.time import HOUR_MS
 from streams.notices.checks import check_destination
-from streams.notices.destinations import LimitError, get_destination, list_destinations, send_test
+from streams.notices.destinations import LimitError, get_destination, list_destinations, lock_lane, send_test
 from streams.notices.model import Destination, Form
 from streams.notices.tables import DESTINATION, MESSAGE
 
@@ -72,6 +72,7 @@ def request_test(connection: Connection, tenant: str, destination_id: str, now: 
         UnknownDestinationError: the tenant has none of this id that may be sent to.
         LimitError: it had too many tests lately.
     """
+    lock_lane(connection, tenant, destination_id)
     tests = select(MESSAGE.c.message_id, MESSAGE.c.ended_at).where(
         MESSAGE.c.tenant_id == tenant,
         MESSAGE.c.destination_id == destination_id,

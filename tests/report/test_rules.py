@@ -72,7 +72,9 @@ def test_what_it_hits_is_told_which_update_it_will_need() -> None:
     assert (hit.remedy_name, hit.remedy_kb) == ("Exchange Server 2016 CU23 Oct25SU", "KB5066369")
 
 
-def test_callers_are_answered_while_the_registry_hangs(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_callers_are_answered_while_the_registry_hangs(
+    database: Database, ledger: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     topic = MemoryTopic([Partition()])
     topic.append(b"1", b"\x00" + (4242).to_bytes(4, "big"))
     monkeypatch.setattr("streams.policies.reader.KafkaLog", lambda *_, **__: MemoryLog(topic))
@@ -83,7 +85,7 @@ def test_callers_are_answered_while_the_registry_hangs(database: Database, monke
             policy_topic_of(ReportSettings()), catalogues_topic=TOPIC, catalogues=AvroCodec("catalogue", registry)
         )
         rules = RulesInForce(about, [read_policy("microsoft-2026-09")])
-        application: Any = application_of(database, database, ToldEngine(), rules)
+        application: Any = application_of(database, ledger, ToldEngine(), rules)
         following = asyncio.create_task(rules.run())
         transport = httpx.ASGITransport(application)
         try:

@@ -52,7 +52,6 @@ ADMIN_PAGES = (
     "/notices/subscriptions/s-hook/end",
 )
 OPERATOR_PAGES = (
-    "/notices",
     "/operator",
     "/operator?q=secret",
     "/operator/server?tenant=contoso&server=ex03.contoso.com",
@@ -203,6 +202,7 @@ def test_a_page_is_in_one_language(sign_in: SignIn, path: str, code: str) -> Non
         "Position",
         "Status",
         "Build",
+        "Ticket system ",
     }
 
 
