@@ -103,7 +103,8 @@ def _answer(request: Asked, ports: PagePorts, step: str, destination: Destinatio
     values = {
         "language": language,
         "step": step,
-        "name": destination.name,
+        # A contact of a connector is called by its address, which is not for everybody who has the link.
+        "name": "" if destination.name == destination.address else destination.name,
         "address": masked_address(destination),
         "path": f"{request.scope['path']}?{urlencode({TOKEN: _token_of(request)})}",
     }

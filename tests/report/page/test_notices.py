@@ -23,7 +23,7 @@ from streams.notices.paths import confirm_path, unsubscribe_path
 from streams.notices.subscriptions import list_subscriptions
 from streams.notices.tables import DESTINATION, MESSAGE
 from streams.report.access.failures import MOST_FAILURES
-from tests.support.notice_history import ASKED, HOOK, MAIL, SECRET, TOKEN
+from tests.support.notice_history import ASKED, CONTACT, HOOK, MAIL, SECRET, TOKEN
 from tests.support.notices import rows_of
 from tests.support.page_client import ADDRESS, Client, SignIn, client_of, form_of, read
 from tests.support.page_world import ADMIN, CSRF, NOW, OPERATOR, OTHER, READER, Engine
@@ -312,6 +312,13 @@ def test_a_link_confirms_when_its_button_is_pressed_and_no_sooner(own_engine: En
         assert state_of(own_engine, ASKED) == "UNCONFIRMED"
         assert "You are told from now on" in post(client, path, {})
         assert state_of(own_engine, ASKED) == "ACTIVE"
+
+
+def test_a_link_shows_no_address_by_the_name_of_a_contact(own_engine: Engine) -> None:
+    with client_of(own_engine, ADMIN) as client:
+        said = says(client, unsubscribing(own_engine, CONTACT))
+    assert "o…@contoso.example" in said
+    assert "ops@" not in said
 
 
 def test_every_link_that_does_not_work_is_answered_alike(own_engine: Engine) -> None:
