@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -19,6 +20,8 @@ from streams.notices.opening import open_ledger
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.report.access.callers import AccessRole, Caller
+from streams.report.access.middleware import Identification
+from streams.report.access.site import Site
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS, Read
 from streams.report.page.routes import page_handlers
 from streams.report.page.visits import PagePorts
@@ -146,7 +149,18 @@ def application_for(
 
         return identified
 
-    ports = PagePorts(
+    return make_application(page_handlers(ports_of(engine, is_secure)), identify, {}, requests_a_minute=100_000)
+
+
+def strangers_application(engine: Engine) -> Litestar:
+    """The application as somebody sees it who has not signed in and brings no token."""
+    identify = Identification(None, None, Site("https://report.example"), time.monotonic)
+    return make_application(page_handlers(ports_of(engine)), identify, {}, requests_a_minute=1)
+
+
+def ports_of(engine: Engine, is_secure: bool = False) -> PagePorts:
+    """What the page works with."""
+    return PagePorts(
         read_model=ReadModel(engine.database),
         commands=engine,
         coming=engine,
@@ -156,7 +170,6 @@ def application_for(
         is_secure=is_secure,
         ledger=Ledger(engine.ledger),
     )
-    return make_application(page_handlers(ports), identify, {}, requests_a_minute=100_000)
 
 
 def evidence_record(server: str, line: str | None = LINE, **changes: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from litestar.testing import TestClient
 
 from streams.database.database import ALL_TENANTS
 from streams.domain.time import DAY_MS
@@ -26,7 +27,7 @@ from streams.report.access.failures import MOST_FAILURES
 from tests.support.notice_history import ASKED, CONTACT, HOOK, MAIL, SECRET, TOKEN
 from tests.support.notices import rows_of
 from tests.support.page_client import ADDRESS, Client, SignIn, client_of, form_of, read
-from tests.support.page_world import ADMIN, CSRF, NOW, OPERATOR, OTHER, READER, Engine
+from tests.support.page_world import ADMIN, CSRF, NOW, OPERATOR, OTHER, READER, Engine, strangers_application
 
 DESTINATIONS = "/notices/destinations"
 NEW = {
@@ -319,6 +320,19 @@ def test_a_link_shows_no_address_by_the_name_of_a_contact(own_engine: Engine) ->
         said = says(client, unsubscribing(own_engine, CONTACT))
     assert "o…@contoso.example" in said
     assert "ops@" not in said
+
+
+def test_links_need_no_sign_in_and_all_else_does(own_engine: Engine) -> None:
+    question, end = ask_now(own_engine), unsubscribing(own_engine, MAIL)
+    with TestClient(strangers_application(own_engine), base_url="https://report.example") as client:
+        for path in ("/notices", f"{DESTINATIONS}/d-mail", "/notices/deliveries", f"{DESTINATIONS}/d-mail/remove"):
+            assert client.get(path).status_code == 401
+        for path in (DESTINATIONS, f"{DESTINATIONS}/d-mail", "/notices/subscriptions/s-mail"):
+            assert client.post(path, data={"action": "remove"}).status_code == 401
+        assert client.post(question).status_code == 200
+        headers = {"Origin": "https://mail.example", "Sec-Fetch-Site": "cross-site"}
+        assert client.post(end, data={"List-Unsubscribe": "One-Click"}, headers=headers).status_code == 200
+    assert (state_of(own_engine, ASKED), state_of(own_engine, MAIL)) == ("ACTIVE", "REMOVED")
 
 
 def test_every_link_that_does_not_work_is_answered_alike(own_engine: Engine) -> None:
