@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from streams.notices.history import attempts_of
 from streams.notices.messages import change_destination, find_message, latest_tried
 from streams.notices.model import Destination, DestinationKind
+from streams.notices.paths import destination_path
 from streams.notices.subscriptions import list_subscriptions
 from streams.report.access.callers import require_admin
 from streams.report.page.asking import read_form, see_other
@@ -68,7 +69,7 @@ async def make_destination(visit: NamedDependency[Visit], request: PageRequest) 
             return _form_page(visit, form, fault_of(visit.language, error, wanted.kind))
     if made.secret:
         return visit.page("secret.html", destination=made, is_new=True)
-    return see_other(visit.path(_path_of(made.destination_id), done=Done.MADE))
+    return see_other(visit.path(destination_path(made.destination_id), done=Done.MADE))
 
 
 @get("/notices/destinations/{destination_id:str}", include_in_schema=False)
@@ -94,7 +95,7 @@ async def act_on_destination(
     """Do what a button of a destination says."""
     form = await read_form(request)
     action = one_of(form, "action", ACTIONS)
-    owner, now, ledger, path = owner_for(visit.tenant), visit.now, visit.ports.ledger, _path_of(destination_id)
+    owner, now, ledger, path = owner_for(visit.tenant), visit.now, visit.ports.ledger, destination_path(destination_id)
     key = (owner.tenant, destination_id)
     with checked_by_ledger():
         match action:
@@ -163,7 +164,7 @@ async def _change(visit: Visit, destination_id: str, form: Form) -> Response[Any
         await visit.ports.ledger.change(owner.fence, change)
     except ValueError as error:
         return await _destination_page(visit, destination_id, form, fault_of(visit.language, error))
-    return see_other(visit.path(_path_of(destination_id), done=Done.CHANGED))
+    return see_other(visit.path(destination_path(destination_id), done=Done.CHANGED))
 
 
 async def _destination_page(
@@ -193,7 +194,7 @@ async def _destination_page(
         destination=found,
         latest=latest,
         test=sent,
-        test_path=visit.path(_path_of(destination_id), test=test),
+        test_path=visit.path(destination_path(destination_id), test=test),
         subscriptions=subscriptions,
         deliveries=page.rows,
         next_path=page.cursor and visit.path("/notices/deliveries", destination=destination_id, cursor=page.cursor),
@@ -217,10 +218,6 @@ def _form_page(visit: Visit, form: Form, faults: Mapping[str, str]) -> Response[
         kinds=list(DestinationKind),
         zones=zones(),
     )
-
-
-def _path_of(destination_id: str) -> str:
-    return f"/notices/destinations/{destination_id}"
 
 
 @lru_cache
