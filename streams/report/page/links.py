@@ -19,10 +19,10 @@ from sqlalchemy.exc import DataError
 from streams.database.database import ALL_TENANTS
 from streams.notices.destinations import confirm_by_token, unsubscribe_by_token
 from streams.notices.masking import masked_address
-from streams.notices.model import Destination, DestinationState
+from streams.notices.model import OPERATORS, Destination, DestinationState
 from streams.notices.paths import CONFIRM, TOKEN, UNSUBSCRIBE
 from streams.notices.questions import asked_by_token, told_by_token
-from streams.notices.tokens import TokenError
+from streams.notices.tokens import TokenError, whose_token
 from streams.report.access.failures import MOST_FAILURES, WINDOW_SECONDS, FailureLimit
 from streams.report.access.site import OPEN
 from streams.report.page.rendering import render
@@ -37,7 +37,7 @@ async def show_confirmation(
 ) -> Response[str]:
     """The question whether somebody wants to be told."""
     token = _token_of(request)
-    found = await _known(ports, lambda connection: asked_by_token(connection, token, ports.clock()))
+    found = await _known(ports, token, lambda connection: asked_by_token(connection, token, ports.clock()))
     return _refused(request, ports, failures) if found is None else _answer(request, ports, "confirm", found)
 
 
@@ -52,7 +52,7 @@ async def confirm_destination(
         asked_by_token(connection, token, now)
         return confirm_by_token(connection, token, now)
 
-    found = await _known(ports, confirm, is_change=True)
+    found = await _known(ports, token, confirm, is_change=True)
     return _refused(request, ports, failures) if found is None else _answer(request, ports, "confirmed", found)
 
 
@@ -62,7 +62,7 @@ async def show_unsubscription(
 ) -> Response[str]:
     """The question whether somebody wants no more."""
     token = _token_of(request)
-    found = await _known(ports, lambda connection: told_by_token(connection, token))
+    found = await _known(ports, token, lambda connection: told_by_token(connection, token))
     if found is None or found.state is DestinationState.REMOVED:
         return _refused(request, ports, failures)
     return _answer(request, ports, "unsubscribe", found)
@@ -79,7 +79,7 @@ async def unsubscribe_destination(
         told_by_token(connection, token)
         return unsubscribe_by_token(connection, token, now)
 
-    found = await _known(ports, unsubscribe, is_change=True)
+    found = await _known(ports, token, unsubscribe, is_change=True)
     return _refused(request, ports, failures) if found is None else _answer(request, ports, "unsubscribed", found)
 
 
@@ -88,12 +88,13 @@ def _token_of(request: Asked) -> str:
 
 
 async def _known(
-    ports: PagePorts, question: Callable[[Connection], Destination], *, is_change: bool = False
+    ports: PagePorts, token: str, question: Callable[[Connection], Destination], *, is_change: bool = False
 ) -> Destination | None:
-    """Whom a link was sent to; None where it does not work."""
+    """Whom a link was sent to; None where it does not work. What is asked sees only the tenant that the token names."""
     ask = ports.ledger.change if is_change else ports.ledger.ask
     try:
-        return await ask(ALL_TENANTS, question)
+        tenant = whose_token(token).tenant_id
+        return await ask(ALL_TENANTS if tenant == OPERATORS else tenant, question)
     except (TokenError, DataError):  # what a forged token names may be no text of the database
         return None
 
