@@ -19,7 +19,7 @@ RENDERED = Path(__file__).parent / "rendered"
 DIGEST_FILE = RENDERED / "sources.sha256"
 OVERLAYS = tuple(sorted(path.parent.name for path in SOURCES.glob("overlays/*/kustomization.yaml")))
 WITH_EDGES = ("edge", "edge-sidecar")
-WITH_WORKERS = tuple(name for name in OVERLAYS if name not in ("monitoring", "report", *WITH_EDGES))
+WITH_WORKERS = tuple(name for name in OVERLAYS if name not in ("monitoring", "notify", "report", *WITH_EDGES))
 
 Manifest = dict[str, Any]
 

@@ -6,8 +6,8 @@ from tests.deploy.manifests import REPOSITORY
 
 FOLDER = REPOSITORY / "deploy" / "systemd"
 EDGE = ("tes-edge-door", "tes-edge-sync")
-REPORT = "tes-report"
-SERVICES = (*EDGE, REPORT)
+REPORT, NOTIFY = "tes-report", "tes-notify"
+SERVICES = (*EDGE, REPORT, NOTIFY)
 
 
 def unit(name: str) -> list[tuple[str, str, str]]:

@@ -37,6 +37,11 @@ def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
     return rendered(request.param)
 
 
+def endpoints_of(monitor: Manifest) -> list[Manifest]:
+    found: list[Manifest] = monitor["spec"]["podMetricsEndpoints"]
+    return found
+
+
 def in_bytes(quantity: str) -> int:
     found = re.fullmatch(r"(\d+)(Ki|Mi|Gi)", quantity)
     assert found is not None
@@ -50,7 +55,7 @@ def test_the_rendered_manifests_are_those_of_the_sources() -> None:
 
 
 def test_every_overlay_that_is_promised_exists() -> None:
-    promised = {"dev", "edge", "edge-sidecar", "keda", "monitoring", "production", "pvc", "report", "strimzi"}
+    promised = {"dev", "edge", "edge-sidecar", "keda", "monitoring", "notify", "production", "pvc", "report", "strimzi"}
     assert set(OVERLAYS) == promised
 
 
@@ -244,10 +249,31 @@ def test_metrics_are_scraped_from_the_web_port() -> None:
     assert {name: item["spec"]["selector"]["matchLabels"] for name, item in monitors.items()} == {
         "tes-worker": WORKER,
         "tes-report": WORKER | {"app.kubernetes.io/component": "report"},
+        "tes-notify": WORKER | {"app.kubernetes.io/component": "notify"},
+        "tes-edge": WORKER | {"app.kubernetes.io/component": "edge"},
+        "tes-edge-sidecar": {"tes-edge": "sidecar"},
     }
-    for monitor in monitors.values():
-        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-        assert (endpoint["port"], endpoint["path"]) == ("web", "/metrics")
+    ports = {name: [item["port"] for item in endpoints_of(monitor)] for name, monitor in monitors.items()}
+    assert ports == {
+        "tes-worker": ["web"],
+        "tes-report": ["web"],
+        "tes-notify": ["web"],
+        "tes-edge": ["web", "sync-web"],
+        "tes-edge-sidecar": ["door-web", "sync-web"],
+    }
+    assert {item["path"] for monitor in monitors.values() for item in endpoints_of(monitor)} == {"/metrics"}
+
+
+@pytest.mark.parametrize(("overlay", "name"), [("edge", "tes-edge"), ("edge-sidecar", "tes-edge-sidecar")])
+def test_an_edge_is_scraped_at_both_of_its_containers(overlay: str, name: str) -> None:
+    template = only(rendered(overlay), "Deployment")["spec"]["template"]
+    monitor = of_kind(rendered("monitoring"), "PodMonitor")[name]
+    assert template["metadata"]["labels"].items() >= monitor["spec"]["selector"]["matchLabels"].items()
+    containers = [*template["spec"].get("initContainers", ()), *template["spec"]["containers"]]
+    shown = {port["name"]: item["name"] for item in containers for port in item.get("ports", ())}
+    found = [shown[item["port"]] for item in endpoints_of(monitor)]
+    # The alert on doors that do not answer names them.
+    assert found in (["door", "sync"], ["tes-edge-door", "tes-edge-sync"])
 
 
 def test_the_image_is_of_this_version(manifests: list[Manifest]) -> None:

@@ -105,6 +105,10 @@ def test_the_report_reads_what_it_shows_and_gives_commands() -> None:
     assert rights_of("tes-report") == topics(read, READ) | topics([TOPICS["admin_command"]], WRITE)
 
 
+def test_what_tells_people_reads_notifications_and_contacts() -> None:
+    assert rights_of("tes-notify") == topics([TOPICS["admin_notification"], TOPICS["connector"]], READ)
+
+
 def test_the_command_line_cannot_write_what_workers_decide() -> None:
     rights = rights_of("tes-operator")
     for name in (*OUTPUTS[:4], settings().changelog, TOPICS["inbound_connection"]):

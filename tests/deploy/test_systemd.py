@@ -14,11 +14,13 @@ import pytest
 from streams.cli.main import build_parser
 from streams.edge.connectors.files import read_connectors
 from streams.kafka.timing import Timing
+from streams.notify.process import END_SECONDS
 from streams.settings.base import SettingsError
 from streams.settings.edge import EdgeSettings, read_edge_settings
+from streams.settings.notify import NotifySettings, read_notify_settings
 from streams.settings.report import ReportSettings, read_report_settings
 from tests.deploy.manifests import REPOSITORY
-from tests.deploy.systemd import EDGE, FOLDER, REPORT, SERVICES, environment_file, unit, values
+from tests.deploy.systemd import EDGE, FOLDER, NOTIFY, REPORT, SERVICES, environment_file, unit, values
 
 EXPOSURE = 15
 """Most of 100 points; systemd calls 20 safe."""
@@ -83,6 +85,35 @@ def test_the_line_for_postgresql_can_be_taken_in() -> None:
     (line,) = re.findall(r"^#(TES_\w+=.*)$", text, re.MULTILINE)
     variable, _, value = line.partition("=")
     assert report_settings(**{variable: value}).database_file == value
+
+
+def notify_settings(**others: str) -> NotifySettings:
+    return read_notify_settings(environment_of(NOTIFY) | others)
+
+
+def test_the_ledger_is_beside_the_reports_files() -> None:
+    assert values(NOTIFY, "ExecStart") == ["/opt/tes/bin/tes notify"]
+    build_parser()[0].parse_args(["notify"])
+    for key in ("StateDirectory", "StateDirectoryMode", "User", "Group", "UMask"):
+        assert values(NOTIFY, key) == values(REPORT, key)
+    assert notify_settings().folder == report_settings().folder
+    assert int(values(NOTIFY, "TimeoutStopSec")[0]) > END_SECONDS + 20
+
+
+def test_notify_reaches_kafka_in_the_dark_and_is_asked_on_this_machine_only() -> None:
+    found = notify_settings()
+    assert found.has_tls
+    assert found.has_scram
+    assert found.web_host == "127.0.0.1"
+    with pytest.raises(SettingsError, match="TES_KAFKA_SECURITY_PROTOCOL: 'PLAINTEXT'"):
+        notify_settings(TES_KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
+
+
+def test_the_line_of_notify_for_postgresql_can_be_taken_in() -> None:
+    text = (FOLDER / "notify.env").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^#(TES_REPORT_DATABASE_FILE=.*)$", text, re.MULTILINE)
+    variable, _, value = line.partition("=")
+    assert notify_settings(**{variable: value}).database_file == value
 
 
 def test_only_sync_knows_kafka() -> None:

@@ -71,9 +71,9 @@ def test_everybody_works_with_just_his_rights(
     with (tmp_path / "worker.log").open("wb") as logs:
         asyncio.run(run_workers(way("worker"), UNTIL, 2, logs=logs))
     check(asyncio.run(collect(open_settings)), lines, commands)
-    told = (tmp_path / "worker.log").read_text()
-    assert "Authorization" not in told
-    assert not [password for password in USERS.values() if password in told]
+    log = (tmp_path / "worker.log").read_text()
+    assert "Authorization" not in log
+    assert not [password for password in USERS.values() if password in log]
     publish = ("policy", "publish", "strict-critical", "--effective-at", "2090-01-01")
     assert tes(way("operator"), monkeypatch, *publish) == 0
     assert tes(way("operator"), monkeypatch, "servers", "list") == 0
@@ -111,6 +111,16 @@ def test_everybody_works_with_just_his_rights(
     asyncio.run(produce_commands(way("report"), commands[:1]))
     with pytest.raises(TopicAuthorizationFailedError):
         asyncio.run(produce_feed(way("report"), lines[:1]))
+
+    async def told() -> list[bytes | None]:
+        """What the process that tells people reads."""
+        topics = [open_settings.topic(TOPICS[name]) for name in ("admin_notification", "connector")]
+        cluster = cluster_of(way("notify"))
+        return [record.key async for topic in topics async for record in read_all(cluster, topic)]
+
+    assert asyncio.run(told())
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(produce_commands(way("notify"), commands[:1]))
 
 
 @pytest.mark.timeout(60)

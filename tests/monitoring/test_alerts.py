@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.edge_page import edge_families
 from tests.support.metrics_page import REPOSITORY, families
+from tests.support.notify_page import notify_families
 from tests.support.report_page import report_families
 
 MONITORING = REPOSITORY / "deploy/k8s/overlays/monitoring"
@@ -39,9 +41,9 @@ def promtool(*arguments: str, folder: Path) -> None:
 
 
 def series() -> dict[str, set[str]]:
-    """Every series of a worker and of the report with its labels."""
+    """Every series of a worker, an edge, the report and what tells people, with its labels."""
     found = dict(OF_OTHERS)
-    for name, (kind, labels) in (families() | report_families()).items():
+    for name, (kind, labels) in (families() | edge_families() | report_families() | notify_families()).items():
         if kind == "histogram":
             found |= {f"{name}_bucket": labels | {"le"}, f"{name}_sum": labels, f"{name}_count": labels}
         else:
@@ -73,7 +75,7 @@ def test_every_query_names_metrics_and_labels_that_there_are() -> None:
 
 def test_every_metric_is_on_the_dashboard_or_in_an_alert() -> None:
     text = " ".join([rule["expr"] for rule in ALERTS.values()] + QUERIES)
-    assert [name for name in families() | report_families() if name not in text] == []
+    assert [name for name in families() | report_families() | notify_families() if name not in text] == []
 
 
 def test_promtool_finds_the_rules_and_the_queries_sound(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from streams.settings.worker import Settings
 from tests.support.access_page import Right
 from tests.support.certificates import Authority
 
-USERS = {who: f"{who}-has-this-s3cret" for who in ("worker", "bridge", "edge", "report", "operator", "somebody")}
+USERS = {
+    who: f"{who}-has-this-s3cret" for who in ("worker", "bridge", "edge", "report", "notify", "operator", "somebody")
+}
 KINDS = {"topic": 2, "group": 3, "cluster": 4, "transactional id": 5}
 OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8}
 ANY, LITERAL, PREFIXED, ALLOW = 1, 3, 4, 3
