@@ -97,7 +97,7 @@ def test_every_command_works_as_it_is_written(settings: Settings, tmp_path: Path
             # A running report has made its tables.
             tables = [sys.executable, "-m", "streams.cli", "report", "rebuild"]
             await asyncio.to_thread(subprocess.run, tables, env=environment, check=True, timeout=120)
-            for page in ("report.md", "states.md", "dead-letters.md"):
+            for page in ("report.md", "notify.md", "states.md", "dead-letters.md"):
                 await asyncio.to_thread(run, page, places)
         for page in ("backup.md", "partitions.md"):
             await asyncio.to_thread(run, page, {})

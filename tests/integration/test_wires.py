@@ -116,7 +116,7 @@ def test_everybody_works_with_just_his_rights(
         """What the process that tells people reads."""
         topics = [open_settings.topic(TOPICS[name]) for name in ("admin_notification", "connector")]
         cluster = cluster_of(way("notify"))
-        return [record.key async for topic in topics async for record in read_all(cluster, topic)]
+        return [record.key for topic in topics async for record in read_all(cluster, topic)]
 
     assert asyncio.run(told())
     with pytest.raises(TopicAuthorizationFailedError):
