@@ -207,6 +207,7 @@ def test_what_comes_is_found_in_the_reports_of_an_older_version(
         connection.execute(text("DROP INDEX server_coming"))
         for name in ("delayed_at", "blocked_at"):
             connection.execute(text(f"ALTER TABLE server DROP COLUMN {name}"))
+        connection.execute(text("DROP TABLE IF EXISTS server_names_added"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
     older.close()
     database = open_database(report_settings)
