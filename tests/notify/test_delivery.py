@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 from sqlalchemy import event
@@ -32,20 +31,9 @@ from streams.notify.retrying import PARKED_AFTER_MS, SCHEDULE
 from streams.notify.routing import OLDEST_MS
 from streams.notify.upkeep import analyze, count, expire, prune
 from tests.support.channels import AWAY, DELIVERED, FAILED, GONE, REFUSED, RecordingChannel
+from tests.support.crashes import Crash, crash_at
 from tests.support.notices import PLACE, SOURCE, START, add_destination, notice, rows_of, subscribe
 from tests.support.notify_site import Site
-
-
-class Crash(BaseException):
-    """The process dies."""
-
-
-def crash_at(name: str) -> Callable[[str], None]:
-    def failpoint(point: str) -> None:
-        if point == name:
-            raise Crash
-
-    return failpoint
 
 
 @pytest.fixture

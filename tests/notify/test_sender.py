@@ -11,8 +11,8 @@ from streams.database.database import Database
 from streams.notices.model import Destination, Message, Outcome
 from streams.notices.tables import DELIVERY
 from streams.notify.packing import BUSY_WAIT_MS
-from tests.notify.test_delivery import Crash, crash_at
 from tests.support.channels import AWAY, DELIVERED, FAILED, RecordingChannel
+from tests.support.crashes import Crash, crash_at
 from tests.support.notices import add_destination, notice, rows_of, subscribe
 from tests.support.notify_site import Site
 

@@ -12,20 +12,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from streams.cli import backup, catalogue, connectors, dlq, policy, repartition, state, submission
 from streams.cli.main import build_parser, main
 from streams.domain.policy.policy import Mode
 from streams.domain.tenant.audit import AuditRecord, CommandOutcome
 from streams.domain.tenant.commands import CommandKind
+from streams.domain.time import MINUTE_MS
 from streams.kafka.topics import TopicError
+from streams.notices.model import Outcome, OutcomeKind
+from streams.notices.opening import open_ledger
+from streams.notices.tables import DESTINATION
 from streams.operations.backup.manifest import MANIFEST, VERSION, digest_of
 from streams.operations.dead_letters import DeadLetter, Disposition, DispositionKind, RedriveResult
 from streams.operations.group import TopicContentError
@@ -35,10 +40,14 @@ from streams.policies.catalogue.topic import StoredCatalogue
 from streams.policies.files import read_policy
 from streams.report import comparing, rebuild
 from streams.report.comparing import Compared, Difference
+from streams.settings.notify import read_notify_settings
 from streams.telemetry.logs import TextFormatter
 from streams.visible import csv_cell, visible, visible_json, visible_lines
 from streams.wire.policy import policy_yaml
 from tests.support.catalogues import published, tables
+from tests.support.channels import RecordingChannel
+from tests.support.notices import add_destination, notice, subscribe
+from tests.support.notify_site import Site
 
 FEED = Path(__file__).parents[1] / "data" / "hostile" / "control-characters.jsonl"
 ALL_KINDS = "\x1b]0;x\x07\r\nforged\t\x00\x7f\x9b31m"
@@ -473,6 +482,30 @@ def _report(shell: Shell) -> None:
         assert "TES_REPORT_SCHEMA" in shell.run(*words)
 
 
+def _notify(shell: Shell) -> None:
+    shell.patch.setenv("TES_REPORT_DIR", str(shell.folder / "notify"))
+    with closing(open_ledger(read_notify_settings())) as database:
+        database.migrate()
+        destination = add_destination(database)
+        subscribe(database, destination)
+        with database.writing() as connection:
+            # Whatever rule a later version has of names, what is there stays.
+            connection.execute(update(DESTINATION).values(name=ALL_KINDS))
+        refusal = Outcome(OutcomeKind.FAILED, 503, ALL_KINDS)
+        site = Site(database, channel=RecordingChannel(lambda _, __: refusal))
+        site.record(notice(0, server=ALL_KINDS, title=ALL_KINDS, text=ALL_KINDS))
+        site.deliver(after=MINUTE_MS)
+    for form in ([], ["--json"], ["--notification", "n0"], ["--notification", "n0", "--json"]):
+        assert "503" in shell.run("notify", "log", *form) or form != ["--notification", "n0"]
+    shell.run("notify", "test", ALL_KINDS)
+    shell.run("notify", "test", destination.destination_id, "--wait", "0")
+    for form in ([], ["--json"]):
+        shell.run("notify", "config", *form)
+    shell.patch.setenv("TES_REPORT_SCHEMA", ALL_KINDS.replace("\0", ""))
+    for words in (["notify"], *(["notify", action] for action in ("config", "log", "migrate"))):
+        assert "TES_REPORT_SCHEMA" in shell.run(*words)
+
+
 def _kafka(shell: Shell) -> None:
     folder = shell.folder / "data\x1b\u202e"
     shell.run("kafka", "stop", "--data-dir", str(folder))
@@ -503,6 +536,7 @@ CASES: dict[str, Callable[[Shell], Any]] = {
     "connectors": _connectors,
     "edge": _edge,
     "report": _report,
+    "notify": _notify,
     "kafka": _kafka,
 }
 """What runs every action of a command."""

@@ -13,8 +13,8 @@ from streams.notices.facts import link_key
 from streams.notices.model import Destination
 from streams.notices.paths import unsubscribe_path
 from streams.notices.tables import MESSAGE
-from tests.report.browser.test_pages import WIDTHS, flaws, focused, shot, sideways, tab_to
 from tests.support.notice_history import CONTACT
+from tests.support.page_looks import WIDTHS, flaws, focused, shot, sideways, tab_to
 from tests.support.page_site import Open
 from tests.support.page_world import NOW, Engine
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import Any
-
 import pytest
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Request, expect
 
 from streams.report.access.callers import Caller
+from tests.support.page_looks import WIDTHS, flaws, focused, shot, sideways, tab_to
 from tests.support.page_site import Open
 from tests.support.page_world import ADMIN, OPERATOR, Engine
 
-AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
-SCREENSHOTS = Path(os.environ["TES_CACHE_DIR"]) / "screenshots"
 PAGES: dict[str, tuple[Caller, str]] = {
     "report": (ADMIN, "/"),
     "server": (ADMIN, "/servers/ex03.contoso.com"),
@@ -30,31 +25,7 @@ PAGES: dict[str, tuple[Caller, str]] = {
     "operator": (OPERATOR, "/operator?q=secret"),
     "operator-form": (OPERATOR, "/operator/server?tenant=contoso&server=ex03.contoso.com"),
 }
-WIDTHS = (390, 820, 1280)
 MOST_BYTES = 100_000
-
-
-def shot(page: Page, *names: object) -> None:
-    """Keep a picture of a page."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{'-'.join(map(str, names))}.png", full_page=True)
-
-
-def flaws(page: Page) -> list[str]:
-    """What axe finds serious, and where."""
-    page.evaluate(AXE)
-    found: list[dict[str, Any]] = page.evaluate("axe.run().then((found) => found.violations)")
-    return [
-        f"{one['id']}: {node['html']}: {node['failureSummary']}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
-
-
-def sideways(page: Page) -> int:
-    """By how many pixels a page is wider than its window."""
-    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -145,28 +116,6 @@ def test_a_chart_is_read_by_arrow_keys_and_by_pointing(open_page: Open) -> None:
     expect(reading).to_contain_text("27 Dec: ")
     chart.hover(position={"x": 40, "y": 60})
     expect(reading).to_contain_text("Sept: 1 out of date")
-
-
-def focused(page: Page) -> dict[str, Any]:
-    """What has the focus: its text, and whether one sees that it has it."""
-    found: dict[str, Any] = page.evaluate(
-        """() => { const one = document.activeElement, style = getComputedStyle(one);
-        return {text: (one.textContent || one.id).trim(), tag: one.tagName, id: one.id,
-                seen: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2,
-                dialog: !!one.closest('dialog')}; }"""
-    )
-    return found
-
-
-def tab_to(page: Page, text: str, most: int = 80) -> None:
-    """Press Tab until what says this has the focus; everything on the way shows that it has it."""
-    for _ in range(most):
-        page.keyboard.press("Tab")
-        found = focused(page)
-        assert found["seen"] or found["tag"] == "BODY", found
-        if found["text"].startswith(text):
-            return
-    raise AssertionError(f"{text!r} cannot be reached by the keyboard")
 
 
 def test_the_keyboard_alone_is_enough(open_page: Open) -> None:
