@@ -55,6 +55,7 @@ class _Wanted(NamedTuple):
     kinds: Sequence[DestinationKind]
     limit: int
     is_failing: bool
+    is_trial: bool = False
 
 
 class _Pause:
@@ -98,7 +99,7 @@ class Sender:
         self._results: asyncio.Queue[Run] = asyncio.Queue()
         self._tasks: dict[asyncio.Task[None], bool] = {}
         self._pauses = {kind: _Pause() for kind in channels}
-        self._is_writing = False
+        self._is_writing, self._cannot_write = False, False
         self._broken: asyncio.Future[None]
         self.observe: Callable[[DestinationKind, int], None] = lambda _, __: None
         """Takes how long a notice took from its topic to its destination, in milliseconds."""
@@ -129,6 +130,10 @@ class Sender:
     async def _claim(self) -> None:
         wait = self._pace.first_retry
         while True:
+            if self._cannot_write:
+                # The leases of what was sent end meanwhile, and whoever took it again would send it again.
+                await asyncio.sleep(self._pace.poll)
+                continue
             try:
                 is_full = await self._claim_once()
             except (SQLAlchemyError, OSError) as error:
@@ -145,10 +150,10 @@ class Sender:
         """Take what is due, and begin to send it; whether there may be more."""
         is_full = False
         for wanted in self._wanted():
-            if not wanted.kinds or wanted.limit < 1:
+            if not wanted.kinds or wanted.limit < 1 or self._is_tried(wanted):
                 continue
             # Nobody else knows what is taken, whatever happens to this task.
-            claims = await asyncio.shield(self._in_thread(partial(self._lanes.claim, *wanted)))
+            claims = await asyncio.shield(self._in_thread(partial(self._lanes.claim, *wanted[:3])))
             for claim in claims:
                 self._begin(claim, is_failing=wanted.is_failing)
                 self._pauses[claim.destination.kind].is_tried = True
@@ -166,9 +171,17 @@ class Sender:
         return [
             _Wanted(working, min(free, CLAIMED_AT_ONCE), is_failing=False),
             _Wanted(working, min(failing, CLAIMED_AT_ONCE), is_failing=True),
-            # One shows whether a channel is back.
-            *(_Wanted([kind], min(free, 1), is_failing=False) for kind in away),
+            # One shows whether a channel is back; there may be none but such that failed last.
+            *(
+                _Wanted([kind], min(free, 1), is_failing=is_failing, is_trial=True)
+                for kind in away
+                for is_failing in (False, True)
+            ),
         ]
+
+    def _is_tried(self, wanted: _Wanted) -> bool:
+        """Whether it would be a second trial of a channel that is away."""
+        return wanted.is_trial and self._pauses[wanted.kinds[0]].is_tried
 
     def _begin(self, claim: Claim, *, is_failing: bool) -> None:
         task = asyncio.create_task(self._send_all(claim))
@@ -242,9 +255,11 @@ class Sender:
                 finished = await asyncio.shield(self._in_thread(lambda: self._lanes.finish(runs)))
                 break
             except (SQLAlchemyError, OSError) as error:
+                self._cannot_write = True
                 self._told.failed(DATABASE, error)
             await asyncio.sleep(wait)
             wait = min(wait * 2, self._pace.last_retry)
+        self._cannot_write = False
         self._told.works(DATABASE)
         self.status.refused_runs += len(finished.refused)
         for destination, why in finished.parked:

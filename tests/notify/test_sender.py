@@ -8,8 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from streams.database.database import Database
+from streams.domain.time import SECOND_MS
 from streams.notices.model import Destination, Message, Outcome
 from streams.notices.tables import DELIVERY
+from streams.notify.lanes import LEASE_MS
 from streams.notify.packing import BUSY_WAIT_MS
 from tests.support.channels import AWAY, DELIVERED, FAILED, RecordingChannel
 from tests.support.crashes import Crash, crash_at
@@ -94,6 +96,39 @@ def test_a_channel_that_is_away_is_left_alone_and_tried_by_one(site: Site) -> No
     assert site.status.away == {}
     assert len(tried) == 12
     assert states(site) == ["SENT"] * 5
+
+
+def test_a_channel_that_is_away_is_tried_by_a_lane_that_failed_where_there_is_no_other(site: Site) -> None:
+    tried: list[str] = []
+
+    def answer(destination: Destination, _: Message) -> Outcome:
+        tried.append(destination.tenant_id)
+        return FAILED if len(tried) <= 5 else AWAY if len(tried) <= 12 else DELIVERED
+
+    def is_over() -> bool:
+        site.clock.at += SECOND_MS
+        return sum(site.status.delivered.values()) == 5
+
+    site.channel.answer = answer
+    run(site, is_over)
+    assert site.status.away == {}
+    assert states(site) == ["SENT"] * 5
+
+
+def test_what_was_sent_is_not_sent_again_while_it_cannot_be_written(site: Site) -> None:
+    failures = 0
+
+    def fail(step: str) -> None:
+        nonlocal failures
+        if step == "finishing" and failures < 5:
+            failures += 1
+            site.clock.at += LEASE_MS
+            raise OSError("the database is away")
+
+    failing = Site(site.database, site.clock, site.channel, failpoint=fail)
+    run(failing, lambda: sum(failing.status.delivered.values()) == 5)
+    assert failures == 5
+    assert len(site.channel.sent) == 5
 
 
 def test_a_fault_of_a_channel_is_a_failure_and_ends_nothing(site: Site) -> None:
