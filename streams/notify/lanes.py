@@ -327,7 +327,10 @@ class Lanes:
                 is_answer = row["form"] == Form.CONFIRMATION and row["state"] == SENT
                 if is_answer and run.claim.destination.kind is DestinationKind.WEBHOOK:
                     finished.confirmed.append(run.claim.destination)
-            lane["due_at"] = NEVER if waits_until is None else max(waits_until, now)
+            if waits_until is not None:
+                lane["due_at"] = max(waits_until, now)
+            elif run.claim.failures:
+                lane["due_at"] = NEVER  # until when it was taken: nothing was grouped at a lane that failed
             lanes.append((lane, waits_until is not None))
         _ATTEMPTS.write(connection, [_attempt_row(rows[one], tried[one]) for one in sorted(tried) if one in rows])
         _MESSAGES.write(connection, [tuple(rows[one].values()) for one in sorted(rows)])
@@ -341,8 +344,7 @@ class Lanes:
                 finished.parked.append((destination, why))
         for destination in finished.confirmed:
             confirm(connection, destination.tenant_id, destination.destination_id, now)
-        parked = {destination.destination_id for destination, _ in parking}
-        free = [lane for lane, is_waiting in lanes if not is_waiting and lane["destination_id"] not in parked]
+        free = [lane for lane, is_waiting in lanes if not is_waiting]
         nexts = _nexts(connection, free)
         for lane in free:
             lane["due_at"] = nexts[lane["destination_id"]]

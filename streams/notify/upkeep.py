@@ -44,14 +44,17 @@ def count(database: Database, now: int) -> Ledger:
 
 
 def expire(database: Database, now: int) -> int:
-    """End what waits at parked destinations and has grown too old to be told; returns how much."""
+    """End what waits and has grown too old to be told; returns how much.
+
+    What is due at a lane that is taken ends there. This is for the rest: what waits at parked destinations, at those
+    that fail, and for channels that are not set up.
+    """
     old = select(NOTICE.c.notification_id).where(
         NOTICE.c.tenant_id == DELIVERY.c.notice_tenant,
         NOTICE.c.notification_id == DELIVERY.c.notification_id,
         NOTICE.c.occurred_at < now - OLDEST_MS,
     )
-    parked = select(DESTINATION.c.destination_id).where(DESTINATION.c.state == DestinationState.PARKED)
-    waits = (DELIVERY.c.ended_at.is_(None), DELIVERY.c.state == WAITING, DELIVERY.c.destination_id.in_(parked))
+    waits = (DELIVERY.c.ended_at.is_(None), DELIVERY.c.state == WAITING)
     ended = {"state": EXPIRED, "ended_at": now, "why": "too old to be told"}
     with database.writing() as connection:
         return int(connection.execute(update(DELIVERY).where(*waits, old.exists()).values(**ended)).rowcount)

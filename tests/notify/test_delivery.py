@@ -456,6 +456,37 @@ def test_what_comes_while_a_lane_is_taken_is_sent_next(site: Site) -> None:
     assert [one.ids for one in site.channel.sent] == [["n1"], ["n2"], ["n3"]]
 
 
+def test_what_comes_while_a_lane_is_taken_goes_with_what_comes_with_it(site: Site) -> None:
+    site.record(notice(1))
+    claims = site.deliver_nothing(after=IDLE_WAIT_MS)
+    site.record(*(notice(number) for number in range(2, 5)))
+    site.send(claims)
+    assert site.claim() == []
+    site.record(*(notice(number) for number in range(5, 9)))
+    site.deliver(after=BUSY_WAIT_MS)
+    assert [len(one.ids) for one in site.channel.sent] == [1, 7]
+
+
+def test_what_comes_while_a_lane_that_failed_is_tried_is_sent_next(site: Site) -> None:
+    site.channel.answer = lambda _, __: FAILED
+    site.record(notice(1))
+    site.deliver(after=IDLE_WAIT_MS)
+    site.channel.answer = lambda _, __: DELIVERED
+    site.clock.at += MINUTE_MS
+    claims = site.claim(is_failing=True)
+    site.record(notice(2))
+    site.send(claims)
+    site.deliver()
+    assert [one.ids for one in site.channel.sent] == [["n1"], ["n1"], ["n2"]]
+
+
+def test_what_waits_for_a_channel_that_is_not_set_up_grows_too_old(site: Site) -> None:
+    site.record(notice(1))
+    assert expire(site.database, START + OLDEST_MS) == 0
+    assert expire(site.database, START + OLDEST_MS + 10) == 1
+    assert states(site.database) == {"EXPIRED": 1}
+
+
 def test_a_destination_that_is_removed_meanwhile_is_sent_nothing_more(site: Site) -> None:
     site.record(notice(1), notice(2))
     (claim,) = site.deliver_nothing(after=BUSY_WAIT_MS)
