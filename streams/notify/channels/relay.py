@@ -28,8 +28,10 @@ MOST_LETTERS: Final = 100
 """Over one connection; relays often end one that sends more."""
 _ENHANCED: Final = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})\b")
 _CLOSING: Final = 421
-_POLICY: Final = "7"
-"""The subject of an enhanced code that is about security or policy (RFC 3463)."""
+_GONE_DETAILS: Final = frozenset({("1", "1"), ("1", "2"), ("1", "3"), ("1", "6"), ("1", "10"), ("2", "1")})
+"""Subject and detail of the enhanced codes that are about a mailbox, or its domain, and not about us (RFC 3463)."""
+_GONE_CODES: Final = frozenset({550, 551, 553})
+"""Likewise, of a relay that gives no enhanced code."""
 
 
 class TlsMode(StrEnum):
@@ -52,6 +54,7 @@ class Relay(NamedTuple):
         password: returns the password at each sign-in, as its file has it then.
         connections: open at once.
         timeout_seconds: for each answer of the relay.
+        wait_seconds: for a connection that takes a letter.
         trust: certificates that are trusted in place of the usual ones.
     """
 
@@ -63,6 +66,7 @@ class Relay(NamedTuple):
     password: Callable[[], str] = str
     connections: int = 4
     timeout_seconds: float = 20.0
+    wait_seconds: float = 10.0
     trust: ssl.SSLContext | None = None
 
 
@@ -85,6 +89,7 @@ class RelayAwayError(Exception):
 class _Waiting(NamedTuple):
     letter: Letter
     outcome: asyncio.Future[Outcome]
+    begun: asyncio.Event
 
 
 class RelayPool:
@@ -97,11 +102,21 @@ class RelayPool:
         self._batches: set[asyncio.Task[None]] = set()
 
     async def send(self, letter: Letter) -> Outcome:
-        """Send one letter; cancelled while it waits, it is not sent."""
+        """Send one letter; cancelled while it waits, it is not sent, nor where the relay is too slow for it."""
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(letter, outcome))
+        waiting = _Waiting(letter, outcome, asyncio.Event())
+        self._waiting.append(waiting)
         if len(self._batches) < self._relay.connections:
             self._batches.add(asyncio.create_task(self._send_batch()))
+        try:
+            async with asyncio.timeout(self._relay.wait_seconds):
+                await waiting.begun.wait()
+        except TimeoutError:
+            # More is to be sent than the relay takes: no recipient is to blame for it.
+            _settle(waiting, RelayAwayError("the relay takes mail too slowly").outcome)
+        except asyncio.CancelledError:
+            outcome.cancel()
+            raise
         return await outcome
 
     async def close(self) -> None:
@@ -142,6 +157,7 @@ class RelayPool:
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.outcome.done():
+                waiting.begun.set()
                 return waiting
         return None
 
@@ -245,13 +261,15 @@ async def _transmit(connection: aiosmtplib.SMTP, letter: Letter) -> Outcome:
 def _refused_recipient(error: aiosmtplib.SMTPResponseException) -> Outcome:
     """What an answer to RCPT means.
 
-    Only one about the mailbox is the recipient's. A relay that does not relay for us says 5xx as well, with a code of
-    policy: were that taken for a refusal, one wrong setting would park every destination.
+    Only one about the mailbox is the recipient's. A relay that does not relay for us says 5xx as well, and many keep
+    what they have against our name or our sender until they are told a recipient: were that taken for a refusal, one
+    wrong setting would park every destination.
     """
     if error.code == _CLOSING:
         raise RelayAwayError(f"the relay is closing: {_words(error)}", error.code) from None
     enhanced = _ENHANCED.match(error.message)
-    if error.code < 500 or error.code == 530 or (enhanced is not None and enhanced[2] == _POLICY):
+    is_gone = error.code in _GONE_CODES if enhanced is None else (enhanced[2], enhanced[3]) in _GONE_DETAILS
+    if error.code < 500 or not is_gone:
         return _failed(error.code, f"the relay does not take the recipient now: {_words(error)}")
     why = f"the recipient was refused: {_words(error)}"
     return Outcome(OutcomeKind.GONE, error.code, cut(visible(why), MOST_WHY_CHARS))
@@ -264,6 +282,7 @@ def _failed(code: int | None, why: str) -> Outcome:
 def _settle(waiting: _Waiting, outcome: Outcome) -> None:
     if not waiting.outcome.done():
         waiting.outcome.set_result(outcome)
+    waiting.begun.set()
 
 
 def _words(error: aiosmtplib.SMTPResponseException) -> str:

@@ -217,6 +217,17 @@ def test_the_sender_is_a_name_and_an_address() -> None:
         ("rcpt", "553 5.1.3 bad address", OutcomeKind.GONE, 553),
         ("rcpt", "550 no such user", OutcomeKind.GONE, 550),
         ("rcpt", "554 5.7.1 Relay access denied", OutcomeKind.FAILED, 554),
+        (
+            "rcpt",
+            "504 5.5.2 <tes-notify-0>: Helo command rejected: need a full name",
+            OutcomeKind.FAILED,
+            504,
+        ),
+        ("rcpt", "550 5.1.0 <tes@notices.example>: Sender address rejected: User unknown", OutcomeKind.FAILED, 550),
+        ("rcpt", "550 5.1.8 <tes@notices.example>: Sender address rejected: not found", OutcomeKind.FAILED, 550),
+        ("rcpt", "503 bad sequence of commands", OutcomeKind.FAILED, 503),
+        ("rcpt", "554 no SMTP service here", OutcomeKind.FAILED, 554),
+        ("rcpt", "550 5.1.10 no such recipient", OutcomeKind.GONE, 550),
         ("rcpt", "530 5.7.0 Authentication required", OutcomeKind.FAILED, 530),
         ("rcpt", "450 4.2.0 greylisted", OutcomeKind.FAILED, 450),
         ("rcpt", "421 4.3.2 closing", OutcomeKind.CHANNEL_AWAY, 421),
@@ -459,6 +470,28 @@ def test_a_letter_that_is_cancelled_while_it_waits_is_not_sent() -> None:
 
     asyncio.run(run())
     assert len(handler.letters) == 2
+
+
+def test_a_relay_that_is_slow_is_no_failure_of_those_that_wait_for_it() -> None:
+    gate = asyncio.Event()
+
+    async def wait() -> str:
+        await gate.wait()
+        return "250 Ok"
+
+    handler = Handler(data=wait)
+
+    async def run() -> None:
+        async with relaying(handler) as relay, _channel(relay._replace(connections=1, wait_seconds=0.5)) as channel:
+            first = asyncio.create_task(channel.send(_reader(), single()))
+            while not handler.letters:
+                await asyncio.sleep(0.01)
+            assert (await channel.send(_reader(), single())).kind == OutcomeKind.CHANNEL_AWAY
+            gate.set()
+            assert (await first).kind == OutcomeKind.DELIVERED
+
+    asyncio.run(run())
+    assert len(handler.letters) == 1
 
 
 def test_a_channel_that_closes_leaves_nobody_waiting() -> None:
