@@ -84,10 +84,14 @@ class GuardedClient:
         Raises:
             CallError: there was no answer.
         """
-        refused = _refused_addresses.set([])
+        refused, heads = _refused_addresses.set([]), list[Answer]()
         try:
             async with asyncio.timeout(self._total_seconds):
-                return await self._post(url, body, headers)
+                return await self._post(url, body, headers, heads)
+        except TimeoutError as error:
+            if heads:
+                return heads[-1]
+            raise CallError(_in_words(error, self._total_seconds)) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Of several addresses of a name the refused ones are the reason that somebody can act on.
             was_refused = bool(_refused_addresses.get())
@@ -95,23 +99,26 @@ class GuardedClient:
         finally:
             _refused_addresses.reset(refused)
 
-    async def _post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _post(self, url: URL, body: bytes, headers: Mapping[str, str], heads: list[Answer]) -> Answer:
         for tries_left in reversed(range(_TRIES)):
             trace = SimpleNamespace(was_kept=False)
             try:
-                return await self._post_once(url, body, headers, trace)
+                return await self._post_once(url, body, headers, trace, heads)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # A kept connection that the other side has closed meanwhile says nothing about the destination.
                 if not trace.was_kept or not tries_left:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    async def _post_once(self, url: URL, body: bytes, headers: Mapping[str, str], trace: SimpleNamespace) -> Answer:
+    async def _post_once(
+        self, url: URL, body: bytes, headers: Mapping[str, str], trace: SimpleNamespace, heads: list[Answer]
+    ) -> Answer:
         session = self._sessions[url.scheme]
         async with session.post(
             url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=trace
         ) as response:
             answered = Answer(response.status, response.headers, b"")
+            heads.append(answered)  # for where the rest does not come in time
             try:
                 content = await _read_some(response.content)
             except (aiohttp.ClientError, OSError, ValueError):

@@ -259,6 +259,19 @@ def test_an_answer_that_lies_about_its_length_still_has_its_status() -> None:
     asyncio.run(run())
 
 
+def test_an_answer_whose_rest_never_comes_is_one() -> None:
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 202 OK\r\nContent-Length: 5000\r\n\r\nshort")
+        await writer.drain()
+        await asyncio.sleep(3_600)
+
+    async def run() -> None:
+        async with speaking(drip) as url, GuardedClient(LOOPBACK, total_seconds=0.5) as client:
+            assert (await client.post(check_url(url, LOOPBACK), b"{}", {})).status == 202
+
+    asyncio.run(run())
+
+
 def test_a_kept_connection_that_was_closed_meanwhile_costs_no_attempt() -> None:
     connections = 0
 
