@@ -126,6 +126,10 @@ def _filled(text: str, values: Mapping[str, Any]) -> str:
     return text % values if values else text
 
 
+_LAST_MS: Final = 253_402_128_000_000
+"""The last day but one of the year 9999."""
+
+
 @lru_cache(1_024)
 def _zone(name: str) -> tzinfo:
     try:
@@ -135,7 +139,8 @@ def _zone(name: str) -> tzinfo:
 
 
 def _utc(at: int) -> datetime:
-    return datetime.fromtimestamp(at / 1000, UTC)
+    # Records are claims of strangers: what no calendar has is shown as its nearest day, in whatever zone.
+    return datetime.fromtimestamp(min(max(at, 0), _LAST_MS) / 1000, UTC)
 
 
 @lru_cache(4_096)

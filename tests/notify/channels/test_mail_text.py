@@ -162,3 +162,11 @@ def test_without_a_template_a_digest_and_a_question_still_say_what_they_are() ->
     assert text.subject == "200 notices about mail servers"
     assert "100 more" in text.plain
     assert "https://report.example/confirm?token=t0ken" in writer.write(destination, confirmation("t0ken")).plain
+
+
+@pytest.mark.parametrize("moment", [-(2**63), 2**63 - 1])
+def test_a_moment_that_no_calendar_has_costs_no_notice(moment: int) -> None:
+    message = single(detected_at=moment, next_stage_at=moment, paused_until=moment)
+    for zone in ("UTC", "Pacific/Kiritimati", "America/Adak"):
+        destination = destination_at("admin@contoso.example", DestinationKind.MAIL, zone=zone)
+        assert MailWriter(TestLinks()).write(destination, message).html is not None
