@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
 
-from benchmarks import edge, guard, profiling, report_run, servers, waits
+from benchmarks import edge, guard, notify, profiling, report_run, servers, waits
 from benchmarks.broker import RaceKafka
 from benchmarks.engines import Engine, chosen
 from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, REPOSITORY, MissingToolError, machine
@@ -37,6 +37,8 @@ _COMMANDS = """commands, each with a --help of its own:
   edge      what the edge costs a real Postfix, beside milters that do nothing; decisions, spool, HTTP
   report    how fast the report's tables catch up, and what questions cost, on SQLite and PostgreSQL; from a connection
             on the feed to its row in an answer; the page in chromium on slow 4G
+  notify    how many notices the sender delivers on one core by webhook and by mail, on SQLite and PostgreSQL, and how
+            long they take to healthy destinations beside slow and dead ones
   guard     fail if the worker's CPU per event, against the pure-Python floor's, is 1.3 times the committed ratio
 
 examples:
@@ -50,6 +52,7 @@ examples:
   scripts/bench edge                              what a message costs beside Postfix
   scripts/bench report                            how fast the report's tables catch up
   scripts/bench report --only feed,page           from the feed to the page, and the page on a slow line
+  scripts/bench notify                            what the sender delivers on one core
   scripts/bench guard                             has the worker become slower
   scripts/bench guard --record                    commit another ratio, after a change that is meant to move it"""
 
@@ -58,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of the race; the other commands have parsers of their own."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
-        usage="scripts/bench [options] | profile | waits | servers | edge | report | guard",
+        usage="scripts/bench [options] | profile | waits | servers | edge | report | notify | guard",
         description="Races the shipped worker against other stream processors: CPU per event, throughput, memory.",
         epilog=_COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -180,6 +183,8 @@ def main(argv: list[str]) -> int:
             return edge.main(argv[1:])
         if argv[:1] == ["report"]:
             return report_run.main(argv[1:])
+        if argv[:1] == ["notify"]:
+            return notify.main(argv[1:])
         if argv[:1] == ["waits"]:
             return waits.main(argv[1:])
         if argv[:1] == ["servers"]:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from streams.clock import wall_clock_ms
 from streams.database.database import ALL_TENANTS, Database, DatabaseError, with_address
 from streams.failpoints import failpoints
+from streams.garbage import tune_gc
 from streams.kafka.secret_files import secrets_of
 from streams.kafka.security import cluster_of
 from streams.kafka.timing import Timing
@@ -73,6 +74,7 @@ def run_notify(settings: NotifySettings) -> int:
     configure_logs(settings.log_format, secrets_of(settings), process.event_logged)
     about = log_event("notify_started", version=version("tes"), database=database.kind)
     log.info("notify %s starting on %s", version("tes"), database.kind, extra=about)
+    tune_gc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         exit_code = runner.run(process.run())
     # Its loop, which handled signals, is closed: being told to end once more would take the exit code away.
