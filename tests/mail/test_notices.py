@@ -64,7 +64,7 @@ def test_a_mailbox_that_is_not_there_is_refused_and_a_relay_that_does_not_relay_
     unknown = f"check_recipient_access inline:{{ {{ gone@{INBOX} = 550 5.1.1 no mailbox }} }}, permit"
     gone = postfix.listen(smtpd_recipient_restrictions=unknown)
     refused, delivered = _send(gone, f"gone@{INBOX}", f"there@{INBOX}")
-    assert (refused.kind, refused.code) == (OutcomeKind.REFUSED, 550)
+    assert (refused.kind, refused.code) == (OutcomeKind.GONE, 550)
     assert "no mailbox" in refused.why
     assert delivered.kind == OutcomeKind.DELIVERED
     closed = postfix.listen(smtpd_relay_restrictions="reject_unauth_destination", mynetworks="192.0.2.1/32")

@@ -166,8 +166,8 @@ def _named(name: str, address: MailAddress) -> str:
 
 
 def _encoded(name: str, text: str) -> str:
-    """A header's text, in encoded words where it has to be: where it looks like one too, or it would be decoded."""
-    is_plain = text.isascii() and "=?" not in text
+    """A header's text, in encoded words where it has to be: where it looks like one too, or folds in its own way."""
+    is_plain = text.isascii() and text.isprintable() and "=?" not in text
     return Header(text, "us-ascii" if is_plain else "utf-8", header_name=name).encode(linesep="\r\n")
 
 
