@@ -5,15 +5,16 @@ No two rows of one call have the same key: PostgreSQL refuses to change a row tw
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from sqlalchemy import Connection, Table, Text
 from sqlalchemy.exc import DBAPIError
 
 Row = tuple[Any, ...]
+Key = TypeVar("Key")
 SQLITE: Final = "sqlite"
 _KEYS_AT_ONCE: Final = 500
 _MOST_VALUES: Final = 30_000
@@ -139,8 +140,7 @@ def select_by_pairs(connection: Connection, columns: str, table: Table, pairs: S
         statement = f"SELECT {columns} FROM {PAIRS} AS k(a, b) JOIN {table.name} ON {first} = k.a AND {second} = k.b"
         return list(connection.exec_driver_sql(statement, pairs_as_json(pairs)))
     found: list[Any] = []
-    for begin in range(0, len(pairs), _KEYS_AT_ONCE):
-        some = pairs[begin : begin + _KEYS_AT_ONCE]
+    for some in pieces(pairs):
         marks = ", ".join(["(?, ?)"] * len(some))
         # A list of pairs would have it look through the whole table.
         statement = (
@@ -149,3 +149,9 @@ def select_by_pairs(connection: Connection, columns: str, table: Table, pairs: S
         )
         found += connection.exec_driver_sql(statement, tuple(text for pair in some for text in pair))
     return found
+
+
+def pieces(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    """Keys in pieces that a statement takes as its values, in order."""
+    for begin in range(0, len(keys), _KEYS_AT_ONCE):
+        yield keys[begin : begin + _KEYS_AT_ONCE]

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
+from streams.database.upserts import pieces
 from streams.domain.ids import stable_id
 from streams.domain.time import DAY_MS
 from streams.notices.checks import check_destination
@@ -74,9 +75,9 @@ def get_destination(connection: Connection, tenant: str, destination_id: str) ->
 
 def find_destinations(connection: Connection, ids: Iterable[str]) -> dict[str, Destination]:
     """Destinations of whatever tenants, by their ids."""
-    wanted, found = list(ids), {}
-    for begin in range(0, len(wanted), 500):
-        asked = select(*_COLUMNS).where(DESTINATION.c.destination_id.in_(wanted[begin : begin + 500]))
+    found = {}
+    for some in pieces(list(ids)):
+        asked = select(*_COLUMNS).where(DESTINATION.c.destination_id.in_(some))
         for row in connection.execute(asked):
             one = destination_of(row)
             found[one.destination_id] = one

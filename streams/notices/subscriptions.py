@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from streams.database.upserts import pieces
 from streams.notices.checks import check_subscription, known_kinds
 from streams.notices.destinations import LimitError, UnknownDestinationError, get_destination
 from streams.notices.model import DestinationState, Digest, Subscription
@@ -19,7 +20,6 @@ from streams.notices.tables import SUBSCRIPTION
 MOST_SUBSCRIPTIONS: Final = 200
 """Of a tenant."""
 _COLUMNS: Final = tuple(SUBSCRIPTION.c[name] for name in Subscription._fields)
-_TENANTS_AT_ONCE: Final = 500
 
 
 class UnknownSubscriptionError(LookupError):
@@ -34,10 +34,10 @@ def list_subscriptions(connection: Connection, tenant: str) -> list[Subscription
 
 def subscriptions_of(connection: Connection, tenants: Iterable[str]) -> list[Subscription]:
     """The subscriptions of some tenants."""
-    wanted, found = list(tenants), []
-    for begin in range(0, len(wanted), _TENANTS_AT_ONCE):
-        some = SUBSCRIPTION.c.tenant_id.in_(wanted[begin : begin + _TENANTS_AT_ONCE])
-        found += [_subscription_of(row) for row in connection.execute(select(*_COLUMNS).where(some))]
+    found = []
+    for some in pieces(list(tenants)):
+        asked = select(*_COLUMNS).where(SUBSCRIPTION.c.tenant_id.in_(some))
+        found += [_subscription_of(row) for row in connection.execute(asked)]
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, func, select, update
 
 from streams.database.database import Database
-from streams.database.upserts import Upsert
+from streams.database.upserts import Upsert, pieces
 from streams.domain.time import SECOND_MS
 from streams.notices.destinations import (
     EXPIRED,
@@ -41,7 +41,6 @@ LEASE_MS: Final = 60 * SECOND_MS
 """So long nobody else takes a lane."""
 MOST_DUE: Final = 1_000
 """Notices of a lane that are looked at in one claim."""
-_AT_ONCE: Final = 500
 _LANES: Final = Upsert(LANE)
 _MESSAGES: Final = Upsert(MESSAGE)
 _DELIVERIES: Final = Upsert(DELIVERY)
@@ -233,7 +232,7 @@ class Lanes:
         """Messages that were made before and not delivered, by destination: what people asked for first."""
         found: dict[str, list[dict[str, Any]]] = {}
         late = []
-        for some in _pieces(sorted(destinations)):
+        for some in pieces(sorted(destinations)):
             asked = select(MESSAGE).where(MESSAGE.c.destination_id.in_(some), MESSAGE.c.ended_at.is_(None))
             for row in connection.execute(asked.order_by(MESSAGE.c.made_at, MESSAGE.c.message_id)).mappings():
                 destination = destinations[row["destination_id"]]
@@ -258,7 +257,7 @@ class Lanes:
             partition_by=DELIVERY.c.destination_id, order_by=(DELIVERY.c.due_at, DELIVERY.c.notification_id)
         )
         lanes: dict[str, list[Any]] = {}
-        for some in _pieces(ids):
+        for some in pieces(ids):
             waits = (
                 DELIVERY.c.destination_id.in_(some),
                 DELIVERY.c.ended_at.is_(None),
@@ -336,7 +335,7 @@ class Lanes:
         _MESSAGES.write(connection, [tuple(rows[one].values()) for one in sorted(rows)])
         for state in (SENT, GIVEN_UP):
             ids = [row["message_id"] for row in ends if row["state"] == state]
-            for some in _pieces(ids):
+            for some in pieces(ids):
                 held = (DELIVERY.c.message_id.in_(some), DELIVERY.c.state == PACKED)
                 connection.execute(update(DELIVERY).where(*held).values(state=state, ended_at=now))
         for destination, why in parking:
@@ -393,7 +392,7 @@ class Lanes:
 def _locked(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Lanes by destination, locked in one order."""
     found = {}
-    for some in _pieces(ids):
+    for some in pieces(ids):
         asked = select(LANE).where(LANE.c.destination_id.in_(some)).order_by(LANE.c.destination_id)
         for row in connection.execute(asked.with_for_update()).mappings():
             found[row["destination_id"]] = dict(row)
@@ -405,7 +404,7 @@ def _nexts(connection: Connection, lanes: Sequence[dict[str, Any]]) -> dict[str,
     states: dict[str, str] = {}
     waiting: dict[str, int] = {}
     opened: dict[tuple[str, str], int] = {}
-    for some in _pieces([lane["destination_id"] for lane in lanes]):
+    for some in pieces([lane["destination_id"] for lane in lanes]):
         columns = (DESTINATION.c.destination_id, DESTINATION.c.state)
         states |= {row[0]: row[1] for row in connection.execute(select(*columns).where(columns[0].in_(some)))}
         waits = (DELIVERY.c.destination_id.in_(some), DELIVERY.c.ended_at.is_(None), DELIVERY.c.state == WAITING)
@@ -431,7 +430,7 @@ def _nexts(connection: Connection, lanes: Sequence[dict[str, Any]]) -> dict[str,
 
 def _messages(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     found = {}
-    for some in _pieces(ids):
+    for some in pieces(ids):
         for row in connection.execute(select(MESSAGE).where(MESSAGE.c.message_id.in_(some))).mappings():
             found[row["message_id"]] = dict(row)
     return found
@@ -443,7 +442,7 @@ def _contents(connection: Connection, messages: Sequence[dict[str, Any]]) -> dic
     ids = [row["message_id"] for row in messages if row["notices"]]
     same = (NOTICE.c.tenant_id == DELIVERY.c.notice_tenant) & (NOTICE.c.notification_id == DELIVERY.c.notification_id)
     columns = (DELIVERY.c.message_id, NOTICE.c.severity, NOTICE.c.occurred_at, NOTICE.c.written_at, NOTICE.c.detail)
-    for some in _pieces(ids):
+    for some in pieces(ids):
         held = (DELIVERY.c.message_id.in_(some), DELIVERY.c.state == PACKED)
         for message_id, *notice in connection.execute(select(*columns).join(NOTICE, same).where(*held)):
             found.setdefault(message_id, []).append(Held(*notice))
@@ -459,7 +458,7 @@ def _message(row: dict[str, Any], held: Sequence[Held], token: str) -> Message:
 def _unanswered(connection: Connection, ids: Sequence[str], now: int) -> list[str]:
     """Those of some destinations whose question may not be answered any more."""
     late: list[str] = []
-    for some in _pieces(ids):
+    for some in pieces(ids):
         waits = (DESTINATION.c.state == DestinationState.UNCONFIRMED, DESTINATION.c.challenge_until <= now)
         asked = select(DESTINATION.c.destination_id).where(DESTINATION.c.destination_id.in_(some), *waits)
         late += connection.execute(asked).scalars()
@@ -483,7 +482,3 @@ def _attempt_row(row: dict[str, Any], attempt: Attempt) -> tuple[Any, ...]:
         outcome.code,
         outcome.why,
     )
-
-
-def _pieces(ids: Sequence[str]) -> list[Sequence[str]]:
-    return [ids[begin : begin + _AT_ONCE] for begin in range(0, len(ids), _AT_ONCE)]

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Integer, Text, column, func, select, tuple_, 
 
 from streams.database.database import Database
 from streams.database.positions import MovedError, move_position
-from streams.database.upserts import Upsert, select_by_pairs
+from streams.database.upserts import Upsert, pieces, select_by_pairs
 from streams.domain.ids import stable_id
 from streams.kafka.places import Place
 from streams.notices.destinations import EXPIRED, WAITING, WITHDRAWN, ensure_contact, find_destinations
@@ -30,7 +30,6 @@ _LANES: Final = Upsert(LANE)
 _OFFSETS: Final = Upsert(CONSUMER_OFFSET, keeps=True)
 _UNREADABLE: Final = Upsert(UNREADABLE, keeps=True)
 _WHY_CHARS: Final = 500
-_AT_ONCE: Final = 500
 _NO_BOUND: Final = 2**31 - 1
 _SAME: Final = (NOTICE.c.tenant_id == DELIVERY.c.notice_tenant) & (
     NOTICE.c.notification_id == DELIVERY.c.notification_id
@@ -203,9 +202,9 @@ class Recorder:
             else:
                 later[destination_id] = min(route.due_at, later.get(destination_id, route.due_at))
         ids = sorted({*at_once, *later, *others})
-        for begin in range(0, len(ids), _AT_ONCE):
-            some = LANE.c.destination_id.in_(ids[begin : begin + _AT_ONCE])
-            rows = connection.execute(select(LANE).where(some).order_by(LANE.c.destination_id).with_for_update())
+        for some in pieces(ids):
+            asked = select(LANE).where(LANE.c.destination_id.in_(some))
+            rows = connection.execute(asked.order_by(LANE.c.destination_id).with_for_update())
             changed = []
             for row in rows.mappings().all():
                 one = row["destination_id"]
@@ -241,9 +240,9 @@ def _untrue(connection: Connection, notices: Sequence[Notice]) -> list[tuple[Not
             bounds[about_server] = max(bound, bounds.get(about_server, 0))
     wanted = sorted((*key, bound) for key, bound in bounds.items())
     about: dict[tuple[str, str | None], list[Any]] = {}
-    for begin in range(0, len(wanted), _AT_ONCE):
+    for piece in pieces(wanted):
         names = (column("tenant", Text), column("server", Text), column("kind", Text), column("bound", Integer))
-        some = values(*names, name="wanted").data(wanted[begin : begin + _AT_ONCE]).cte()
+        some = values(*names, name="wanted").data(list(piece)).cte()
         is_wanted = (
             (NOTICE.c.tenant_id == some.c.tenant)
             & (NOTICE.c.server == some.c.server)
@@ -274,8 +273,8 @@ def _untrue(connection: Connection, notices: Sequence[Notice]) -> list[tuple[Not
 
 def _waiting(connection: Connection, keys: Sequence[tuple[str, str]]) -> Iterator[Any]:
     """The deliveries of some notices that wait."""
-    for begin in range(0, len(keys), _AT_ONCE):
-        of_notices = tuple_(DELIVERY.c.notice_tenant, DELIVERY.c.notification_id).in_(keys[begin : begin + _AT_ONCE])
+    for some in pieces(keys):
+        of_notices = tuple_(DELIVERY.c.notice_tenant, DELIVERY.c.notification_id).in_(some)
         asked = select(*_OF_WAITING).select_from(DELIVERY.join(NOTICE, _SAME))
         yield from connection.execute(asked.where(of_notices, DELIVERY.c.state == WAITING))
 
