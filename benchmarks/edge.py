@@ -29,7 +29,7 @@ from benchmarks.measure import cpu_seconds, tree
 from benchmarks.smtp_load import Sent, send_load
 from tests.support.postfix import Postfix, running_postfix
 
-MESSAGES, ROUNDS, CONNECTIONS = 150, 3, 8
+MESSAGES, ROUNDS, CONNECTIONS = 500, 5, 8
 OLD, LISTED = "15.1.2507.39", (10, 1_000_000)
 START_SECONDS: Final = 60.0
 CONNECTORS = "- connector_id: bench\n  tenant_id: bench\n  type: ON_PREMISES\n  match:\n    cidrs: [127.0.0.0/8]\n"

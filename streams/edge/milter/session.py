@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Final
+from typing import Final
 
 from streams.edge.client import Answer, Client, Connector, Message
 from streams.edge.milter import codec
@@ -27,6 +26,24 @@ _RECEIVED, _MESSAGE_ID, _QUEUE_ID = b"received", b"message-id", b"i"
 _KEPT_MACROS: Final = MACROS | {_QUEUE_ID}
 _OF_MESSAGE: Final = (codec.RCPT, codec.DATA, codec.HEADER, codec.END_OF_HEADERS, codec.BODY, codec.END_OF_BODY)
 """Commands whose macros are of one message only; those of MAIL come before it begins."""
+_STATES: Final = {
+    codec.OPTNEG: _NEW,
+    codec.MACRO: _NEGOTIATED,
+    codec.CONNECT: _READY,
+    codec.HELO: _OPEN,
+    codec.MAIL: _OPEN,
+    codec.RCPT: _MESSAGE,
+    codec.DATA: _MESSAGE,
+    codec.UNKNOWN: _OPEN,
+    codec.HEADER: _MESSAGE,
+    codec.END_OF_HEADERS: _MESSAGE,
+    codec.BODY: _ENDING,
+    codec.END_OF_BODY: _ENDING,
+    codec.ABORT: _NEGOTIATED,
+    codec.QUIT: _NEW | _NEGOTIATED,
+    codec.QUIT_NEW_CONNECTION: _NEGOTIATED,
+}
+"""The states in which each command may come."""
 _UNANSWERED: Final = frozenset((codec.OPTNEG, codec.MACRO, codec.ABORT, codec.QUIT, codec.QUIT_NEW_CONNECTION))
 
 
@@ -77,19 +94,47 @@ class Session:
         Raises:
             ProtocolError: it is not one that an MTA sends now; the session is at its end.
         """
-        known = self._COMMANDS.get(command)
-        if known is None:
+        states = _STATES.get(command)
+        if states is None:
             raise ProtocolError(f"command {command:#04x}: unknown")
-        states, handle = known
         if not self._state & states:
             raise ProtocolError(f"command {chr(command)}: out of order")
         try:
-            return handle(self, content)
+            return self._handle(command, content)
         except ProtocolError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, mail goes on
             self._telemetry.failed("milter", error)
             return self._accept_after_fault(command)
+
+    def _handle(self, command: int, content: bytes) -> bytes:
+        match command:
+            case codec.MACRO:
+                return self._macro_values(content)
+            case codec.HEADER:
+                return self._header(content)
+            case codec.OPTNEG:
+                return self._options(content)
+            case codec.CONNECT:
+                return self._connect(content)
+            case codec.HELO:
+                return self._greet(content)
+            case codec.MAIL:
+                return self._mail(content)
+            case codec.RCPT:
+                return self._recipient(content)
+            case codec.END_OF_HEADERS:
+                return self._end_headers()
+            case codec.END_OF_BODY:
+                return self._end_body()
+            case codec.ABORT:
+                return self._abort()
+            case codec.QUIT:
+                return self._finish()
+            case codec.QUIT_NEW_CONNECTION:
+                return self._begin_again()
+            case _:
+                return CONTINUE
 
     def _accept_after_fault(self, command: int) -> bytes:
         if command in _UNANSWERED or (command == codec.HEADER and not self._answers_headers):
@@ -112,7 +157,7 @@ class Session:
         if content and content == self._last_macros:
             return b""  # Postfix says the same before each header
         command, macros = codec.parse_macros(content)
-        if command in self._COMMANDS:
+        if command in _STATES:
             # Those that came last are found first.
             self._macros.pop(command, None)
             kept = macros.keys() & _KEPT_MACROS
@@ -165,7 +210,7 @@ class Session:
             self._message.message_id = value
         return CONTINUE if self._answers_headers else b""
 
-    def _end_headers(self, _content: bytes) -> bytes:
+    def _end_headers(self) -> bytes:
         assert self._client is not None
         assert self._connector is not None
         message = self._message.seen(self._macro(_QUEUE_ID))
@@ -178,27 +223,24 @@ class Session:
         self._header_value, self._state = answer.header, _ENDING
         return CONTINUE
 
-    def _end_body(self, _content: bytes) -> bytes:
+    def _end_body(self) -> bytes:
         self._state = _CONNECTED
         return codec.add_header(HEADER_NAME, self._header_value) + ACCEPT
 
-    def _continue(self, _content: bytes) -> bytes:
-        return CONTINUE
-
-    def _abort(self, _content: bytes) -> bytes:
+    def _abort(self) -> bytes:
         # Comes after a connection without a client, too.
         if self._state & _OPEN:
             self._state = _CONNECTED
         self._begin_message()
         return b""
 
-    def _begin_again(self, _content: bytes) -> bytes:
+    def _begin_again(self) -> bytes:
         self._begin_message()
         self._macros.clear()
         self._address, self._helo, self._state = None, b"", _READY
         return b""
 
-    def _finish(self, _content: bytes) -> bytes:
+    def _finish(self) -> bytes:
         self.is_finished = True
         self._state = _READY
         return b""
@@ -235,22 +277,3 @@ class Session:
         except ValueError as error:
             self._telemetry.failed("reply", error)
             return None
-
-    _COMMANDS: ClassVar[dict[int, tuple[int, Callable[[Session, bytes], bytes]]]] = {
-        codec.OPTNEG: (_NEW, _options),
-        codec.MACRO: (_NEGOTIATED, _macro_values),
-        codec.CONNECT: (_READY, _connect),
-        codec.HELO: (_OPEN, _greet),
-        codec.MAIL: (_OPEN, _mail),
-        codec.RCPT: (_MESSAGE, _recipient),
-        codec.DATA: (_MESSAGE, _continue),
-        codec.UNKNOWN: (_OPEN, _continue),
-        codec.HEADER: (_MESSAGE, _header),
-        codec.END_OF_HEADERS: (_MESSAGE, _end_headers),
-        codec.BODY: (_ENDING, _continue),
-        codec.END_OF_BODY: (_ENDING, _end_body),
-        codec.ABORT: (_NEGOTIATED, _abort),
-        codec.QUIT: (_NEW | _NEGOTIATED, _finish),
-        codec.QUIT_NEW_CONNECTION: (_NEGOTIATED, _begin_again),
-    }
-    """Each command: the states in which it may come, and what is done then."""
