@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import date, datetime
+from functools import lru_cache
 from typing import Final
 
 SECOND_MS: Final = 1_000
@@ -20,6 +21,35 @@ def moment_ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
+_DAY_ZERO: Final = date(1970, 1, 1).toordinal()
+
+
+def day_of(days: int) -> date:
+    """The day so many whole days behind 1970-01-01.
+
+    Raises:
+        ValueError, OverflowError: no calendar has it.
+    """
+    return date.fromordinal(_DAY_ZERO + days)
+
+
+def days_of(day: date) -> int:
+    """How many whole days behind 1970-01-01 a day is."""
+    return day.toordinal() - _DAY_ZERO
+
+
 def iso(moment: int) -> str:
-    """A moment (UTC milliseconds) as ISO 8601 with milliseconds."""
-    return datetime.fromtimestamp(moment // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment % 1000:03d}Z"
+    """A moment (UTC milliseconds) as ISO 8601 with milliseconds.
+
+    Raises:
+        ValueError, OverflowError: no calendar has it.
+    """
+    days, rest = divmod(moment, DAY_MS)
+    seconds, milliseconds = divmod(rest, SECOND_MS)
+    clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{milliseconds:03d}"
+    return f"{_iso_day(days)}T{clock}Z"
+
+
+@lru_cache(4_096)  # exports write millions of moments, of some hundred days
+def _iso_day(days: int) -> str:
+    return day_of(days).isoformat()

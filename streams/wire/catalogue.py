@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from streams.domain.exchange.tables import FILES, CatalogueError, Row, Tables, catalogue_of
 from streams.domain.policy.rulebook import PublishedCatalogue
+from streams.domain.time import day_of, days_of
 from streams.wire.policy import from_millis, to_millis
 
 KEYS: Final = {
@@ -21,7 +22,6 @@ KEYS: Final = {
 """What tells the rows of a table apart."""
 _DATES = frozenset(("release_date", "fixed_date", "kev_date", "kev_due", "mainstream_end", "extended_end", "esu_end"))
 _FLAG = "is_security_update"
-_FIRST_DAY = date(1970, 1, 1).toordinal()
 
 
 def catalogue_key(version: int) -> bytes:
@@ -47,7 +47,7 @@ def catalogue_record(
 
 def _packed(name: str, value: str) -> Any:
     if name in _DATES:
-        return date.fromisoformat(value).toordinal() - _FIRST_DAY if value else None
+        return days_of(date.fromisoformat(value)) if value else None
     return value == "true" if name == _FLAG else value
 
 
@@ -64,7 +64,7 @@ def tables_of(record: dict[str, Any]) -> Tables:
 def _unpacked(name: str, value: Any) -> str:
     if name in _DATES:
         try:
-            return "" if value is None else date.fromordinal(value + _FIRST_DAY).isoformat()
+            return "" if value is None else day_of(value).isoformat()
         except (ValueError, OverflowError):
             return f"day {value}"
     if name == _FLAG:

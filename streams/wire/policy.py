@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
@@ -11,9 +11,9 @@ import yaml
 from streams.domain.exchange.catalogue import Catalogue
 from streams.domain.policy.content import PolicyError, check_content
 from streams.domain.policy.policy import Policy
+from streams.domain.time import day_of, days_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_DAY = date(1970, 1, 1)
 _SAME = (
     "policy_id",
     "version",
@@ -96,7 +96,7 @@ def policy_record(policy: Policy, published_by: str | None = None, source: str =
     return content | {
         "effective_at": to_millis(policy.effective_at),
         "connector_types": scope["connector_types"],
-        "rollout": {name: (day - _FIRST_DAY).days for name, day in scope["rollout"].items()},
+        "rollout": {name: days_of(day) for name, day in scope["rollout"].items()},
         "cohort_percent": scope["cohort_percent"],
         "products": {name: {"floors": []} | rule for name, rule in content["products"].items()},
         "resume_within_days": content.pop("regression")["resume_within_days"],
@@ -118,7 +118,7 @@ def policy_of(record: dict[str, Any], catalogue: Catalogue) -> Policy:
     try:
         content["effective_at"] = from_millis(record["effective_at"])
         published = None if published_at is None else from_millis(published_at)
-        rollout = {name: _FIRST_DAY + timedelta(days=days) for name, days in record["rollout"].items()}
+        rollout = {name: day_of(days) for name, days in record["rollout"].items()}
     except OverflowError as error:
         raise PolicyError(
             [f"{source}: effective_at, published_at, rollout: {error}: must be before year 10000"]

@@ -17,11 +17,10 @@ from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.server.connection import MOST_REFUSED, InboundConnection, Outcome
 from streams.domain.tenant.commands import PUBLICATIONS, AdminCommand, CommandKind, Role
-from streams.domain.time import iso, moment_ms
+from streams.domain.time import day_of, days_of, iso, moment_ms
 from streams.domain.validation import MalformedError
 from streams.visible import visible_json
 
-_EPOCH = date(1970, 1, 1)
 _PLAIN = frozenset((str, int, bool, type(None)))
 _CONVERTERS: dict[type, Callable[[Any], Any]] = {}
 _MOMENTS = re.compile(
@@ -59,7 +58,7 @@ def _converter(kind: type) -> Callable[[Any], Any]:
     if issubclass(kind, Enum):
         return lambda value: value.value
     if issubclass(kind, date):
-        return lambda value: (value - _EPOCH).days
+        return days_of
     return lambda value: value
 
 
@@ -86,7 +85,7 @@ def to_json(record: Any) -> Any:
     shown = {}
     for name, value in record.items():
         if isinstance(value, int) and name == "support_ends_on":
-            shown[name] = date.fromordinal(_EPOCH.toordinal() + value).isoformat()
+            shown[name] = day_of(value).isoformat()
         elif isinstance(value, int) and _MOMENTS.search(name):
             shown[name] = iso(value)
         else:

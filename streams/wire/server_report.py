@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import orjson
@@ -17,12 +17,12 @@ from streams.domain.outputs.server_report import ServerReport, ServerStatus
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action, ClockStop, ScheduledStage
 from streams.domain.policy.policy import ConnectorType
+from streams.domain.time import day_of, days_of
 from streams.domain.validation import MalformedError
 from streams.wire.codec import AvroCodec
 from streams.wire.records import parse_moment, to_json
 from streams.wire.registry import LocalRegistry
 
-_FIRST_DAY = date(1970, 1, 1)
 _MAX_DEPTH = 8
 """Of a row in JSON; one of the service is not half as deep."""
 COLUMNS = {
@@ -90,7 +90,7 @@ def report_of_record(record: dict[str, Any]) -> ServerReport:
         "recommended_build_versions": lambda value: tuple(map(parse_build, value)),
         "remedy": lambda value: value and Remedy(**value),
         "cves": tuple,
-        "support_ends_on": lambda value: None if value is None else _FIRST_DAY + timedelta(days=value),
+        "support_ends_on": lambda value: None if value is None else day_of(value),
         "connector_type": ConnectorType,
         "judged_connector_type": lambda value: ConnectorType(value or record["connector_type"]),
         "judged_at": lambda value: record["last_seen_at"] if value is None else value,
@@ -138,7 +138,7 @@ def _from_json(value: Any, name: str = "", depth: int = 0) -> Any:
         return value
     if not isinstance(value, str):
         raise MalformedError(f"{name}: {value!r:.80}: must be a date or a timestamp in quotes")
-    return (date.fromisoformat(value) - _FIRST_DAY).days if name == "support_ends_on" else parse_moment(name, value)
+    return days_of(date.fromisoformat(value)) if name == "support_ends_on" else parse_moment(name, value)
 
 
 def sort_rows(rows: Mapping[bytes, dict[str, Any]]) -> list[dict[str, Any]]:

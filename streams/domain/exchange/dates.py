@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from streams.domain.exchange.clauses import MAX_LINE_CHARS, OPENING, split_comments, unfold
-from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, days_of
 
 _DATE = re.compile(
     r"(?:[A-Za-z]{3}, ?)?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{2}):([0-9]{2})(?::([0-9]{2}))? "
@@ -17,7 +17,6 @@ _DATE = re.compile(
 )
 _MAX_DATE_CHARS: Final = 128
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 def date_of(line: str) -> int | None:
@@ -39,7 +38,7 @@ def _date_in(text: str) -> int | None:
         return None
     day, month, year, hour, minute, second, sign, zone_hours, zone_minutes = found.groups()
     try:
-        days = date(int(year), _MONTHS.index(month.lower()) + 1, int(day)).toordinal() - _EPOCH_DAY
+        days = days_of(date(int(year), _MONTHS.index(month.lower()) + 1, int(day)))
     except ValueError:
         return None
     if int(hour) > 23 or int(minute) > 59 or int(second or 0) > 60 or int(zone_minutes or 0) > 59:

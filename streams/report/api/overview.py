@@ -10,6 +10,7 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from streams.domain.time import days_of
 from streams.report.api.parameters import Asked, Tenant
 from streams.report.api.shapes import Day, StageCount, Summary, moment
 from streams.report.queries.history import history
@@ -19,7 +20,6 @@ from streams.report.web.problems import PROBLEMS, Problem, checked_by_query
 from streams.report.web.read_model import ReadModel
 from streams.report.web.tenants import tenant_of
 
-_FIRST_DAY = date(1970, 1, 1).toordinal()
 MOST_DAYS = 400
 
 
@@ -50,11 +50,11 @@ class Overview(Controller):
         tenant: Tenant = None,
     ) -> list[Day]:
         """Servers at the end of each day, and its connections."""
-        if not 0 <= (last - first).days <= MOST_DAYS or first.toordinal() < _FIRST_DAY:
+        if not 0 <= (last - first).days <= MOST_DAYS or days_of(first) < 0:
             raise Problem(
                 HTTPStatus.BAD_REQUEST, f"last: {last}: must be from 0 to {MOST_DAYS} days after first ({first})"
             )
-        whose, days = tenant_of(request.user, tenant), (first.toordinal() - _FIRST_DAY, last.toordinal() - _FIRST_DAY)
+        whose, days = tenant_of(request.user, tenant), (days_of(first), days_of(last))
         with checked_by_query():
             found = await read_model.ask(whose, lambda connection: history(connection, whose, *days))
         return [

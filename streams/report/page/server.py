@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Final
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from streams.domain.time import day_of
 from streams.report.page.evidence import evidence_of
 from streams.report.page.pausing import move_stages, preview_pause
 from streams.report.page.timeline import timeline
@@ -20,7 +21,6 @@ from streams.report.queries.servers import show_server
 from streams.report.web.problems import not_found
 from streams.report.web.server_names import server_in_path
 
-_FIRST_DAY: Final = date(1970, 1, 1)
 PREVIEW_DAYS: Final = 14
 """Of the pause whose dates a server's page shows."""
 
@@ -60,4 +60,4 @@ async def show_one_server(visit: NamedDependency[Visit], server: FromPath[str]) 
 def _support_end(report: Mapping[str, Any]) -> date | None:
     """When support of the server's product ends; a record has the days since 1970."""
     days = report.get("support_ends_on")
-    return None if days is None else _FIRST_DAY + timedelta(days=days)
+    return None if days is None else day_of(days)
