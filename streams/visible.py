@@ -8,6 +8,7 @@ not plainly visible is shown as an escape: `\x1b`, `\u202e`, `\U000e0041`.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -23,6 +24,9 @@ _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 """How a cell begins that a spreadsheet may calculate, by OWASP's rule; the wide forms too."""
 _FORMULA_INSIDE = re.compile(r"([;,|]\s*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
 """The same behind what a spreadsheet may take for the end of a cell, as its country has it."""
+_HARMLESS = re.compile("[A-Za-z0-9_./:()][A-Za-z0-9_./:() @+=-]*")
+"""Most cells: visible, and nothing in them that begins a formula or ends a cell."""
+_NUMBERS: Final = (int, float)
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -46,9 +50,15 @@ def csv_cell(value: Any) -> Any:
     By OWASP's rule against formulas an apostrophe is put before text that begins as one, after blanks too; and behind
     what a spreadsheet may take for a separator.
     """
-    if value is None or isinstance(value, int | float):
+    if value is None or isinstance(value, _NUMBERS):
         return value
-    text = str(value)
+    return _cell(str(value))
+
+
+@lru_cache(4_096)  # an export says the same statuses, builds and updates again and again
+def _cell(text: str) -> str:
+    if _HARMLESS.fullmatch(text):
+        return text
     return _FORMULA_INSIDE.sub(r"\1'\2", visible(f"'{text}" if _FORMULA.match(text) else text))
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import update
 
 from streams.cli import backup, catalogue, connectors, dlq, policy, repartition, state, submission
@@ -95,6 +98,14 @@ def test_a_cell_that_begins_as_a_formula_is_none(begin: str) -> None:
 @pytest.mark.parametrize(("value", "cell"), [(-5, -5), (-0.5, -0.5), (None, None), ("a=b", "a=b"), ("x\x1b", "x\\x1b")])
 def test_other_cells_stay(value: Any, cell: Any) -> None:
     assert csv_cell(value) == cell
+
+
+@given(st.text(alphabet=st.sampled_from("aZ0_./:() @+=-,;|'\"\t\n\xa0\uff1d\u202e"), max_size=12))
+def test_no_cell_begins_a_formula_anywhere(text: str) -> None:
+    cell = csv_cell(text)
+    assert_visible(cell)
+    for part in re.split("[;,|]", cell):
+        assert not re.match(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]", part)
 
 
 def test_a_line_of_the_log_is_one_line() -> None:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 from litestar.response import Stream
 
-from streams.report.api.shapes import Server, cells_of, server_of
+from streams.report.api.shapes import Server, cells_of, servers_of
 from streams.report.queries.rows import ServerSummary
 from streams.report.web.problems import checked_by_query
 from streams.report.web.read_model import ReadModel
@@ -38,13 +38,13 @@ def csv_parts(rows: list[ServerSummary], is_first: bool) -> bytes:
     writer = csv.writer(text)
     if is_first:
         writer.writerow(_FIELDS)
-    writer.writerows([csv_cell(cell) for cell in cells_of(row)] for row in rows)
+    writer.writerows(cells_of(rows, csv_cell))
     return text.getvalue().encode()
 
 
 def json_line_parts(rows: list[ServerSummary], is_first: bool) -> bytes:
     """Rows as lines of JSON."""
-    return _ENCODER.encode_lines([server_of(row) for row in rows])
+    return _ENCODER.encode_lines(servers_of(rows))
 
 
 AS_CSV: Final = Form(csv_parts, CSV, "servers.csv")

@@ -12,7 +12,7 @@ from litestar.response import Stream
 from streams.domain.bounds import MAX_SERVER_CHARS
 from streams.report.api.exports import AS_CSV, AS_JSON_LINES, CSV, JSON_LINES, Form, started
 from streams.report.api.parameters import Asked, Cursor, Limit, Search, Statuses, Tenant
-from streams.report.api.shapes import Interval, Page, Server, ServerInFull, server_of
+from streams.report.api.shapes import Interval, Page, Server, ServerInFull, servers_of
 from streams.report.queries.servers import ServerFilter, Sort, export_servers, list_servers, show_server
 from streams.report.web.problems import PROBLEMS, checked_by_query, not_found
 from streams.report.web.read_model import ReadModel
@@ -62,7 +62,7 @@ class Servers(Controller):
                     cursor=cursor,
                 ),
             )
-        return Page([server_of(row) for row in page.rows], page.cursor)
+        return Page(servers_of(page.rows), page.cursor)
 
     @get("/servers/{server:path}", responses=PROBLEMS)
     async def show_server(
@@ -79,7 +79,7 @@ class Servers(Controller):
         if found is None:
             raise not_found("server", name)
         return ServerInFull(
-            server_of(found.summary),
+            servers_of([found.summary])[0],
             to_json(found.report),
             to_json(found.verdict),
             [Interval(**to_json(one)) for one in found.intervals],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from itertools import starmap
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -157,17 +159,19 @@ _MOMENTS = frozenset(
 )
 
 
-def cells_of(row: ServerSummary) -> list[Any]:
-    """The values of a server's row in the order of the fields of `Server`."""
-    cells: list[Any] = list(row)
-    for place in _MOMENTS:
-        cells[place] = moment(cells[place])
-    return cells
+def cells_of(
+    rows: Iterable[ServerSummary], write: Callable[[Any], Any] = lambda value: value
+) -> Iterator[tuple[Any, ...]]:
+    """The values of servers' rows in the order of the fields of `Server`; those of strangers as `write` has them."""
+    columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
+    for place, values in enumerate(columns):
+        columns[place] = map(moment, values) if place in _MOMENTS else map(write, values)
+    return zip(*columns, strict=True)
 
 
-def server_of(row: ServerSummary) -> Server:
-    """A server's row."""
-    return Server(*cells_of(row))
+def servers_of(rows: Iterable[ServerSummary]) -> list[Server]:
+    """Servers' rows."""
+    return list(starmap(Server, cells_of(rows)))
 
 
 def waived_of(one: Waiver) -> Waived:
