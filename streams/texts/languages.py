@@ -18,7 +18,7 @@ from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 from markupsafe import Markup, escape
 
-from streams.domain.time import DAY_MS
+from streams.domain.time import DAY_MS, day_of
 
 DEFAULT: Final = "en"
 NAMES: Final[Mapping[str, str]] = {"en": "English", "es": "Español", "de": "Deutsch"}
@@ -26,7 +26,6 @@ NAMES: Final[Mapping[str, str]] = {"en": "English", "es": "Español", "de": "Deu
 _LOCALES: Final = {"en": "en_GB", "es": "es", "de": "de"}
 _DAY: Final = {"en": "d MMM y", "es": "d MMM y", "de": "d. MMM y"}
 _SHORT_DAY: Final = {"en": "d MMM", "es": "d MMM", "de": "d. MMM"}
-_EPOCH: Final = date(1970, 1, 1)
 
 
 class Language:
@@ -48,7 +47,7 @@ class Language:
 
     def number(self, number: int) -> str:
         """A number with its separators."""
-        return str(format_decimal(number, locale=self._locale))
+        return _number(self.code, number)
 
     def moment(self, at: int) -> str:
         """A moment, as `10 Dec 2026, 00:15 UTC`."""
@@ -143,6 +142,11 @@ def _utc(at: int) -> datetime:
     return datetime.fromtimestamp(min(max(at, 0), _LAST_MS) / 1000, UTC)
 
 
+@lru_cache(32_768)  # a chart says more than a thousand, and most of them again
+def _number(code: str, number: int) -> str:
+    return str(format_decimal(number, locale=_LOCALES[code]))
+
+
 @lru_cache(4_096)
 def _short_day(code: str, day: int) -> str:
-    return format_date(_EPOCH + timedelta(days=day), _SHORT_DAY[code], locale=_LOCALES[code])
+    return format_date(day_of(day), _SHORT_DAY[code], locale=_LOCALES[code])

@@ -74,15 +74,9 @@ class Chart(NamedTuple):
 def servers_chart(language: Language, days: Sequence[Day], outlook: Sequence[OutlookDay] = ()) -> Chart:
     """Servers by status at the end of each day, and what the stages to come make of them."""
     counted = [(day.day, _by_role(day)) for day in days] + [(day.day, dict(day.roles)) for day in outlook]
-    chart = _chart(
-        language,
-        "servers",
-        language.say("Servers by status"),
-        STACK,
-        counted,
-        lambda role: role_word(language, role),
-        len(days),
-    )
+    words = {role: role_word(language, role) for role in STACK}
+    title = language.say("Servers by status")
+    chart = _chart(language, "servers", title, STACK, counted, words.__getitem__, len(days))
     return chart._replace(rows=_joined(chart.rows))
 
 

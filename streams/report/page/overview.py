@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -22,12 +22,11 @@ from streams.report.page.next_dates import MOST, next_dates
 from streams.report.page.outlook import outlook
 from streams.report.page.pausing import tenant_paused_until
 from streams.report.page.visits import Visit
-from streams.report.queries.episodes import IN_EPISODE, Ahead, count_ahead, next_block
+from streams.report.queries.episodes import IN_EPISODE, Ahead, next_block
 from streams.report.queries.history import Day, history
 from streams.report.queries.pauses import Pauses, pauses_of, quota_left
 from streams.report.queries.rows import Page, ServerSummary
-from streams.report.queries.servers import MOST_ROWS as MOST_READ
-from streams.report.queries.servers import ServerFilter, Sort, count_by_status, list_servers
+from streams.report.queries.servers import ServerFilter, Sort, count_by_status, list_servers, mixed_by_action
 from streams.report.web.problems import checked_by_query
 from streams.texts.languages import Language
 
@@ -50,7 +49,6 @@ class Overview(NamedTuple):
     counts: dict[str, int]
     days: list[Day]
     ahead: list[Ahead]
-    next_block: int | None
     soonest: list[ServerSummary]
     blocked: Affected
     delayed: Affected
@@ -126,20 +124,19 @@ def _ask(visit: Visit, connection: Connection, statuses: tuple[str, ...], q: str
         only = ServerFilter(frozenset((status,)))
         return list_servers(connection, tenant, key=key, wanted=only, sort=sort, limit=most).rows
 
-    mixed = list(_mixed(connection, tenant, key)) if counts.get(ServerStatus.MIXED) else []
+    mixed = mixed_by_action(connection, tenant, MOST_NAMES) if counts.get(ServerStatus.MIXED) else {}
 
     def affected(status: ServerStatus, action: Action) -> Affected:
-        others = [row.server for row in mixed if row.action == action]
-        names = [row.server for row in first(status, MOST_NAMES)] + others
-        return Affected(counts.get(status, 0) + len(others), tuple(names[:MOST_NAMES]))
+        others, its_names = mixed.get(action, (0, []))
+        names = [*(row.server for row in first(status, MOST_NAMES)), *its_names]
+        return Affected(counts.get(status, 0) + others, tuple(names[:MOST_NAMES]))
 
     unseen = first(ServerStatus.VANISHED, 1, Sort.LAST_SEEN)
     today = visit.now // DAY_MS
     return Overview(
         counts,
         history(connection, tenant, today - HISTORY_DAYS + 1, today),
-        count_ahead(connection, tenant),
-        next_block(connection, tenant, visit.now),
+        visit.ports.ahead.of(connection, tenant, sum(counts.values())),
         [row for status in IN_EPISODE for row in first(status, MOST)],
         affected(ServerStatus.BLOCKED, Action.BLOCK),
         affected(ServerStatus.THROTTLED, Action.THROTTLE),
@@ -149,23 +146,12 @@ def _ask(visit: Visit, connection: Connection, statuses: tuple[str, ...], q: str
     )
 
 
-def _mixed(connection: Connection, tenant: str, key: bytes) -> Iterator[ServerSummary]:
-    """All servers whose status says that they are several machines, and so not what happens to their mail."""
-    wanted, cursor = ServerFilter(frozenset((ServerStatus.MIXED,))), None
-    while True:
-        page = list_servers(connection, tenant, key=key, wanted=wanted, limit=MOST_READ, cursor=cursor)
-        yield from page.rows
-        cursor = page.cursor
-        if cursor is None:
-            return
-
-
 def _situation(visit: Visit, found: Overview, quota: int) -> Situation:
     return Situation(
         found.counts,
         found.blocked,
         found.delayed,
-        found.next_block,
+        next_block(found.ahead, visit.now),
         found.unseen_since,
         tenant_paused_until(found.pauses, visit.now),
         quota,

@@ -58,11 +58,13 @@ def shorten(text: str, most: int = _MOST_CHARS) -> str:
     return shown if len(shown) <= most else f"{shown[:most]}…"
 
 
+@lru_cache(8_192)  # a table says the same dates again and again
 def moment_element(language: Language, at: int) -> Markup:
     """A moment with what a script needs to say it in the reader's own zone too."""
     return _time(at, language.moment(at), " data-utc")
 
 
+@lru_cache(8_192)
 def day_element(language: Language, at: int) -> Markup:
     """The day of a moment in short; the whole moment is its title."""
     return _time(at, language.short_date(at), Markup(' title="{}"').format(language.moment(at)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -16,6 +16,7 @@ from streams.database.database import is_all_tenants
 from streams.domain.exchange.catalogue import Catalogue
 from streams.report.access.callers import AccessRole, Caller
 from streams.report.page.rendering import render
+from streams.report.queries.episodes import AheadCounts
 from streams.report.store.upkeep import current_at
 from streams.report.web.coming import ComingPort
 from streams.report.web.commands import CommandPort, OperatorPort
@@ -48,6 +49,7 @@ class PagePorts:
     catalogue: Catalogue
     is_secure: bool
     ledger: Ledger
+    ahead: AheadCounts = field(default_factory=AheadCounts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, func, select, text
+from sqlalchemy import ColumnElement, Connection, func, literal_column, select, text
 
 from streams.database.database import ALL_TENANTS
 from streams.database.upserts import SQLITE
@@ -49,9 +49,14 @@ def few_matches(connection: Connection, tenant: str, part: str) -> Sequence[tupl
     return None if len(found) > MOST_FOUND else found
 
 
-def contains(part: str) -> ColumnElement[bool]:
-    """The condition for servers whose names contain a part, in whatever case."""
-    return SERVER.c.server.contains(part.lower(), autoescape=True)
+def contains(connection: Connection, part: str) -> ColumnElement[bool]:
+    """The condition for servers whose names contain a part, in whatever case; for parts that many names have.
+
+    PostgreSQL takes LIKE for something that few names have, and sorts all servers to find the first of them. Of this
+    it expects a third, and reads them in order until there are enough.
+    """
+    place_in = func.instr if connection.dialect.name == SQLITE else func.strpos
+    return place_in(SERVER.c.server, part.lower()) > literal_column("0")
 
 
 def _is_large(connection: Connection, tenant: str) -> bool:

@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, func, literal, null, select, tuple_
 
 from streams.database.database import ALL_TENANTS, Database
+from streams.domain.outputs.server_report import ServerStatus
 from streams.report.model.statuses import OTHER_URGENCY, URGENCY
 from streams.report.queries.cursors import read_cursor, sign_cursor
 from streams.report.queries.rows import SUMMARIES, Page, ServerSummary
@@ -73,6 +74,25 @@ def count_by_status(connection: Connection, tenant: str) -> dict[str, int]:
     return {status: int(n) for status, n in connection.execute(counted) if n}
 
 
+def mixed_by_action(connection: Connection, tenant: str, names: int) -> dict[str, tuple[int, list[str]]]:
+    """Servers whose status says that they are several machines, by what happens to their mail now.
+
+    How many there are, and the names of the first few, the soonest to change first.
+    """
+    columns = SERVER.c
+    is_mixed = (
+        of_tenant(columns.tenant_id, tenant),
+        columns.urgency == URGENCY[ServerStatus.MIXED],
+        columns.status == ServerStatus.MIXED,
+    )
+    counted = select(columns.action, func.count()).where(*is_mixed).group_by(columns.action)
+    first = select(columns.server).where(*is_mixed).order_by(columns.next_at, columns.server).limit(names)
+    return {
+        action: (int(n), list(connection.execute(first.where(columns.action == action)).scalars()))
+        for action, n in connection.execute(counted).all()
+    }
+
+
 def version_of(connection: Connection, tenant: str) -> int:
     """A number that grows with whatever changes what is shown of a tenant: that is the same while this is."""
     columns = TENANT_VERSION.c
@@ -126,7 +146,7 @@ def _listed(
         few = few_matches(connection, tenant, wanted.search)
         if few is not None:
             return _few(connection, tenant, few, ranks, sort, place)[:limit]
-        conditions.append(contains(wanted.search))
+        conditions.append(contains(connection, wanted.search))
     if sort is Sort.URGENCY:
         return _by_urgency(connection, tenant, conditions, ranks, place, limit)
     if wanted.statuses:
