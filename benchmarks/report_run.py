@@ -26,6 +26,8 @@ def _parts(text: str) -> tuple[str, ...]:
 
 def measure(parts: tuple[str, ...], servers: int, connections: int) -> dict[str, Any]:
     """Some parts, each under its name."""
+    if PAGE in parts:
+        slow_page.check_tools()  # what was measured before would be lost
     found: dict[str, Any] = {}
     if TABLES in parts:
         found |= read_model.measure_compiled(servers)

@@ -37,6 +37,16 @@ _TIMES: Final = """() => ({
 })"""
 
 
+def check_tools() -> None:
+    """Refuse to begin without a browser.
+
+    Raises:
+        MissingToolError: there is no chromium.
+    """
+    if not CHROMIUM.exists():
+        raise MissingToolError("chromium is missing: scripts/browser_packages")
+
+
 async def _visit(browser: Browser, address: str) -> dict[str, float]:
     """One visit of somebody who was never here."""
     context = await browser.new_context(extra_http_headers={TENANT: LARGE}, viewport={"width": 1280, "height": 800})
@@ -84,8 +94,7 @@ def measure(count: int = SERVERS) -> dict[str, Any]:
     Raises:
         MissingToolError: there is no chromium.
     """
-    if not CHROMIUM.exists():
-        raise MissingToolError("chromium is missing: scripts/browser_packages")
+    check_tools()
     with _filled(count) as settings:
         visits = asyncio.run(_visits(settings))
     return {
