@@ -9,8 +9,7 @@ import pytest
 
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.time import HOUR_MS, MINUTE_MS
-from streams.engine.partition import placement
-from streams.engine.partition.placement import PLACED_KEYS, MisplacedRecordError, Placement
+from streams.engine.partition.placement import MisplacedRecordError, Placement
 from streams.engine.partition.view import StateView
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.topics import TOPICS
@@ -64,23 +63,6 @@ def test_a_misplaced_key_names_both_partitions_and_the_partitioner_to_set() -> N
     other = next(number for number in range(PARTITIONS) if number not in (crc, murmur))
     with pytest.raises(MisplacedRecordError, match=f"partition: {other} of 12: key"):
         Placement(other, PARTITIONS).check(key)
-
-
-def test_a_key_is_worked_out_once_and_not_all_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bytes] = []
-
-    def counted(key: bytes, partitions: int) -> int:
-        asked.append(key)
-        return kafka_partition(key, partitions)
-
-    monkeypatch.setattr(placement, "kafka_partition", counted)
-    placed = Placement(0, 1)
-    for _ in range(1_000):
-        placed.check(b"contoso")
-    assert asked == [b"contoso"]
-    for number in range(3 * PLACED_KEYS):
-        placed.check(b"%d" % number)
-    assert len(placed._placed) <= PLACED_KEYS
 
 
 def run(processor: InputProcessor, store: MemoryStore, *records: FakeRecord) -> Any:

@@ -6,12 +6,8 @@ A producer with another partitioner splits what belongs together: the state of o
 from __future__ import annotations
 
 import zlib
-from typing import Final
 
 from streams.kafka.partitioner import kafka_partition
-
-PLACED_KEYS: Final = 20_000
-"""Keys that a partition remembers to be in the right place."""
 
 
 class MisplacedRecordError(ValueError):
@@ -19,22 +15,14 @@ class MisplacedRecordError(ValueError):
 
 
 class Placement:
-    """One partition of `partitions`; each key is worked out once, as long as it is among the last ones seen."""
+    """One partition of `partitions`."""
 
     def __init__(self, partition: int, partitions: int) -> None:
         self._partition, self._partitions = partition, partitions
-        self._placed: set[bytes] = set()
 
     def holds(self, key: bytes) -> bool:
         """Whether records with this key belong here."""
-        if key in self._placed:
-            return True
-        if kafka_partition(key, self._partitions) != self._partition:
-            return False
-        if len(self._placed) >= PLACED_KEYS:
-            self._placed.clear()
-        self._placed.add(key)
-        return True
+        return kafka_partition(key, self._partitions) == self._partition
 
     def check(self, key: bytes) -> None:
         """Refuse a key that belongs elsewhere.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
 
 from streams.engine.config import PartitionConfig
 from streams.engine.ports import Output
+from streams.kafka.partitioner import kafka_partition
 from streams.kafka.record import MAX_REQUEST_BYTES, MAX_ROW_BYTES, Headers
 from streams.kafka.shutdown import close_with_timeout
 
@@ -20,8 +21,6 @@ log = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 2_000
 """Rows that are put into batches before other partitions get their turn."""
-
-_partitioner = DefaultPartitioner()
 
 Target = tuple[str, int]
 Sent = tuple[asyncio.Future[Any], int]
@@ -106,13 +105,9 @@ class Transactions:
         await close_with_timeout(self._producer.stop())
 
     async def _placed(self, outputs: Sequence[Output]) -> Iterable[tuple[Target, bytes | None, bytes | None, Headers]]:
-        partitions = {
-            topic: sorted(await self._producer.partitions_for(topic)) for topic in {row.topic for row in outputs}
-        }
-        return (
-            ((row.topic, _partitioner(row.key, partitions[row.topic], partitions[row.topic])), *row[1:])
-            for row in outputs
-        )
+        topics = {row.topic for row in outputs}
+        counts = {topic: len(await self._producer.partitions_for(topic)) for topic in topics}
+        return (((row.topic, _partition_of(row.key, counts[row.topic])), *row[1:]) for row in outputs)
 
     async def _send(self, rows: Iterable[tuple[Target, bytes | None, bytes | None, Headers]]) -> list[Sent]:
         """Put rows into as few batches as their size allows, and send these."""
@@ -143,3 +138,10 @@ def _end(logged: Sequence[Sent]) -> int | None:
     if not ends or any(offset < 0 for offset, _ in ends):
         return None
     return int(ends[-1][0]) + ends[-1][1]
+
+
+def _partition_of(key: bytes | None, partitions: int) -> int:
+    """The partition of an output; any one where there is no key."""
+    if key is None:
+        return random.randrange(partitions)  # noqa: S311 - it spreads records
+    return kafka_partition(key, partitions)
