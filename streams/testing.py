@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from streams.engine.ports import Output, Record
+from streams.engine.ports import Output, Record, size_of
 from streams.engine.telemetry import PresentState, Telemetry, Trace, UnitReport
 from streams.errors import DependencyError
 
@@ -26,6 +26,11 @@ class FakeRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The bytes of key, value and headers."""
+        return size_of(self)
 
 
 class ManualClock:

@@ -34,6 +34,10 @@ class Record(Protocol):
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
+    @property
+    def size(self) -> int:
+        """The bytes of key, value and headers."""
+
 
 class Output(NamedTuple):
     """One record to write; its partition follows from the key as Kafka's default partitioner has it."""

@@ -13,6 +13,7 @@ Importing this module puts this in place for all of aiokafka's consumers, Faust'
 from __future__ import annotations
 
 import struct
+import sys
 from typing import Any, Final
 
 from aiokafka.consumer import fetcher
@@ -20,6 +21,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.util import calc_crc32c
 
 from streams.errors import DependencyError
+from streams.kafka.fetched import fetched_record, take_into
 from streams.kafka.inflation import CODECS
 from streams.kafka.record import Headers
 
@@ -80,19 +82,9 @@ class UnreadBatch:
         raise UnreadBatchError(f"{self.topic}-{self.partition}: {self.error}")
 
     @property
-    def serialized_value_size(self) -> int:
+    def size(self) -> int:
         """Its bytes in memory."""
         return len(self.batch)
-
-
-def size_of(record: Any) -> int:
-    """The bytes that a record's key, value and headers take."""
-    if type(record) is UnreadBatch:
-        return len(record.batch)
-    size = len(record.value or b"") + len(record.key or b"")
-    if record.headers:
-        size += sum(len(name) + len(text or b"") for name, text in record.headers)
-    return size
 
 
 class _Batches:
@@ -120,6 +112,8 @@ class _Batches:
 class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     next_fetch_offset: int
     _records_iterator: Any
+
+    _consumer_record = staticmethod(fetched_record)
 
     def __next__(self) -> Any:
         records = self._records_iterator
@@ -169,16 +163,11 @@ class _FetchResult(fetcher.FetchResult):  # type: ignore[misc]
             return []
         reader = self._partition_records
         records: list[Any] = []
-        size = 0
         try:
-            for record in reader._records_iterator or ():
-                records.append(record)
-                size += record.serialized_value_size + record.serialized_key_size
-                if record.headers:
-                    size += sum(len(name) + len(text or b"") for name, text in record.headers)
-                if size > LIST_BYTES or (max_records is not None and len(records) >= max_records):
-                    self._update_position()
-                    return records
+            most = sys.maxsize if max_records is None else max_records
+            if take_into(records, reader._records_iterator or iter(()), most, LIST_BYTES):
+                self._update_position()
+                return records
         except Exception as error:  # noqa: BLE001 - aiokafka raises many kinds for a broken batch
             try:
                 records.append(reader.unread(error))

@@ -26,7 +26,7 @@ import streams.kafka.cluster  # noqa: F401 (puts the bounds in place)
 from streams.kafka.inflation import MAX_INFLATED_BYTES, InflationError, TooLargeError, gunzip, unlz4, unsnap, unzstd
 from streams.kafka.reader import read_partitions
 from streams.kafka.topics import TopicError
-from streams.kafka.unread import LIST_BYTES, UnreadBatch, UnreadBatchError, size_of
+from streams.kafka.unread import LIST_BYTES, UnreadBatch, UnreadBatchError
 from streams.policies.reader import PublishedReader
 
 TP = TopicPartition("in", 2)
@@ -166,7 +166,7 @@ def test_a_bomb_is_one_unread_batch_and_its_neighbours_are_read(compression: int
     assert (
         str(unread.error) == f"offsets 2..4: batch of {len(bomb)} bytes ({name}): inflates to more than 33554432 bytes"
     )
-    assert size_of(unread) == len(bomb)
+    assert unread.size == len(bomb)
     with pytest.raises(UnreadBatchError, match=r"in-2: offsets 2\.\.4: batch of"):
         _ = unread.value
     assert str(found[4].error).startswith("offset 6: batch of")
@@ -219,7 +219,7 @@ def test_a_list_of_records_is_bounded_in_bytes(part: str) -> None:
     lists = list(iter(lambda: result.getall(500), []))
     offsets = [[row.offset for row in rows] for rows in lists]
     assert list(itertools.chain(*offsets)) == list(range(12))
-    assert all(sum(map(size_of, rows[:-1])) <= LIST_BYTES for rows in lists)
+    assert all(sum(row.size for row in rows[:-1]) <= LIST_BYTES for rows in lists)
     assert len(lists) == 4
     assert place.position == 12
 

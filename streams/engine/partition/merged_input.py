@@ -16,7 +16,6 @@ from streams.engine.partition.offsets import check_start
 from streams.engine.ports import Record
 from streams.kafka.cluster import Cluster, Consumer
 from streams.kafka.shutdown import cancel_and_wait, close_with_timeout
-from streams.kafka.unread import size_of
 
 READ_AHEAD_RECORDS = 1_000
 """Waiting records above which reading pauses."""
@@ -83,7 +82,7 @@ class MergedInput:
             rows = fetched.get(tp, ())
             self.waiting.extend(rows)
             self._next = await consumer.position(tp)
-            self._bytes += sum(map(size_of, rows))
+            self._bytes += sum([row.size for row in rows])
             # Behind it a transaction may be open. A broker that has just come back may tell of an earlier end.
             stable = consumer.last_stable_offset(tp)
             self._end = max(self._end, stable or 0)
@@ -94,7 +93,7 @@ class MergedInput:
     def pop(self) -> Record:
         """Take the record that waits longest."""
         record = self.waiting.popleft()
-        self._bytes -= size_of(record)
+        self._bytes -= record.size
         self._room.set()
         return record
 

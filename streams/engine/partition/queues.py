@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.engine.partition.merged_input import MergedInput
-from streams.kafka.unread import UnreadBatch, size_of
+from streams.kafka.unread import UnreadBatch
 
 MAX_BATCHES = 16
 """The most fetched batches that wait, however small.
@@ -99,4 +99,4 @@ class PartitionInputs:
 
 
 def _size(records: list[Any]) -> int:
-    return sum([size_of(record) for record in records])
+    return sum([record.size for record in records])

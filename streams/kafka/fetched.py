@@ -1,0 +1,78 @@
+"""A record as this product's consumers get it, and lists of them that stay within a worker's memory.
+
+aiokafka makes a record of eleven fields by interpreted code, and a list of some hundred of them likewise; both are done
+for each connection. Here they are compiled, and take two thirds of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final
+
+NO_HEADERS: Final[tuple[tuple[str, bytes], ...]] = ()
+
+
+class FetchedRecord:
+    """A record, with the names that aiokafka's own has: `timestamp` in UTC milliseconds.
+
+    `size` is the bytes of key, value and headers.
+    """
+
+    __slots__ = ("_raw", "headers", "key", "offset", "partition", "size", "timestamp", "topic", "value")
+
+    checksum: ClassVar[None] = None
+
+    def __init__(self, topic: str, partition: int, raw: Any) -> None:
+        """Take what aiokafka's parser of batches found."""
+        self.topic, self.partition, self._raw = topic, partition, raw
+        self.offset: int = raw.offset
+        self.timestamp: int = raw.timestamp
+        key: bytes | None = raw.key
+        value: bytes | None = raw.value
+        size = 0
+        if key is not None:
+            size = len(key)
+        if value is not None:
+            size += len(value)
+        headers: list[tuple[str, bytes]] = raw.headers
+        self.headers = NO_HEADERS
+        if headers:
+            self.headers = tuple(headers)
+            for name, content in headers:
+                size += len(name) + len(content or b"")
+        self.key, self.value, self.size = key, value, size
+
+    @property
+    def timestamp_type(self) -> int:
+        """0 for a time of the producer's, 1 for one of the broker's."""
+        return int(self._raw.timestamp_type)
+
+    @property
+    def serialized_key_size(self) -> int:
+        """The bytes of the key, -1 for none."""
+        return -1 if self.key is None else len(self.key)
+
+    @property
+    def serialized_value_size(self) -> int:
+        """The bytes of the value, -1 for none."""
+        return -1 if self.value is None else len(self.value)
+
+
+def fetched_record(place: Any, raw: Any) -> FetchedRecord:
+    """A record of a partition, from what aiokafka's parser of batches found."""
+    return FetchedRecord(place.topic, place.partition, raw)
+
+
+def take_into(taken: list[Any], records: Iterator[Any], most: int, most_bytes: int) -> bool:
+    """Append records until there are so many, or just more than so many bytes; whether that was reached.
+
+    Raises:
+        Exception: what `records` raises; those in front of it are appended.
+    """
+    size = 0
+    for record in records:
+        taken.append(record)
+        size += record.size
+        if size > most_bytes or len(taken) >= most:
+            return True
+    return False
