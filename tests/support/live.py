@@ -17,6 +17,7 @@ from streams.operations.feeds import Collected, collect, start_worker
 from streams.policies.files import read_policy
 from streams.settings.worker import Settings
 from tests.support.feeds import START
+from tests.support.waiting import PATIENCE_SECONDS
 
 OLD = "15.1.2507.39"
 LENIENT = replace(read_policy("microsoft-2023"), policy_id="lenient")
@@ -42,7 +43,7 @@ def line(server: int, at: int, build: str = OLD) -> bytes:
 
 
 async def until_found(settings: Settings, is_there: Callable[[Collected], bool]) -> Collected:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             found = await collect(settings)
             if is_there(found):

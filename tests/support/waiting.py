@@ -10,8 +10,11 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.settings.worker import Settings
 
+PATIENCE_SECONDS = 100.0
+"""Enough where several workers start at once on a machine that is busy with much else; a test's own limit is above."""
 
-async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
+
+async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float = PATIENCE_SECONDS) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(0.02)
