@@ -16,7 +16,8 @@ from streams.database.database import reason_of
 from streams.domain.time import SECOND_MS
 from streams.log_events import log_event
 from streams.notices.model import MOST_WHY_CHARS, Channel, DestinationKind, Message, Outcome, OutcomeKind
-from streams.notify.lanes import LEASE_MS, Attempt, Claim, Lanes, Run
+from streams.notify.lanes import Lanes
+from streams.notify.runs import LEASE_MS, Attempt, Claim, Run
 from streams.notify.status import DATABASE, Status
 from streams.notify.telling import Teller
 

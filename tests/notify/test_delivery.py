@@ -24,11 +24,11 @@ from streams.notices.destinations import (
 from streams.notices.history import attempts_of, deliveries
 from streams.notices.model import OPERATORS, DestinationKind, DestinationState, Digest, Form, Outcome, OutcomeKind
 from streams.notices.tables import ATTEMPT, DELIVERY, LANE, MESSAGE, NEVER, NOTICE, UNREADABLE
-from streams.notify.lanes import LEASE_MS
 from streams.notify.packing import BUSY_WAIT_MS, IDLE_WAIT_MS, LONGEST_WAIT_MS
 from streams.notify.recording import Batch, Unreadable
 from streams.notify.retrying import PARKED_AFTER_MS, SCHEDULE
 from streams.notify.routing import OLDEST_MS
+from streams.notify.runs import LEASE_MS
 from streams.notify.upkeep import analyze, count, expire, prune
 from tests.support.channels import AWAY, DELIVERED, FAILED, GONE, REFUSED, RecordingChannel
 from tests.support.crashes import Crash, crash_at

@@ -11,8 +11,8 @@ from streams.database.database import Database
 from streams.domain.time import SECOND_MS
 from streams.notices.model import Destination, Message, Outcome
 from streams.notices.tables import DELIVERY
-from streams.notify.lanes import LEASE_MS
 from streams.notify.packing import BUSY_WAIT_MS
+from streams.notify.runs import LEASE_MS
 from tests.support.channels import AWAY, DELIVERED, FAILED, RecordingChannel
 from tests.support.crashes import Crash, crash_at
 from tests.support.notices import add_destination, notice, rows_of, subscribe

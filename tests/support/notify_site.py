@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from streams.database.database import Database
 from streams.domain.time import MINUTE_MS
 from streams.notices.model import DestinationKind
-from streams.notify.lanes import Attempt as Tried
-from streams.notify.lanes import Claim, Finished, Lanes, Run
+from streams.notify.lanes import Lanes
 from streams.notify.notice import Notice
 from streams.notify.recording import Batch, Recorded, Recorder
+from streams.notify.runs import Attempt as Tried
+from streams.notify.runs import Claim, Finished, Run
 from streams.notify.sending import Pace, Sender
 from streams.notify.status import Status
 from tests.support.channels import RecordingChannel

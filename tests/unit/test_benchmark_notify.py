@@ -11,7 +11,8 @@ from streams.domain.time import MINUTE_MS
 from streams.notices.facts import begin
 from streams.notices.model import DestinationKind
 from streams.notices.opening import open_ledger
-from streams.notify.lanes import Attempt, Lanes, Run
+from streams.notify.lanes import Lanes
+from streams.notify.runs import Attempt, Run
 from streams.settings.notify import NotifySettings
 from tests.support.channels import DELIVERED
 
