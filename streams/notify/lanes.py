@@ -52,9 +52,10 @@ class Lanes:
         Raises:
             DBAPIError: the database does not answer, or cannot write.
         """
-        now = self._clock()
         claims: list[Claim] = []
         with self._database.writing() as connection:
+            # Not before: whoever waits for the right to write would take a lane for less than its lease.
+            now = self._clock()
             lanes = take_lanes(connection, kinds, limit, now, self._owner, is_failing=is_failing)
             if lanes:
                 claims = pack_claims(connection, lanes, now, self._group_above)

@@ -153,10 +153,11 @@ class Sender:
         for wanted in self._wanted():
             if not wanted.kinds or wanted.limit < 1 or self._is_tried(wanted):
                 continue
+            asked_at = time.monotonic()
             # Nobody else knows what is taken, whatever happens to this task.
             claims = await asyncio.shield(self._in_thread(partial(self._lanes.claim, *wanted[:3])))
             for claim in claims:
-                self._begin(claim, is_failing=wanted.is_failing)
+                self._begin(claim, asked_at, is_failing=wanted.is_failing)
                 self._pauses[claim.destination.kind].is_tried = True
             is_full = is_full or (not wanted.is_failing and len(claims) == wanted.limit)
         return is_full and self._in_flight > len(self._tasks)
@@ -184,8 +185,8 @@ class Sender:
         """Whether it would be a second trial of a channel that is away."""
         return wanted.is_trial and self._pauses[wanted.kinds[0]].is_tried
 
-    def _begin(self, claim: Claim, *, is_failing: bool) -> None:
-        task = asyncio.create_task(self._send_all(claim))
+    def _begin(self, claim: Claim, asked_at: float, *, is_failing: bool) -> None:
+        task = asyncio.create_task(self._send_all(claim, asked_at))
         self._tasks[task] = is_failing
         self.status.in_flight = len(self._tasks)
         task.add_done_callback(self._done)
@@ -196,11 +197,13 @@ class Sender:
         if not task.cancelled() and (error := task.exception()) is not None and not self._broken.done():
             self._broken.set_exception(error)
 
-    async def _send_all(self, claim: Claim) -> None:
-        kind = claim.destination.kind
+    async def _send_all(self, claim: Claim, asked_at: float) -> None:
+        """Send what was taken. Its lease began when it was asked for, or later: what took too long is given back."""
+        kind, waits_until = claim.destination.kind, None
         attempts: list[Attempt] = []
-        begun, waits_until = time.monotonic(), None
         for message in claim.messages:
+            if (time.monotonic() - asked_at) * 1000 > _RUN_MS:
+                break
             at = self._clock()
             outcome = await self._send(claim, message)
             self._failpoint("sent")
@@ -211,8 +214,7 @@ class Sender:
                 self._pauses[kind] = _Pause()
                 self._pauses[kind].is_tried = True
                 self._told.back(kind)
-            is_over = outcome.kind not in (OutcomeKind.DELIVERED, OutcomeKind.REFUSED)
-            if is_over or (time.monotonic() - begun) * 1000 > _RUN_MS:
+            if outcome.kind not in (OutcomeKind.DELIVERED, OutcomeKind.REFUSED):
                 break
         await self._results.put(Run(claim, tuple(attempts), waits_until))
 

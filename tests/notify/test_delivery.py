@@ -28,7 +28,7 @@ from streams.notify.packing import BUSY_WAIT_MS, IDLE_WAIT_MS, LONGEST_WAIT_MS
 from streams.notify.recording import Batch, Unreadable
 from streams.notify.retrying import PARKED_AFTER_MS, SCHEDULE
 from streams.notify.routing import OLDEST_MS
-from streams.notify.runs import LEASE_MS
+from streams.notify.runs import LEASE_MS, Run
 from streams.notify.upkeep import analyze, count, expire, prune
 from tests.support.channels import AWAY, DELIVERED, FAILED, GONE, REFUSED, RecordingChannel
 from tests.support.crashes import Crash, crash_at
@@ -444,6 +444,31 @@ def test_who_writes_after_another_took_the_lane_is_refused(site: Site) -> None:
     with site.database.reading("contoso") as connection:
         assert get_destination(connection, "contoso", slow.destination.destination_id).state == "ACTIVE"
     assert len(rows_of(site.database, ATTEMPT)) == 1
+
+
+def test_a_lease_begins_when_the_lane_can_be_taken(site: Site) -> None:
+    site.record(notice(1))
+    site.clock.at += IDLE_WAIT_MS
+    with site.database.writing() as connection:
+        engine = connection.engine
+
+    def wait(_: object) -> None:
+        site.clock.at += 4_000  # for the right to write
+
+    event.listen(engine, "begin", wait)
+    (claim,) = site.claim()
+    event.remove(engine, "begin", wait)
+    assert claim.until == site.clock.at + LEASE_MS
+    assert rows_of(site.database, LANE)[0]["lease_until"] == claim.until
+
+
+def test_a_lane_that_was_taken_too_late_is_given_back(site: Site) -> None:
+    site.record(notice(1))
+    (claim,) = site.deliver_nothing(after=IDLE_WAIT_MS)
+    assert site.lanes.finish([Run(claim, ())]).refused == []
+    (again,) = site.claim()
+    assert again.messages == claim.messages
+    assert again.fence == claim.fence + 1
 
 
 def test_what_comes_while_a_lane_is_taken_is_sent_next(site: Site) -> None:
