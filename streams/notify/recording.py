@@ -285,12 +285,22 @@ def _is_below(stage: int | None, bound: int | None) -> bool:
 
 def _withdraw(connection: Connection, untrue: Iterable[tuple[Notice, str, str, str]], now: int) -> int:
     """Withdraw deliveries, each with the notice that says why, unless they are sent meanwhile; returns their number."""
-    count = 0
+    first: dict[tuple[str, str, str], str] = {}
     for notice, *key in untrue:
-        here = [column == value for column, value in zip(DELIVERY.primary_key.columns, key, strict=True)]
-        ended = {"state": WITHDRAWN, "ended_at": now, "why": f"untrue since {notice.notification_id}"}
-        done = connection.execute(update(DELIVERY).where(*here, DELIVERY.c.state == WAITING).values(**ended))
-        count += done.rowcount
+        first.setdefault((key[0], key[1], key[2]), f"untrue since {notice.notification_id}")
+    count = 0
+    for some in pieces(sorted((*key, why) for key, why in first.items())):
+        names = (column("tenant", Text), column("destination", Text), column("notification", Text), column("why", Text))
+        gone = values(*names, name="gone").data(list(some)).cte()
+        same = (
+            (DELIVERY.c.tenant_id == gone.c.tenant)
+            & (DELIVERY.c.destination_id == gone.c.destination)
+            & (DELIVERY.c.notification_id == gone.c.notification)
+        )
+        ended = {"state": WITHDRAWN, "ended_at": now, "why": gone.c.why}
+        changed = update(DELIVERY).where(same, DELIVERY.c.state == WAITING).values(**ended)
+        # SQLite's driver counts no rows of a statement that begins with a table of its own.
+        count += len(connection.execute(changed.returning(DELIVERY.c.notification_id)).all())
     return count
 
 
