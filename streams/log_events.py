@@ -69,6 +69,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "notify_channel_failed": "A channel failed by a fault of the product; the message is tried again.",
     "notify_channel_missing": "Nothing is set up for a kind of destination; its messages wait.",
     "notify_destination_parked": "A destination failed for days, or says that it is gone; it is sent nothing more.",
+    "notify_result_unwritten": "The ledger does not take what became of a message; it is sent again under its id.",
     "report_policies_unread": "The report cannot read the announced policies; it tries again.",
     "report_released_all": "An operator released every server of every tenant; says who, why and by which policy.",
     "report_request_failed": "A request to the report failed by a fault of the report.",

@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from streams.database.database import Database, DatabaseError, is_passing, reason_of
+from streams.database.database import Database, DatabaseError, reason_of
 from streams.database.positions import MovedError
 from streams.domain.time import SECOND_MS
-from streams.errors import is_records_fault
 from streams.kafka.cluster import Cluster
 from streams.kafka.follower import LostPositionError
 from streams.kafka.places import Place
@@ -24,6 +23,7 @@ from streams.kafka.timing import Timing
 from streams.log_events import log_event
 from streams.notify.contacts import Contacts
 from streams.notify.decoding import Decoder, SchemaAwaitedError
+from streams.notify.faults import is_contents_fault
 from streams.notify.recording import Batch, Recorded, Recorder, Unreadable
 from streams.notify.status import DATABASE, KAFKA, REGISTRY, State, Status
 from streams.notify.telling import Teller
@@ -173,7 +173,7 @@ class Intake:
         try:
             return self._recorder.write(batch, is_behind=is_behind)
         except Exception as error:
-            if not _is_batchs_fault(error):
+            if not is_contents_fault(error):
                 raise
         total, at = Recorded(), dict(batch.begins)
         for notice in sorted(batch.notices, key=lambda one: (one.place, one.offset)):
@@ -186,7 +186,7 @@ class Intake:
                 total.expired += done.expired
                 total.withdrawn += done.withdrawn
             except Exception as error:
-                if not _is_batchs_fault(error):
+                if not is_contents_fault(error):
                     raise
                 refused = Unreadable(notice.place, notice.offset, notice.written_at, reason_of(error))
                 self._recorder.write(Batch(batch.sources, begins, ends, unreadable=[refused]), is_behind=is_behind)
@@ -213,15 +213,6 @@ class Intake:
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-
-def _is_batchs_fault(error: Exception) -> bool:
-    """Whether writing again would fail again: the database works, and something in the batch is wrong."""
-    if isinstance(error, MovedError | DatabaseError):
-        return False
-    if isinstance(error, SQLAlchemyError):
-        return isinstance(error, StatementError) and not is_passing(error)
-    return is_records_fault(error)
 
 
 def _part_of(error: Exception) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from streams.database.database import Database
-from streams.notices.model import DestinationKind
+from streams.database.database import Database, reason_of
+from streams.notices.model import DestinationKind, Outcome
 from streams.notify.claiming import pack_claims, take_lanes
+from streams.notify.faults import is_contents_fault
 from streams.notify.finishing import lock_lanes, write_runs
 from streams.notify.runs import Claim, Finished, Run
 
@@ -66,9 +67,35 @@ class Lanes:
     def finish(self, runs: Sequence[Run]) -> Finished:
         """Write what became of lanes, and give them back.
 
+        A result that the ledger does not take for what is in it is written without the other side's words; the others
+        are written as they are.
+
         Raises:
-            DBAPIError: the database does not answer, or cannot write; nothing was written.
+            DBAPIError, OSError: the database does not answer, or cannot write; some may be written, and are refused when
+                they are given once more.
         """
+        try:
+            return self._finish(runs)
+        except Exception as error:
+            if not is_contents_fault(error):
+                raise
+        finished = Finished()
+        for run in runs:
+            finished.add(self._salvage(run))
+        return finished
+
+    def _salvage(self, run: Run) -> Finished:
+        why = ""
+        for one in (run, _without_words(run)):
+            try:
+                return self._finish([one])
+            except Exception as error:
+                if not is_contents_fault(error):
+                    raise
+                why = reason_of(error)
+        return Finished(unwritten=[(run, why)])
+
+    def _finish(self, runs: Sequence[Run]) -> Finished:
         finished = Finished()
         by_id = {run.claim.destination.destination_id: run for run in runs}
         with self._database.writing() as connection:
@@ -76,7 +103,7 @@ class Lanes:
             mine: list[tuple[Run, dict[str, Any]]] = []
             for destination_id, run in sorted(by_id.items()):
                 lane = lanes.get(destination_id)
-                if lane is None or lane["fence"] != run.claim.fence:
+                if lane is None or lane["fence"] != run.claim.fence or lane["lease_until"] != run.claim.until:
                     finished.refused.append(run)
                 else:
                     mine.append((run, lane))
@@ -84,3 +111,11 @@ class Lanes:
             self._failpoint("finishing")
         self._failpoint("finished")
         return finished
+
+
+def _without_words(run: Run) -> Run:
+    attempts = [
+        attempt._replace(outcome=Outcome(attempt.outcome.kind, None, "what was answered cannot be written"))
+        for attempt in run.attempts
+    ]
+    return run._replace(attempts=tuple(attempts))

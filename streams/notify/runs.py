@@ -57,8 +57,20 @@ class Run(NamedTuple):
 
 @dataclass(slots=True)
 class Finished:
-    """What became of runs: refused ones, destinations that were parked with the reason, and confirmed ones."""
+    """What became of runs: refused ones, destinations that were parked with the reason, and confirmed ones.
+
+    `unwritten` are those that the ledger does not take whatever is left out, with the reason. Their lanes come free
+    when their leases end, and what was sent is sent again under its id.
+    """
 
     refused: list[Run] = field(default_factory=list)
     parked: list[tuple[Destination, str]] = field(default_factory=list)
     confirmed: list[Destination] = field(default_factory=list)
+    unwritten: list[tuple[Run, str]] = field(default_factory=list)
+
+    def add(self, other: Finished) -> None:
+        """Take over what became of other runs."""
+        self.refused += other.refused
+        self.parked += other.parked
+        self.confirmed += other.confirmed
+        self.unwritten += other.unwritten

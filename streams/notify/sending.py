@@ -20,6 +20,7 @@ from streams.notify.lanes import Lanes
 from streams.notify.runs import LEASE_MS, Attempt, Claim, Run
 from streams.notify.status import DATABASE, Status
 from streams.notify.telling import Teller
+from streams.visible import visible
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +230,7 @@ class Sender:
             # A fault of ours: it may be this message's, so it must not hold up the others for ever.
             about = log_event("notify_channel_failed", kind=str(claim.destination.kind), why=reason_of(error))
             log.exception("a channel is at fault: %s", claim.destination.kind, extra=about)
-            return Outcome(OutcomeKind.FAILED, None, reason_of(error)[:MOST_WHY_CHARS])
+            return Outcome(OutcomeKind.FAILED, None, visible(reason_of(error))[:MOST_WHY_CHARS])
 
     def _leave_alone(self, kind: DestinationKind, why: str) -> float:
         """Pause a channel that is away; returns for how many seconds."""
@@ -267,6 +268,8 @@ class Sender:
         self.status.refused_runs += len(finished.refused)
         for destination, why in finished.parked:
             self._told.parked(destination, why)
+        for run, why in finished.unwritten:
+            self._told.unwritten(run.claim.destination, why)
         now = self._clock()
         for run in runs:
             kind = run.claim.destination.kind

@@ -89,3 +89,13 @@ class Teller:
         )
         where = f"{destination.tenant_id}/{destination.destination_id}"
         log.warning("a destination is parked: %s (%s): %s", where, destination.kind, why, extra=about)
+
+    def unwritten(self, destination: Destination, why: str) -> None:
+        """What became of messages to a destination cannot be written; they are sent again under their ids."""
+        about = log_event(
+            "notify_result_unwritten",
+            tenant=destination.tenant_id,
+            destination=destination.destination_id,
+            why=why,
+        )
+        log.error("a result cannot be written: %s: %s", destination.destination_id, why, extra=about)

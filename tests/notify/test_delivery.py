@@ -601,6 +601,31 @@ def test_a_hostile_answer_is_kept_as_it_is(site: Site) -> None:
     assert lane["due_at"] == site.clock() + 3 * HOUR_MS
 
 
+@pytest.mark.parametrize("outcome", [Outcome(OutcomeKind.FAILED, 500, "\ud83d"), Outcome(OutcomeKind.FAILED, 2**70, "")])
+def test_an_answer_that_cannot_be_written_keeps_no_other_from_being_written(site: Site, outcome: Outcome) -> None:
+    subscribe(site.database, add_destination(site.database, "fabrikam"))
+    site.deliver()
+    site.channel.answer = lambda destination, _: outcome if destination.tenant_id == "contoso" else DELIVERED
+    site.record(notice(1), notice(2, tenant_id="fabrikam"))
+    finished = site.deliver(after=IDLE_WAIT_MS)
+    assert (finished.refused, finished.unwritten) == ([], [])
+    assert states(site.database) == {"PACKED": 1, "SENT": 1}
+    lanes = {row["tenant_id"]: row for row in rows_of(site.database, LANE)}
+    assert (lanes["contoso"]["failures"], lanes["contoso"]["lease_until"]) == (1, 0)
+    (attempt,) = (row for row in rows_of(site.database, ATTEMPT) if row["outcome"] == "FAILED")
+    assert (attempt["code"], attempt["why"]) == (None, "what was answered cannot be written")
+
+
+def test_a_result_that_was_written_is_not_written_again(site: Site) -> None:
+    site.channel.answer = lambda _, __: FAILED
+    site.record(notice(1))
+    (claim,) = site.deliver_nothing(after=IDLE_WAIT_MS)
+    site.send([claim])
+    # As where nobody can say whether a transaction was committed.
+    assert len(site.send([claim]).refused) == 1
+    assert rows_of(site.database, LANE)[0]["failures"] == 1
+
+
 def test_what_the_ledger_holds_is_counted_and_pruned(site: Site) -> None:
     site.record(notice(1), notice(2, severity="CRITICAL"))
     site.deliver(after=BUSY_WAIT_MS)

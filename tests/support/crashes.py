@@ -10,10 +10,13 @@ class Crash(BaseException):
 
 
 def crash_at(name: str) -> Callable[[str], None]:
-    """A failpoint that dies at a step."""
+    """A failpoint that dies at a step; whoever is dead comes to no further step, in whatever thread."""
+    is_dead = False
 
     def failpoint(point: str) -> None:
-        if point == name:
+        nonlocal is_dead
+        is_dead = is_dead or point == name
+        if is_dead:
             raise Crash
 
     return failpoint

@@ -102,9 +102,7 @@ class Site:
         for is_failing in (True, False):
             while claims := self.claim(is_failing=is_failing):
                 done = self.send(claims)
-                finished.refused += done.refused
-                finished.parked += done.parked
-                finished.confirmed += done.confirmed
+                finished.add(done)
         return finished
 
     def deliver_nothing(self, *, after: int) -> list[Claim]:
