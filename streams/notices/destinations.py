@@ -348,6 +348,12 @@ def make_message_id(now: int, place: int = 0) -> str:
 
 def wake_lane(connection: Connection, destination: Destination, now: int) -> None:
     """Have a destination's lane looked at now, whatever failed before."""
+    opened = (
+        MESSAGE.c.tenant_id == destination.tenant_id,
+        MESSAGE.c.destination_id == destination.destination_id,
+        MESSAGE.c.ended_at.is_(None),
+    )
+    connection.execute(update(MESSAGE).where(*opened).values(next_attempt_at=now))
     lane = (LANE.c.tenant_id == destination.tenant_id, LANE.c.destination_id == destination.destination_id)
     connection.execute(update(LANE).where(*lane).values(due_at=now, failures=0, failing_since=None))
 

@@ -159,14 +159,16 @@ class Message(NamedTuple):
 class OutcomeKind(StrEnum):
     """How an attempt went.
 
-    DELIVERED: the other side took it. FAILED: it may take it later. REFUSED: it will never take this message. GONE: it
-    will take no message any more. CHANNEL_AWAY: nobody can be reached this way now, so no destination is to blame.
+    DELIVERED: the other side took it. FAILED: it may take it later. REFUSED: it does not take this message, whatever it
+    does with others. GONE: it will take no message any more. FAULT: an error or a setting of ours kept this message
+    from being sent. CHANNEL_AWAY: nobody can be reached this way now. Of the last two no destination is to blame.
     """
 
     DELIVERED = "DELIVERED"
     FAILED = "FAILED"
     REFUSED = "REFUSED"
     GONE = "GONE"
+    FAULT = "FAULT"
     CHANNEL_AWAY = "CHANNEL_AWAY"
 
 

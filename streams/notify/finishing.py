@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from streams.database.upserts import Upsert, pieces
 from streams.notices.destinations import GIVEN_UP, PACKED, SENT, confirm, park
 from streams.notices.model import Destination, DestinationKind, DestinationState, Form, OutcomeKind
 from streams.notices.tables import ATTEMPT, DELIVERY, LANE, MESSAGE, NEVER
 from streams.notify.lane_times import find_nexts
-from streams.notify.retrying import next_of
-from streams.notify.runs import Attempt, Finished, Run
+from streams.notify.retrying import next_of, next_of_fault, next_of_refused
+from streams.notify.runs import PASSES, Attempt, Finished, Run
 
 _LANES: Final = Upsert(LANE)
 _MESSAGES: Final = Upsert(MESSAGE)
@@ -42,7 +42,7 @@ def write_runs(
     rows = _messages(connection, sorted(tried))
     lanes: list[tuple[dict[str, Any], bool]] = []
     ends: list[dict[str, Any]] = []
-    parking: list[tuple[Destination, str]] = []
+    refused_since = _refused_since(connection, list(tried.values()), rows)
     for run, lane in mine:
         lane |= {"lease_owner": None, "lease_until": 0}
         waits_until = run.waits_until
@@ -50,7 +50,9 @@ def write_runs(
             row = rows.get(attempt.message.message_id)
             if row is None or row["ended_at"] is not None:
                 continue  # it was withdrawn while it was sent
-            waits_until = _take_over(row, lane, attempt, parking, run.claim.destination, chance) or waits_until
+            since = refused_since.get(attempt.message.message_id, attempt.at)
+            until = _take_over(row, lane, attempt, since, finished, run.claim.destination, chance)
+            waits_until = until or waits_until
             if row["ended_at"] is not None:
                 ends.append(row)
             is_answer = row["form"] == Form.CONFIRMATION and row["state"] == SENT
@@ -68,9 +70,7 @@ def write_runs(
         for some in pieces(ids):
             held = (DELIVERY.c.message_id.in_(some), DELIVERY.c.state == PACKED)
             connection.execute(update(DELIVERY).where(*held).values(state=state, ended_at=now))
-    for destination, why in parking:
-        if park(connection, destination, why, now):
-            finished.parked.append((destination, why))
+    finished.parked = [one for one in finished.parked if park(connection, *one, now)]
     for destination in finished.confirmed:
         confirm(connection, destination.tenant_id, destination.destination_id, now)
     free = [lane for lane, is_waiting in lanes if not is_waiting]
@@ -84,7 +84,8 @@ def _take_over(
     row: dict[str, Any],
     lane: dict[str, Any],
     attempt: Attempt,
-    parking: list[tuple[Destination, str]],
+    refused_since: int,
+    finished: Finished,
     destination: Destination,
     chance: Callable[[], float],
 ) -> int | None:
@@ -95,29 +96,58 @@ def _take_over(
         return None
     row["attempts"] += 1
     is_test = row["form"] == Form.TEST
+    if outcome.kind in PASSES:
+        # Days in which we were at fault are none in which the destination failed.
+        lane |= {"failures": 0, "failing_since": None}
     if outcome.kind is OutcomeKind.DELIVERED:
         row |= {"state": SENT, "ended_at": at}
-    elif outcome.kind is OutcomeKind.REFUSED or is_test:
-        row |= {"state": GIVEN_UP, "ended_at": at}
-    if outcome.kind in (OutcomeKind.DELIVERED, OutcomeKind.REFUSED):
-        lane |= {"failures": 0, "failing_since": None}
-        return None
-    if outcome.kind is OutcomeKind.GONE:
-        if destination.state is DestinationState.ACTIVE:
-            parking.append((destination, outcome.why))
-        elif row["ended_at"] is None:
-            row |= {"state": GIVEN_UP, "ended_at": at}
         return None
     if is_test:
+        row |= {"state": GIVEN_UP, "ended_at": at}
+    if outcome.kind is OutcomeKind.GONE:
+        if destination.state is DestinationState.ACTIVE:
+            finished.parked.append((destination, outcome.why))
+        elif row["ended_at"] is None:
+            row |= {"state": GIVEN_UP, "ended_at": at}
+    if is_test or outcome.kind is OutcomeKind.GONE:
+        return None
+    if outcome.kind in PASSES:
+        again = (
+            next_of_refused(row["attempts"], refused_since, at, chance)
+            if outcome.kind is OutcomeKind.REFUSED
+            else next_of_fault(row["attempts"], row["made_at"], at, chance)
+        )
+        if again is None:
+            row |= {"state": GIVEN_UP, "ended_at": at}
+            finished.given_up.append((destination, row["message_id"], outcome.why))
+        else:
+            row["next_attempt_at"] = again
         return None
     since = at if lane["failing_since"] is None else lane["failing_since"]
     lane |= {"failures": lane["failures"] + 1, "failing_since": since}
     found = next_of(lane["failures"], since, at, outcome.retry_after_ms, chance)
     row["next_attempt_at"] = found.at
     if found.is_parked and destination.state is DestinationState.ACTIVE:
-        parking.append((destination, outcome.why))
+        finished.parked.append((destination, outcome.why))
         return None
     return found.at
+
+
+def _refused_since(
+    connection: Connection, attempts: Sequence[Attempt], rows: dict[str, dict[str, Any]]
+) -> dict[str, int]:
+    """When each of some messages was refused first, before these attempts."""
+    refused = [one.message.message_id for one in attempts if one.outcome.kind is OutcomeKind.REFUSED]
+    found: dict[str, int] = {}
+    for some in pieces(sorted(one for one in refused if one in rows)):
+        here = (
+            ATTEMPT.c.tenant_id.in_(sorted({rows[one]["tenant_id"] for one in some})),
+            ATTEMPT.c.message_id.in_(some),
+            ATTEMPT.c.outcome == OutcomeKind.REFUSED,
+        )
+        asked = select(ATTEMPT.c.message_id, func.min(ATTEMPT.c.at)).where(*here).group_by(ATTEMPT.c.message_id)
+        found |= {row[0]: row[1] for row in connection.execute(asked)}
+    return found
 
 
 def _messages(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -34,7 +34,9 @@ def find_nexts(connection: Connection, lanes: Sequence[dict[str, Any]]) -> dict[
         one = lane["destination_id"]
         state = DestinationState(states[one])
         moments = [opened[one, form] for form in ALLOWED[state] if (one, form) in opened]
-        if state is DestinationState.ACTIVE and one in waiting:
+        # Behind a message that failed nothing is packed.
+        is_behind = lane["failures"] > 0 and bool(moments)
+        if state is DestinationState.ACTIVE and one in waiting and not is_behind:
             since = lane["grouping_since"]
             # What came while the lane was taken waits for what comes with it.
             is_grouped = since is not None and waiting[one] >= since

@@ -71,8 +71,8 @@ class Lanes:
         are written as they are.
 
         Raises:
-            DBAPIError, OSError: the database does not answer, or cannot write; some may be written, and are refused when
-                they are given once more.
+            DBAPIError, OSError: the database does not answer, or cannot write; some may be written, and are
+                refused when they are given once more.
         """
         try:
             return self._finish(runs)

@@ -17,7 +17,7 @@ BUSY_WAIT_MS: Final = 3_000
 """Likewise while more come, or while the topic is not read to its end."""
 LONGEST_WAIT_MS: Final = 60_000
 """What goes as a digest anyway waits no longer for more."""
-_RANKS: Final = {str(severity): rank for rank, severity in enumerate(Severity)}
+RANKS: Final = {str(severity): rank for rank, severity in enumerate(Severity)}
 
 
 class Waiting(NamedTuple):
@@ -30,11 +30,10 @@ class Waiting(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A notice of a message: when it happened, when it was written to its topic, and its record as JSON."""
+    """A notice of a message: how urgent it is, when it happened, and its record as JSON."""
 
     severity: str
     occurred_at: int
-    written_at: int
     detail: str
 
 
@@ -69,7 +68,7 @@ def pack(due: Sequence[Waiting], group_above: int) -> list[Packed]:
 
 def shown(held: Sequence[Held]) -> list[Held]:
     """Those of a message's notices that it shows, the oldest first: where they are too many, the most urgent ones."""
-    urgent = sorted(held, key=lambda one: (-_RANKS.get(one.severity, 0), one.occurred_at))[:MOST_SHOWN]
+    urgent = sorted(held, key=lambda one: (-RANKS.get(one.severity, 0), one.occurred_at))[:MOST_SHOWN]
     return sorted(urgent, key=lambda one: one.occurred_at)
 
 

@@ -23,6 +23,12 @@ SCHEDULE: Final = (
 MOST_RETRY_AFTER_MS: Final = 24 * HOUR_MS
 PARKED_AFTER_MS: Final = 5 * DAY_MS
 """A destination that only failed for so long is parked."""
+REFUSED_FOR_MS: Final = DAY_MS
+"""A message that the other side refuses, while it may take others, is given up after so long."""
+FAULT_FOR_MS: Final = 7 * DAY_MS
+"""A message that a fault of ours keeps back is given up after so long: it tells nothing of use any more."""
+_MOST_OF_FAULT_MS: Final = 2 * HOUR_MS
+"""What a fault of ours keeps back is tried again no later, so that it goes soon once that is mended."""
 _SPREAD: Final = 0.2
 
 
@@ -45,6 +51,20 @@ def next_of(
         retry_after_ms: how long the other side wants not to be asked; it is believed for a day.
         chance: from 0 to 1.
     """
-    delay = SCHEDULE[min(failures, len(SCHEDULE)) - 1] * (1 + _SPREAD * (2 * chance() - 1))
+    delay = _delay(failures, chance)
     asked = min(max(retry_after_ms or 0, 0), MOST_RETRY_AFTER_MS)
-    return Next(now + max(round(delay), asked), now - failing_since >= PARKED_AFTER_MS)
+    return Next(now + max(delay, asked), now - failing_since >= PARKED_AFTER_MS)
+
+
+def next_of_refused(attempts: int, refused_since: int, now: int, chance: Callable[[], float]) -> int | None:
+    """When a message that was refused so many times is tried again; None gives it up. Others do not wait for it."""
+    return None if now - refused_since >= REFUSED_FOR_MS else now + _delay(attempts, chance)
+
+
+def next_of_fault(attempts: int, made_at: int, now: int, chance: Callable[[], float]) -> int | None:
+    """When a message that a fault of ours keeps back is tried again; None gives it up. Others do not wait for it."""
+    return None if now - made_at >= FAULT_FOR_MS else now + min(_delay(attempts, chance), _MOST_OF_FAULT_MS)
+
+
+def _delay(times: int, chance: Callable[[], float]) -> int:
+    return round(SCHEDULE[min(times, len(SCHEDULE)) - 1] * (1 + _SPREAD * (2 * chance() - 1)))

@@ -68,7 +68,7 @@ def routes_of(notice: Notice, directory: Directory, began_at: int, now: int) -> 
         began_at: when the ledger began; contacts are told nothing that was written before.
         now: the moment.
     """
-    routes: dict[str, Route] = {}
+    routes: dict[str, tuple[tuple[int, bool], Route]] = {}
     for subscription, destination in directory.told(notice.tenant_id):
         begins = subscription.created_at if subscription.subscription_id else began_at
         if notice.written_at < begins or not wants(subscription, notice):
@@ -78,10 +78,12 @@ def routes_of(notice: Notice, directory: Directory, began_at: int, now: int) -> 
         else:
             due = due_of(subscription, destination.zone, notice.severity, now)
             route = Route(notice, destination, subscription.subscription_id, due.at, due.is_together, is_expired=False)
+        # What is late may come amid quiet hours: one that has none counts first then.
+        order = (route.due_at, subscription.quiet_from is not None)
         known = routes.get(destination.destination_id)
-        if known is None or route.due_at < known.due_at:
-            routes[destination.destination_id] = route
-    return list(routes.values())
+        if known is None or order < known[0]:
+            routes[destination.destination_id] = order, route
+    return [route for _, route in routes.values()]
 
 
 def wants(subscription: Subscription, notice: Notice) -> bool:

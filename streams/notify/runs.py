@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from streams.domain.time import SECOND_MS
-from streams.notices.model import Destination, DestinationState, Form, Message, Outcome
+from streams.notices.model import Destination, DestinationState, Form, Message, Outcome, OutcomeKind
 
 LEASE_MS: Final = 60 * SECOND_MS
 """So long nobody else takes a lane."""
@@ -18,6 +18,10 @@ ALLOWED: Final[Mapping[DestinationState, Collection[str]]] = {
     DestinationState.REMOVED: (),
 }
 """What a destination is sent, by its state."""
+
+
+PASSES: Final = (OutcomeKind.DELIVERED, OutcomeKind.REFUSED, OutcomeKind.FAULT)
+"""Behind these the next message of a lane is sent: what they say is of one message alone."""
 
 
 class Claim(NamedTuple):
@@ -45,7 +49,7 @@ class Attempt(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What was done with a lane; the last attempt may have failed, those before it did not.
+    """What was done with a lane; behind an attempt that does not pass there is no other.
 
     `waits_until` is when its channel may be back, where that is away.
     """
@@ -59,13 +63,15 @@ class Run(NamedTuple):
 class Finished:
     """What became of runs: refused ones, destinations that were parked with the reason, and confirmed ones.
 
-    `unwritten` are those that the ledger does not take whatever is left out, with the reason. Their lanes come free
-    when their leases end, and what was sent is sent again under its id.
+    `given_up` are messages that are tried no more, each with its destination and the reason. `unwritten` are runs that
+    the ledger does not take whatever is left out, with the reason. Their lanes come free when their leases end, and
+    what was sent is sent again under its id.
     """
 
     refused: list[Run] = field(default_factory=list)
     parked: list[tuple[Destination, str]] = field(default_factory=list)
     confirmed: list[Destination] = field(default_factory=list)
+    given_up: list[tuple[Destination, str, str]] = field(default_factory=list)
     unwritten: list[tuple[Run, str]] = field(default_factory=list)
 
     def add(self, other: Finished) -> None:
@@ -73,4 +79,5 @@ class Finished:
         self.refused += other.refused
         self.parked += other.parked
         self.confirmed += other.confirmed
+        self.given_up += other.given_up
         self.unwritten += other.unwritten

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from streams.database.database import reason_of
 from streams.domain.time import SECOND_MS
-from streams.log_events import log_event
 from streams.notices.model import MOST_WHY_CHARS, Channel, DestinationKind, Message, Outcome, OutcomeKind
 from streams.notify.lanes import Lanes
-from streams.notify.runs import LEASE_MS, Attempt, Claim, Run
+from streams.notify.runs import LEASE_MS, PASSES, Attempt, Claim, Run
 from streams.notify.status import DATABASE, Status
 from streams.notify.telling import Teller
 from streams.visible import visible
-
-log = logging.getLogger(__name__)
 
 CLAIMED_AT_ONCE: Final = 100
 WRITTEN_AT_ONCE: Final = 500
@@ -215,22 +211,26 @@ class Sender:
                 self._pauses[kind] = _Pause()
                 self._pauses[kind].is_tried = True
                 self._told.back(kind)
-            if outcome.kind not in (OutcomeKind.DELIVERED, OutcomeKind.REFUSED):
+            if outcome.kind not in PASSES:
                 break
         await self._results.put(Run(claim, tuple(attempts), waits_until))
 
     async def _send(self, claim: Claim, message: Message) -> Outcome:
-        channel = self._channels[claim.destination.kind]
+        kind = claim.destination.kind
         try:
             async with asyncio.timeout(_SEND_SECONDS):
-                return await channel.send(claim.destination, message)
+                outcome = await self._channels[kind].send(claim.destination, message)
         except TimeoutError:
-            return Outcome(OutcomeKind.FAILED, None, f"no answer within {_SEND_SECONDS:g} seconds")
-        except Exception as error:
-            # A fault of ours: it may be this message's, so it must not hold up the others for ever.
-            about = log_event("notify_channel_failed", kind=str(claim.destination.kind), why=reason_of(error))
-            log.exception("a channel is at fault: %s", claim.destination.kind, extra=about)
-            return Outcome(OutcomeKind.FAILED, None, visible(reason_of(error))[:MOST_WHY_CHARS])
+            outcome = Outcome(OutcomeKind.FAULT, None, f"no answer within {_SEND_SECONDS:g} seconds")
+        except Exception as error:  # noqa: BLE001 - a fault of ours, which must end nothing
+            why = visible(reason_of(error))[:MOST_WHY_CHARS]
+            self._told.at_fault(kind, why, error)
+            return Outcome(OutcomeKind.FAULT, None, why)
+        if outcome.kind is OutcomeKind.FAULT:
+            self._told.at_fault(kind, outcome.why)
+        elif outcome.kind is OutcomeKind.DELIVERED:
+            self._told.is_sound(kind)
+        return outcome
 
     def _leave_alone(self, kind: DestinationKind, why: str) -> float:
         """Pause a channel that is away; returns for how many seconds."""
@@ -268,6 +268,8 @@ class Sender:
         self.status.refused_runs += len(finished.refused)
         for destination, why in finished.parked:
             self._told.parked(destination, why)
+        for destination, message_id, why in finished.given_up:
+            self._told.given_up(destination, message_id, why)
         for run, why in finished.unwritten:
             self._told.unwritten(run.claim.destination, why)
         now = self._clock()

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 MOST_LINES: Final = 100
 """In the log, about records that cannot be read; beyond that they are only counted, and named in the ledger."""
+MOST_FAULTS: Final = 10
+"""Reasons of a channel's faults in the log; beyond that they are only counted."""
 
 
 class Teller:
@@ -23,6 +25,7 @@ class Teller:
     def __init__(self, status: Status) -> None:
         """Keep a status."""
         self.status = status
+        self._faults: dict[DestinationKind, set[str]] = {}
 
     def passed_over(self, one: Unreadable) -> None:
         """A record is passed over."""
@@ -76,6 +79,31 @@ class Teller:
         """A channel reaches somebody, perhaps again."""
         if self.status.away.pop(kind, None) is not None:
             log.info("%s: works again", kind, extra=log_event("notify_channel_back", kind=str(kind)))
+
+    def at_fault(self, kind: DestinationKind, why: str, error: BaseException | None = None) -> None:
+        """A channel failed by a fault of ours; each reason is told once, until something is delivered."""
+        known = self._faults.setdefault(kind, set())
+        if why in known or len(known) >= MOST_FAULTS:
+            return
+        known.add(why)
+        about = log_event("notify_channel_failed", kind=str(kind), why=why)
+        log.error("a channel is at fault: %s: %s", kind, why, exc_info=error, extra=about)
+
+    def is_sound(self, kind: DestinationKind) -> None:
+        """A channel delivered something."""
+        self._faults.pop(kind, None)
+
+    def given_up(self, destination: Destination, message_id: str, why: str) -> None:
+        """A message is tried no more, and its notices with it."""
+        about = log_event(
+            "notify_message_given_up",
+            tenant=destination.tenant_id,
+            destination=destination.destination_id,
+            message=message_id,
+            why=why,
+        )
+        where = f"{destination.tenant_id}/{destination.destination_id}"
+        log.error("a message is given up: %s: %s: %s", where, message_id, why, extra=about)
 
     def parked(self, destination: Destination, why: str) -> None:
         """A destination is sent nothing any more."""

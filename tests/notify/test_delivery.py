@@ -30,7 +30,7 @@ from streams.notify.retrying import PARKED_AFTER_MS, SCHEDULE
 from streams.notify.routing import OLDEST_MS
 from streams.notify.runs import LEASE_MS, Run
 from streams.notify.upkeep import analyze, count, expire, prune
-from tests.support.channels import AWAY, DELIVERED, FAILED, GONE, REFUSED, RecordingChannel
+from tests.support.channels import AWAY, DELIVERED, FAILED, GONE, RecordingChannel
 from tests.support.crashes import Crash, crash_at
 from tests.support.notices import PLACE, SOURCE, START, add_destination, notice, rows_of, subscribe
 from tests.support.notify_site import Site
@@ -332,14 +332,6 @@ def test_only_the_first_message_of_a_lane_that_fails_is_tried(site: Site) -> Non
     assert [len(one.ids) for one in site.channel.sent[7:]] == [16]
 
 
-def test_what_is_refused_is_given_up_and_what_follows_is_sent(site: Site) -> None:
-    site.channel.answer = lambda _, message: REFUSED if message.notices[0]["notification_id"] == "n1" else DELIVERED
-    site.record(notice(1), notice(2))
-    site.deliver(after=BUSY_WAIT_MS)
-    assert states(site.database) == {"GIVEN_UP": 1, "SENT": 1}
-    assert rows_of(site.database, LANE)[0]["due_at"] == NEVER
-
-
 def test_who_is_gone_is_parked_at_once_and_told_together_when_used_again(site: Site) -> None:
     site.channel.answer = lambda _, __: GONE
     site.record(notice(1), notice(2))
@@ -601,7 +593,9 @@ def test_a_hostile_answer_is_kept_as_it_is(site: Site) -> None:
     assert lane["due_at"] == site.clock() + 3 * HOUR_MS
 
 
-@pytest.mark.parametrize("outcome", [Outcome(OutcomeKind.FAILED, 500, "\ud83d"), Outcome(OutcomeKind.FAILED, 2**70, "")])
+@pytest.mark.parametrize(
+    "outcome", [Outcome(OutcomeKind.FAILED, 500, "\ud83d"), Outcome(OutcomeKind.FAILED, 2**70, "")]
+)
 def test_an_answer_that_cannot_be_written_keeps_no_other_from_being_written(site: Site, outcome: Outcome) -> None:
     subscribe(site.database, add_destination(site.database, "fabrikam"))
     site.deliver()

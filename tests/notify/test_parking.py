@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from streams.database.database import Database
-from streams.domain.time import HOUR_MS
+from streams.domain.time import DAY_MS, HOUR_MS
 from streams.notices.destinations import unpark
 from streams.notices.model import Destination, Message, Outcome
 from streams.notices.tables import DELIVERY, DESTINATION
 from streams.notify.channels.mail import MailChannel
+from streams.notify.packing import IDLE_WAIT_MS
+from streams.notify.retrying import PARKED_AFTER_MS
 from tests.support.channels import RecordingChannel
 from tests.support.mail_relays import SENDER, Handler, relaying
 from tests.support.notice_receivers import TestLinks
@@ -46,7 +48,6 @@ def test_a_recipient_that_is_refused_for_good_is_parked_at_once(database: Databa
     handler = Handler(rcpt=answer)
     site = Site(database, channel=RelayedMail(handler))
     site.record(notice(1))
-
     site.deliver(after=HOUR_MS)
     (row,) = rows_of(database, DESTINATION)
     assert row["state"] == state
@@ -59,3 +60,33 @@ def test_a_recipient_that_is_refused_for_good_is_parked_at_once(database: Databa
     site.deliver(after=HOUR_MS)
     assert [one["state"] for one in rows_of(database, DELIVERY)] == ["SENT"]
     assert len(handler.letters) == 1
+
+
+@pytest.mark.parametrize("answer", ["550 5.7.1 relaying denied", "530 5.7.0 Authentication required"])
+def test_what_the_relay_has_against_us_parks_nobody(database: Database, answer: str) -> None:
+    made = add_destination(database)
+    subscribe(database, made)
+    handler = Handler(rcpt=answer)
+    site = Site(database, channel=RelayedMail(handler))
+    site.record(notice(1))
+    for _ in range((PARKED_AFTER_MS + DAY_MS) // (4 * HOUR_MS)):
+        assert site.deliver(after=4 * HOUR_MS).parked == []
+    handler.answers.clear()
+    site.deliver(after=4 * HOUR_MS)
+    assert [one["state"] for one in rows_of(database, DELIVERY)] == ["SENT"]
+
+
+def test_a_mail_that_the_relay_refuses_holds_up_no_other(database: Database) -> None:
+    subscribe(database, add_destination(database))
+    handler = Handler(data="554 5.6.0 content rejected")
+    site = Site(database, channel=RelayedMail(handler))
+    site.record(notice(1))
+    site.deliver(after=IDLE_WAIT_MS)
+    handler.answers.clear()
+    handler.letters.clear()
+    site.record(notice(2))
+    site.deliver(after=IDLE_WAIT_MS)
+    assert sorted(one["state"] for one in rows_of(database, DELIVERY)) == ["PACKED", "SENT"]
+    assert len(handler.letters) == 1
+    site.deliver(after=HOUR_MS)
+    assert [one["state"] for one in rows_of(database, DELIVERY)] == ["SENT", "SENT"]

@@ -195,7 +195,7 @@ def test_few_notices_go_one_by_one_and_many_as_one() -> None:
 
 
 def test_a_digest_shows_the_most_urgent_in_order() -> None:
-    held = [Held("CRITICAL" if number % 10 == 0 else "INFO", number, 0, "") for number in range(MOST_SHOWN + 50)]
+    held = [Held("CRITICAL" if number % 10 == 0 else "INFO", number, "") for number in range(MOST_SHOWN + 50)]
     found = shown(list(reversed(held)))
     assert len(found) == MOST_SHOWN
     assert [one for one in found if one.severity == "CRITICAL"] == held[::10]

@@ -11,8 +11,8 @@ from streams.notices.model import DestinationKind
 from streams.notify.lanes import Lanes
 from streams.notify.notice import Notice
 from streams.notify.recording import Batch, Recorded, Recorder
+from streams.notify.runs import PASSES, Claim, Finished, Run
 from streams.notify.runs import Attempt as Tried
-from streams.notify.runs import Claim, Finished, Run
 from streams.notify.sending import Pace, Sender
 from streams.notify.status import Status
 from tests.support.channels import RecordingChannel
@@ -90,7 +90,7 @@ class Site:
         for message in claim.messages:
             outcome = await self.channel.send(claim.destination, message)
             tried.append(Tried(message, self.clock(), self.clock(), outcome))
-            if outcome.kind not in ("DELIVERED", "REFUSED"):
+            if outcome.kind not in PASSES:
                 break
         is_away = tried[-1].outcome.kind == "CHANNEL_AWAY"
         return Run(claim, tuple(tried), self.clock() + MINUTE_MS if is_away else None)

@@ -32,6 +32,10 @@ _GONE_DETAILS: Final = frozenset({("1", "1"), ("1", "2"), ("1", "3"), ("1", "6")
 """Subject and detail of the enhanced codes that are about a mailbox, or its domain, and not about us (RFC 3463)."""
 _GONE_CODES: Final = frozenset({550, 551, 553})
 """Likewise, of a relay that gives no enhanced code."""
+_OUR_CODES: Final = frozenset({500, 501, 502, 503, 504, 530})
+"""Are about what we said to the relay, or whether it knows us."""
+_OUR_SUBJECTS: Final = frozenset({"5", "7"})
+"""Of enhanced codes: the protocol, and what the relay's rules allow us."""
 
 
 class TlsMode(StrEnum):
@@ -250,7 +254,8 @@ async def _transmit(connection: aiosmtplib.SMTP, letter: Letter) -> Outcome:
     except aiosmtplib.SMTPResponseException as error:
         if error.code == _CLOSING:
             raise RelayAwayError(f"the relay is closing: {_words(error)}", error.code) from None
-        return _failed(error.code, f"the relay did not take the message: {_words(error)}")
+        why = f"the relay did not take the message: {_words(error)}"
+        return _outcome(OutcomeKind.REFUSED if error.code >= 500 else OutcomeKind.FAILED, error.code, why)
     except TimeoutError:
         return _failed(None, "the relay did not say in time whether it has the message; it is sent again")
     except (aiosmtplib.SMTPException, OSError):
@@ -262,21 +267,27 @@ def _refused_recipient(error: aiosmtplib.SMTPResponseException) -> Outcome:
     """What an answer to RCPT means.
 
     Only one about the mailbox is the recipient's. A relay that does not relay for us says 5xx as well, and many keep
-    what they have against our name or our sender until they are told a recipient: were that taken for a refusal, one
-    wrong setting would park every destination.
+    what they have against our name or our sender until they are told a recipient: were that taken for a refusal or a
+    failure of the destination, one wrong setting would park every one.
     """
     if error.code == _CLOSING:
         raise RelayAwayError(f"the relay is closing: {_words(error)}", error.code) from None
     enhanced = _ENHANCED.match(error.message)
+    if error.code >= 500 and (error.code in _OUR_CODES or (enhanced is not None and enhanced[2] in _OUR_SUBJECTS)):
+        return _outcome(OutcomeKind.FAULT, error.code, f"the relay takes nothing of ours for it: {_words(error)}")
     is_gone = error.code in _GONE_CODES if enhanced is None else (enhanced[2], enhanced[3]) in _GONE_DETAILS
     if error.code < 500 or not is_gone:
         return _failed(error.code, f"the relay does not take the recipient now: {_words(error)}")
     why = f"the recipient was refused: {_words(error)}"
-    return Outcome(OutcomeKind.GONE, error.code, cut(visible(why), MOST_WHY_CHARS))
+    return _outcome(OutcomeKind.GONE, error.code, why)
 
 
 def _failed(code: int | None, why: str) -> Outcome:
-    return Outcome(OutcomeKind.FAILED, code, cut(visible(why), MOST_WHY_CHARS))
+    return _outcome(OutcomeKind.FAILED, code, why)
+
+
+def _outcome(kind: OutcomeKind, code: int | None, why: str) -> Outcome:
+    return Outcome(kind, code, cut(visible(why), MOST_WHY_CHARS))
 
 
 def _settle(waiting: _Waiting, outcome: Outcome) -> None:

@@ -75,7 +75,7 @@ class WebhookChannel(Channel):
         except UrlError as error:
             return Outcome(OutcomeKind.FAILED, None, f"the URL {error}")
         except SigningKeyError as error:
-            return Outcome(OutcomeKind.FAILED, None, f"not signed: {error}")
+            return Outcome(OutcomeKind.FAULT, None, f"not signed: {error}")
         try:
             return await self._client.post(url, body, {"Content-Type": CONTENT_TYPE, **headers})
         except CallError as error:

@@ -85,6 +85,8 @@ def answer_words(language: Language, outcome: str | None) -> str:
             return language.say("refused this message")
         case OutcomeKind.GONE:
             return language.say("takes no message any more")
+        case OutcomeKind.FAULT:
+            return language.say("could not be sent: a fault of this service")
         case OutcomeKind.CHANNEL_AWAY:
             return language.say("could not be reached: the relay is away")
         case OutcomeKind.FAILED:

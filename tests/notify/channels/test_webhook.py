@@ -122,7 +122,7 @@ def test_what_is_no_key_pair_is_refused(text: str) -> None:
 
 def test_a_webhook_without_any_secret_is_not_called() -> None:
     outcome, received, _ = asyncio.run(_sent(single(), changes={"secret": ""}))
-    assert (outcome.kind, received) == (OutcomeKind.FAILED, [])
+    assert (outcome.kind, received) == (OutcomeKind.FAULT, [])
 
 
 def test_a_notice_is_a_cloud_event_with_the_fields_of_the_topic() -> None:
