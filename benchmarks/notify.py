@@ -26,7 +26,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, REPOSITORY, machine
 from benchmarks.measure import cpu_seconds
@@ -36,10 +36,10 @@ from streams.clock import wall_clock_ms
 from streams.database.database import ALL_TENANTS, Database
 from streams.notices.destinations import SENT, confirm, create_destination
 from streams.notices.facts import begin
-from streams.notices.model import DestinationKind, Subscription
+from streams.notices.model import DestinationKind, OutcomeKind, Subscription
 from streams.notices.opening import open_ledger
 from streams.notices.subscriptions import create_subscription
-from streams.notices.tables import DELIVERY
+from streams.notices.tables import ATTEMPT, DELIVERY
 from streams.notify.notice import Notice, notice_of
 from streams.notify.recording import Batch, Recorder
 from streams.settings.notify import NotifySettings
@@ -221,6 +221,13 @@ def deliveries(database: Database) -> Sequence[Any]:
         return connection.execute(asked).all()
 
 
+def failed_attempts(database: Database) -> Counter[str]:
+    """How often each message was sent without an answer that says that it arrived."""
+    failed = select(ATTEMPT.c.message_id, func.count()).where(ATTEMPT.c.outcome != OutcomeKind.DELIVERED)
+    with database.reading(ALL_TENANTS) as connection:
+        return Counter({row[0]: row[1] for row in connection.execute(failed.group_by(ATTEMPT.c.message_id))})
+
+
 @dataclass(slots=True)
 class Run:
     """Everything that takes part in one run."""
@@ -316,8 +323,11 @@ def balance(
     lost = sum(row.state == SENT and row.message_id not in came for row in rows)
     lost += sum(row.state != SENT and row.ended_at is not None for row in rows) + recorded - len(rows)
     waits = Counter(health[row.destination_id] for row in rows if row.ended_at is None)
-    duplicates = sum(len(moments) - 1 for moments in came.values())
-    return {"lost": lost, "duplicates": duplicates, "waiting": dict(sorted(waits.items()))}
+    again = {one: len(moments) - 1 for one, moments in came.items() if len(moments) > 1}
+    failed = failed_attempts(database)
+    late = sum(min(count, failed[one]) for one, count in again.items())
+    duplicates = {"duplicates": sum(again.values()), "answered_too_late": late}
+    return {"lost": lost, **duplicates, "waiting": dict(sorted(waits.items()))}
 
 
 def measure(
@@ -407,6 +417,7 @@ _COLUMNS: Final = {
     "longest_ms": "longest ms",
     "lost": "lost",
     "duplicates": "duplicates",
+    "answered_too_late": "answered too late",
     "waiting": "waiting",
     "resident_mib_at_begin": "RSS MiB at begin",
     "resident_mib_between": "after what waited",

@@ -18,7 +18,7 @@ from streams.notices.checks import check_destination
 from streams.notices.facts import link_key
 from streams.notices.model import OPERATORS, Destination, DestinationKind, DestinationState, Form, Origin
 from streams.notices.tables import DELIVERY, DESTINATION, LANE, MESSAGE, NEVER, SUBSCRIPTION
-from streams.notices.tokens import Purpose, Told, check_token, make_token, whose_token
+from streams.notices.tokens import Purpose, TokenError, Told, check_token, make_token, whose_token
 from streams.notices.webhook_secrets import make_secret
 
 MOST_DESTINATIONS: Final = 50
@@ -303,10 +303,13 @@ def unsubscribe_by_token(connection: Connection, token: str, now: int) -> Destin
     """Remove the destination of whoever wants no more; once more does nothing.
 
     Raises:
-        TokenError: the token was given to nobody.
+        TokenError: the token was given to nobody, or to one that was removed so long ago that nothing tells of it.
     """
     told = check_token(link_key(connection), Purpose.UNSUBSCRIBE, token)
-    found = get_destination(connection, *told)
+    try:
+        found = get_destination(connection, *told)
+    except UnknownDestinationError:
+        raise TokenError("of a destination that was removed long ago") from None
     if found.state is not DestinationState.REMOVED:
         remove_destination(connection, *told, "unsubscribed", now)
     return found

@@ -6,12 +6,13 @@ from sqlalchemy import Connection, delete, func, select, text, update
 
 from streams.database.database import ALL_TENANTS, Database
 from streams.database.upserts import SQLITE
+from streams.database.upserts import delete as delete_rows
 from streams.domain.outputs.notification import Severity
 from streams.domain.time import DAY_MS, HOUR_MS
 from streams.notices.destinations import EXPIRED, WAITING
 from streams.notices.facts import began_at
-from streams.notices.model import DestinationState
-from streams.notices.tables import ATTEMPT, DELIVERY, DESTINATION, MESSAGE, METADATA, NOTICE, UNREADABLE
+from streams.notices.model import DestinationState, Origin
+from streams.notices.tables import ATTEMPT, DELIVERY, DESTINATION, LANE, MESSAGE, METADATA, NOTICE, UNREADABLE
 from streams.notify.routing import OLDEST_MS
 from streams.notify.status import Ledger
 
@@ -61,7 +62,10 @@ def expire(database: Database, now: int) -> int:
 
 
 def prune(database: Database, now: int, history_days: int) -> None:
-    """Delete attempts and what ended too long ago; whatever is open stays."""
+    """Delete attempts and what ended too long ago, and removed destinations with the last of it; what is open stays.
+
+    A connector's contact that was removed is kept: while it is named, that is all that tells it wants no more.
+    """
     before = now - history_days * DAY_MS
     with database.writing() as connection:
         connection.execute(delete(ATTEMPT).where(ATTEMPT.c.at < now - ATTEMPT_DAYS * DAY_MS))
@@ -71,7 +75,22 @@ def prune(database: Database, now: int, history_days: int) -> None:
             DELIVERY.c.notice_tenant == NOTICE.c.tenant_id, DELIVERY.c.notification_id == NOTICE.c.notification_id
         )
         connection.execute(delete(NOTICE).where(NOTICE.c.occurred_at < before, ~left.exists()))
+        _forget_removed(connection, before)
         connection.execute(delete(UNREADABLE).where(UNREADABLE.c.written_at < before))
+
+
+def _forget_removed(connection: Connection, before: int) -> None:
+    is_gone = (
+        DESTINATION.c.state == DestinationState.REMOVED,
+        DESTINATION.c.origin != Origin.CONNECTOR,
+        DESTINATION.c.created_at < before,
+    )
+    for table in (DELIVERY, MESSAGE):
+        same = (table.c.tenant_id == DESTINATION.c.tenant_id, table.c.destination_id == DESTINATION.c.destination_id)
+        is_gone = (*is_gone, ~select(table.c.destination_id).where(*same).exists())
+    gone = list(connection.execute(select(DESTINATION.c.tenant_id, DESTINATION.c.destination_id).where(*is_gone)))
+    for table in (LANE, DESTINATION):
+        delete_rows(connection, table, [tuple(row) for row in gone])
 
 
 def analyze(database: Database) -> None:

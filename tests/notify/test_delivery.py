@@ -14,6 +14,7 @@ from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.notices.destinations import (
     CHALLENGE_MS,
     confirm_by_token,
+    ensure_contact,
     get_destination,
     list_destinations,
     remove_destination,
@@ -23,7 +24,8 @@ from streams.notices.destinations import (
 )
 from streams.notices.history import attempts_of, deliveries
 from streams.notices.model import OPERATORS, DestinationKind, DestinationState, Digest, Form, Outcome, OutcomeKind
-from streams.notices.tables import ATTEMPT, DELIVERY, LANE, MESSAGE, NEVER, NOTICE, UNREADABLE
+from streams.notices.tables import ATTEMPT, DELIVERY, DESTINATION, LANE, MESSAGE, NEVER, NOTICE, UNREADABLE
+from streams.notices.tokens import TokenError
 from streams.notify.packing import BUSY_WAIT_MS, IDLE_WAIT_MS, LONGEST_WAIT_MS
 from streams.notify.recording import Batch, Unreadable
 from streams.notify.retrying import PARKED_AFTER_MS, SCHEDULE
@@ -636,3 +638,21 @@ def test_what_the_ledger_holds_is_counted_and_pruned(site: Site) -> None:
     prune(site.database, site.clock() + 91 * DAY_MS, 90)
     assert [row["notification_id"] for row in rows_of(site.database, NOTICE)] == ["n3"]
     assert len(rows_of(site.database, DELIVERY)) == 1
+
+
+def test_a_removed_destination_goes_with_the_last_of_its_deliveries(site: Site) -> None:
+    site.record(notice(1))
+    site.deliver(after=IDLE_WAIT_MS)
+    with site.database.writing() as connection:
+        contact = ensure_contact(connection, "contoso", "mail@contoso.example", START)
+        for one in list_destinations(connection, "contoso"):
+            remove_destination(connection, "contoso", one.destination_id, "removed", site.clock())
+    prune(site.database, site.clock() + 89 * DAY_MS, 90)
+    assert len(rows_of(site.database, DESTINATION)) == 2
+    prune(site.database, site.clock() + 91 * DAY_MS, 90)
+    assert [row["destination_id"] for row in rows_of(site.database, DELIVERY)] == []
+    # Who said that they want no more is not written to again, though a connector names them.
+    assert [row["destination_id"] for row in rows_of(site.database, DESTINATION)] == [contact.destination_id]
+    assert [row["destination_id"] for row in rows_of(site.database, LANE)] == [contact.destination_id]
+    with site.database.writing() as connection, pytest.raises(TokenError):
+        unsubscribe_by_token(connection, site.channel.sent[0].message.token, site.clock())

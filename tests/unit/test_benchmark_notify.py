@@ -14,7 +14,7 @@ from streams.notices.opening import open_ledger
 from streams.notify.lanes import Lanes
 from streams.notify.runs import Attempt, Run
 from streams.settings.notify import NotifySettings
-from tests.support.channels import DELIVERED
+from tests.support.channels import DELIVERED, FAILED
 
 WEBHOOK, MAIL = DestinationKind.WEBHOOK, DestinationKind.MAIL
 
@@ -56,7 +56,8 @@ def test_what_did_not_arrive_came_twice_or_waits_is_counted(tmp_path: Path) -> N
     source = Source(database, 4)
     source.write(8)
     lanes = Lanes(database, "test", GROUP_ABOVE, lambda: wall_clock_ms() + MINUTE_MS, lambda: 0.5, lambda _: None)
-    healthy = [claim for claim in lanes.claim([WEBHOOK], 10) if health[claim.destination.destination_id] == "healthy"]
+    claims = lanes.claim([WEBHOOK], 10)
+    healthy = [claim for claim in claims if health[claim.destination.destination_id] == "healthy"]
     done = [Run(claim, tuple(Attempt(message, 1, 2, DELIVERED) for message in claim.messages)) for claim in healthy]
     lanes.finish(done)
     ids = [message.message_id for claim in healthy for message in claim.messages]
@@ -64,9 +65,16 @@ def test_what_did_not_arrive_came_twice_or_waits_is_counted(tmp_path: Path) -> N
     assert len(deliveries(database)) == 8
     came = {one: [3] for one in ids}
     waiting = {"refuses": 2, "slow": 2}
-    assert balance(database, 8, came, health) == {"lost": 0, "duplicates": 0, "waiting": waiting}
+    none = {"lost": 0, "duplicates": 0, "answered_too_late": 0, "waiting": waiting}
+    assert balance(database, 8, came, health) == none
     del came[ids[0]]
     came[ids[1]] = [3, 4]
     # One more was handed to the recorder, and is not in the ledger.
-    assert balance(database, 9, came, health) == {"lost": 2, "duplicates": 1, "waiting": waiting}
+    assert balance(database, 9, came, health) == none | {"lost": 2, "duplicates": 1}
+    # The ledger says of a message to one that is slow that it got no answer.
+    (slow,) = [claim for claim in claims if health[claim.destination.destination_id] == "slow"]
+    message = slow.messages[0]
+    lanes.finish([Run(slow, (Attempt(message, 1, 2, FAILED),))])
+    came[message.message_id] = [3, 4]
+    assert balance(database, 9, came, health) == none | {"lost": 2, "duplicates": 2, "answered_too_late": 1}
     database.close()
