@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from streams.database.upserts import pieces
 from streams.domain.ids import stable_id
@@ -40,6 +41,14 @@ _USED: Final = (DestinationState.ACTIVE, DestinationState.PARKED)
 
 class LimitError(ValueError):
     """A tenant has as many as it may have; the message says of what."""
+
+
+class TakenError(ValueError):
+    """A tenant has a destination with this address; `destination_id` is its id."""
+
+    def __init__(self, destination_id: str) -> None:
+        super().__init__(f"address: there is a destination with this address: {destination_id}")
+        self.destination_id = destination_id
 
 
 class UnknownDestinationError(LookupError):
@@ -112,6 +121,7 @@ def create_destination(
     Raises:
         MalformedError: a value is none; the message says what it must be.
         ZoneError: the time zone is not known.
+        TakenError: there is one of this kind with this address.
         LimitError: the tenant has too many, or asked too many people today.
     """
     check_destination(kind, name, address, language, zone)
@@ -133,7 +143,17 @@ def create_destination(
         created_at=now,
         created_by=created_by,
     )
-    _insert(connection, made)
+    key = stable_id(f"address/{kind}/{address}")
+    try:
+        # Whoever makes the same one at this moment is waited for; what was asked before does not tell of it.
+        with connection.begin_nested():
+            _insert(connection, made, key)
+    except IntegrityError:
+        here = (_of(tenant), DESTINATION.c.address_key == key)
+        taken = connection.execute(select(DESTINATION.c.destination_id).where(*here)).scalar()
+        if taken is None:
+            raise
+        raise TakenError(taken) from None
     _ask(connection, made, now)
     return made
 
@@ -281,6 +301,7 @@ def remove_destination(connection: Connection, tenant: str, destination_id: str,
         former_secret_until=None,
         challenge="",
         challenge_until=0,
+        address_key=None,
     )
     here = (SUBSCRIPTION.c.tenant_id == tenant, SUBSCRIPTION.c.destination_id == destination_id)
     connection.execute(SUBSCRIPTION.delete().where(*here))
@@ -407,8 +428,9 @@ def _give_up_open(connection: Connection, destination: Destination, form: Form, 
     connection.execute(update(MESSAGE).where(*here).values(state=GIVEN_UP, ended_at=now, last_why=why))
 
 
-def _insert(connection: Connection, destination: Destination) -> None:
-    connection.execute(insert(DESTINATION).values(**destination._asdict(), challenge="", challenge_until=0))
+def _insert(connection: Connection, destination: Destination, address_key: str | None = None) -> None:
+    others = {"challenge": "", "challenge_until": 0, "address_key": address_key}
+    connection.execute(insert(DESTINATION).values(**destination._asdict(), **others))
     lane = {
         "tenant_id": destination.tenant_id,
         "destination_id": destination.destination_id,

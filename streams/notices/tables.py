@@ -50,8 +50,11 @@ DESTINATION: Final = Table(
     _text("parked_why", is_nullable=True),
     _text("challenge"),
     _long("challenge_until"),
+    _text("address_key", is_nullable=True),
 )
-"""See `model.Destination`. `challenge` is what the token that confirms it is made of, good until `challenge_until`."""
+"""See `model.Destination`. `address_key` stands for kind and address, so that a tenant has each once; removed ones and
+connectors' contacts have none. `challenge` is what the token that confirms it is made of, good until `challenge_until`.
+"""
 SUBSCRIPTION: Final = Table(
     "subscription",
     METADATA,

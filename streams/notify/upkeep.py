@@ -80,15 +80,15 @@ def prune(database: Database, now: int, history_days: int) -> None:
 
 
 def _forget_removed(connection: Connection, before: int) -> None:
-    is_gone = (
+    asked = select(DESTINATION.c.tenant_id, DESTINATION.c.destination_id).where(
         DESTINATION.c.state == DestinationState.REMOVED,
         DESTINATION.c.origin != Origin.CONNECTOR,
         DESTINATION.c.created_at < before,
     )
     for table in (DELIVERY, MESSAGE):
         same = (table.c.tenant_id == DESTINATION.c.tenant_id, table.c.destination_id == DESTINATION.c.destination_id)
-        is_gone = (*is_gone, ~select(table.c.destination_id).where(*same).exists())
-    gone = list(connection.execute(select(DESTINATION.c.tenant_id, DESTINATION.c.destination_id).where(*is_gone)))
+        asked = asked.where(~select(table.c.destination_id).where(*same).exists())
+    gone = list(connection.execute(asked))
     for table in (LANE, DESTINATION):
         delete_rows(connection, table, [tuple(row) for row in gone])
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from alembic.command import upgrade
+from sqlalchemy import Text, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
+from streams.database import migrating
 from streams.database.database import ALL_TENANTS, Database
 from streams.domain.time import DAY_MS
 from streams.domain.validation import MalformedError
@@ -16,6 +20,7 @@ from streams.notices.destinations import (
     MOST_DESTINATIONS,
     MOST_UNCONFIRMED,
     LimitError,
+    TakenError,
     UnknownDestinationError,
     ask_again,
     confirm,
@@ -35,6 +40,7 @@ from streams.notices.destinations import (
 )
 from streams.notices.facts import began_at, begin, link_key
 from streams.notices.model import OPERATORS, DestinationKind, DestinationState, Origin, Subscription
+from streams.notices.opening import open_ledger
 from streams.notices.subscriptions import (
     UnknownSubscriptionError,
     change_subscription,
@@ -46,6 +52,7 @@ from streams.notices.tables import DESTINATION, LANE, MESSAGE, METADATA, NEVER, 
 from streams.notices.times import ZoneError
 from streams.notices.tokens import TokenError
 from streams.notices.webhook_secrets import check_secret
+from streams.settings.database import DatabaseSettings
 from tests.support.notices import START, add_destination, rows_of, subscribe
 
 
@@ -260,3 +267,63 @@ def test_a_secret_is_one_that_its_signer_takes(database: Database) -> None:
         rotated = rotate_secret(connection, made.tenant_id, made.destination_id, START)
     check_secret(rotated.secret)
     assert rotated.former_secret == made.secret
+
+
+def test_two_who_make_the_same_destination_at_once_get_one(database: Database) -> None:
+    about: dict[str, Any] = {
+        "kind": DestinationKind.MAIL,
+        "name": "Admins",
+        "address": "a@contoso.example",
+        "now": START,
+    }
+
+    def make() -> str:
+        with database.writing("contoso") as later:
+            return create_destination(later, tenant="contoso", created_by="two", **about).destination_id
+
+    with ThreadPoolExecutor(1) as other:
+        with database.writing("contoso") as connection:
+            made = create_destination(connection, tenant="contoso", created_by="one", **about)
+            second = other.submit(make)
+            with suppress(TimeoutError):
+                second.result(0.2)  # it waits for the first one to end
+        with pytest.raises(TakenError, match=made.destination_id):
+            second.result()
+    assert [row["destination_id"] for row in rows_of(database, DESTINATION)] == [made.destination_id]
+    with database.writing("contoso") as connection:
+        remove_destination(connection, "contoso", made.destination_id, "", START)
+        create_destination(connection, tenant="contoso", created_by="one", **about)
+        ensure_contact(connection, "contoso", "a@contoso.example", START)
+    assert len(rows_of(database, DESTINATION)) == 3
+
+
+def test_destinations_that_were_made_twice_before_stay(ledger_settings: DatabaseSettings) -> None:
+    older = open_ledger(ledger_settings)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(migrating, "upgrade", lambda config, _: upgrade(config, "0001"))
+        older.migrate()
+    columns = [column for column in DESTINATION.columns if column.name != "address_key"]
+    values = {column.name: "" if isinstance(column.type, Text) else 0 for column in columns if not column.nullable}
+    values |= {"tenant_id": "contoso", "kind": "MAIL", "address": "a@contoso.example", "origin": "TENANT"}
+    with older.writing() as connection:
+        named = ", ".join(values)
+        statement = text(f"INSERT INTO destination ({named}) VALUES ({', '.join(':' + name for name in values)})")
+        for one, state in (("d1", "UNCONFIRMED"), ("d2", "ACTIVE"), ("d3", "REMOVED")):
+            connection.execute(statement, values | {"destination_id": one, "state": state})
+    older.close()
+    database = open_ledger(ledger_settings)
+    database.migrate()
+    keys = {row["destination_id"]: row["address_key"] is not None for row in rows_of(database, DESTINATION)}
+    assert keys == {"d1": False, "d2": True, "d3": False}
+    begin(database, START)
+    with database.writing() as connection, pytest.raises(TakenError, match="d2"):
+        create_destination(
+            connection,
+            tenant="contoso",
+            kind=DestinationKind.MAIL,
+            name="Admins",
+            address="a@contoso.example",
+            now=START,
+            created_by="test",
+        )
+    database.close()

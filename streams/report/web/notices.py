@@ -17,6 +17,7 @@ from streams.database.database import is_all_tenants
 from streams.domain.validation import MalformedError
 from streams.notices.destinations import (
     LimitError,
+    TakenError,
     UnknownDestinationError,
     ask_again,
     create_destination,
@@ -138,12 +139,13 @@ def add_destination(
     """
     if wanted.kind is not DestinationKind.MAIL and not wanted.address.startswith(SECURE):
         raise MalformedError(f"address: {wanted.address[:80]!r:.100}: must begin with {SECURE}")
-    for one in list_destinations(connection, tenant):
-        if (one.kind, one.address) == (wanted.kind, wanted.address):
-            raise Problem(
-                HTTPStatus.CONFLICT, f"address: there is a destination with this address: {one.destination_id}"
-            )
-    return create_destination(connection, tenant=tenant, now=now, created_by=created_by, **wanted._asdict())
+    try:
+        for one in list_destinations(connection, tenant):
+            if (one.kind, one.address) == (wanted.kind, wanted.address):
+                raise TakenError(one.destination_id)
+        return create_destination(connection, tenant=tenant, now=now, created_by=created_by, **wanted._asdict())
+    except TakenError as error:
+        raise Problem(HTTPStatus.CONFLICT, str(error)) from None
 
 
 def ask_to_confirm(connection: Connection, tenant: str, destination_id: str, now: int) -> Destination:
