@@ -10,6 +10,7 @@ from streams.domain.policy.judgement import Finding
 from streams.notices.model import OPERATORS, Destination, Form, Message
 from streams.notify.channels.fields import bounded, cut
 from streams.notify.channels.links import Links
+from streams.texts.header_lines import MarkedLine, mark_build
 from streams.texts.languages import DEFAULT, NAMES, Language, language_of
 from streams.texts.notice_words import Notice, notice_words
 from streams.visible import visible
@@ -18,15 +19,20 @@ MOST_ITEMS: Final = 100
 """Of a digest that are shown; all are where its link leads."""
 _MAX_NAME_CHARS: Final = 80
 _MOST_CVES: Final = 5
+_MOST_LINE_CHARS: Final = 600
 _RELEASED: Final = (NotificationKind.SERVER_RESOLVED, NotificationKind.SERVER_VANISHED)
 
 
 class Fact(NamedTuple):
-    """A fact about what happened, and what it is called; `is_code` for what is a line of machines."""
+    """A fact about what happened, and what it is called; `line` is its value where that is a header line."""
 
     label: str
     value: str
-    is_code: bool = False
+    line: MarkedLine | None = None
+
+    def within(self, most: int) -> str:
+        """Its value in at most so many characters; of a header line the part around the build."""
+        return cut(self.value, most) if self.line is None else self.line.within(most).text
 
 
 class Item(NamedTuple):
@@ -200,7 +206,8 @@ def _reasons(language: Language, record: Mapping[str, Any]) -> Iterator[Fact]:
     build, required = record.get("build"), record.get("required_build")
     line = (record.get("evidence") or {}).get("received")
     if line:
-        yield Fact(language.say("Evidence"), cut(visible(line), 600), is_code=True)
+        marked = mark_build(line, build).within(_MOST_LINE_CHARS)
+        yield Fact(language.say("Evidence"), marked.text, marked)
     if build and record.get("finding") == Finding.COMPLIANT:
         yield Fact(language.say("Why"), language.say("Its build %(build)s is accepted.", build=visible(build)))
     elif build and required:
