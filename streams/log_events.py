@@ -67,6 +67,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "notify_channel_away": "Nobody can be reached by a channel, as where the mail relay is away; its messages wait.",
     "notify_channel_back": "A channel that was away works again.",
     "notify_channel_failed": "A channel failed by a fault of the product; the message is tried again.",
+    "notify_bounced": "A mail came back, refused for good; its destination is sent nothing more.",
+    "notify_bounce_failed": "A mail that came back could not be taken, by a fault of the product; the relay keeps it.",
     "notify_channel_missing": "Nothing is set up for a kind of destination; its messages wait.",
     "notify_destination_parked": "A destination failed for days, or says that it is gone; it is sent nothing more.",
     "report_policies_unread": "The report cannot read the announced policies; it tries again.",
