@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from streams.notices.history import attempts_of
 from streams.notices.messages import change_destination, find_message, latest_tried
-from streams.notices.model import Destination, DestinationKind
+from streams.notices.model import Destination, DestinationKind, kinds_of
 from streams.notices.paths import destination_path
 from streams.notices.subscriptions import list_subscriptions
 from streams.report.access.callers import require_admin
@@ -53,8 +53,8 @@ async def show_destination_form(visit: NamedDependency[Visit]) -> Response[str]:
 @post("/notices/destinations", include_in_schema=False, guards=[require_admin], status_code=HTTPStatus.OK)
 async def make_destination(visit: NamedDependency[Visit], request: PageRequest) -> Response[Any]:
     """Make a destination; the secret of a webhook is shown then, and never again."""
-    form = await read_form(request)
-    wanted, owner = new_destination(form), owner_for(visit.tenant)
+    form, owner = await read_form(request), owner_for(visit.tenant)
+    wanted = new_destination(form, owner.tenant)
     with checked_by_ledger():
         try:
             made = await visit.ports.ledger.change(
@@ -215,7 +215,7 @@ def _form_page(visit: Visit, form: Form, faults: Mapping[str, str]) -> Response[
         HTTPStatus.UNPROCESSABLE_ENTITY if faults else HTTPStatus.OK,
         form=form,
         faults=faults,
-        kinds=list(DestinationKind),
+        kinds=kinds_of(owner_for(visit.tenant).tenant),
         zones=zones(),
     )
 

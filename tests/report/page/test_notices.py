@@ -111,6 +111,26 @@ def test_operators_have_destinations_of_their_own(own_engine: Engine) -> None:
     assert destinations(own_engine, "*")["Night operator"].address == "second@contoso.example"
 
 
+def test_apprise_is_for_operators_alone(own_engine: Engine) -> None:
+    apprise = NEW | {"kind": "APPRISE", "address": "ntfys://tk_secret@ntfy.operator.example/alarms"}
+    with client_of(own_engine, ADMIN) as client:
+        assert "Apprise" not in says(client, f"{DESTINATIONS}/new")
+        assert "APPRISE" not in post(client, DESTINATIONS, apprise, 400).replace("'APPRISE'", "")
+    with client_of(own_engine, OPERATOR) as client:
+        assert "Apprise" not in says(client, f"{DESTINATIONS}/new?tenant=contoso")
+        post(client, f"{DESTINATIONS}?tenant=contoso", apprise, 400)
+        form = client.get(f"{DESTINATIONS}/new").text
+        assert 'value="APPRISE"' in form
+        assert "Give an address of Apprise" in post(client, DESTINATIONS, apprise | {"address": "x"}, 422)
+        said = post(client, DESTINATIONS, apprise)
+        assert "Apprise: ntfys://…" in said
+        assert "tk_secret" not in said
+        assert "tk_secret" not in says(client, "/notices")
+    with client_of(own_engine, ADMIN) as client:
+        assert "ntfys" not in says(client, "/notices")
+    assert [one.kind for one in destinations(own_engine).values() if one.kind == "APPRISE"] == []
+
+
 def test_a_destination_is_added_asked_and_shown(own_engine: Engine) -> None:
     with client_of(own_engine, ADMIN) as client:
         fields = form_of(client.get(f"{DESTINATIONS}/new").text, DESTINATIONS)
