@@ -72,6 +72,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "notify_channel_missing": "Nothing is set up for a kind of destination; its messages wait.",
     "notify_destination_parked": "A destination failed for days, or says that it is gone; it is sent nothing more.",
     "report_policies_unread": "The report cannot read the announced policies; it tries again.",
+    "report_notices_changed": "Somebody changed a destination or a subscription; says who, what and whose.",
     "report_released_all": "An operator released every server of every tenant; says who, why and by which policy.",
     "report_request_failed": "A request to the report failed by a fault of the report.",
     "report_request_without_database": "A request to the report was refused: the database does not answer.",

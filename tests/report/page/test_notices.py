@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -232,6 +233,39 @@ def test_a_test_shows_its_outcome(own_engine: Engine) -> None:
         assert 'hx-trigger="every' not in answer.text
         assert "is not confirmed" in post(client, f"{DESTINATIONS}/d-asked", {"action": "test"}, 409)
         assert "It is asked once more" in post(client, f"{DESTINATIONS}/d-asked", {"action": "ask"})
+
+
+def test_what_is_done_by_a_button_is_in_the_log_with_who_did_it(
+    own_engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with client_of(own_engine, ADMIN) as client, caplog.at_level(logging.INFO):
+        post(client, DESTINATIONS, NEW)
+        for path, action in (("d-mail", "test"), ("d-asked", "ask"), ("d-hook", "secret"), ("d-hook", "unpark")):
+            client.post(f"{DESTINATIONS}/{path}", data={"csrf_token": CSRF, "action": action})
+        change = {"csrf_token": CSRF, "action": "change", "name": "Tickets", "language": "de", "zone": "Asia/Tokyo"}
+        post(client, f"{DESTINATIONS}/d-hook", change)
+        post(client, "/notices/subscriptions", EVERY)
+        (made,) = [one for one in caplog.records if getattr(one, "fields", {}).get("action") == "subscription_added"]
+        path = f"/notices/subscriptions/{vars(made)['fields']['subscription']}"
+        post(client, path, EVERY | {"action": "change", "digest": "HOURLY"})
+        post(client, path, {"csrf_token": CSRF, "action": "end"})
+        post(client, f"{DESTINATIONS}/d-mail", {"csrf_token": CSRF, "action": "remove"})
+    lines = [vars(one)["fields"] for one in caplog.records if vars(one).get("event") == "report_notices_changed"]
+    assert [line["action"] for line in lines] == [
+        "destination_added",
+        "destination_tested",
+        "destination_asked",
+        "secret_renewed",
+        "destination_unparked",
+        "destination_changed",
+        "subscription_added",
+        "subscription_changed",
+        "subscription_ended",
+        "destination_removed",
+    ]
+    assert {(line["by"], line["tenant"]) for line in lines} == {(ADMIN.name, "contoso")}
+    assert TOKEN not in str(lines)
+    assert SECRET not in str(lines)
 
 
 def test_a_subscription_is_made_changed_and_ended(own_engine: Engine) -> None:
