@@ -188,6 +188,9 @@ def _facts(language: Language, record: Mapping[str, Any], zone: str) -> Iterator
     if remedy is not None and kind not in _RELEASED:
         name = ", ".join(filter(None, (remedy["name"], remedy.get("kb"))))
         yield Fact(language.say("What to install"), visible(name))
+    elif _is_beyond_update(record) and kind not in _RELEASED:
+        advice = language.say("No update makes this product acceptable: move its mailboxes to a supported one.")
+        yield Fact(language.say("What to do"), advice)
     yield Fact(language.say("When"), language.local_moment(record["occurred_at"], zone))
     if (begins := record.get("next_stage_at")) is not None and kind not in _RELEASED:
         is_first = kind in (NotificationKind.STAGE_UPCOMING, NotificationKind.POLICY_ANNOUNCED)
@@ -202,12 +205,9 @@ def _facts(language: Language, record: Mapping[str, Any], zone: str) -> Iterator
 
 
 def _reasons(language: Language, record: Mapping[str, Any]) -> Iterator[Fact]:
-    """Why: the header line where the record has one, else the build beside what is accepted."""
+    """Why: the build beside what is accepted, and the header line that shows it where the record has one."""
     build, required = record.get("build"), record.get("required_build")
     line = (record.get("evidence") or {}).get("received")
-    if line:
-        marked = mark_build(line, build).within(_MOST_LINE_CHARS)
-        yield Fact(language.say("Evidence"), marked.text, marked)
     if build and record.get("finding") == Finding.COMPLIANT:
         yield Fact(language.say("Why"), language.say("Its build %(build)s is accepted.", build=visible(build)))
     elif build and required:
@@ -217,14 +217,25 @@ def _reasons(language: Language, record: Mapping[str, Any]) -> Iterator[Fact]:
             required=visible(required),
         )
         yield Fact(language.say("Why"), why)
+    elif build and _is_beyond_update(record):
+        why = language.say("%(build)s is no longer accepted, with whatever update.", build=visible(build))
+        yield Fact(language.say("Why"), why)
     elif build:
         yield Fact(language.say("Build"), visible(build))
+    if line:
+        marked = mark_build(line, build).within(_MOST_LINE_CHARS)
+        yield Fact(language.say("Evidence"), marked.text, marked)
     if cves := [visible(one) for one in record.get("cves") or ()]:
         listed = cves[:_MOST_CVES]
         others = len(cves) - _MOST_CVES
         if others > 0:
             listed.append(language.say_many("%(n)s more", "%(n)s more", others))
         yield Fact(language.say("Known vulnerabilities"), language.listed(listed))
+
+
+def _is_beyond_update(record: Mapping[str, Any]) -> bool:
+    """Whether no update of its product is accepted."""
+    return record.get("finding") == Finding.UNSUPPORTED and not record.get("required_build")
 
 
 def _reason(language: Language, destination: Destination) -> str:

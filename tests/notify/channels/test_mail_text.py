@@ -89,6 +89,15 @@ def test_a_mail_says_what_why_what_to_install_when_and_where() -> None:
     assert "https://report.example/unsubscribe?token=" in plain
 
 
+def test_where_no_update_helps_a_mail_says_why_and_what_to_do() -> None:
+    changes = {"finding": "UNSUPPORTED", "build": "15.0.1497.32", "required_build": None, "remedy": None}
+    plain = _written(_single(NotificationKind.STAGE_ENTERED, **changes)).plain
+    assert "Why: 15.0.1497.32 is no longer accepted, with whatever update." in plain
+    assert "What to do: No update makes this product acceptable: move its mailboxes to a supported one." in plain
+    resolved = _written(_single(NotificationKind.SERVER_VANISHED, **changes)).plain
+    assert "What to do" not in resolved
+
+
 def test_the_header_line_is_the_reason_where_a_record_has_it() -> None:
     record = occasion(NotificationKind.STAGE_ENTERED)
     record["evidence"] = {"received": "from ex by mx\r\n\tid 15.1.2507.39 \u202e <b>"}
