@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
-from streams.edge.listening import Address, ConnectionTelemetry, Listener, listen
+from streams.listening import Address, ConnectionTelemetry, Listener, listen
 
 SWEEPS: Final = 20
 """How often idle connections are looked for in the time that they may be idle."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 from streams.domain.mailboxes import MOST_MAILBOX_CHARS, is_mail_address
 from streams.domain.outputs.notification import NotificationKind, Severity
 from streams.domain.validation import MalformedError
-from streams.notices.model import DestinationKind, Subscription
+from streams.notices.model import DestinationKind, Subscription, kinds_of
 from streams.notices.reach import GuardRules, UrlError, check_url
 from streams.notices.times import MINUTES_OF_DAY, zone_of
 from streams.texts.languages import NAMES
@@ -17,6 +18,7 @@ from streams.texts.languages import NAMES
 MOST_NAME_CHARS: Final = 100
 MOST_ADDRESS_CHARS: Final = 2_000
 MOST_PATTERN_CHARS: Final = 255
+_APPRISE: Final = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[!-~]+")
 _ANYWHERE: Final = GuardRules((ip_network("0.0.0.0/0"), ip_network("::/0")))
 """Which networks the operator allows, whoever sends knows: here a URL only has to be one."""
 
@@ -32,11 +34,24 @@ def check_destination(kind: DestinationKind, name: str, address: str, language: 
         _refuse("name", name, f"must be 1 to {MOST_NAME_CHARS} printable characters")
     if kind is DestinationKind.MAIL:
         check_mail_address("address", address)
+    elif kind is DestinationKind.APPRISE:
+        _check_apprise(address)
     else:
         _check_url(address)
     if language not in NAMES:
         _refuse("language", language, f"must be one of {', '.join(NAMES)}")
     zone_of(zone)
+
+
+def check_kind(tenant: str, kind: DestinationKind) -> None:
+    """Refuse a kind of destination that a tenant may not have.
+
+    Raises:
+        MalformedError: it may not.
+    """
+    kinds = kinds_of(tenant)
+    if kind not in kinds:
+        _refuse("kind", kind, f"must be one of {', '.join(kinds)}")
 
 
 def check_mail_address(field: str, address: str) -> None:
@@ -87,6 +102,12 @@ def _check_url(address: str) -> None:
         check_url(address, _ANYWHERE)
     except UrlError as error:
         _refuse("address", address, str(error))
+
+
+def _check_apprise(address: str) -> None:
+    # Whether Apprise knows it, only whoever sends can say. It is not shown: most of it is secret.
+    if len(address) > MOST_ADDRESS_CHARS or _APPRISE.fullmatch(address) is None:
+        raise MalformedError(f"address: must be one of Apprise in ASCII, of at most {MOST_ADDRESS_CHARS} characters")
 
 
 def _refuse(field: str, value: str, rule: str) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from streams.database.upserts import pieces
 from streams.domain.ids import stable_id
 from streams.domain.time import DAY_MS
-from streams.notices.checks import check_destination
+from streams.notices.checks import check_destination, check_kind
 from streams.notices.facts import link_key
 from streams.notices.model import OPERATORS, Destination, DestinationKind, DestinationState, Form, Origin
 from streams.notices.tables import DELIVERY, DESTINATION, LANE, MESSAGE, NEVER, SUBSCRIPTION
@@ -124,6 +124,7 @@ def create_destination(
         TakenError: there is one of this kind with this address.
         LimitError: the tenant has too many, or asked too many people today.
     """
+    check_kind(tenant, kind)
     check_destination(kind, name, address, language, zone)
     if _count(connection, _of(tenant), DESTINATION.c.state != DestinationState.REMOVED) >= MOST_DESTINATIONS:
         raise LimitError(f"destinations: a tenant has at most {MOST_DESTINATIONS}")

@@ -14,13 +14,23 @@ MOST_WHY_CHARS: Final = 300
 
 
 class DestinationKind(StrEnum):
-    """How a destination is reached."""
+    """How a destination is reached; `APPRISE`, which reaches any address, is for operators only."""
 
     MAIL = "MAIL"
     WEBHOOK = "WEBHOOK"
     SLACK = "SLACK"
     TEAMS = "TEAMS"
     DISCORD = "DISCORD"
+    APPRISE = "APPRISE"
+
+
+OF_TENANTS: Final = tuple(kind for kind in DestinationKind if kind is not DestinationKind.APPRISE)
+"""The kinds of destinations that tenants may have."""
+
+
+def kinds_of(tenant: str) -> tuple[DestinationKind, ...]:
+    """The kinds of destinations that a tenant may have; `OPERATORS` for operators."""
+    return tuple(DestinationKind) if tenant == OPERATORS else OF_TENANTS
 
 
 class Origin(StrEnum):
@@ -65,7 +75,7 @@ class Destination(NamedTuple):
         destination_id: random, the same for good.
         kind: how it is reached.
         name: what its owner calls it; a text of theirs, with whatever characters.
-        address: of a mailbox, or the URL that is posted to.
+        address: of a mailbox, the URL that is posted to, or one of Apprise.
         origin: who made it.
         state: whether it is sent to.
         secret: signs what is posted to it; empty where nothing is signed.

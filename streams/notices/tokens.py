@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from enum import StrEnum
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from streams.notices.model import Destination
 
@@ -15,6 +17,7 @@ _BOUNCE_BYTES: Final = 8
 """All that an address has room for; who forges it could at most have us look at a destination."""
 _MOST_CHARS: Final = 500
 _BETWEEN: Final = "\n"
+_BOUNCE_TOKEN: Final = re.compile(r"[0-9a-f]{32}[0-9a-f]{16}")
 
 
 class Purpose(StrEnum):
@@ -85,6 +88,18 @@ def make_bounce_token(key: bytes, destination: Destination) -> str:
     told = Told(destination.tenant_id, destination.destination_id)
     signature = _signature(key, Purpose.BOUNCE, _BETWEEN.join(told).encode(), "")
     return destination.destination_id.replace("-", "") + signature[:_BOUNCE_BYTES].hex()
+
+
+def whose_bounce_token(token: str) -> tuple[str, str]:
+    """The id of the destination that such a text names, in either of the forms that ids have; none is checked.
+
+    Raises:
+        TokenError: it names none.
+    """
+    if _BOUNCE_TOKEN.fullmatch(token.lower()) is None:
+        raise TokenError("token: must be one that this service gave out")
+    digits = token[:32].lower()
+    return digits, str(UUID(digits))
 
 
 def _signature(key: bytes, purpose: Purpose, body: bytes, challenge: str) -> bytes:

@@ -18,6 +18,7 @@ from streams.notices.model import Channel, DestinationKind
 from streams.notices.reach import GuardRules
 from streams.notices.tokens import make_bounce_token
 from streams.notices.webhook_secrets import SigningKeyError
+from streams.notify.channels.apprise import AppriseChannel, is_installed
 from streams.notify.channels.chat import ChatChannel
 from streams.notify.channels.guard import GuardedClient
 from streams.notify.channels.links import ReportLinks
@@ -37,7 +38,8 @@ SOURCE: Final = "urn:tes:notify"
 class ChannelsInUse:
     """The channels that the settings set up; `kinds` are those of destinations that they reach.
 
-    Mail needs a relay. Mail and chat need a public address: a question that has no link cannot be answered.
+    Mail needs a relay, Apprise its library. All but webhooks need a public address: a question that has no link cannot
+    be answered.
     """
 
     def __init__(self, settings: NotifySettings) -> None:
@@ -53,6 +55,8 @@ class ChannelsInUse:
         kinds = {DestinationKind.WEBHOOK}
         if settings.public_url:
             kinds.update(CHATS)
+            if is_installed():
+                kinds.add(DestinationKind.APPRISE)
         if self._relay is not None:
             kinds.add(DestinationKind.MAIL)
         self.kinds: frozenset[DestinationKind] = frozenset(kinds)
@@ -75,16 +79,23 @@ class ChannelsInUse:
             )
             chat = ChatChannel(client, links=links, clock=wall_clock_ms)
             channels |= {kind: chat for kind in CHATS if kind in self.kinds}
-            if self._relay is None:
-                yield channels
-                return
-            bounce_token = partial(make_bounce_token, link_key)
-            self._mail = MailChannel(self._relay, _sender(settings), links=links, bounce_token=bounce_token)
-            channels[DestinationKind.MAIL] = self._mail
+            apprise = None
+            if DestinationKind.APPRISE in self.kinds:
+                apprise = channels[DestinationKind.APPRISE] = AppriseChannel(links)
+            if self._relay is not None:
+                channels[DestinationKind.MAIL] = self._opened_mail(self._relay, links, link_key)
             try:
                 yield channels
             finally:
-                await self._mail.close()
+                if self._mail is not None:
+                    await self._mail.close()
+                if apprise is not None:
+                    apprise.close()
+
+    def _opened_mail(self, relay: Relay, links: ReportLinks, link_key: bytes) -> MailChannel:
+        bounce_token = partial(make_bounce_token, link_key)
+        self._mail = MailChannel(relay, _sender(self._settings), links=links, bounce_token=bounce_token)
+        return self._mail
 
 
 def _keys(settings: NotifySettings) -> KeyPair | None:

@@ -9,6 +9,7 @@ from prometheus_client import Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from streams.notices.model import DestinationKind, OutcomeKind
+from streams.notify.bounces.reports import ReportKind
 from streams.notify.status import PARTS, State, Status, not_ready_because
 from streams.telemetry.prometheus import Present, build_labels, info, log_event_counter, process_registry
 
@@ -70,6 +71,8 @@ class NotifyMetrics:
         yield _counter("unreadable_records", "Records that were passed over", status.unreadable)
         yield _counter("refused_runs", "Results that came after another process took the lane", status.refused_runs)
         yield _counter("parkings", "Destinations that were parked", status.parkings)
+        bounces = {str(kind): status.bounces[kind] for kind in ReportKind} | {"stray": status.stray_bounces}
+        yield _counters("bounces", "Mails that came back, by what they say", "kind", bounces)
         failures = self._template_failures()
         yield _counter("template_failures", "Mails that were sent without their layout", failures)
         attempts = CounterMetricFamily("tes_notify_attempts", "Messages that were tried", labels=["kind", "outcome"])

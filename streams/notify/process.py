@@ -25,10 +25,12 @@ from streams.kafka.secret_files import secrets_of
 from streams.kafka.security import cluster_of
 from streams.kafka.timing import Timing
 from streams.kafka.topics import TOPICS
+from streams.listening import Listener, listen
 from streams.log_events import log_event
 from streams.notices.facts import begin, link_key
 from streams.notices.model import Channel, DestinationKind
 from streams.notices.opening import open_ledger
+from streams.notify.bounces.listener import Bounces
 from streams.notify.channels_in_use import ChannelsInUse
 from streams.notify.contacts import Contacts
 from streams.notify.decoding import SCHEMA, Decoder
@@ -59,6 +61,7 @@ PRUNE_SECONDS: Final = 3600.0
 END_SECONDS: Final = 20.0
 """So long what is being sent may take when the process is to end; the rest is sent again under its id."""
 _RETRY_SECONDS: Final = 2.0
+_LMTP_MODE: Final = 0o666
 
 
 def run_notify(settings: NotifySettings) -> int:
@@ -107,6 +110,7 @@ class NotifyProcess:
         )
         self._told = Teller(self.status)
         self._heartbeat, self._is_started = Heartbeat(LOOP_SECONDS), False
+        self._lmtp: Listener | None = None
 
     def event_logged(self, name: str) -> None:
         """A named event was logged."""
@@ -151,6 +155,9 @@ class NotifyProcess:
             except OSError as error:
                 where = f"TES_NOTIFY_PORT: {port}: TES_NOTIFY_WEB_HOST {self._settings.web_host}"
                 raise OSError(error.errno, f"{where}: {error.strerror or error}") from None
+        if (address := self._settings.lmtp_address) is not None:
+            # Whoever may enter its folder may connect: what it takes has to name a destination.
+            self._lmtp = listen(address, _LMTP_MODE)
         with suppress(SQLAlchemyError):
             await asyncio.to_thread(self._database.migrate)
         for kind in DestinationKind:
@@ -163,7 +170,8 @@ class NotifyProcess:
         """Have the tables, then read and send until it is time to end."""
         key = await self._prepare(stopping)
         if key is not None:
-            async with self._channels.opened(key) as channels:
+            bounces = Bounces(self._database, self._settings.bounce_domain, self.status, wall_clock_ms)
+            async with self._channels.opened(key) as channels, bounces.taken(self._lmtp):
                 await self._work_with(channels, stopping)
 
     async def _work_with(self, channels: Mapping[DestinationKind, Channel], stopping: asyncio.Event) -> None:

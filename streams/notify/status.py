@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from streams.notices.model import DestinationKind, OutcomeKind
+from streams.notify.bounces.reports import ReportKind
 
 
 class State(StrEnum):
@@ -47,7 +48,7 @@ class Status:
     `current_at` is when the topic was last known to be read to its end; `lag` has the offsets that are not read yet.
     `stopped` says why a person has to do something; `failures` has the reason of what does not work now. `away` has the
     reason, by kind of destination, why nobody can be reached that way. `answered_at` is when the database last
-    answered.
+    answered. `stray_bounces` came back to addresses that are nobody's.
     """
 
     state: State = State.STARTING
@@ -69,6 +70,8 @@ class Status:
     refused_runs: int = 0
     in_flight: int = 0
     parkings: int = 0
+    bounces: Counter[ReportKind] = field(default_factory=Counter)
+    stray_bounces: int = 0
     ledger: Ledger = field(default_factory=Ledger)
 
 

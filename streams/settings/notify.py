@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from ipaddress import ip_address, ip_network
 
 from streams.domain.mailboxes import is_host_name, is_mail_address
+from streams.settings.addresses import ListenAddress, parse_address
 from streams.settings.base import (
     EDGE_PREFIX,
     REPORT_PREFIX,
@@ -65,6 +66,11 @@ class NotifySettings(DatabaseSettings):
     bounce_domain: str = setting(
         "TES_NOTIFY_BOUNCE_DOMAIN", "", "bounces go to bounce+TOKEN at this domain; empty: to the address they are from"
     )
+    lmtp: str = setting(
+        "TES_NOTIFY_LMTP",
+        "",
+        "where the relay hands in bounces by LMTP, HOST:PORT of this machine or unix:/PATH; empty: none are read",
+    )
     hello: str = setting("TES_NOTIFY_HELLO", "", "what this host calls itself to the relay; empty: its own name")
     allowed_networks: tuple[str, ...] = setting(
         "TES_NOTIFY_ALLOWED_NETWORKS",
@@ -106,6 +112,15 @@ class NotifySettings(DatabaseSettings):
             if not _is_network(text):
                 yield fault(self, "allowed_networks", f"{text!r:.80} must be a network such as 10.1.0.0/16")
 
+    @property
+    def lmtp_address(self) -> ListenAddress | None:
+        """Where bounces are handed in; None for nowhere.
+
+        Raises:
+            ValueError: it is no address; the message is the rule.
+        """
+        return parse_address(self.lmtp) if self.lmtp else None
+
     def secret_files(self) -> tuple[str, ...]:
         """See `DatabaseSettings`."""
         return *DatabaseSettings.secret_files(self), self.smtp_password_file, self.signing_key_file
@@ -127,7 +142,7 @@ def read_notify_settings(environment: Mapping[str, str] = os.environ) -> NotifyS
 def _relay_faults(settings: NotifySettings) -> Iterator[str]:
     if not settings.smtp_host:
         for item in fields(settings):
-            is_of_mail = item.name.startswith(("smtp_", "mail_", "bounce_", "hello"))
+            is_of_mail = item.name.startswith(("smtp_", "mail_", "bounce_", "hello", "lmtp"))
             if is_of_mail and getattr(settings, item.name) != item.default:
                 yield fault(settings, item.name, "needs TES_NOTIFY_SMTP_HOST")
         return
@@ -160,6 +175,16 @@ def _mail_faults(settings: NotifySettings) -> Iterator[str]:
             yield fault(settings, name, "must be an address such as tes@contoso.com")
     if not settings.mail_name.isprintable() or len(settings.mail_name) > MOST_NAME_CHARS:
         yield fault(settings, "mail_name", f"must be at most {MOST_NAME_CHARS} printable characters")
+    if settings.lmtp:
+        try:
+            address = settings.lmtp_address
+        except ValueError as error:
+            yield fault(settings, "lmtp", str(error))
+        else:
+            if address is not None and not address.is_local:
+                yield fault(settings, "lmtp", "must be an address of this machine only")
+        if not settings.bounce_domain:
+            yield fault(settings, "lmtp", "needs TES_NOTIFY_BOUNCE_DOMAIN")
     for name in ("bounce_domain", "hello"):
         if (text := getattr(settings, name)) and not is_host_name(text):
             yield fault(settings, name, "must be the name of a host in ASCII, such as tes.contoso.com")

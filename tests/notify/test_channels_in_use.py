@@ -31,7 +31,7 @@ def test_a_kind_is_reached_where_all_that_it_needs_is_set() -> None:
     webhook = {DestinationKind.WEBHOOK}
     assert ChannelsInUse(NotifySettings()).kinds == webhook
     # A question without a link could not be answered.
-    assert ChannelsInUse(NotifySettings(public_url=PUBLIC)).kinds == webhook | set(CHATS)
+    assert ChannelsInUse(NotifySettings(public_url=PUBLIC)).kinds == webhook | {*CHATS, DestinationKind.APPRISE}
     channels = ChannelsInUse(relay_settings())
     assert channels.kinds == set(DestinationKind)
 

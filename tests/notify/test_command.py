@@ -44,6 +44,7 @@ def test_all_parts_share_one_environment() -> None:
         ("TES_NOTIFY_ALLOWED_NETWORKS", "10.1.0.1/16", "must be a network such as 10.1.0.0/16"),
         ("TES_NOTIFY_SMTP_TLS", "none", "needs TES_NOTIFY_SMTP_HOST"),
         ("TES_NOTIFY_MAIL_FROM", "tes@contoso.com", "needs TES_NOTIFY_SMTP_HOST"),
+        ("TES_NOTIFY_LMTP", "127.0.0.1:2424", "needs TES_NOTIFY_SMTP_HOST"),
     ],
 )
 def test_what_is_no_setting_is_refused(variable: str, value: str, rule: str) -> None:
@@ -83,6 +84,9 @@ def test_a_relay_needs_an_address_of_its_own_and_a_place_for_links() -> None:
         ("TES_NOTIFY_MAIL_NAME", "TES\r\nBcc: a@b.example", "must be at most 100 printable characters"),
         ("TES_NOTIFY_BOUNCE_DOMAIN", "@contoso.com", "must be the name of a host"),
         ("TES_NOTIFY_HELLO", "not_a_host", "must be the name of a host"),
+        ("TES_NOTIFY_LMTP", "2424", "must be unix:/PATH or HOST:PORT"),
+        ("TES_NOTIFY_LMTP", "0.0.0.0:2424", "must be an address of this machine only"),
+        ("TES_NOTIFY_LMTP", "unix:/run/tes/lmtp", "needs TES_NOTIFY_BOUNCE_DOMAIN"),
     ],
 )
 def test_what_no_relay_can_be_spoken_to_with_is_refused(variable: str, value: str, rule: str) -> None:

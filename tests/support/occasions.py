@@ -23,6 +23,18 @@ _EPISODE: Final[dict[str, Any]] = {
     "throttle_minutes_per_hour": 10,
     "block_minutes_per_hour": 0,
     "link": "https://aka.ms/BlockUnsafeExchange",
+    "evidence": {
+        "received": "from EX03.corp.contoso.com (10.1.4.17) by mx1.contoso.com (10.1.4.11) with Microsoft SMTP Server"
+        " (version=TLS1_2,\r\n\tcipher=TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384) id 15.1.2507.39; Mon, 30 Nov 2026"
+        " 00:53:12 +0100",
+        "position": 0,
+        "protocol": "Microsoft SMTP Server",
+        "event_id": "c000002-b68a752e",
+        "message_id": "<41b67d50187e@contoso.com>",
+        "connector_id": "inbound-contoso",
+        "source_ip": "192.0.2.17",
+        "observed_at": NOW,
+    },
     "cves": [f"CVE-2024-{number}" for number in range(49030, 49041)],
 }
 _CHANGES: Final[dict[NotificationKind, dict[str, Any]]] = {

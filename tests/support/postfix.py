@@ -86,6 +86,7 @@ showq     unix  n  -  n  -      -  showq
 error     unix  -  -  n  -      -  error
 retry     unix  -  -  n  -      -  error
 discard   unix  -  -  n  -      -  discard
+lmtp      unix  -  -  n  -      -  lmtp
 smtp      unix  -  -  n  -      -  smtp
 virtual   unix  -  n  n  -      -  virtual
 anvil     unix  -  -  n  -      1  anvil

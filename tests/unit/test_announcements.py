@@ -55,6 +55,9 @@ def test_an_announcement_says_everything_about_the_server_and_the_policy() -> No
     kind = NotificationKind.POLICY_ANNOUNCED
     judged = Rulebook((POLICY,), shipped_catalogue()).judge(parse_build(OLD), SWITCH, ON_PREMISES, "contoso")
     assert judged.remedy is not None
+    assert note.evidence is not None
+    assert note.evidence.observed_at == SWITCH - 60 * DAY_MS
+    assert OLD in (note.evidence.received or "")
     assert note == AdminNotification(
         notification_id=notification_id(kind, "contoso", "mx1.example.com", SWITCH, switch),
         kind=kind,
@@ -78,6 +81,7 @@ def test_an_announcement_says_everything_about_the_server_and_the_policy() -> No
         policy_id="microsoft-2026-09",
         policy_version=1,
         cves=shipped_catalogue().missing_cves(parse_build(OLD)),
+        evidence=note.evidence,
     )
 
 

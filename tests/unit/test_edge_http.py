@@ -21,7 +21,7 @@ from streams.edge.http.connection import MAX_BODY_BYTES
 from streams.edge.http.openapi import ANSWER, CLIENT, MESSAGE, document
 from streams.edge.http.requests import RequestError, read_client, read_message
 from streams.edge.http.server import HttpServer
-from streams.edge.listening import ListenError
+from streams.listening import ListenError
 from streams.settings.addresses import ListenAddress, parse_address
 from tests.support.door import Doorway, standing_verdict
 from tests.support.metrics_page import REPOSITORY

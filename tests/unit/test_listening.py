@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.edge.listening import ListenError, listen
+from streams.listening import ListenError, listen
 from tests.support.places import Place, unix
 
 

@@ -32,7 +32,10 @@ def wanted(name: str) -> list[Requirement]:
         return [Requirement(line) for line in lines if line and not line.startswith(("#", "-c"))]
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *(line for name in ("notify", "report", "traces") for line in extras[name])]
+    lines = [
+        *project["dependencies"],
+        *(line for name in ("apprise", "notify", "report", "traces") for line in extras[name]),
+    ]
     return [Requirement(line) for line in [*lines, *(grouped("dev") if name == "dev" else [])]]
 
 

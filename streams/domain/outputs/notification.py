@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from streams.domain.exchange.build import Build
 from streams.domain.exchange.catalogue import Remedy
+from streams.domain.exchange.evidence import Evidence
 from streams.domain.ids import stable_id
 from streams.domain.policy.judgement import Finding
 from streams.domain.policy.ladder import Action
@@ -72,6 +73,7 @@ class AdminNotification(NamedTuple):
     policy_id: str | None = None
     policy_version: int | None = None
     cves: tuple[str, ...] = ()
+    evidence: Evidence | None = None
 
 
 def notification_id(kind: NotificationKind, tenant_id: str, server: str | None, occurred_at: int, detail: str) -> str:

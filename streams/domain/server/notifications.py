@@ -86,6 +86,7 @@ def render_notification(
         policy_id=state.policy_id,
         policy_version=state.policy_version,
         cves=known_cves(state, catalogue),
+        evidence=state.evidence,
     )
 
 
@@ -128,4 +129,5 @@ def render_announcement(
         policy_id=policy.policy_id,
         policy_version=policy.version,
         cves=known_cves(state, catalogue),
+        evidence=state.evidence,
     )

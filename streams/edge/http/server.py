@@ -16,7 +16,7 @@ from streams.edge.http.openapi import document
 from streams.edge.http.replies import JSON, PROBLEM, Reply
 from streams.edge.http.requests import RequestError, read_client, read_message
 from streams.edge.http.telemetry import HttpTelemetry
-from streams.edge.listening import Address
+from streams.listening import Address
 
 MAX_CONNECTIONS: Final = 1_000
 IDLE_SECONDS: Final = 300.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from streams.edge.listening import ConnectionTelemetry
+from streams.listening import ConnectionTelemetry
 
 
 class HttpTelemetry(ConnectionTelemetry, Protocol):

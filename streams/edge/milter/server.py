@@ -7,11 +7,11 @@ import resource
 from typing import Final, cast
 
 from streams.edge.connections import ConnectionServer
-from streams.edge.listening import Address
 from streams.edge.milter.codec import FrameReader, ProtocolError
 from streams.edge.milter.session import Session
 from streams.edge.milter.telemetry import MilterTelemetry
 from streams.edge.ports import MailDoor
+from streams.listening import Address
 
 IDLE_SECONDS: Final = 3600.0
 """Of a connection that says nothing. An MTA says nothing while a slow client sends the message itself, and a message

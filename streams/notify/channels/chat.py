@@ -88,7 +88,7 @@ def slack_body(card: Card) -> Mapping[str, Any]:
     if card.text:
         blocks.append({"type": "section", "text": _slack_plain(card.text, SLACK_TEXT_CHARS)})
     fields = [
-        _slack_markup(f"*{_slack_escape(fact.label)}*\n{_slack_escape(cut(fact.value, SLACK_FIELD_CHARS // 8))}")
+        _slack_markup(f"*{_slack_escape(fact.label)}*\n{_slack_escape(fact.within(SLACK_FIELD_CHARS // 8))}")
         for fact in card.facts[:SLACK_FIELDS]
     ]
     if fields:
@@ -200,7 +200,7 @@ def _discord_text(text: str, most: int) -> str:
 
 
 def _discord_field(fact: Fact) -> dict[str, Any]:
-    value = _discord_text(fact.value, 400)
+    value = _discord_text(fact.within(200 if fact.line else 400), 400)
     return {"name": _discord_text(fact.label, 128), "value": value, "inline": len(value) < 40}
 
 

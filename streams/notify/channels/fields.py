@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from streams.domain.bounds import MAX_EVIDENCE_CHARS
+
 MAX_TITLE_CHARS: Final = 300
 MAX_TEXT_CHARS: Final = 4_000
 MAX_CVES: Final = 64
@@ -18,15 +20,19 @@ def cut(text: str, most: int) -> str:
 
 
 class Bounds(NamedTuple):
-    """The most characters of a text, a title and any other field."""
+    """The most characters of a text, a title, a header line and any other field."""
 
     text: int = MAX_TEXT_CHARS
     title: int = MAX_TITLE_CHARS
+    received: int = MAX_EVIDENCE_CHARS
     other: int = 512
 
 
+_BOUNDED: Final = frozenset(("text", "title", "received"))
+"""The fields that have a bound of their own, by its name."""
+
 USUAL: Final = Bounds()
-TIGHT: Final = Bounds(text=600, title=150, other=128)
+TIGHT: Final = Bounds(text=600, title=150, received=300, other=128)
 """Where the usual ones leave too much: a character outside ASCII is six in JSON."""
 
 
@@ -38,7 +44,7 @@ def bounded(record: Mapping[str, Any], bounds: Bounds = USUAL) -> tuple[dict[str
 
 def _bounded(name: str, value: Any, bounds: Bounds) -> Any:
     if isinstance(value, str):
-        return cut(value, {"title": bounds.title, "text": bounds.text}.get(name, bounds.other))
+        return cut(value, getattr(bounds, name, bounds.other) if name in _BOUNDED else bounds.other)
     if isinstance(value, dict):
         return {key: _bounded(key, item, bounds) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,9 +1,9 @@
 """Mail to the operator's relay.
 
 What the relay says at once is an outcome: a recipient that it refuses for good is gone, and parked at once. What it
-finds out later comes back as a bounce, to the envelope's sender: nothing here reads those. A domain for bounces puts a
-token of the destination into that address, so that whoever reads the mailbox, or a later LMTP intake, can tell which
-destination bounced; without one, bounces go to the From address.
+finds out later comes back as a bounce, to the envelope's sender. A domain for bounces puts a token of the destination
+into that address, by which `notify/bounces`, or whoever reads the mailbox, can tell which destination bounced; without
+one, bounces go to the From address.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from streams.domain.policy.judgement import Finding
 from streams.notices.model import OPERATORS, Destination, Form, Message
 from streams.notify.channels.fields import bounded, cut
 from streams.notify.channels.links import Links
+from streams.texts.header_lines import MarkedLine, mark_build
 from streams.texts.languages import DEFAULT, NAMES, Language, language_of
 from streams.texts.notice_words import Notice, notice_words
 from streams.visible import visible
@@ -18,15 +19,20 @@ MOST_ITEMS: Final = 100
 """Of a digest that are shown; all are where its link leads."""
 _MAX_NAME_CHARS: Final = 80
 _MOST_CVES: Final = 5
+_MOST_LINE_CHARS: Final = 600
 _RELEASED: Final = (NotificationKind.SERVER_RESOLVED, NotificationKind.SERVER_VANISHED)
 
 
 class Fact(NamedTuple):
-    """A fact about what happened, and what it is called; `is_code` for what is a line of machines."""
+    """A fact about what happened, and what it is called; `line` is its value where that is a header line."""
 
     label: str
     value: str
-    is_code: bool = False
+    line: MarkedLine | None = None
+
+    def within(self, most: int) -> str:
+        """Its value in at most so many characters; of a header line the part around the build."""
+        return cut(self.value, most) if self.line is None else self.line.within(most).text
 
 
 class Item(NamedTuple):
@@ -182,6 +188,9 @@ def _facts(language: Language, record: Mapping[str, Any], zone: str) -> Iterator
     if remedy is not None and kind not in _RELEASED:
         name = ", ".join(filter(None, (remedy["name"], remedy.get("kb"))))
         yield Fact(language.say("What to install"), visible(name))
+    elif _is_beyond_update(record) and kind not in _RELEASED:
+        advice = language.say("No update makes this product acceptable: move its mailboxes to a supported one.")
+        yield Fact(language.say("What to do"), advice)
     yield Fact(language.say("When"), language.local_moment(record["occurred_at"], zone))
     if (begins := record.get("next_stage_at")) is not None and kind not in _RELEASED:
         is_first = kind in (NotificationKind.STAGE_UPCOMING, NotificationKind.POLICY_ANNOUNCED)
@@ -196,11 +205,9 @@ def _facts(language: Language, record: Mapping[str, Any], zone: str) -> Iterator
 
 
 def _reasons(language: Language, record: Mapping[str, Any]) -> Iterator[Fact]:
-    """Why: the header line where the record has one, else the build beside what is accepted."""
+    """Why: the build beside what is accepted, and the header line that shows it where the record has one."""
     build, required = record.get("build"), record.get("required_build")
     line = (record.get("evidence") or {}).get("received")
-    if line:
-        yield Fact(language.say("Evidence"), cut(visible(line), 600), is_code=True)
     if build and record.get("finding") == Finding.COMPLIANT:
         yield Fact(language.say("Why"), language.say("Its build %(build)s is accepted.", build=visible(build)))
     elif build and required:
@@ -210,14 +217,25 @@ def _reasons(language: Language, record: Mapping[str, Any]) -> Iterator[Fact]:
             required=visible(required),
         )
         yield Fact(language.say("Why"), why)
+    elif build and _is_beyond_update(record):
+        why = language.say("%(build)s is no longer accepted, with whatever update.", build=visible(build))
+        yield Fact(language.say("Why"), why)
     elif build:
         yield Fact(language.say("Build"), visible(build))
+    if line:
+        marked = mark_build(line, build).within(_MOST_LINE_CHARS)
+        yield Fact(language.say("Evidence"), marked.text, marked)
     if cves := [visible(one) for one in record.get("cves") or ()]:
         listed = cves[:_MOST_CVES]
         others = len(cves) - _MOST_CVES
         if others > 0:
             listed.append(language.say_many("%(n)s more", "%(n)s more", others))
         yield Fact(language.say("Known vulnerabilities"), language.listed(listed))
+
+
+def _is_beyond_update(record: Mapping[str, Any]) -> bool:
+    """Whether no update of its product is accepted."""
+    return record.get("finding") == Finding.UNSUPPORTED and not record.get("required_build")
 
 
 def _reason(language: Language, destination: Destination) -> str:

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from sqlalchemy import Connection
 
 from streams.clock import wall_clock_ms
+from streams.notices import model
 from streams.notices.destinations import list_destinations
 from streams.notices.history import attempts_of
 from streams.notices.messages import change_destination, find_message, latest_tried
@@ -31,6 +32,7 @@ from streams.report.api.notice_shapes import (
 from streams.report.api.parameters import Asked, OwnerTenant
 from streams.report.web import notices
 from streams.report.web.ledger import Ledger
+from streams.report.web.notice_changes import Action, change_notices
 from streams.report.web.notices import (
     MOST_ID_CHARS,
     add_destination,
@@ -81,8 +83,11 @@ class DestinationsOfTenant(Controller):
         owner, now = owner_of(request.user, tenant), wall_clock_ms()
         wanted = notices.NewDestination(data.kind, data.name, data.address, data.language, data.zone)
         with checked_by_ledger():
-            made = await ledger.change(
-                owner.fence,
+            made = await change_notices(
+                ledger,
+                request.user,
+                owner,
+                Action.DESTINATION_ADDED,
                 lambda connection: add_destination(connection, owner.tenant, wanted, now, request.user.name),
             )
         headers = {"Location": f"/v1/destinations/{made.destination_id}"}
@@ -121,12 +126,12 @@ class DestinationsOfTenant(Controller):
         given = {"name": data.name, "language": data.language, "zone": data.zone}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not UNSET}
 
-        def change(connection: Connection) -> Destination:
+        def change(connection: Connection) -> model.Destination:
             found = find_destination(connection, owner.tenant, destination_id)
-            return destination_of(change_destination(connection, found._replace(**changes)))
+            return change_destination(connection, found._replace(**changes))
 
         with checked_by_ledger():
-            return await ledger.change(owner.fence, change)
+            return destination_of(await change_notices(ledger, request.user, owner, Action.DESTINATION_CHANGED, change))
 
     @delete("/{destination_id:str}", guards=[require_admin], responses=PROBLEMS)
     async def remove_destination(
@@ -140,8 +145,13 @@ class DestinationsOfTenant(Controller):
         owner, now = owner_of(request.user, tenant), wall_clock_ms()
 
         why = f"removed by {request.user.name}"
-        await ledger.change(
-            owner.fence, lambda connection: end_destination(connection, owner.tenant, destination_id, why, now)
+        await change_notices(
+            ledger,
+            request.user,
+            owner,
+            Action.DESTINATION_REMOVED,
+            lambda connection: end_destination(connection, owner.tenant, destination_id, why, now),
+            destination=destination_id,
         )
 
     @post("/{destination_id:str}/secret", guards=[require_admin], responses={**PROBLEMS, **CONFLICT})
@@ -154,8 +164,12 @@ class DestinationsOfTenant(Controller):
     ) -> DestinationWithSecret:
         """Give a webhook a new secret; the former one signs as well for a day."""
         owner, now = owner_of(request.user, tenant), wall_clock_ms()
-        changed = await ledger.change(
-            owner.fence, lambda connection: renew_secret(connection, owner.tenant, destination_id, now)
+        changed = await change_notices(
+            ledger,
+            request.user,
+            owner,
+            Action.SECRET_RENEWED,
+            lambda connection: renew_secret(connection, owner.tenant, destination_id, now),
         )
         return DestinationWithSecret(destination_of(changed), changed.secret)
 
@@ -175,8 +189,12 @@ class DestinationsOfTenant(Controller):
         """Use a parked destination again: what waits for it goes at once and together."""
         owner, now = owner_of(request.user, tenant), wall_clock_ms()
 
-        changed = await ledger.change(
-            owner.fence, lambda connection: unpark_destination(connection, owner.tenant, destination_id, now)
+        changed = await change_notices(
+            ledger,
+            request.user,
+            owner,
+            Action.DESTINATION_UNPARKED,
+            lambda connection: unpark_destination(connection, owner.tenant, destination_id, now),
         )
         return destination_of(changed)
 
@@ -196,8 +214,12 @@ class DestinationsOfTenant(Controller):
         """Ask an unconfirmed destination once more whether it wants to be told; the former question is void."""
         owner, now = owner_of(request.user, tenant), wall_clock_ms()
         with checked_by_ledger():
-            asked = await ledger.change(
-                owner.fence, lambda connection: ask_to_confirm(connection, owner.tenant, destination_id, now)
+            asked = await change_notices(
+                ledger,
+                request.user,
+                owner,
+                Action.DESTINATION_ASKED,
+                lambda connection: ask_to_confirm(connection, owner.tenant, destination_id, now),
             )
         return destination_of(asked)
 
@@ -217,8 +239,13 @@ class DestinationsOfTenant(Controller):
         """Have a test sent to a destination; Location names where its outcome is shown."""
         owner, now = owner_of(request.user, tenant), wall_clock_ms()
         with checked_by_ledger():
-            message_id = await ledger.change(
-                owner.fence, lambda connection: send_test_to(connection, owner.tenant, destination_id, now)
+            message_id = await change_notices(
+                ledger,
+                request.user,
+                owner,
+                Action.DESTINATION_TESTED,
+                lambda connection: send_test_to(connection, owner.tenant, destination_id, now),
+                destination=destination_id,
             )
         headers = {"Location": f"/v1/destinations/{destination_id}/messages/{message_id}"}
         return Response(TestRequested(message_id), status_code=HTTPStatus.ACCEPTED, headers=headers)

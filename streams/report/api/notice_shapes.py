@@ -27,7 +27,7 @@ Minute = Annotated[int, Meta(ge=0, lt=MINUTES_OF_DAY)]
 
 
 class NewDestination(Struct, frozen=True, forbid_unknown_fields=True):
-    """A destination to make: a mailbox, or an https URL that is posted to."""
+    """A destination to make: a mailbox or an https URL that is posted to; of operators also an address of Apprise."""
 
     kind: DestinationKind
     name: Name

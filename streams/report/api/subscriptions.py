@@ -31,6 +31,7 @@ from streams.report.api.notice_shapes import (
 from streams.report.api.parameters import Asked, Cursor, Limit, OwnerTenant, Tenant
 from streams.report.api.shapes import Page
 from streams.report.web.ledger import Ledger
+from streams.report.web.notice_changes import Action, change_notices
 from streams.report.web.notices import (
     MOST_ID_CHARS,
     checked_by_ledger,
@@ -79,7 +80,7 @@ class SubscriptionsOfTenant(Controller):
             return create_subscription(connection, wanted, now, request.user.name)
 
         with checked_by_ledger():
-            made = await ledger.change(owner.fence, create)
+            made = await change_notices(ledger, request.user, owner, Action.SUBSCRIPTION_ADDED, create)
         return Response(subscription_of(made), headers={"Location": f"/v1/subscriptions/{made.subscription_id}"})
 
     @get("/{subscription_id:str}", responses=PROBLEMS)
@@ -114,7 +115,9 @@ class SubscriptionsOfTenant(Controller):
             return change_subscription(connection, found._replace(**_fields_of(data)))
 
         with checked_by_ledger():
-            return subscription_of(await ledger.change(owner.fence, change))
+            return subscription_of(
+                await change_notices(ledger, request.user, owner, Action.SUBSCRIPTION_CHANGED, change)
+            )
 
     @delete("/{subscription_id:str}", guards=[require_admin], responses=PROBLEMS)
     async def remove_subscription(
@@ -131,7 +134,9 @@ class SubscriptionsOfTenant(Controller):
             find_subscription(connection, owner.tenant, subscription_id)
             remove_subscription(connection, owner.tenant, subscription_id)
 
-        await ledger.change(owner.fence, remove)
+        await change_notices(
+            ledger, request.user, owner, Action.SUBSCRIPTION_ENDED, remove, subscription=subscription_id
+        )
 
 
 class Deliveries(Controller):

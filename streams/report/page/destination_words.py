@@ -31,6 +31,8 @@ def way_words(language: Language, kind: str) -> str:
             return "Slack"
         case DestinationKind.TEAMS:
             return "Microsoft Teams"
+        case DestinationKind.APPRISE:
+            return "Apprise"
         case _:
             return "Discord"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Final
 from zoneinfo import available_timezones
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from streams.notices.history import attempts_of
 from streams.notices.messages import change_destination, find_message, latest_tried
-from streams.notices.model import Destination, DestinationKind
+from streams.notices.model import Destination, DestinationKind, kinds_of
 from streams.notices.paths import destination_path
 from streams.notices.subscriptions import list_subscriptions
 from streams.report.access.callers import require_admin
@@ -23,6 +23,7 @@ from streams.report.page.asking import read_form, see_other
 from streams.report.page.done import Done, done_sentence
 from streams.report.page.notice_forms import Form, fault_of, new_destination, one_of
 from streams.report.page.visits import PageRequest, Visit
+from streams.report.web.notice_changes import Action, change_notices
 from streams.report.web.notices import (
     add_destination,
     ask_to_confirm,
@@ -53,12 +54,15 @@ async def show_destination_form(visit: NamedDependency[Visit]) -> Response[str]:
 @post("/notices/destinations", include_in_schema=False, guards=[require_admin], status_code=HTTPStatus.OK)
 async def make_destination(visit: NamedDependency[Visit], request: PageRequest) -> Response[Any]:
     """Make a destination; the secret of a webhook is shown then, and never again."""
-    form = await read_form(request)
-    wanted, owner = new_destination(form), owner_for(visit.tenant)
+    form, owner = await read_form(request), owner_for(visit.tenant)
+    wanted = new_destination(form, owner.tenant)
     with checked_by_ledger():
         try:
-            made = await visit.ports.ledger.change(
-                owner.fence,
+            made = await change_notices(
+                visit.ports.ledger,
+                visit.caller,
+                owner,
+                Action.DESTINATION_ADDED,
                 lambda connection: add_destination(connection, owner.tenant, wanted, visit.now, visit.caller.name),
             )
         except Problem as problem:
@@ -95,27 +99,28 @@ async def act_on_destination(
     """Do what a button of a destination says."""
     form = await read_form(request)
     action = one_of(form, "action", ACTIONS)
-    owner, now, ledger, path = owner_for(visit.tenant), visit.now, visit.ports.ledger, destination_path(destination_id)
+    owner, now, path = owner_for(visit.tenant), visit.now, destination_path(destination_id)
     key = (owner.tenant, destination_id)
+    change = partial(change_notices, visit.ports.ledger, visit.caller, owner, destination=destination_id)
     with checked_by_ledger():
         match action:
             case "change":
                 return await _change(visit, destination_id, form)
             case "ask":
-                await ledger.change(owner.fence, lambda connection: ask_to_confirm(connection, *key, now))
+                await change(Action.DESTINATION_ASKED, lambda connection: ask_to_confirm(connection, *key, now))
                 return see_other(visit.path(path, done=Done.ASKED))
             case "test":
-                sent = await ledger.change(owner.fence, lambda connection: send_test_to(connection, *key, now))
+                sent = await change(Action.DESTINATION_TESTED, lambda connection: send_test_to(connection, *key, now))
                 return see_other(visit.path(path, test=sent))
             case "secret":
-                changed = await ledger.change(owner.fence, lambda connection: renew_secret(connection, *key, now))
+                changed = await change(Action.SECRET_RENEWED, lambda connection: renew_secret(connection, *key, now))
                 return visit.page("secret.html", destination=changed, is_new=False)
             case "unpark":
-                await ledger.change(owner.fence, lambda connection: unpark_destination(connection, *key, now))
+                await change(Action.DESTINATION_UNPARKED, lambda connection: unpark_destination(connection, *key, now))
                 return see_other(visit.path(path, done=Done.UNPARKED))
             case _:
                 why = f"removed by {visit.caller.name}"
-                await ledger.change(owner.fence, lambda connection: end_destination(connection, *key, why, now))
+                await change(Action.DESTINATION_REMOVED, lambda connection: end_destination(connection, *key, why, now))
                 return see_other(visit.path("/notices", done=Done.REMOVED))
 
 
@@ -156,12 +161,12 @@ async def _change(visit: Visit, destination_id: str, form: Form) -> Response[Any
         "zone": form.get("zone", "").strip(),
     }
 
-    def change(connection: Connection) -> None:
+    def change(connection: Connection) -> Destination:
         found = find_destination(connection, owner.tenant, destination_id)
-        change_destination(connection, found._replace(**wanted))
+        return change_destination(connection, found._replace(**wanted))
 
     try:
-        await visit.ports.ledger.change(owner.fence, change)
+        await change_notices(visit.ports.ledger, visit.caller, owner, Action.DESTINATION_CHANGED, change)
     except ValueError as error:
         return await _destination_page(visit, destination_id, form, fault_of(visit.language, error))
     return see_other(visit.path(destination_path(destination_id), done=Done.CHANGED))
@@ -215,7 +220,7 @@ def _form_page(visit: Visit, form: Form, faults: Mapping[str, str]) -> Response[
         HTTPStatus.UNPROCESSABLE_ENTITY if faults else HTTPStatus.OK,
         form=form,
         faults=faults,
-        kinds=list(DestinationKind),
+        kinds=kinds_of(owner_for(visit.tenant).tenant),
         zones=zones(),
     )
 

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from streams.domain.exchange.build import parse_build
+from streams.texts.header_lines import MarkedLine, mark_build
 from streams.visible import visible
-
-_NUMBER: Final = re.compile(r"(?<![\d.])\d{1,9}(?:\.\d{1,9}){2,3}(?!\.?\d)")
-_BEHIND_ID: Final = re.compile(r"\bid[ \t\r\n]+$", re.IGNORECASE)
-
-
-class MarkedLine(NamedTuple):
-    """A header line in which every character can be seen, in three parts; `build` is empty where it is not in it."""
-
-    before: str
-    build: str
-    after: str
 
 
 class Evidence(NamedTuple):
@@ -48,20 +36,3 @@ def evidence_of(record: Mapping[str, Any] | None, build: str | None) -> Evidence
         None if message_id is None else visible(message_id),
         visible(record["event_id"]),
     )
-
-
-def mark_build(line: str, build: str | None) -> MarkedLine:
-    """A line split at the build, in either of its notations: the one behind `id` if there is, else the last."""
-    found = [number for number in _NUMBER.finditer(line) if build is not None and _is(number[0], build)]
-    if not found:
-        return MarkedLine(visible(line), "", "")
-    stamps = [number for number in found if _BEHIND_ID.search(line, 0, number.start())]
-    number = (stamps or found)[-1]
-    return MarkedLine(visible(line[: number.start()]), number[0], visible(line[number.end() :]))
-
-
-def _is(number: str, build: str) -> bool:
-    try:
-        return parse_build(number) == parse_build(build)
-    except ValueError:
-        return False

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from streams.notices.checks import MOST_NAME_CHARS, MOST_PATTERN_CHARS
-from streams.notices.model import DestinationKind, Digest, Subscription
+from streams.notices.model import DestinationKind, Digest, Subscription, kinds_of
 from streams.report.page.destination_words import clock_time
 from streams.report.page.visits import PageRequest
 from streams.report.web.notices import NewDestination
@@ -26,13 +26,13 @@ async def read_lists(request: PageRequest, name: str) -> list[str]:
     return [value for value in (await request.form()).getall(name, []) if isinstance(value, str)]
 
 
-def new_destination(form: Form) -> NewDestination:
-    """The destination that a form asks for; the ledger says whether it can be.
+def new_destination(form: Form, owner: str) -> NewDestination:
+    """The destination that a form asks for, of a tenant or of operators; the ledger says whether it can be.
 
     Raises:
         Problem: the form is none of ours.
     """
-    kind = one_of(form, "kind", list(DestinationKind))
+    kind = one_of(form, "kind", kinds_of(owner))
     return NewDestination(
         DestinationKind(kind),
         form.get("name", "").strip(),
@@ -99,6 +99,8 @@ def fault_of(language: Language, error: ValueError, kind: DestinationKind | None
             return {field: language.say("Give a time zone by its name, as Europe/Berlin.")}
         case "address" if kind is DestinationKind.MAIL:
             return {field: language.say("Give a mail address, as admin@contoso.com.")}
+        case "address" if kind is DestinationKind.APPRISE:
+            return {field: language.say("Give an address of Apprise, as ntfys://HOST/TOPIC.")}
         case "address":
             return {
                 field: language.say("Give an address that begins with https://, without a user and without a fragment.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from streams.report.page.notice_forms import (
     wanted_subscription,
 )
 from streams.report.page.visits import PageRequest, Visit
+from streams.report.web.notice_changes import Action, change_notices
 from streams.report.web.notices import checked_by_ledger, find_destination, find_subscription, owner_for
 from streams.report.web.problems import Problem
 
@@ -51,15 +53,15 @@ async def make_subscription(visit: NamedDependency[Visit], request: PageRequest)
     to = form.get("destination", "")
     wanted, faults = wanted_subscription(visit.language, form, kinds, Subscription(owner.tenant, "", to))
 
-    def create(connection: Connection) -> None:
+    def create(connection: Connection) -> Subscription:
         find_destination(connection, owner.tenant, to)
-        create_subscription(connection, wanted, visit.now, visit.caller.name)
+        return create_subscription(connection, wanted, visit.now, visit.caller.name)
 
     faults = faults or _faults(visit, wanted)
     if faults:
         return await _form_page(visit, None, to, form, kinds, faults)
     with checked_by_ledger():
-        await visit.ports.ledger.change(owner.fence, create)
+        await change_notices(visit.ports.ledger, visit.caller, owner, Action.SUBSCRIPTION_ADDED, create)
     return see_other(visit.path("/notices", done=Done.SUBSCRIBED))
 
 
@@ -84,10 +86,12 @@ async def act_on_subscription(
     """Change a subscription, or end it."""
     form, kinds, owner = await read_form(request), await read_lists(request, KINDS), owner_for(visit.tenant)
     found = await _find(visit, subscription_id)
+    change = partial(change_notices, visit.ports.ledger, visit.caller, owner, subscription=subscription_id)
     if one_of(form, "action", ACTIONS) == "end":
         with checked_by_ledger():
-            await visit.ports.ledger.change(
-                owner.fence, lambda connection: remove_subscription(connection, owner.tenant, subscription_id)
+            await change(
+                Action.SUBSCRIPTION_ENDED,
+                lambda connection: remove_subscription(connection, owner.tenant, subscription_id),
             )
         return see_other(visit.path("/notices", done=Done.ENDED))
     wanted, faults = wanted_subscription(visit.language, form, kinds, found)
@@ -95,7 +99,7 @@ async def act_on_subscription(
     if faults:
         return await _form_page(visit, subscription_id, found.destination_id, form, kinds, faults)
     with checked_by_ledger():
-        await visit.ports.ledger.change(owner.fence, lambda connection: change_subscription(connection, wanted))
+        await change(Action.SUBSCRIPTION_CHANGED, lambda connection: change_subscription(connection, wanted))
     return see_other(visit.path("/notices", done=Done.SUBSCRIPTION_CHANGED))
 
 

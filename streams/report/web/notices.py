@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from streams.database.database import is_all_tenants
 from streams.domain.validation import MalformedError
+from streams.notices.checks import check_kind
 from streams.notices.destinations import (
     LimitError,
     TakenError,
@@ -137,7 +138,9 @@ def add_destination(
         LimitError: the tenant has too many, or asked too many people today.
         Problem: there is one with this address.
     """
-    if wanted.kind is not DestinationKind.MAIL and not wanted.address.startswith(SECURE):
+    check_kind(tenant, wanted.kind)
+    is_url = wanted.kind not in (DestinationKind.MAIL, DestinationKind.APPRISE)
+    if is_url and not wanted.address.startswith(SECURE):
         raise MalformedError(f"address: {wanted.address[:80]!r:.100}: must begin with {SECURE}")
     try:
         for one in list_destinations(connection, tenant):

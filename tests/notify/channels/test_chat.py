@@ -27,6 +27,7 @@ from tests.support.notice_receivers import (
     single,
     trial,
 )
+from tests.support.occasions import occasion
 
 CHATS = (DestinationKind.SLACK, DestinationKind.TEAMS, DestinationKind.DISCORD)
 HOSTILE = "@everyone <!channel> <@U1> **b** [x](http://evil) {{DATE(2026)}} ${x} `c` &amp; http://evil \u202egnp.exe"
@@ -151,6 +152,16 @@ def test_a_field_of_100_kb_stays_within_the_limits(kind: DestinationKind, field:
             assert 1 <= len(one["value"]) <= 1_024
             total += len(one["name"]) + len(one["value"])
         assert total <= 6_000
+
+
+@pytest.mark.parametrize("chat", CHATS)
+@pytest.mark.parametrize("length", [10, 900])
+def test_the_header_line_is_shown_around_its_build(chat: DestinationKind, length: int) -> None:
+    notice = occasion(NotificationKind.STAGE_ENTERED)
+    notice["evidence"]["received"] = "from " + "y" * length + " by mx1 id 15.1.2507.39; Mon " + "z" * length
+    shown = json.dumps(_body(chat, single(**notice)), ensure_ascii=False)
+    assert "id 15.1.2507.39; Mon z" in shown.replace("\\", "")
+    assert ("y" * 600 in shown) is False
 
 
 @pytest.mark.parametrize("kind", NotificationKind)

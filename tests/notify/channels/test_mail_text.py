@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -88,12 +89,35 @@ def test_a_mail_says_what_why_what_to_install_when_and_where() -> None:
     assert "https://report.example/unsubscribe?token=" in plain
 
 
+def test_where_no_update_helps_a_mail_says_why_and_what_to_do() -> None:
+    changes = {"finding": "UNSUPPORTED", "build": "15.0.1497.32", "required_build": None, "remedy": None}
+    plain = _written(_single(NotificationKind.STAGE_ENTERED, **changes)).plain
+    assert "Why: 15.0.1497.32 is no longer accepted, with whatever update." in plain
+    assert "What to do: No update makes this product acceptable: move its mailboxes to a supported one." in plain
+    resolved = _written(_single(NotificationKind.SERVER_VANISHED, **changes)).plain
+    assert "What to do" not in resolved
+
+
 def test_the_header_line_is_the_reason_where_a_record_has_it() -> None:
     record = occasion(NotificationKind.STAGE_ENTERED)
-    record["evidence"] = {"received": "from ex by mx\r\n\tid 15.1.2507.39\u202e <b>"}
+    record["evidence"] = {"received": "from ex by mx\r\n\tid 15.1.2507.39 \u202e <b>"}
     text = _written(Message("m-1", Form.SINGLE, NOW, (record,), 1))
-    assert "Evidence: from ex by mx id 15.1.2507.39\\u202e <b>" in text.plain
+    assert "Evidence: from ex by mx id 15.1.2507.39 \\u202e <b>" in text.plain
     assert "&lt;b&gt;" in (text.html or "")
+    assert re.search(r"<b [^>]*>15\.1\.2507\.39</b>", text.html or "")
+
+
+def test_of_a_long_header_line_what_is_around_the_build_is_shown() -> None:
+    record = occasion(NotificationKind.STAGE_ENTERED)
+    record["evidence"] = {"received": "from " + "x" * 100_000 + " id 15.1.2507.39; " + "y" * 100_000}
+    for notice in (record, record | {"build": None}):
+        text = _written(Message("m-1", Form.SINGLE, NOW, (notice,), 1))
+        assert "x" * 200 in text.plain
+        assert "x" * 700 not in text.plain
+    record["evidence"] = {"received": "from " + "x" * 900 + " id 15.1.2507.39; " + "y" * 900}
+    text = _written(Message("m-1", Form.SINGLE, NOW, (record,), 1))
+    assert "x id 15.1.2507.39; y" in text.plain
+    assert "x" * 700 not in text.plain
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from streams.clock import wall_clock_ms
+from streams.domain.outputs.notification import NotificationKind
 from streams.domain.time import DAY_MS, moment_ms
 from streams.notices.model import Destination, Message, Outcome, OutcomeKind
 from streams.notices.reach import GuardRules
@@ -36,6 +37,7 @@ from tests.support.notice_receivers import (
     single,
     trial,
 )
+from tests.support.occasions import occasion
 
 LINK = "https://report.example/notices"
 
@@ -134,6 +136,21 @@ def test_a_notice_is_a_cloud_event_with_the_fields_of_the_topic() -> None:
     assert (data["notification_id"], data["kind"], data["tenant_id"]) == ("n1", "STAGE_ENTERED", "contoso")
     assert data["next_stage_at"] == datetime.fromtimestamp(NOW / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     assert "cut_fields" not in data
+
+
+def test_a_webhook_has_the_whole_header_line_that_shows_the_build() -> None:
+    notice = occasion(NotificationKind.STAGE_ENTERED)
+    data = json.loads(event_of(single(evidence=notice["evidence"]), "tes", LINK))["data"]
+    assert data["evidence"]["received"] == notice["evidence"]["received"]
+    assert data["evidence"]["observed_at"].endswith("Z")
+    notice["evidence"]["received"] = "x" * 100_000
+    for message, most in ((single(evidence=notice["evidence"]), 2_000), (digest(9, evidence=notice["evidence"]), 300)):
+        body = event_of(message, "tes", LINK)
+        data = json.loads(body)["data"]
+        (first, *_) = data.get("notices", [data])
+        assert len(body) <= 20_000
+        assert len(first["evidence"]["received"]) == most
+        assert first["cut_fields"] == ["evidence"]
 
 
 def test_a_digest_has_its_notices_in_order_and_no_server_of_its_own() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -111,6 +112,26 @@ def test_operators_have_destinations_of_their_own(own_engine: Engine) -> None:
     assert destinations(own_engine, "*")["Night operator"].address == "second@contoso.example"
 
 
+def test_apprise_is_for_operators_alone(own_engine: Engine) -> None:
+    apprise = NEW | {"kind": "APPRISE", "address": "ntfys://tk_secret@ntfy.operator.example/alarms"}
+    with client_of(own_engine, ADMIN) as client:
+        assert "Apprise" not in says(client, f"{DESTINATIONS}/new")
+        assert "APPRISE" not in post(client, DESTINATIONS, apprise, 400).replace("'APPRISE'", "")
+    with client_of(own_engine, OPERATOR) as client:
+        assert "Apprise" not in says(client, f"{DESTINATIONS}/new?tenant=contoso")
+        post(client, f"{DESTINATIONS}?tenant=contoso", apprise, 400)
+        form = client.get(f"{DESTINATIONS}/new").text
+        assert 'value="APPRISE"' in form
+        assert "Give an address of Apprise" in post(client, DESTINATIONS, apprise | {"address": "x"}, 422)
+        said = post(client, DESTINATIONS, apprise)
+        assert "Apprise: ntfys://…" in said
+        assert "tk_secret" not in said
+        assert "tk_secret" not in says(client, "/notices")
+    with client_of(own_engine, ADMIN) as client:
+        assert "ntfys" not in says(client, "/notices")
+    assert [one.kind for one in destinations(own_engine).values() if one.kind == "APPRISE"] == []
+
+
 def test_a_destination_is_added_asked_and_shown(own_engine: Engine) -> None:
     with client_of(own_engine, ADMIN) as client:
         fields = form_of(client.get(f"{DESTINATIONS}/new").text, DESTINATIONS)
@@ -212,6 +233,39 @@ def test_a_test_shows_its_outcome(own_engine: Engine) -> None:
         assert 'hx-trigger="every' not in answer.text
         assert "is not confirmed" in post(client, f"{DESTINATIONS}/d-asked", {"action": "test"}, 409)
         assert "It is asked once more" in post(client, f"{DESTINATIONS}/d-asked", {"action": "ask"})
+
+
+def test_what_is_done_by_a_button_is_in_the_log_with_who_did_it(
+    own_engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with client_of(own_engine, ADMIN) as client, caplog.at_level(logging.INFO):
+        post(client, DESTINATIONS, NEW)
+        for path, action in (("d-mail", "test"), ("d-asked", "ask"), ("d-hook", "secret"), ("d-hook", "unpark")):
+            client.post(f"{DESTINATIONS}/{path}", data={"csrf_token": CSRF, "action": action})
+        change = {"csrf_token": CSRF, "action": "change", "name": "Tickets", "language": "de", "zone": "Asia/Tokyo"}
+        post(client, f"{DESTINATIONS}/d-hook", change)
+        post(client, "/notices/subscriptions", EVERY)
+        (made,) = [one for one in caplog.records if getattr(one, "fields", {}).get("action") == "subscription_added"]
+        path = f"/notices/subscriptions/{vars(made)['fields']['subscription']}"
+        post(client, path, EVERY | {"action": "change", "digest": "HOURLY"})
+        post(client, path, {"csrf_token": CSRF, "action": "end"})
+        post(client, f"{DESTINATIONS}/d-mail", {"csrf_token": CSRF, "action": "remove"})
+    lines = [vars(one)["fields"] for one in caplog.records if vars(one).get("event") == "report_notices_changed"]
+    assert [line["action"] for line in lines] == [
+        "destination_added",
+        "destination_tested",
+        "destination_asked",
+        "secret_renewed",
+        "destination_unparked",
+        "destination_changed",
+        "subscription_added",
+        "subscription_changed",
+        "subscription_ended",
+        "destination_removed",
+    ]
+    assert {(line["by"], line["tenant"]) for line in lines} == {(ADMIN.name, "contoso")}
+    assert TOKEN not in str(lines)
+    assert SECRET not in str(lines)
 
 
 def test_a_subscription_is_made_changed_and_ended(own_engine: Engine) -> None:

@@ -14,7 +14,6 @@ from streams.domain.tenant.state import TenantEnforcement
 from streams.domain.time import DAY_MS, HOUR_MS
 from streams.report.model.ahead import first_stages
 from streams.report.page.charts import HEIGHT, connections_chart, servers_chart
-from streams.report.page.evidence import mark_build
 from streams.report.page.outlook import outlook
 from streams.report.page.pausing import move_stages, preview_pause
 from streams.report.page.timeline import Tense, timeline
@@ -22,6 +21,7 @@ from streams.report.page.why import article_path
 from streams.report.queries.episodes import Ahead
 from streams.report.queries.history import Day
 from streams.report.queries.pauses import PAUSE, Pauses, Waiver, quota_left
+from streams.texts.header_lines import mark_build
 from streams.texts.languages import language_of
 from streams.texts.status_words import Rates, change_words, count_by_words, rate_words, status_words
 from tests.support.page_world import LADDER, NOW, life_of
@@ -89,6 +89,23 @@ def test_the_build_is_marked_in_its_line(line: str, build: str | None, expected:
     before, marked, after = expected
     assert found.before.endswith(before)
     assert (found.build, found.after) == (marked, after)
+
+
+@pytest.mark.parametrize("most", [20, 30, 60, 75])
+@pytest.mark.parametrize(
+    ("before", "after"), [("b" * 40, "a" * 40), ("b" * 70, "a" * 3), ("", "a" * 70), ("b" * 3, "")]
+)
+def test_what_is_cut_of_a_line_is_what_is_far_from_its_build(before: str, after: str, most: int) -> None:
+    line = mark_build(f"{before} 15.1.2507.39 {after}", "15.1.2507.39")
+    shown = line.within(most)
+    assert shown.build == "15.1.2507.39"
+    assert len(shown.text) <= most
+    assert (shown == line) is (len(line.text) <= most)
+    if len(line.text) > most:
+        assert len(shown.text) == most
+    assert line.before.endswith(shown.before.removeprefix("…"))
+    assert line.after.startswith(shown.after.removesuffix("…"))
+    assert mark_build("x" * 90, None).within(most).text == "x" * (most - 1) + "…"
 
 
 def test_a_timeline_goes_from_the_first_detection_to_the_full_block() -> None:

@@ -1,4 +1,4 @@
-"""Listens for a door, and accepts its connections."""
+"""Listens at an address of this machine, and accepts connections there."""
 
 from __future__ import annotations
 

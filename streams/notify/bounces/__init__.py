@@ -1,0 +1,1 @@
+"""Mail that comes back: taken from the relay over LMTP, read, and written into the ledger."""
