@@ -96,6 +96,8 @@ class Sender:
         self._threads = ThreadPoolExecutor(2, "notify")
         self._results: asyncio.Queue[Run] = asyncio.Queue()
         self._tasks: dict[asyncio.Task[None], bool] = {}
+        self._unwritten = 0
+        """Runs whose results are not written: they come again where the process dies, so they are in flight as well."""
         self._pauses = {kind: _Pause() for kind in channels}
         self._is_writing, self._cannot_write = False, False
         self._broken: asyncio.Future[None]
@@ -157,10 +159,13 @@ class Sender:
                 self._begin(claim, asked_at, is_failing=wanted.is_failing)
                 self._pauses[claim.destination.kind].is_tried = True
             is_full = is_full or (not wanted.is_failing and len(claims) == wanted.limit)
-        return is_full and self._in_flight > len(self._tasks)
+        return is_full and self._free() > 0
+
+    def _free(self) -> int:
+        return self._in_flight - len(self._tasks) - self._unwritten
 
     def _wanted(self) -> list[_Wanted]:
-        free = self._in_flight - len(self._tasks)
+        free = self._free()
         failing = min(free, self._in_flight // FAILING_SHARE - sum(self._tasks.values()))
         now = time.monotonic()
         working = [kind for kind, pause in self._pauses.items() if not pause.count]
@@ -213,6 +218,7 @@ class Sender:
                 self._told.back(kind)
             if outcome.kind not in PASSES:
                 break
+        self._unwritten += 1
         await self._results.put(Run(claim, tuple(attempts), waits_until))
 
     async def _send(self, claim: Claim, message: Message) -> Outcome:
@@ -250,6 +256,7 @@ class Sender:
             while not self._results.empty() and len(runs) < WRITTEN_AT_ONCE:
                 runs.append(self._results.get_nowait())
             await self._write_runs(runs)
+            self._unwritten -= len(runs)
             self._is_writing = False
 
     async def _write_runs(self, runs: list[Run]) -> None:

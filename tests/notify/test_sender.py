@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -65,11 +66,13 @@ def states(site: Site) -> list[str]:
 
 def test_one_that_never_answers_costs_the_others_nothing(site: Site) -> None:
     site.channel.stuck = {"admin@t0.example"}
-    run_until_sent = lambda: sum(site.status.delivered.values()) == 4  # noqa: E731
+
+    def is_over() -> bool:
+        return sum(site.status.delivered.values()) == 4 and bool(site.channel.to("admin@t0.example"))
 
     async def work() -> None:
         task = asyncio.create_task(site.sender(2).run())
-        await until(run_until_sent)
+        await until(is_over)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -153,6 +156,32 @@ def test_who_dies_between_sending_and_writing_sends_again_under_the_same_ids(sit
     run(site, lambda: sum(site.status.delivered.values()) == 5)
     assert states(site) == ["SENT"] * 5
     assert len({one.message.message_id for one in site.channel.sent}) == 5
+
+
+def test_what_is_not_written_down_is_in_flight(site: Site) -> None:
+    is_blocked, may_go = threading.Event(), threading.Event()
+
+    def block(step: str) -> None:
+        if step == "finished":
+            is_blocked.set()
+            assert may_go.wait(60)
+
+    blocking = Site(site.database, site.clock, site.channel, failpoint=block)
+
+    async def work() -> None:
+        sender = blocking.sender(2)
+        task = asyncio.create_task(sender.run())
+        await until(is_blocked.is_set)
+        await asyncio.sleep(0.2)  # what it must not do it would do meanwhile
+        sent = len(site.channel.sent)
+        may_go.set()
+        await until(lambda: sum(blocking.status.delivered.values()) == 5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert sent <= 2
+
+    asyncio.run(work())
+    assert states(site) == ["SENT"] * 5
 
 
 def test_two_senders_send_everything_once(site: Site) -> None:
