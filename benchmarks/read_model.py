@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from benchmarks.report_pages import ask_all, served_lines
 from streams.database.database import Database
 from streams.domain.time import DAY_MS, HOUR_MS
 from streams.garbage import tune_gc
+from streams.kafka.follower import FETCH_RECORDS
 from streams.kafka.places import Place
 from streams.report.model.batch import READ, SERVERS
 from streams.report.queries.cursors import ensure_key
@@ -41,6 +42,7 @@ from streams.report.queries.servers import (
 from streams.report.queries.waivers import waived_servers
 from streams.report.reading.decoding import Decoder
 from streams.report.store.opening import open_database
+from streams.report.store.pending import PendingBatch
 from streams.report.store.upkeep import analyze
 from streams.report.store.writer import Writer
 from streams.settings.report import ReportSettings
@@ -50,7 +52,8 @@ from tests.support.postgresql import running_postgresql
 from tests.support.report import SOURCE, START, report_record
 
 TENANTS, LARGE = 2_000, "large"
-BATCH: Final = 5_000
+BATCH: Final = FETCH_RECORDS
+"""As the reader gets them while it catches up."""
 _STATUSES: Final = ("COMPLIANT",) * 6 + ("REPORTED", "THROTTLED", "BLOCKED", "VANISHED")
 
 
@@ -108,9 +111,10 @@ def reports(count: int, first_offset: int, at: int) -> list[Stored]:
 
 
 def caught_up(database: Database, records: list[Stored]) -> dict[str, Any]:
-    """Decode and write records, one batch decoded while another is written."""
+    """Decode and write records as the reader does: one batch is decoded and folded while another is written."""
     decoder, writer = Decoder(LocalRegistry(), str), Writer(database, lambda _: None)
     place, sources = Place(SERVERS, 0), dict.fromkeys(READ, SOURCE)
+    behind: PendingBatch | None = None
     writing: Future[int] | None = None
     began, cpu = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(1) as threads:
@@ -118,9 +122,14 @@ def caught_up(database: Database, records: list[Stored]) -> dict[str, Any]:
             some = records[begin : begin + BATCH]
             batch = decoder.decode(some, sources)
             batch.begins, batch.ends = {place: some[0].offset}, {place: some[-1].offset + 1}
-            if writing is not None:
+            pending = PendingBatch(batch)
+            if writing is not None and behind is not None:
+                either: tuple[Future[Any], ...] = (behind.is_folded, writing)
+                wait(either, return_when=FIRST_COMPLETED)
+                if not writing.done():
+                    writer.fold_ahead(pending, behind)
                 writing.result()
-            writing = threads.submit(writer.write, batch)
+            behind, writing = pending, threads.submit(writer.write, batch, pending)
         if writing is not None:
             writing.result()
     seconds, spent = time.perf_counter() - began, time.process_time() - cpu

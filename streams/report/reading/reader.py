@@ -28,6 +28,7 @@ from streams.report.reading.decoding import Decoder
 from streams.report.reading.deletions import Deletions
 from streams.report.reading.status import DATABASE, KAFKA, REGISTRY, State, Status
 from streams.report.reading.telling import Teller
+from streams.report.store.pending import PendingBatch
 from streams.report.store.salvage import write_or_salvage
 from streams.report.store.upkeep import analyze, note_current, prune
 from streams.report.store.writer import TopicReplacedError, Writer
@@ -82,7 +83,7 @@ class Reader:
         self._failpoint = failpoint or failpoints("")
         self._writer = Writer(database, self._failpoint)
         self._history_days, self._clock = history_days, clock
-        # One for the database, one that decodes meanwhile.
+        # One that writes, one that decodes and folds meanwhile.
         self._threads = ThreadPoolExecutor(2, "report")
         compacted = {topic(name): name for name in (SERVERS, VERDICTS)}
         self._deletions = Deletions(cluster, database, compacted, self._timing, self._threads)
@@ -150,16 +151,19 @@ class Reader:
             self.status.stopped = None
             self._told.enter(State.CATCHING_UP)
             look_at = tick_at = time.monotonic()
+            behind: PendingBatch | None = None
             while True:
                 records = await source.poll()
-                batch = await self._batch(source, records) if records else None
+                pending = PendingBatch(await self._batch(source, records)) if records else None
                 complete_at = source.complete_at
                 if writing is not None:
+                    if pending is not None and behind is not None:
+                        await self._fold_ahead(pending, behind, writing)
                     await writing
                     writing = None
-                if batch is not None:
-                    writing = asyncio.create_task(self._write(batch))
-                    if batch.waits:
+                if pending is not None:
+                    behind, writing = pending, asyncio.create_task(self._write(pending))
+                    if pending.batch.waits:
                         await writing
                 now = time.monotonic()
                 if now <= min(tick_at, look_at):
@@ -193,14 +197,24 @@ class Reader:
         self.status.lag = {self._names[topic]: count for topic, count in source.lag().items()}
         return batch
 
-    async def _write(self, batch: Batch) -> None:
+    async def _fold_ahead(self, pending: PendingBatch, behind: PendingBatch, writing: asyncio.Task[None]) -> None:
+        """Fold a batch while the one in front of it is being written."""
+        folded = asyncio.wrap_future(behind.is_folded)
+        await asyncio.wait((folded, writing), return_when=asyncio.FIRST_COMPLETED)
+        if not writing.done():
+            # What fails here fails again where the batch is written, and is told there.
+            with suppress(Exception):
+                await self._in_thread(lambda: self._writer.fold_ahead(pending, behind))
+
+    async def _write(self, pending: PendingBatch) -> None:
         """Write a batch.
 
         Raises:
             SchemaAwaitedError: a record behind it waits; all partitions go on with the next try.
         """
+        batch = pending.batch
         if batch.begins != batch.ends:
-            await self._store(batch)
+            await self._store(pending)
         self._awaited |= {place: waiting.offset for place, waiting in batch.waits.items()}
         self._awaited = {place: at for place, at in self._awaited.items() if batch.ends.get(place, at) <= at}
         for place, waiting in batch.waits.items():
@@ -209,12 +223,12 @@ class Reader:
         if not self._awaited:
             self._told.works(REGISTRY)
 
-    async def _store(self, batch: Batch) -> None:
+    async def _store(self, pending: PendingBatch) -> None:
         """Write a batch; a database that fails is waited for, and nothing more is fetched meanwhile."""
-        wait = self._timing.first_retry
+        batch, wait = pending.batch, self._timing.first_retry
         while True:
             try:
-                await self._in_thread(lambda: self._write_or_salvage(batch))
+                await self._in_thread(lambda: self._write_or_salvage(pending))
                 break
             except DBAPIError as error:
                 self._told.failed(DATABASE, error)
@@ -228,8 +242,8 @@ class Reader:
             for read in reads[:1]:
                 self.status.records[self._names[read.place.topic]] += len(reads)
 
-    def _write_or_salvage(self, batch: Batch) -> None:
-        for refused in write_or_salvage(self._writer, batch).passed_over:
+    def _write_or_salvage(self, pending: PendingBatch) -> None:
+        for refused in write_or_salvage(self._writer, pending.batch, pending).passed_over:
             self._told.passed_over(refused.place, refused.offset, refused.reason)
 
     def _take_again(self) -> bool:
@@ -277,7 +291,7 @@ class Reader:
         batch = Batch(source.sources)
         batch.begins, batch.ends = await source.advance(list(source.positions))
         if batch.begins != batch.ends:
-            await self._write(batch)
+            await self._write(PendingBatch(batch))
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

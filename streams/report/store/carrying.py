@@ -55,9 +55,9 @@ def carry_history(before: Database, fresh: Database) -> Carried:
         offset = list(SERVER.columns.keys()).index("source_offset")
         for rows in _chunks(source, SERVER):
             # Whatever the topics show of it, they show later than this.
-            unread = [(*row[:offset], NOT_READ, *row[offset + 1 :]) for row in rows]
+            unread = {ServerKey(*row[:2]): (*row[:offset], NOT_READ, *row[offset + 1 :]) for row in rows}
             with fresh.writing() as connection:
-                upsert_servers(connection, unread, [ServerKey(*row[:2]) for row in unread], {})
+                upsert_servers(connection, unread, list(unread), {})
             carried.servers += len(unread)
         marks = select(SERVER.c.tenant_id, func.max(SERVER.c.high_at)).group_by(SERVER.c.tenant_id)
         carried.marks = {tenant_id: int(mark) for tenant_id, mark in source.execute(marks)}

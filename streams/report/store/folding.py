@@ -15,7 +15,7 @@ from streams.domain.keys import ServerKey
 from streams.kafka.places import Place
 from streams.report.model.batch import Read
 from streams.report.model.servers import Counters, Forgotten, ServerFacts, ServerFold
-from streams.report.store.rows import NOT_READ, forgotten_row, interval_row, server_row
+from streams.report.store.rows import NOT_READ, Row, forgotten_row, interval_row, server_row
 from streams.report.store.server_rows import Urgency, upsert_servers
 from streams.report.store.tables import SERVER, SERVER_DAY, SERVER_FORGOTTEN, SERVER_INTERVAL, TENANT_COUNT
 from streams.report.store.upkeep import note_changes
@@ -58,6 +58,21 @@ class Carried:
         return read.record is None or bool(read.record["reported_at"] < mark)
 
 
+@dataclass(slots=True)
+class FoldedServers:
+    """Reports of servers, folded, and what is to be written of them.
+
+    `rows` are those of `tables.SERVER`, `new` which of their servers had none, `gone` those that lose theirs;
+    `urgencies` are of the rows that were there.
+    """
+
+    fold: ServerFold
+    rows: dict[ServerKey, Row] = field(default_factory=dict)
+    new: list[ServerKey] = field(default_factory=list)
+    gone: list[ServerKey] = field(default_factory=list)
+    urgencies: dict[ServerKey, Urgency] = field(default_factory=dict)
+
+
 def write_servers(
     connection: Connection,
     reads: Sequence[Read],
@@ -66,19 +81,32 @@ def write_servers(
     *,
     is_news: bool = True,
 ) -> None:
-    """Write reports of servers, and what follows from them.
+    """Write reports of servers, and what follows from them; see `fold_servers`."""
+    write_folded(connection, fold_servers(connection, reads, carried, sources, is_news=is_news))
+
+
+def fold_servers(
+    connection: Connection,
+    reads: Sequence[Read],
+    carried: Carried | None = None,
+    sources: Mapping[str, str] = MappingProxyType({}),
+    *,
+    behind: FoldedServers | None = None,
+    is_news: bool = True,
+) -> FoldedServers:
+    """Fold reports of servers; nothing is written.
 
     Args:
-        connection: of a writing transaction.
+        connection: of a transaction.
         reads: the reports, in order.
         carried: what a carried history knows.
         sources: the topics behind its positions.
+        behind: what will have been written before these are, whether the transaction sees it or not.
         is_news: whether unknown servers are new.
     """
     keys = sorted({read.key for read in reads})
-    before, urgencies = _look_up(connection, keys)
-    fold = fold_of(connection, keys, before)
-    new = [key for key in keys if key not in before]
+    before, urgencies = _look_up_behind(connection, keys, behind)
+    fold = fold_of(connection, keys, before, behind)
     unread = set() if carried is None else _not_read(connection, keys)
     last = {}
     for read in reads:
@@ -94,19 +122,42 @@ def write_servers(
             fold.forget(key, read.written_at)
         else:
             fold.take(key, record, read.written_at, is_news=is_news)
-    write_fold(connection, fold)
-    shown = {key: facts for key, facts in fold.facts.items() if facts is not None and key in last}
-    rows = (server_row(last[key], shown[key]) for key in keys if key in shown)
-    upsert_servers(connection, rows, [key for key in new if key in shown], urgencies)
-    delete(connection, SERVER, [key for key, read in last.items() if read.record is None])
+    shown = {key: facts for key in keys if key in last and (facts := fold.facts.get(key)) is not None}
+    return FoldedServers(
+        fold,
+        {key: server_row(last[key], facts) for key, facts in shown.items()},
+        [key for key in shown if key not in before],
+        [key for key, read in last.items() if read.record is None],
+        urgencies,
+    )
 
 
-def fold_of(connection: Connection, keys: Sequence[ServerKey], known: Mapping[ServerKey, ServerFacts]) -> ServerFold:
-    """A fold that begins with what the tables know of some servers, of which `known` are those that have a row."""
+def write_folded(connection: Connection, folded: FoldedServers) -> None:
+    """Write what was folded, where the tables are as they were then, or as what was behind it left them."""
+    write_fold(connection, folded.fold)
+    upsert_servers(connection, folded.rows, folded.new, folded.urgencies)
+    delete(connection, SERVER, folded.gone)
+
+
+def fold_of(
+    connection: Connection,
+    keys: Sequence[ServerKey],
+    known: Mapping[ServerKey, ServerFacts],
+    behind: FoldedServers | None = None,
+) -> ServerFold:
+    """A fold that begins with what is known of some servers, of which `known` are those that have a row."""
+    told = {} if behind is None else behind.fold.forgotten
     # A server that was never forgotten has held something since a report of its own.
     asked = [key for key in keys if (facts := known.get(key)) is None or facts.since >= facts.high_at]
-    rows = select_by_pairs(connection, "tenant_id, server, forgotten_at, high_at, " + _HIGH, SERVER_FORGOTTEN, asked)
-    return ServerFold(known, {ServerKey(*row[:2]): Forgotten(row[2], row[3], Counters(*row[4:])) for row in rows})
+    rows = select_by_pairs(
+        connection,
+        "tenant_id, server, forgotten_at, high_at, " + _HIGH,
+        SERVER_FORGOTTEN,
+        [key for key in asked if key not in told],
+    )
+    marks = {ServerKey(*row[:2]): Forgotten(row[2], row[3], Counters(*row[4:])) for row in rows}
+    marks |= {key: mark for key in asked if (mark := told.get(key)) is not None}
+    return ServerFold(known, marks)
 
 
 def write_fold(connection: Connection, fold: ServerFold) -> None:
@@ -132,6 +183,23 @@ def forget(connection: Connection, keys: Sequence[ServerKey], at: int) -> None:
 def known_servers(connection: Connection, keys: Sequence[ServerKey]) -> dict[ServerKey, ServerFacts]:
     """The facts of those of some servers that have a row."""
     return _look_up(connection, keys)[0]
+
+
+def _look_up_behind(
+    connection: Connection, keys: Sequence[ServerKey], behind: FoldedServers | None
+) -> tuple[dict[ServerKey, ServerFacts], dict[ServerKey, Urgency]]:
+    """See `_look_up`; what will have been written before is known from there."""
+    if behind is None:
+        return _look_up(connection, keys)
+    told = behind.fold.facts
+    known, urgencies = _look_up(connection, [key for key in keys if key not in told])
+    for key in keys:
+        facts = told.get(key)
+        if facts is not None:
+            known[key] = facts
+            row = behind.rows.get(key)
+            urgencies[key] = behind.urgencies[key] if row is None else (row[2], row[3])
+    return known, urgencies
 
 
 def _look_up(

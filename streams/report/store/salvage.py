@@ -10,6 +10,7 @@ from streams.database.database import DatabaseError, is_passing
 from streams.database.positions import MovedError
 from streams.errors import is_records_fault
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS, Batch, Read, Unreadable
+from streams.report.store.pending import PendingBatch
 from streams.report.store.writer import TopicReplacedError, Writer
 
 _FIELDS = {SERVERS: "servers", VERDICTS: "verdicts", NOTIFICATIONS: "notifications", AUDIT: "audits"}
@@ -31,14 +32,16 @@ class Salvaged(NamedTuple):
     passed_over: list[Unreadable]
 
 
-def write_or_salvage(writer: Writer, batch: Batch) -> Salvaged:
+def write_or_salvage(writer: Writer, batch: Batch, pending: PendingBatch | None = None) -> Salvaged:
     """Write a batch; where the database refuses it for what is in it, write what of it can be written.
+
+    `pending` is the same with what is prepared of it, where another one may be folded behind it.
 
     Raises:
         Exception: what `Writer.write` raises and no record is to blame for.
     """
     try:
-        return Salvaged(writer.write(batch), [])
+        return Salvaged(writer.write(batch, pending), [])
     except Exception as error:
         if not is_batchs_fault(error):
             raise

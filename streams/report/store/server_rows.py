@@ -6,7 +6,7 @@ several times as long. Here they are told to leave it, and all new names are add
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Connection
@@ -37,19 +37,19 @@ Urgency = tuple[int, int]
 
 
 def upsert_servers(
-    connection: Connection, rows: Iterable[Row], new: Sequence[ServerKey], known: Mapping[ServerKey, Urgency]
+    connection: Connection, rows: Mapping[ServerKey, Row], new: Sequence[ServerKey], known: Mapping[ServerKey, Urgency]
 ) -> None:
     """Write rows of `tables.SERVER`; a row of a later record stays.
 
     Args:
         connection: of a writing transaction.
-        rows: the rows.
+        rows: the rows, by their servers.
         new: which of their servers have none yet.
         known: what the rows that are there have.
     """
     if connection.dialect.name != SQLITE:
         connection.exec_driver_sql(_LEAVE_NAMES, ("yes",))
-        _SERVERS.write(connection, rows)
+        _SERVERS.write(connection, rows.values())
         connection.exec_driver_sql(_LEAVE_NAMES, ("",))
         if new:
             connection.exec_driver_sql(_ADD_NAMES, pairs_as_json(new))
@@ -59,8 +59,8 @@ def upsert_servers(
     connection.exec_driver_sql("INSERT INTO server_names_added VALUES (1)")
     moved: list[Row] = []
     kept: list[Row] = []
-    for row in rows:
-        is_kept = known.get(ServerKey(*row[:2])) == row[2:4]
+    for key, row in rows.items():
+        is_kept = known.get(key) == row[2:4]
         (kept if is_kept else moved).append(row)
     _SERVERS.write(connection, moved)
     # SQLite takes a row out of the index of every column that a statement sets, and puts it back in.

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from streams.database.database import Database
+from streams.database.database import ALL_TENANTS, Database
 from streams.database.positions import MovedError, move_position
 from streams.database.upserts import Upsert, delete
 from streams.kafka.places import Place
 from streams.report.model.batch import Batch, Read, Unreadable
-from streams.report.store.folding import Carried, write_servers
+from streams.report.store.folding import Carried, FoldedServers, fold_servers, write_folded
+from streams.report.store.pending import Ahead, PendingBatch
 from streams.report.store.rows import (
     Row,
     audit_row,
@@ -28,6 +29,7 @@ from streams.report.store.tables import (
     COMMAND,
     CONSUMER_OFFSET,
     NOTIFICATION,
+    TENANT_VERSION,
     UNREADABLE,
     VERDICT,
 )
@@ -69,8 +71,31 @@ class Writer:
         with self._database.writing() as connection:
             return locked_positions(connection, sources)
 
-    def write(self, batch: Batch) -> int:
+    def fold_ahead(self, pending: PendingBatch, behind: PendingBatch) -> None:
+        """Fold a batch while the one in front of it, which is folded, is written or was; whoever writes it looks.
+
+        Raises:
+            DBAPIError: the database does not answer.
+        """
+        batch, servers = pending.batch, behind.servers
+        if servers is None or not batch.servers or self._carried is not None:
+            return
+        with self._database.reading(ALL_TENANTS) as connection:
+            version, begins, ends = _version(connection), behind.batch.begins, behind.batch.ends
+            read = {place: at for place, at in _positions(connection) if place in begins}
+            if read == {place: begins[place] for place in read}:
+                version += behind.changes
+            elif read != ends:
+                return
+            folded = fold_servers(connection, batch.servers, behind=servers)
+        pending.ahead = Ahead(folded, behind, servers, version)
+
+    def write(self, batch: Batch, pending: PendingBatch | None = None) -> int:
         """Write what of a batch is not written yet; returns the number of its records.
+
+        Args:
+            batch: the batch.
+            pending: the same with what is prepared of it, where another one may be folded behind it.
 
         Raises:
             MovedError: records in front of the batch were not written.
@@ -81,7 +106,7 @@ class Writer:
         carried = None if self._carried is None else replace(self._carried, held={})
         with self._database.writing() as connection:
             known = self._lock(connection, batch)
-            written = self._rows(connection, batch, known, carried)
+            written = self._rows(connection, batch, known, carried, pending)
             self._failpoint("written")
             for place, end in batch.ends.items():
                 if end > known[place]:
@@ -89,6 +114,8 @@ class Writer:
                     move_position(connection, CONSUMER_OFFSET, place, source, known[place], end)
             self._failpoint("positioned")
         self._hold(carried)
+        if pending is not None:
+            pending.is_written = True
         self._failpoint("committed")
         return written
 
@@ -120,14 +147,21 @@ class Writer:
         batch: Batch,
         known: Mapping[Place, int],
         carried: Carried | None,
+        pending: PendingBatch | None,
     ) -> int:
         def new(reads: Sequence[Read]) -> list[Read]:
             return [read for read in reads if read.offset >= known[read.place]]
 
         servers, verdicts = new(batch.servers), new(batch.verdicts)
         notifications, audits = new(batch.notifications), new(batch.audits)
+        folded = _folded_ahead(connection, pending, known)
+        if folded is None:
+            folded = fold_servers(connection, servers, carried, batch.sources)
+        changes = Counter(read.key.tenant_id for read in (*servers, *verdicts, *notifications, *audits))
+        if pending is not None:
+            pending.fold(folded, changes.total())
         if servers:
-            write_servers(connection, servers, carried, batch.sources)
+            write_folded(connection, folded)
         if verdicts:
             last = {read.key: read for read in verdicts}
             _VERDICTS.write(connection, [verdict_row(read) for read in last.values() if read.record is not None])
@@ -136,8 +170,29 @@ class Writer:
         _COMMANDS.write(connection, _last_of(filter(None, map(command_row, notifications))))
         _AUDITS.write(connection, _last_of(map(audit_row, audits)))
         name_unreadable(connection, (one for one in batch.unreadable if one.offset >= known[one.place]))
-        note_changes(connection, Counter(read.key.tenant_id for read in (*servers, *verdicts, *notifications, *audits)))
+        note_changes(connection, changes)
         return len(servers) + len(verdicts) + len(notifications) + len(audits)
+
+
+def _folded_ahead(
+    connection: Connection, pending: PendingBatch | None, known: Mapping[Place, int]
+) -> FoldedServers | None:
+    """What was folded ahead of a batch, if the tables are now what it was folded behind."""
+    if pending is None or pending.ahead is None:
+        return None
+    servers, behind, behind_servers, version = pending.ahead
+    is_whole = all(known[place] == begin for place, begin in pending.batch.begins.items())
+    is_next = behind.is_written and behind.servers is behind_servers
+    return servers if is_whole and is_next and _version(connection) == version else None
+
+
+def _version(connection: Connection) -> int:
+    return int(connection.execute(select(func.sum(TENANT_VERSION.c.n))).scalar() or 0)
+
+
+def _positions(connection: Connection) -> Iterator[tuple[Place, int]]:
+    for row in connection.execute(select(CONSUMER_OFFSET)):
+        yield Place(row.topic, row.partition), row.position
 
 
 def name_unreadable(connection: Connection, passed_over: Iterable[Unreadable]) -> None:
