@@ -220,7 +220,8 @@ def _options(schema: str) -> dict[str, Any]:
     return {
         "connect_timeout": _CONNECT_SECONDS,
         "application_name": "tes report",
-        "options": f"-c search_path={quoted(schema)},public -c statement_timeout={STATEMENT_SECONDS}s",
+        # Where it expects much of a question, the server would first compile it, which takes longer than any of them.
+        "options": f"-c search_path={quoted(schema)},public -c statement_timeout={STATEMENT_SECONDS}s -c jit=off",
         # A server that went away is noticed, also where nothing says that it did.
         "keepalives_idle": 5,
         "keepalives_interval": 5,

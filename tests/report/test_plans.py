@@ -128,3 +128,12 @@ def test_waived_servers_are_found_by_an_index(filled: Database, tenant: str) -> 
     (plan,) = plans_of(filled, tenant, ask)
     assert [row.server for row in found][:2] == ["mx600.example", "mx700.example"]
     assert "server_waived" in plan
+
+
+def test_no_question_waits_for_a_compiler(filled: Database) -> None:
+    if filled.kind != "postgresql":
+        return
+    with filled.reading("tenant0") as connection:
+        connection.exec_driver_sql("SET LOCAL jit_above_cost = 0")
+        plan = str(list(connection.exec_driver_sql("EXPLAIN ANALYZE SELECT max(stage) FROM server")))
+    assert "JIT" not in plan
