@@ -19,7 +19,6 @@ SQLITE: Final = "sqlite"
 _KEYS_AT_ONCE: Final = 500
 _MOST_VALUES: Final = 30_000
 """Of a statement; SQLite takes some more."""
-_FEW_ROWS: Final = 50
 
 
 class Upsert:
@@ -65,8 +64,7 @@ class Upsert:
         self._named = named
         # Whoever waits for a statement lets other threads work, and waits for them again behind it: few statements of
         # many rows cost less, and run while another batch is decoded.
-        sizes = (_MOST_VALUES // len(self._columns), _FEW_ROWS)
-        self._blocks = [(size, self._statement(size)) for size in sizes]
+        self._blocks = [(size, self._statement(size)) for size in _sizes(_MOST_VALUES // len(self._columns))]
         self._one = self._statement(1)
 
     def _statement(self, rows: int) -> str:
@@ -110,6 +108,14 @@ class Upsert:
             raise DBAPIError.instance(f"COPY {stage}", None, error, known.Error) from error
         connection.exec_driver_sql(f"{self._insert} SELECT {self._named} FROM {stage} {self._conflict}")
         connection.exec_driver_sql(f"TRUNCATE {stage}")
+
+
+def _sizes(most: int) -> Iterator[int]:
+    """How many rows statements have, falling: any number of rows takes few statements."""
+    size = most
+    while size > 1:
+        yield size
+        size //= 4
 
 
 def delete(connection: Connection, table: Table, keys: Iterable[Row]) -> None:
