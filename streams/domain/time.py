@@ -28,9 +28,12 @@ def day_of(days: int) -> date:
     """The day so many whole days behind 1970-01-01.
 
     Raises:
-        ValueError, OverflowError: no calendar has it.
+        OverflowError: no calendar has it.
     """
-    return date.fromordinal(_DAY_ZERO + days)
+    try:
+        return date.fromordinal(_DAY_ZERO + days)
+    except ValueError as error:
+        raise OverflowError(f"{days} days behind 1970-01-01: no calendar has this day") from error
 
 
 def days_of(day: date) -> int:
@@ -42,7 +45,7 @@ def iso(moment: int) -> str:
     """A moment (UTC milliseconds) as ISO 8601 with milliseconds.
 
     Raises:
-        ValueError, OverflowError: no calendar has it.
+        OverflowError: no calendar has it.
     """
     days, rest = divmod(moment, DAY_MS)
     seconds, milliseconds = divmod(rest, SECOND_MS)

@@ -19,8 +19,14 @@ def test_a_moment_is_written_as_the_calendar_has_it(moment: int) -> None:
 
 @pytest.mark.parametrize("moment", [FIRST - 1, LAST + 366 * DAY_MS, 10**30])
 def test_a_moment_that_no_calendar_has_is_an_error(moment: int) -> None:
-    with pytest.raises((ValueError, OverflowError)):
+    with pytest.raises(OverflowError):
         iso(moment)
+
+
+@pytest.mark.parametrize("days", [-719_163, 2_932_897, -(10**12), 10**12])
+def test_a_day_that_no_calendar_has_is_an_error(days: int) -> None:
+    with pytest.raises(OverflowError):
+        day_of(days)
 
 
 @given(st.dates())
