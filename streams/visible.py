@@ -52,7 +52,7 @@ def csv_cell(value: Any) -> Any:
     """
     if value is None or isinstance(value, _NUMBERS):
         return value
-    return _cell(str(value))
+    return _cell(value if type(value) is str else str(value))
 
 
 @lru_cache(4_096)  # an export says the same statuses, builds and updates again and again

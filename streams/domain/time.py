@@ -21,6 +21,7 @@ def moment_ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
+_MINUTES: Final = tuple(f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(24 * 60))
 _DAY_ZERO: Final = date(1970, 1, 1).toordinal()
 
 
@@ -49,8 +50,8 @@ def iso(moment: int) -> str:
     """
     days, rest = divmod(moment, DAY_MS)
     seconds, milliseconds = divmod(rest, SECOND_MS)
-    clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{milliseconds:03d}"
-    return f"{_iso_day(days)}T{clock}Z"
+    minutes, seconds = divmod(seconds, 60)
+    return f"{_iso_day(days)}T{_MINUTES[minutes]}:{seconds:02d}.{milliseconds:03d}Z"
 
 
 @lru_cache(4_096)  # exports write millions of moments, of some hundred days

@@ -7,6 +7,7 @@ from streams.domain.time import DAY_MS
 from streams.report.model.batch import SERVERS
 from streams.report.queries import episodes
 from streams.report.queries.episodes import Ahead, AheadCounts, count_ahead, next_block
+from streams.report.queries.search import LARGE
 from streams.report.queries.servers import mixed_by_action
 from streams.report.store.writer import Writer
 from tests.support.report import START, batch_of, read_of, report_record
@@ -62,7 +63,7 @@ def test_a_count_of_a_large_tenant_serves_for_a_while(database: Database) -> Non
 
     def counted(tenant: str) -> list[Ahead]:
         with database.reading(tenant) as connection:
-            return counts.of(connection, tenant, episodes.LARGE)
+            return counts.of(connection, tenant, LARGE)
 
     write(database, 0, blocked_at("mx1.contoso.com", NOON + DAY_MS))
     before = counted("contoso")
@@ -80,10 +81,10 @@ def test_counts_of_few_tenants_are_kept(database: Database, monkeypatch: pytest.
     write(database, 0, blocked_at("mx1.contoso.com", NOON + DAY_MS))
     for tenant in ("contoso", "fabrikam", "northwind"):
         with database.reading(tenant) as connection:
-            counts.of(connection, tenant, episodes.LARGE)
+            counts.of(connection, tenant, LARGE)
     write(database, 1, blocked_at("mx2.contoso.com", NOON + DAY_MS))
     with database.reading("contoso") as connection:
-        assert [one.n for one in counts.of(connection, "contoso", episodes.LARGE)] == [2]
+        assert [one.n for one in counts.of(connection, "contoso", LARGE)] == [2]
 
 
 def test_servers_of_several_machines_are_counted_by_what_happens_to_their_mail(database: Database) -> None:
