@@ -60,7 +60,9 @@ def test_a_mail_arrives_whole_and_under_its_own_id(postfix: Postfix) -> None:
     assert not mail.defects
 
 
-def test_a_mailbox_that_is_not_there_is_refused_and_a_relay_that_does_not_relay_only_fails(postfix: Postfix) -> None:
+def test_a_mailbox_that_is_not_there_is_refused_and_a_relay_that_does_not_relay_is_a_fault_of_ours(
+    postfix: Postfix,
+) -> None:
     unknown = f"check_recipient_access inline:{{ {{ gone@{INBOX} = 550 5.1.1 no mailbox }} }}, permit"
     gone = postfix.listen(smtpd_recipient_restrictions=unknown)
     refused, delivered = _send(gone, f"gone@{INBOX}", f"there@{INBOX}")
@@ -69,7 +71,7 @@ def test_a_mailbox_that_is_not_there_is_refused_and_a_relay_that_does_not_relay_
     assert delivered.kind == OutcomeKind.DELIVERED
     closed = postfix.listen(smtpd_relay_restrictions="reject_unauth_destination", mynetworks="192.0.2.1/32")
     (denied,) = _send(closed, "somebody@example.net")
-    assert (denied.kind, denied.code) == (OutcomeKind.FAILED, 554)
+    assert (denied.kind, denied.code) == (OutcomeKind.FAULT, 554)
     assert "Relay access denied" in denied.why
 
 
