@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -79,14 +81,16 @@ def reports() -> list[Read]:
 def test_what_is_folded_ahead_is_what_is_written(database: Database, point: str) -> None:
     reads, steps = reports(), Steps()
     writer, waiting = Writer(database, steps), pending_of(*([read] for read in reads))
+    were_ahead = []
     for one, behind in zip(waiting, [*waiting[1:], None], strict=True):
         if behind is not None:
             steps.at = {point: lambda one=one, behind=behind: writer.fold_ahead(behind, one)}  # type: ignore[misc]
         else:
             steps.at = {}
+        ahead = one.ahead
         writer.write(one.batch, one)
-        assert one.ahead is None or one.servers is one.ahead.servers
-    assert [one.ahead is not None for one in waiting] == [False, True, True, True, True, True]
+        were_ahead.append(ahead is not None and one.servers is ahead.servers)
+    assert were_ahead == [False, True, True, True, True, True]
     assert model_of(database) == folded(reads)
 
 
@@ -101,12 +105,13 @@ def test_what_changes_behind_the_back_of_what_was_folded_ahead_is_seen(database:
     before, after = pending_of([other], [second])
     steps.at[point] = lambda: writer.fold_ahead(after, before)
     writer.write(before.batch, before)
-    assert after.ahead is not None
+    ahead = after.ahead
+    assert ahead is not None
     with database.writing() as connection:
         forget(connection, [first.key], START + DAY_MS)
     steps.at = {}
     writer.write(after.batch, after)
-    assert after.servers is not after.ahead.servers
+    assert after.servers is not ahead.servers
     counts = {status: n for _, status, n in rows_of(database, TENANT_COUNT) if n}
     assert counts == {"REPORTED": 1, "THROTTLED": 1}
     assert len(rows_of(database, SERVER)) == 2
@@ -126,7 +131,25 @@ def test_what_was_folded_behind_a_batch_that_failed_is_folded_again(database: Da
         writer.write(before.batch, before)
     steps.at = {}
     writer.write(before.batch, before)
+    ahead = after.ahead
+    assert ahead is not None
     writer.write(after.batch, after)
-    assert after.ahead is not None
-    assert after.servers is not after.ahead.servers
+    assert after.servers is not ahead.servers
     assert model_of(database) == folded(reads)
+
+
+def test_what_is_written_is_let_go_while_batch_follows_batch(database: Database) -> None:
+    steps, seen = Steps(), list[weakref.ref[PendingBatch]]()
+    writer, reads = Writer(database, steps), reports()
+    (one,) = pending_of(reads[:1])
+    for read in reads[1:]:
+        (behind,) = pending_of([read])
+        steps.at = {WRITTEN: lambda one=one, behind=behind: writer.fold_ahead(behind, one)}  # type: ignore[misc]
+        writer.write(one.batch, one)
+        assert behind.ahead is not None
+        seen.append(weakref.ref(one))
+        one = behind
+    steps.at = {}
+    writer.write(one.batch, one)
+    gc.collect()
+    assert [written() for written in seen] == [None] * len(seen)

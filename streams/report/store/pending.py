@@ -31,7 +31,7 @@ class PendingBatch:
         servers: its servers, folded; None before.
         changes: by how much the versions of all tenants grow with it.
         is_written: whether it was committed whole, as `servers` has it.
-        ahead: what was folded before its transaction; None where nothing was.
+        ahead: what was folded before its transaction; None where nothing was, and when it is written.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -48,3 +48,10 @@ class PendingBatch:
         self.servers, self.changes = servers, changes
         if not self.is_folded.done():
             self.is_folded.set_result(None)
+
+    def end(self) -> None:
+        """It is committed whole.
+
+        What it was folded behind is let go: each batch would keep the one in front of it, and so all of them.
+        """
+        self.is_written, self.ahead = True, None

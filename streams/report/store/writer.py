@@ -115,7 +115,7 @@ class Writer:
             self._failpoint("positioned")
         self._hold(carried)
         if pending is not None:
-            pending.is_written = True
+            pending.end()
         self._failpoint("committed")
         return written
 
