@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
-NO_HEADERS: Final[tuple[tuple[str, bytes], ...]] = ()
+Header = tuple[str, bytes | None]
+"""Kafka has headers without a value."""
+NO_HEADERS: Final[tuple[Header, ...]] = ()
+NO_TIMESTAMP: Final = -1
+"""Of a record without a time, as Kafka has it; what producers of old formats wrote has none."""
 
 
 class FetchedRecord:
@@ -26,7 +30,8 @@ class FetchedRecord:
         """Take what aiokafka's parser of batches found."""
         self.topic, self.partition, self._raw = topic, partition, raw
         self.offset: int = raw.offset
-        self.timestamp: int = raw.timestamp
+        timestamp: int | None = raw.timestamp
+        self.timestamp: int = NO_TIMESTAMP if timestamp is None else timestamp
         key: bytes | None = raw.key
         value: bytes | None = raw.value
         size = 0
@@ -34,7 +39,7 @@ class FetchedRecord:
             size = len(key)
         if value is not None:
             size += len(value)
-        headers: list[tuple[str, bytes]] = raw.headers
+        headers: list[Header] = raw.headers
         self.headers = NO_HEADERS
         if headers:
             self.headers = tuple(headers)
@@ -45,7 +50,7 @@ class FetchedRecord:
     @property
     def timestamp_type(self) -> int:
         """0 for a time of the producer's, 1 for one of the broker's."""
-        return int(self._raw.timestamp_type)
+        return int(self._raw.timestamp_type or 0)
 
     @property
     def serialized_key_size(self) -> int:

@@ -18,6 +18,7 @@ from aiokafka import TopicPartition, codec
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,6 +182,23 @@ def test_a_record_that_cannot_be_taken_apart_leaves_the_ones_before_it() -> None
     assert [(row.offset, type(row) is UnreadBatch) for row in found] == [(0, False), (2, True), (3, False)]
     assert (found[1].first, found[1].offset) == (1, 2)
     assert "(none)" in str(found[1].error)
+
+
+def test_a_header_without_a_value_is_read() -> None:
+    found = read_all(batch(0, [b"a"], headers=[("none", None), ("some", b"v")]) + batch(1, [b"b"]))
+    assert [(row.offset, row.value, row.headers) for row in found] == [
+        (0, b"a", (("none", None), ("some", b"v"))),
+        (1, b"b", ()),
+    ]
+    assert found[0].size == len(b"k" + b"a" + b"none" + b"some" + b"v")
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+def test_a_record_of_an_old_format_that_has_no_time_is_read(magic: int) -> None:
+    builder = LegacyRecordBatchBuilder(magic, 0, 1 << 20)
+    assert builder.append(0, None if magic == 0 else -1, b"k", b"v") is not None
+    (found,) = fetched(bytes(builder.build()))[0].getall(500)
+    assert (found.key, found.value, found.timestamp, found.timestamp_type) == (b"k", b"v", -1, 0)
 
 
 def test_a_wrong_checksum_is_not_the_batchs_fault() -> None:
