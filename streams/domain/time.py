@@ -14,6 +14,8 @@ EARLIEST_MS: Final = 946_684_800_000
 """2000-01-01: no connection of this service can be older; an older time is a broken clock."""
 LATEST_MS: Final = 4_102_444_800_000
 """2100-01-01: a later time is a broken clock, and would fire every timer there is."""
+CALENDAR_END_MS: Final = 253_402_300_800_000
+"""10000-01-01: from here on nothing can be written as a date."""
 
 
 def moment_ms(moment: datetime) -> int:

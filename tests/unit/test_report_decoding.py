@@ -11,11 +11,14 @@ from streams.kafka.places import Place
 from streams.report.model.batch import AUDIT, NOTIFICATIONS, SERVERS, VERDICTS, Batch
 from streams.report.reading.decoding import Decoder
 from streams.testing import FakeRecord, ManualClock
+from streams.wire.records import to_json
 from streams.wire.registry import UNKNOWN_SECONDS, ConfluentRegistry, LocalRegistry, RegistryError
 from tests.support.registry_server import RegistryServer
 from tests.support.report import audit_record, encoded, notification_record, report_record, verdict_record
 
 KEY = b"contoso/mx1.contoso.com"
+YEAR_10000 = 253_402_300_800_000
+STAGE = {"stage": 3, "starts_at": YEAR_10000 - 1, "throttle_minutes_per_hour": 0, "block_minutes_per_hour": 60}
 
 
 class Record(FakeRecord):
@@ -69,6 +72,8 @@ def test_a_tombstone_is_of_its_key(name: str) -> None:
         (SERVERS, KEY, report_record(accepted=-1), "accepted: -1"),
         (SERVERS, KEY, report_record(stage=-5), "stage: -5"),
         (SERVERS, KEY, report_record(paused_until=2**60), "paused_until: "),
+        (SERVERS, KEY, report_record(next_stage_start_date=YEAR_10000), "next_stage_start_date: "),
+        (SERVERS, KEY, report_record(schedule=[STAGE | {"starts_at": YEAR_10000}]), "schedule.starts_at: "),
         (SERVERS, b"contoso/" + b"x" * 300, None, "server: "),
     ],
 )
@@ -77,6 +82,13 @@ def test_what_no_row_can_be_made_of_is_passed_over(
 ) -> None:
     batch = decode(name, key, None if record is None else encoded(name, record))
     assert [why in one.reason for one in batch.unreadable] == [True]
+
+
+def test_what_a_report_says_of_the_last_day_of_the_calendar_can_be_shown() -> None:
+    record = report_record(next_stage_start_date=YEAR_10000 - 1, schedule=[STAGE])
+    (read,) = decode(SERVERS, KEY, encoded(SERVERS, record)).servers
+    assert read.record is not None
+    assert to_json(read.record)["next_stage_start_date"] == "9999-12-31T23:59:59.999Z"
 
 
 UNKNOWN = (404, b'{"error_code": 40403, "message": "Schema not found"}')

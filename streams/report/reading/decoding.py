@@ -9,6 +9,7 @@ from typing import Any, Final
 from streams.domain.bounds import MAX_SERVER_CHARS
 from streams.domain.keys import ServerKey
 from streams.domain.tenant.publications import ALL_TENANTS
+from streams.domain.time import CALENDAR_END_MS
 from streams.domain.validation import MalformedError, check_moment, check_tenant
 from streams.kafka.places import Place
 from streams.kafka.unread import UnreadBatch
@@ -154,5 +155,12 @@ class Decoder:
                 if not 0 <= record[field] < _MOST_COUNT:
                     raise MalformedError(f"{field}: {record[field]}: must be from 0 to {_MOST_COUNT - 1}")
             for field in _LATER:
-                if not 0 <= (record[field] or 0) < _MOST_COUNT:
-                    raise MalformedError(f"{field}: {record[field]}: must be a timestamp in milliseconds")
+                _check_date(field, record[field] or 0)
+            for stage in record["schedule"]:
+                _check_date("schedule.starts_at", stage["starts_at"])
+
+
+def _check_date(field: str, moment: int) -> None:
+    """Refuse a moment that no page and no export could show."""
+    if not 0 <= moment < CALENDAR_END_MS:
+        raise MalformedError(f"{field}: {moment}: must be a timestamp in milliseconds, before year 10000")
