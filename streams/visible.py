@@ -52,14 +52,19 @@ def csv_cell(value: Any) -> Any:
     """
     if value is None or isinstance(value, _NUMBERS):
         return value
-    return _cell(value if type(value) is str else str(value))
+    text = value if type(value) is str else str(value)
+    return _known_cell(text) if len(text) <= _KNOWN_CHARS else _cell(text)
 
 
-@lru_cache(4_096)  # an export says the same statuses, builds and updates again and again
 def _cell(text: str) -> str:
     if _HARMLESS.fullmatch(text):
         return text
     return _FORMULA_INSIDE.sub(r"\1'\2", visible(f"'{text}" if _FORMULA.match(text) else text))
+
+
+_KNOWN_CHARS: Final = 256
+"""Of a text that is remembered: thousands of long ones would take all memory."""
+_known_cell = lru_cache(4_096)(_cell)  # an export says the same statuses, builds and updates again and again
 
 
 def visible_json(value: Any) -> bytes:

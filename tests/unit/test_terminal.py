@@ -45,7 +45,7 @@ from streams.report import comparing, rebuild
 from streams.report.comparing import Compared, Difference
 from streams.settings.notify import read_notify_settings
 from streams.telemetry.logs import TextFormatter
-from streams.visible import csv_cell, visible, visible_json, visible_lines
+from streams.visible import _known_cell, csv_cell, visible, visible_json, visible_lines
 from streams.wire.policy import policy_yaml
 from tests.support.catalogues import published, tables
 from tests.support.channels import RecordingChannel
@@ -106,6 +106,13 @@ def test_no_cell_begins_a_formula_anywhere(text: str) -> None:
     assert_visible(cell)
     for part in re.split("[;,|]", cell):
         assert not re.match(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]", part)
+
+
+def test_long_cells_are_not_remembered() -> None:
+    before = _known_cell.cache_info().currsize
+    assert csv_cell("=" + "x" * 100_000).startswith("'=")
+    assert csv_cell("y" * 100_000) == "y" * 100_000
+    assert _known_cell.cache_info().currsize == before
 
 
 def test_a_line_of_the_log_is_one_line() -> None:
