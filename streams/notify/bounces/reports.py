@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from email import message_from_bytes, message_from_string
+from email.policy import Compat32
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,10 @@ from streams.visible import visible
 
 MOST_BYTES: Final = 1_000_000
 """Of a report; what it is about is a mail of ours, which is far smaller."""
+_MOST_LINES: Final = 10_000
+"""That are read; a mail of ours has far fewer, and what it is about stands before it."""
+_MOST_FIELD_CHARS: Final = 2_000
+"""Of a header that are read."""
 _MOST_PARTS: Final = 20
 _MOST_GROUPS: Final = 100
 _STATUSES: Final = ("message/delivery-status", "message/global-delivery-status")
@@ -59,10 +64,21 @@ class Report(NamedTuple):
 NO_REPORT: Final = Report(ReportKind.OTHER)
 
 
+class _Bounded(Compat32):
+    """Headers of bounded length: the library splits their parameters in a time that grows with the square of it."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:_MOST_FIELD_CHARS]
+
+
+_POLICY: Final = _Bounded()
+
+
 def read_report(content: bytes) -> Report:
     """What a mail says about one of ours; what is no report about a failure, or cannot be read, is `OTHER`."""
     try:
-        mail = message_from_bytes(content)
+        mail = message_from_bytes(_first_lines(content), policy=_POLICY)
         inner: Any = mail.get_payload()
         if mail.get_content_type() != "multipart/report" or not isinstance(inner, list):
             return NO_REPORT
@@ -72,6 +88,12 @@ def read_report(content: bytes) -> Report:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         # The library's parser was written for mail of this world; this one is of another.
         return NO_REPORT
+
+
+def _first_lines(content: bytes) -> bytes:
+    """So many lines: the library looks at each once for every part that it is in."""
+    lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n", _MOST_LINES)
+    return b"\n".join(lines[:_MOST_LINES])
 
 
 def _worst(groups: Iterator[Any]) -> Report:
@@ -100,14 +122,17 @@ def _groups(part: Any) -> Iterator[Any]:
     """The groups of fields of a status; the first one is about all recipients, and has neither action nor status."""
     inner = part.get_payload()
     if not isinstance(inner, list):
-        inner = [message_from_string(text) for text in str(inner).replace("\r\n", "\n").split("\n\n")[:_MOST_GROUPS]]
+        inner = [
+            message_from_string(text, policy=_POLICY)
+            for text in str(inner).replace("\r\n", "\n").split("\n\n")[:_MOST_GROUPS]
+        ]
     for group in inner[:_MOST_GROUPS]:
         yield group
         # The parser takes what it does not know, as the status of RFC 6533, for a mail: its body has the other groups.
         body = group.get_payload()
         if isinstance(body, str) and body.strip():
             for text in body.replace("\r\n", "\n").split("\n\n")[:_MOST_GROUPS]:
-                yield message_from_string(text)
+                yield message_from_string(text, policy=_POLICY)
 
 
 def _message_id(parts: list[Any]) -> str | None:
@@ -119,7 +144,7 @@ def _message_id(parts: list[Any]) -> str | None:
             returned = inner[0] if inner else None
         else:
             text = part.get_payload(decode=True)
-            returned = None if text is None else message_from_bytes(text)
+            returned = None if text is None else message_from_bytes(text, policy=_POLICY)
         named = None if returned is None else _MESSAGE_ID.search(str(returned.get("Message-ID", ""))[:1_000])
         if named is not None:
             return named[1]

@@ -71,6 +71,21 @@ def test_parts_within_parts_end_somewhere() -> None:
     assert read_report(nested) == NO_REPORT
 
 
+def test_a_header_of_a_stranger_s_takes_no_time_that_grows_with_its_square() -> None:
+    """The library takes minutes for so many parameters, in which no other report is read."""
+    hostile = 'multipart/report; boundary="edge"; x="' + ("\n " + ";" * 900) * 1_000
+    assert read_report(report(kind=hostile)).kind is ReportKind.PERMANENT
+
+
+def test_what_comes_behind_many_lines_is_not_read() -> None:
+    """The library looks at each line once for every part that it is in, however deep."""
+    nested = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(300))
+    many = report().replace(b"--edge--\r\n", b"--edge\r\n" + nested + b"\r" * 900_000)
+    assert read_report(many).message_id == MESSAGE_ID
+    late = report().replace(b"Reporting-MTA:", b"X-Long: line\r\n" * 10_000 + b"Reporting-MTA:")
+    assert read_report(late).kind is ReportKind.OTHER
+
+
 @given(st.binary(max_size=2_000), st.integers(0, 1_200), st.integers(0, 200))
 def test_no_mail_is_at_fault(noise: bytes, at: int, length: int) -> None:
     whole = report()
