@@ -18,8 +18,8 @@ from streams.report.store.folding import forget
 from streams.report.store.pending import PendingBatch
 from streams.report.store.tables import SERVER, TENANT_COUNT
 from streams.report.store.writer import Writer
-from tests.report.test_writer import BrokenError, cut, topics
 from tests.support.report import START, batch_of, empty, folded, model_of, read_of, report_record, rows_of
+from tests.support.report_batches import BrokenError, cut, topics
 
 WRITTEN, COMMITTED = "written", "committed"
 
