@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import zip_longest
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +23,7 @@ from streams.report.store.writer import Writer
 from tests.support.report import START, batch_of, empty, folded, model_of, read_of, report_record, rows_of
 from tests.support.report_batches import BrokenError, cut, topics
 
-WRITTEN, COMMITTED = "written", "committed"
+WRITTEN, POSITIONED, COMMITTED = "written", "positioned", "committed"
 
 
 class Steps:
@@ -153,3 +155,26 @@ def test_what_is_written_is_let_go_while_batch_follows_batch(database: Database)
     writer.write(one.batch, one)
     gc.collect()
     assert [written() for written in seen] == [None] * len(seen)
+
+
+@pytest.mark.parametrize("folds_at", [WRITTEN, POSITIONED, COMMITTED])
+@pytest.mark.parametrize("fails_at", [WRITTEN, POSITIONED, COMMITTED])
+def test_writes_that_fail_anywhere_and_are_tried_again_write_each_record_once(
+    database: Database, fails_at: str, folds_at: str
+) -> None:
+    reads, steps = reports(), Steps()
+    writer, waiting = Writer(database, steps), pending_of(*([read] for read in reads))
+
+    def reach(point: str, one: PendingBatch, behind: PendingBatch | None) -> None:
+        if point == folds_at and behind is not None:
+            writer.fold_ahead(behind, one)
+        if point == fails_at:
+            raise BrokenError
+
+    for one, behind in zip_longest(waiting, waiting[1:]):
+        steps.at = {point: partial(reach, point, one, behind) for point in (WRITTEN, POSITIONED, COMMITTED)}
+        with pytest.raises(BrokenError):
+            writer.write(one.batch, one)
+        steps.at = {}
+        writer.write(one.batch, one)
+    assert model_of(database) == folded(reads)
