@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
@@ -30,6 +30,7 @@ from streams.report.store.upkeep import fact, prune, set_fact
 from streams.report.store.writer import Writer
 from streams.settings.report import ReportSettings
 from tests.support.report import START, batch_of, empty, notification_record, read_of, report_record, rows_of
+from tests.support.report_batches import SLOW_DATABASE
 
 
 def ignore(_: str) -> None:
@@ -81,7 +82,7 @@ def reports(drawn: list[tuple[int, int, str, int]]) -> list[Read]:
     return reads
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=SLOW_DATABASE)
 @given(before=REPORTS, after=REPORTS, is_compacted=st.booleans())
 def test_a_rebuild_has_the_history_of_one_that_read_everything_once(
     database: Database,

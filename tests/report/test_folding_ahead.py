@@ -9,7 +9,7 @@ from functools import partial
 from itertools import zip_longest
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.database.database import Database
@@ -21,7 +21,7 @@ from streams.report.store.pending import PendingBatch
 from streams.report.store.tables import SERVER, TENANT_COUNT
 from streams.report.store.writer import Writer
 from tests.support.report import START, batch_of, empty, folded, model_of, read_of, report_record, rows_of
-from tests.support.report_batches import BrokenError, cut, topics
+from tests.support.report_batches import SLOW_DATABASE, BrokenError, cut, topics
 
 WRITTEN, POSITIONED, COMMITTED = "written", "positioned", "committed"
 
@@ -54,7 +54,7 @@ def write_all(database: Database, batches: Sequence[Batch], points: Sequence[str
         writer.write(one.batch, one)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=SLOW_DATABASE)
 @given(data=st.data())
 def test_any_batches_that_are_folded_ahead_give_the_rows_of_a_simple_fold(
     database: Database, data: st.DataObject

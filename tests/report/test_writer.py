@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
@@ -49,14 +49,14 @@ from tests.support.report import (
     rows_of,
     verdict_record,
 )
-from tests.support.report_batches import BrokenError, cut, topics
+from tests.support.report_batches import SLOW_DATABASE, BrokenError, cut, topics
 
 
 def ignore(_: str) -> None:
     """No failpoint."""
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=SLOW_DATABASE)
 @given(data=st.data())
 def test_any_batches_of_records_give_the_rows_of_a_simple_fold(database: Database, data: st.DataObject) -> None:
     found = data.draw(topics())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 from streams.domain.keys import ServerKey
@@ -17,6 +18,9 @@ from tests.support.report import (
     report_record,
     verdict_record,
 )
+
+SLOW_DATABASE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+"""What hypothesis must not mind: a database serves all examples, and a busy machine draws them slowly."""
 
 
 class BrokenError(Exception):
