@@ -145,12 +145,15 @@ def create_destination(
         created_by=created_by,
     )
     key = stable_id(f"address/{kind}/{address}")
+    here = (_of(tenant), DESTINATION.c.address_key == key)
+    # An older version that still runs beside this one removes destinations, and leaves them their keys.
+    gone = (*here, DESTINATION.c.state == DestinationState.REMOVED)
+    connection.execute(update(DESTINATION).where(*gone).values(address_key=None))
     try:
         # Whoever makes the same one at this moment is waited for; what was asked before does not tell of it.
         with connection.begin_nested():
             _insert(connection, made, key)
     except IntegrityError:
-        here = (_of(tenant), DESTINATION.c.address_key == key)
         taken = connection.execute(select(DESTINATION.c.destination_id).where(*here)).scalar()
         if taken is None:
             raise

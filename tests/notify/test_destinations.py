@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from alembic.command import upgrade
-from sqlalchemy import Text, insert, select, text
+from sqlalchemy import Text, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from streams.database import migrating
@@ -295,6 +295,17 @@ def test_two_who_make_the_same_destination_at_once_get_one(database: Database) -
         create_destination(connection, tenant="contoso", created_by="one", **about)
         ensure_contact(connection, "contoso", "a@contoso.example", START)
     assert len(rows_of(database, DESTINATION)) == 3
+
+
+def test_an_address_may_be_used_again_that_an_older_version_removed(database: Database) -> None:
+    """While versions run side by side the older one removes destinations, and knows nothing of keys."""
+    made = add_destination(database)
+    with database.writing() as connection:
+        connection.execute(update(DESTINATION).values(state=DestinationState.REMOVED))
+    again = add_destination(database)
+    assert again.destination_id != made.destination_id
+    keys = {row["destination_id"]: row["address_key"] is not None for row in rows_of(database, DESTINATION)}
+    assert keys == {made.destination_id: False, again.destination_id: True}
 
 
 def test_destinations_that_were_made_twice_before_stay(ledger_settings: DatabaseSettings) -> None:
