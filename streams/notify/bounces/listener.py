@@ -179,6 +179,9 @@ class Bounces:
 class _Protocol(LMTP):
     """A connection of the relay's."""
 
+    line_length_limit = MOST_BYTES
+    """Not every relay breaks long lines, and what is refused for one never comes again."""
+
     def __init__(self, bounces: Bounces, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
             bounces,

@@ -209,6 +209,14 @@ def test_what_is_too_long_is_refused_and_the_connection_goes_on(database: Databa
     intake.during(work)
 
 
+def test_a_report_with_long_lines_is_taken(database: Database, intake: Intake) -> None:
+    """Not every relay breaks them, and a refusal for good would leave the destination in use."""
+    made, _, message_id = sent(database)
+    content = report(message_id=message_id).replace(b"I'm sorry", b"I'm sorry" + b" so sorry" * 3_000)
+    assert intake.bounce(address_of(database, made), content)[0] == 250
+    assert [row["state"] for row in rows_of(database, DESTINATION)] == ["PARKED"]
+
+
 def test_while_the_ledger_is_away_the_relay_keeps_it(database: Database, intake: Intake) -> None:
     made, _, message_id = sent(database)
     address = address_of(database, made)
