@@ -166,7 +166,7 @@ class Sender:
 
     def _wanted(self) -> list[_Wanted]:
         free = self._free()
-        failing = min(free, self._in_flight // FAILING_SHARE - sum(self._tasks.values()))
+        failing = min(free, max(1, self._in_flight // FAILING_SHARE) - sum(self._tasks.values()))
         now = time.monotonic()
         working = [kind for kind, pause in self._pauses.items() if not pause.count]
         away = [

@@ -86,6 +86,24 @@ def test_what_fails_is_counted_and_waits(site: Site) -> None:
     assert states(site) == ["PACKED", *["SENT"] * 4]
 
 
+@pytest.mark.parametrize("in_flight", [1, 2, 3])
+def test_what_failed_is_tried_again_however_few_are_sent_at_once(site: Site, in_flight: int) -> None:
+    tried: list[str] = []
+
+    def answer(destination: Destination, _: Message) -> Outcome:
+        tried.append(destination.tenant_id)
+        return FAILED if tried.count(destination.tenant_id) == 1 else DELIVERED
+
+    def is_over() -> bool:
+        if not site.status.in_flight:
+            site.clock.at += SECOND_MS
+        return sum(site.status.delivered.values()) == 5
+
+    site.channel.answer = answer
+    run(site, is_over, in_flight)
+    assert states(site) == ["SENT"] * 5
+
+
 def test_a_channel_that_is_away_is_left_alone_and_tried_by_one(site: Site) -> None:
     tried: list[str] = []
 
