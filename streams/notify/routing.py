@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from streams.domain.outputs.notification import Severity
 from streams.domain.time import DAY_MS
 from streams.notices.model import OPERATORS, Destination, DestinationState, Subscription
-from streams.notices.times import due_of
+from streams.notices.times import Due, ZoneError, due_of
 from streams.notify.notice import Notice
 
 OLDEST_MS: Final = 7 * DAY_MS
@@ -76,7 +76,7 @@ def routes_of(notice: Notice, directory: Directory, began_at: int, now: int) -> 
         if now - notice.occurred_at > OLDEST_MS:
             route = Route(notice, destination, subscription.subscription_id, now, is_together=False, is_expired=True)
         else:
-            due = due_of(subscription, destination.zone, notice.severity, now)
+            due = _due(subscription, destination.zone, notice.severity, now)
             route = Route(notice, destination, subscription.subscription_id, due.at, due.is_together, is_expired=False)
         # What is late may come amid quiet hours: one that has none counts first then.
         order = (route.due_at, subscription.quiet_from is not None)
@@ -84,6 +84,14 @@ def routes_of(notice: Notice, directory: Directory, began_at: int, now: int) -> 
         if known is None or order < known[0]:
             routes[destination.destination_id] = order, route
     return [route for _, route in routes.values()]
+
+
+def _due(subscription: Subscription, zone: str, severity: str, now: int) -> Due:
+    try:
+        return due_of(subscription, zone, severity, now)
+    except ZoneError:
+        # Of a zone that is known no more, or not here: whoever is told by another clock is told all the same.
+        return due_of(subscription, "UTC", severity, now)
 
 
 def wants(subscription: Subscription, notice: Notice) -> bool:

@@ -59,6 +59,15 @@ def directory(*pairs: tuple[Subscription, Destination], contacts: tuple[Destinat
     return Directory([one for one, _ in pairs], found, lambda tenant: contacts if tenant == "contoso" else ())
 
 
+@pytest.mark.parametrize("digest", list(Digest))
+def test_a_zone_that_is_known_no_more_keeps_no_notice_back(digest: Digest) -> None:
+    """The report may run on a host that knows more of them; all that a notice is told to would be lost."""
+    quiet = EVERYTHING._replace(digest=digest, quiet_from=9 * 60, quiet_to=11 * 60)
+    (lost,) = routes_of(notice(1), directory((quiet, destination(zone="Europe/Nowhere"))), START, START)
+    (known,) = routes_of(notice(1), directory((quiet, destination(zone="UTC"))), START, START)
+    assert (lost.due_at, lost.is_together) == (known.due_at, known.is_together)
+
+
 @pytest.mark.parametrize(
     ("values", "about", "is_wanted"),
     [
