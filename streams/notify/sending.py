@@ -26,7 +26,7 @@ FAILING_SHARE: Final = 4
 """Of all that is sent at once, only one in so many goes to destinations that failed last."""
 _RUN_MS: Final = 30 * SECOND_MS
 """No further message of a lane begins later than this, so that its lease holds."""
-_SEND_SECONDS: Final = (LEASE_MS - _RUN_MS) / 1000 - 5
+SEND_SECONDS: Final = (LEASE_MS - _RUN_MS) / 1000 - 5
 """No channel takes longer; one that does is at fault."""
 
 Result = TypeVar("Result")
@@ -224,10 +224,10 @@ class Sender:
     async def _send(self, claim: Claim, message: Message) -> Outcome:
         kind = claim.destination.kind
         try:
-            async with asyncio.timeout(_SEND_SECONDS):
+            async with asyncio.timeout(SEND_SECONDS):
                 outcome = await self._channels[kind].send(claim.destination, message)
         except TimeoutError:
-            outcome = Outcome(OutcomeKind.FAULT, None, f"no answer within {_SEND_SECONDS:g} seconds")
+            outcome = Outcome(OutcomeKind.FAULT, None, f"no answer within {SEND_SECONDS:g} seconds")
         except Exception as error:  # noqa: BLE001 - a fault of ours, which must end nothing
             why = visible(reason_of(error))[:MOST_WHY_CHARS]
             self._told.at_fault(kind, why, error)

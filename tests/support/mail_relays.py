@@ -79,7 +79,8 @@ async def relaying(
     server = await loop.create_server(make, "127.0.0.1", 0, ssl=context if tls == TlsMode.TLS else None)
     try:
         port = server.sockets[0].getsockname()[1]
-        yield Relay("127.0.0.1", port, tls, "notify.example", timeout_seconds=30, wait_seconds=300)
+        relay = Relay("127.0.0.1", port, tls, "notify.example")
+        yield relay._replace(timeout_seconds=30, wait_seconds=300, letter_seconds=300)
     finally:
         server.close()
 

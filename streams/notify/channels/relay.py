@@ -59,6 +59,7 @@ class Relay(NamedTuple):
         connections: open at once.
         timeout_seconds: for each answer of the relay.
         wait_seconds: for a connection that takes a letter.
+        letter_seconds: for all answers about a letter together. With the wait it is less than a sender gives a channel.
         trust: certificates that are trusted in place of the usual ones.
     """
 
@@ -71,6 +72,7 @@ class Relay(NamedTuple):
     connections: int = 4
     timeout_seconds: float = 20.0
     wait_seconds: float = 10.0
+    letter_seconds: float = 14.0
     trust: ssl.SSLContext | None = None
 
 
@@ -121,7 +123,11 @@ class RelayPool:
         except asyncio.CancelledError:
             outcome.cancel()
             raise
-        return await outcome
+        try:
+            async with asyncio.timeout(self._relay.letter_seconds):
+                return await outcome
+        except TimeoutError:
+            return _failed(None, "the relay takes too long over the message, and may have it; it is sent again")
 
     async def close(self) -> None:
         """End all connections; what waits is told that the relay is away."""

@@ -25,6 +25,7 @@ from streams.notify.channels.mail_message import (
 )
 from streams.notify.channels.mail_text import MailText
 from streams.notify.channels.relay import Relay, TlsMode
+from streams.notify.sending import SEND_SECONDS
 from tests.support.certificates import Authority
 from tests.support.mail_relays import SENDER, Handler, drop, password_is, relaying
 from tests.support.notice_receivers import NOW, TestLinks, confirmation, destination_at, digest, single
@@ -307,6 +308,14 @@ async def _never() -> str:
 )
 def test_a_relay_that_hangs_at_a_stage_has_its_outcome(stage: str, kind: OutcomeKind) -> None:
     assert _sent(Handler(**{stage: _never}), timeout_seconds=0.5).kind == kind
+
+
+def test_a_relay_that_is_slow_over_a_letter_is_no_fault_of_ours() -> None:
+    """A sender that ends the wait takes it for a fault, which is tried again for a week: each time one more mail."""
+    found = _sent(Handler(data=_never), letter_seconds=0.5)
+    assert (found.kind, found.why[:24]) == (OutcomeKind.FAILED, "the relay takes too long")
+    usual = Relay("127.0.0.1", 25, TlsMode.NONE, "notify.example")
+    assert usual.wait_seconds + usual.letter_seconds < SEND_SECONDS
 
 
 def test_a_relay_that_cannot_be_reached_or_says_nothing_is_away() -> None:
