@@ -494,6 +494,7 @@ def test_a_relay_that_is_slow_is_no_failure_of_those_that_wait_for_it() -> None:
         async with relaying(handler) as relay, _channel(relay._replace(connections=1, wait_seconds=0.5)) as channel:
             first = asyncio.create_task(channel.send(_reader(), single()))
             while not handler.letters:
+                assert not first.done()
                 await asyncio.sleep(0.01)
             assert (await channel.send(_reader(), single())).kind == OutcomeKind.CHANNEL_AWAY
             gate.set()
