@@ -175,13 +175,13 @@ def test_everything_can_be_read_and_asked_for_without_javascript(open_page: Open
     page = open_page("/", java_script_enabled=False)
     assert "6 of 17 servers are out of date." in page.content()
     page.locator("#filter-mixed").click()
-    assert page.locator(".servers tbody tr").count() == 1
+    expect(page.locator(".servers tbody tr")).to_have_count(1)
     page.locator(".servers tbody a").click()
     page.get_by_role("link", name="Pause this server…").click()
     page.get_by_label("Days").fill("3")
     page.get_by_role("button", name="Show the dates that follow").click()
     page.get_by_role("button", name="Pause for 3 days").click()
-    assert "Accepted; 76 days of pause left." in page.content()
+    expect(page.get_by_text("Accepted; 76 days of pause left.")).to_be_visible()
     assert site_engine.submitted[-1][2]["server"] == "mail.contoso.com"
 
 
