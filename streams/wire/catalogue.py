@@ -65,7 +65,7 @@ def _unpacked(name: str, value: Any) -> str:
     if name in _DATES:
         try:
             return "" if value is None else day_of(value).isoformat()
-        except (ValueError, OverflowError):
+        except OverflowError:
             return f"day {value}"
     if name == _FLAG:
         return "true" if value else "false"

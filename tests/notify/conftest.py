@@ -11,7 +11,8 @@ from streams.database.database import Database
 from streams.notices.facts import begin
 from streams.notices.opening import open_ledger
 from streams.settings.database import DatabaseSettings
-from tests.support.notices import START
+from tests.support.notices import START, add_destination, subscribe
+from tests.support.notify_site import Site
 from tests.support.postgresql import PostgreSql, running_postgresql
 
 
@@ -38,3 +39,13 @@ def database(ledger_settings: DatabaseSettings) -> Iterator[Database]:
     begin(opened, START)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def site(database: Database) -> Site:
+    """A site whose tenant contoso is subscribed to everything at once."""
+    subscribe(database, add_destination(database))
+    made = Site(database)
+    made.deliver()
+    made.channel.sent.clear()
+    return made

@@ -35,21 +35,7 @@ from streams.notify.upkeep import analyze, count, expire, prune
 from tests.support.channels import AWAY, DELIVERED, FAILED, GONE, RecordingChannel
 from tests.support.crashes import Crash, crash_at
 from tests.support.notices import PLACE, SOURCE, START, add_destination, notice, rows_of, subscribe
-from tests.support.notify_site import Site
-
-
-@pytest.fixture
-def site(database: Database) -> Site:
-    """A site whose tenant contoso is subscribed to everything at once."""
-    subscribe(database, add_destination(database))
-    made = Site(database)
-    made.deliver()
-    made.channel.sent.clear()
-    return made
-
-
-def states(database: Database) -> Counter[str]:
-    return Counter(row["state"] for row in rows_of(database, DELIVERY))
+from tests.support.notify_site import Site, states
 
 
 def test_a_notice_reaches_who_subscribed_once(site: Site) -> None:

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
-from streams.database.database import Database
 from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.notices.destinations import send_test
 from streams.notices.model import Destination, Message, Outcome, OutcomeKind
-from streams.notices.tables import DELIVERY, DESTINATION, LANE, MESSAGE, NEVER
+from streams.notices.tables import DESTINATION, LANE, MESSAGE, NEVER
 from streams.notify.claiming import MOST_MESSAGES
 from streams.notify.contents import find_contents
 from streams.notify.lanes import Lanes
 from streams.notify.packing import BUSY_WAIT_MS, IDLE_WAIT_MS, MOST_SHOWN
 from streams.notify.retrying import FAULT_FOR_MS, PARKED_AFTER_MS, REFUSED_FOR_MS
 from tests.support.channels import DELIVERED, FAILED, REFUSED
-from tests.support.notices import add_destination, notice, rows_of, subscribe
-from tests.support.notify_site import Site, ignore
+from tests.support.notices import notice, rows_of
+from tests.support.notify_site import Site, ignore, states
 
 FAULT = Outcome(OutcomeKind.FAULT, None, "ZeroDivisionError: a fault of ours")
-
-
-@pytest.fixture
-def site(database: Database) -> Site:
-    """A site whose tenant contoso is subscribed to everything at once."""
-    subscribe(database, add_destination(database))
-    made = Site(database)
-    made.deliver()
-    made.channel.sent.clear()
-    return made
-
-
-def states(database: Database) -> Counter[str]:
-    return Counter(row["state"] for row in rows_of(database, DELIVERY))
 
 
 def only_first(outcome: Outcome) -> Callable[[Destination, Message], Outcome]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from streams.database.database import Database
 from streams.domain.time import MINUTE_MS
 from streams.notices.model import DestinationKind
+from streams.notices.tables import DELIVERY
 from streams.notify.lanes import Lanes
 from streams.notify.notice import Notice
 from streams.notify.recording import Batch, Recorded, Recorder
@@ -16,7 +18,7 @@ from streams.notify.runs import Attempt as Tried
 from streams.notify.sending import Pace, Sender
 from streams.notify.status import Status
 from tests.support.channels import RecordingChannel
-from tests.support.notices import PLACE, SOURCE, START
+from tests.support.notices import PLACE, SOURCE, START, rows_of
 
 GROUP_ABOVE = 5
 
@@ -35,6 +37,11 @@ class ManualClock:
 
 def ignore(_: str) -> None:
     """No failpoint."""
+
+
+def states(database: Database) -> Counter[str]:
+    """How many deliveries have each state."""
+    return Counter(row["state"] for row in rows_of(database, DELIVERY))
 
 
 class Site:

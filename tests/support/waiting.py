@@ -11,7 +11,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from streams.settings.worker import Settings
 
 PATIENCE_SECONDS = 100.0
-"""Enough where several workers start at once on a machine that is busy with much else; a test's own limit is above."""
+"""Enough where several workers start at once on a machine busy with much else; a test may have a lower limit."""
 
 
 async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float = PATIENCE_SECONDS) -> None:
