@@ -50,17 +50,6 @@ async def existing_partitions(cluster: Cluster, *topics: str) -> dict[str, list[
     return found
 
 
-async def read_all(cluster: Cluster, topic: str) -> AsyncIterator[Any]:
-    """Every committed record of a topic, from its beginning to the end as it is now.
-
-    Raises:
-        TopicError: the topic does not exist.
-    """
-    partitions = (await partitions_of(cluster, topic))[topic]
-    async for record in read_partitions(cluster, dict.fromkeys(partitions)):
-        yield record
-
-
 async def read_settled(cluster: Cluster, topic: str) -> AsyncIterator[Any]:
     """Every committed record of a topic, from its beginning to its end; what is in transactions there is waited for.
 

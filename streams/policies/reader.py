@@ -37,14 +37,19 @@ class PublishedReader:
     Records are decoded in one thread of its own: for an unknown schema the registry is asked, and may take its time.
     """
 
-    def __init__(self, topic: PolicyTopic, in_force: Sequence[Policy] = ()) -> None:
+    def __init__(
+        self, topic: PolicyTopic, in_force: Sequence[Policy] = (), *, waits_for_transactions: bool = False
+    ) -> None:
+        """Read the topics of `topic`; with `waits_for_transactions` also what is being published meanwhile."""
         self.published = Published()
         self._in_force = in_force
         self._topic = topic
         self._of_policies = TopicPartition(topic.policies_topic, 0)
         self._of_catalogues = TopicPartition(topic.catalogues_topic, 0)
         topics = [topic.catalogues_topic, topic.policies_topic]
-        self._follower = TopicFollower(KafkaLog(topic.cluster, topics, partitions=[0]))
+        self._follower = TopicFollower(
+            KafkaLog(topic.cluster, topics, partitions=[0], waits_for_transactions=waits_for_transactions)
+        )
         self._policy_records: list[tuple[int, bytes]] = []
         self._refused: set[tuple[TopicPartition, int]] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="policies")
@@ -150,8 +155,8 @@ def catalogue_at(built_in: Catalogue, published: Iterable[PublishedCatalogue], m
 
 
 async def read_published(topic: PolicyTopic) -> Published:
-    """Every sound version published so far."""
-    reader = PublishedReader(topic)
+    """Every sound version published so far; one whose publisher has just gone on is among them."""
+    reader = PublishedReader(topic, waits_for_transactions=True)
     try:
         await reader.start()
     finally:

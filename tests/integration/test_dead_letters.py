@@ -13,7 +13,7 @@ import pytest
 from streams.domain.time import MINUTE_MS
 from streams.kafka.batch_producer import FencedError
 from streams.kafka.provisioning import create_topics
-from streams.kafka.reader import read_all
+from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import DEAD_LETTER_LOG, TOPICS
 from streams.operations.dead_letters import REPLAY_OF, DeadLetterFilter, DispositionKind, handle
@@ -41,7 +41,7 @@ async def dead(settings: Settings, early: int) -> None:
 
 
 async def inputs(settings: Settings) -> list[Any]:
-    return [record async for record in read_all(cluster_of(settings), settings.topic(TOPICS["inbound_connection"]))]
+    return [record async for record in read_settled(cluster_of(settings), settings.topic(TOPICS["inbound_connection"]))]
 
 
 def listed(tes: Any, *words: str) -> list[dict[str, Any]]:
@@ -114,7 +114,7 @@ def test_a_letter_that_holds_the_same_record_again_is_no_other(settings: Setting
     async def scenario() -> None:
         await dead(settings, now_ms() + 30 * MINUTE_MS)
         topic = settings.topic(TOPICS["inbound_connection"]) + ".dlq"
-        letters = [record async for record in read_all(cluster_of(settings), topic)]
+        letters = [record async for record in read_settled(cluster_of(settings), topic)]
         async with cluster_of(settings).producer() as producer:
             for record in letters:
                 await producer.send_and_wait(topic, record.value, key=record.key, headers=list(record.headers))
@@ -124,7 +124,7 @@ def test_a_letter_that_holds_the_same_record_again_is_no_other(settings: Setting
             ["holds the same record as an earlier letter"] * 2,
         )
         assert len(await inputs(settings)) == 4
-        rows = [row.key async for row in read_all(cluster_of(settings), settings.topic(DEAD_LETTER_LOG))]
+        rows = [row.key async for row in read_settled(cluster_of(settings), settings.topic(DEAD_LETTER_LOG))]
         assert len(rows) == 2
 
     asyncio.run(scenario())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.kafka.provisioning import create_topics
-from streams.kafka.reader import read_all
+from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
@@ -28,7 +28,7 @@ def test_a_message_that_the_door_has_answered_is_an_event_in_kafka(settings: Set
     topic, codec = settings.topic(TOPICS["inbound_connection"]), AvroCodec("inbound_connection", registry_of(settings))
 
     async def events() -> list[str]:
-        return [codec.decode(row.value)["event_id"] async for row in read_all(cluster_of(settings), topic)]
+        return [codec.decode(row.value)["event_id"] async for row in read_settled(cluster_of(settings), topic)]
 
     async def acting() -> None:
         shared = {name: value for name, value in settings.environment().items() if "KAFKA" in name or "PREFIX" in name}

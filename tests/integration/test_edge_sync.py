@@ -21,7 +21,7 @@ from streams.edge.store.table_layout import COMPLETE_AT
 from streams.edge.store.verdicts import VerdictReader
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.provisioning import MOST_AWAY_MS, create_topics, delete_topics
-from streams.kafka.reader import read_all
+from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topic_ids import TopicIdentity, identify
 from streams.kafka.topics import TopicError
@@ -246,7 +246,7 @@ def test_events_are_delivered_and_then_removed(settings: Settings, tmp_path: Pat
             assert sync.status().clock_skew < 60_000
         codec = codec_of("inbound_connection")
         topic = topic_of(settings, "inbound_connection")
-        records = [record async for record in read_all(cluster_of(settings), topic)]
+        records = [record async for record in read_settled(cluster_of(settings), topic)]
         assert Counter(codec.decode(record.value)["event_id"] for record in records) == Counter(
             f"event-{number}" for number in range(501)
         )

@@ -10,7 +10,7 @@ import pytest
 
 from streams.domain.outputs.progress import PartitionProgress
 from streams.kafka.provisioning import create_topics
-from streams.kafka.reader import read_all
+from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.operations.feeds import produce_feed, start_worker
@@ -28,7 +28,7 @@ CODEC = AvroCodec("partition_progress", LocalRegistry())
 async def signs(settings: Settings) -> dict[bytes, list[PartitionProgress]]:
     """The committed signs by their keys; each has the broker's time."""
     found: dict[bytes, list[PartitionProgress]] = {}
-    async for record in read_all(cluster_of(settings), settings.topic(TOPICS["partition_progress"])):
+    async for record in read_settled(cluster_of(settings), settings.topic(TOPICS["partition_progress"])):
         assert record.timestamp_type == LOG_APPEND_TIME
         sign = progress_of(CODEC.decode(record.value))
         assert abs(record.timestamp - sign.wall_clock) < 60_000

@@ -18,7 +18,7 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.engine.partition.view import StateView
 from streams.engine.telemetry import UnitReport
 from streams.kafka.provisioning import create_topics
-from streams.kafka.reader import read_all
+from streams.kafka.reader import read_settled
 from streams.kafka.record import Headers
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
@@ -161,7 +161,7 @@ def test_a_worker_sends_its_traces_to_a_collector(settings: Settings) -> None:
 
             await until_true(is_sent)
         await runner.cleanup()
-        reports = read_all(cluster_of(settings), settings.topic(TOPICS["server_report"]))
+        reports = read_settled(cluster_of(settings), settings.topic(TOPICS["server_report"]))
         return [row.headers async for row in reports]
 
     headers = asyncio.run(scenario())

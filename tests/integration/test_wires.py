@@ -24,7 +24,7 @@ from streams.engine.faust.app import EXIT_FAILED
 from streams.kafka.cluster import ClusterError
 from streams.kafka.preflight import check_access
 from streams.kafka.provisioning import create_topics
-from streams.kafka.reader import read_all
+from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS, TopicError
 from streams.operations.feeds import collect, produce_commands, produce_feed, run_workers, start_worker
@@ -88,7 +88,7 @@ def test_everybody_works_with_just_his_rights(
     async def edge() -> dict[bytes, bytes]:
         """The table that every host has: all partitions from their beginning, without a group."""
         table: dict[bytes, bytes] = {}
-        async for record in read_all(cluster_of(way("edge")), verdicts):
+        async for record in read_settled(cluster_of(way("edge")), verdicts):
             if record.value is None:
                 table.pop(record.key, None)
             else:
@@ -121,7 +121,7 @@ def test_everybody_works_with_just_his_rights(
         """What the process that tells people reads."""
         topics = [open_settings.topic(TOPICS[name]) for name in ("admin_notification", "connector")]
         cluster = cluster_of(way("notify"))
-        return [record.key for topic in topics async for record in read_all(cluster, topic)]
+        return [record.key for topic in topics async for record in read_settled(cluster, topic)]
 
     assert asyncio.run(told())
     # Who may write nowhere does not even get a producer's id.
@@ -281,7 +281,7 @@ def test_a_client_certificate_is_shown(secured: Secured, open_settings: Settings
     )
 
     async def read(settings: Settings) -> list[Any]:
-        return [record async for record in read_all(cluster_of(settings), settings.topic(TOPICS["verdict"]))]
+        return [record async for record in read_settled(cluster_of(settings), settings.topic(TOPICS["verdict"]))]
 
     asyncio.run(create_topics(open_settings))
     asyncio.run(allow(open_settings, (right for right in rights() if right.who == "edge"), "User:CN={}"))

@@ -17,7 +17,7 @@ from streams.edge.store.spool import SpoolWriter
 from streams.edge.store.verdicts import VerdictReader
 from streams.edge.sync.app import Sync
 from streams.edge.sync.timing import Timing
-from streams.kafka.reader import read_all
+from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
@@ -152,7 +152,7 @@ def polled(reader: VerdictReader) -> VerdictReader:
 async def event_ids(settings: Settings) -> list[str]:
     """The ids of the connections on their topic."""
     codec = codec_of("inbound_connection")
-    found = read_all(cluster_of(settings), topic_of(settings, "inbound_connection"))
+    found = read_settled(cluster_of(settings), topic_of(settings, "inbound_connection"))
     return [codec.decode(record.value)["event_id"] async for record in found]
 
 

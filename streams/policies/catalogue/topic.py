@@ -25,7 +25,7 @@ from streams.domain.policy.publication import (
 from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.domain.tenant.publications import audit_catalogue
 from streams.domain.time import iso
-from streams.kafka.reader import read_all
+from streams.kafka.reader import read_settled
 from streams.policies.catalogue.files import shipped_tables
 from streams.policies.publishing import Publication, publish_audited
 from streams.policies.topic import PolicyTopic, Published
@@ -57,7 +57,7 @@ class StoredCatalogue:
 async def read_stored(topic: PolicyTopic, versions: Iterable[int]) -> list[StoredCatalogue]:
     """The sound published catalogues of these versions, whole, in the order of publication."""
     wanted, found = set(versions), list[StoredCatalogue]()
-    async for row in read_all(topic.cluster, topic.catalogues_topic):
+    async for row in read_settled(topic.cluster, topic.catalogues_topic):
         if row.value is None or row.key not in {catalogue_key(version) for version in wanted}:
             continue
         record = topic.catalogues.decode(row.value)

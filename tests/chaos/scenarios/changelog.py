@@ -18,7 +18,7 @@ from aiokafka.errors import PolicyViolationError
 from streams.domain.time import DAY_MS
 from streams.engine.partition.restore import FILLED_AT, KEPT_SECONDS, POSITION
 from streams.kafka.provisioning import create_topics, topics_of
-from streams.kafka.reader import partitions_of, read_all
+from streams.kafka.reader import partitions_of, read_settled
 from streams.kafka.security import cluster_of
 from streams.state.stores import RocksDBStore
 from tests.chaos.evidence import store_rows
@@ -246,7 +246,7 @@ async def _until_compacted(trial: Trial) -> None:
     deadline = time.monotonic() + CLEANED_SECONDS
     while True:
         keys: dict[int, list[bytes]] = {number: [] for number in ends}
-        async for record in read_all(cluster_of(trial.settings), trial.settings.changelog):
+        async for record in read_settled(cluster_of(trial.settings), trial.settings.changelog):
             if record.offset < ends[record.partition]:
                 keys[record.partition].append(record.key)
         repeats = {number: len(found) - len(set(found)) for number, found in keys.items()}

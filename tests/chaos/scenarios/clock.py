@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from streams.domain.time import DAY_MS, HOUR_MS
 from streams.domain.validation import MAX_AHEAD_MS
 from streams.kafka.provisioning import create_topics
-from streams.kafka.reader import read_all
+from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from tests.chaos.disk import CannotBeDoneError
@@ -120,7 +120,7 @@ async def _until_fired(trial: Trial, worker: Worker, moment_ms: int) -> None:
     while True:
         expect(worker.code is None, f"the jump ended the worker with {worker.code}: {trial.tail()}")
         rows: dict[bytes, bytes | None] = {}
-        async for record in read_all(cluster_of(trial.settings), trial.settings.changelog):
+        async for record in read_settled(cluster_of(trial.settings), trial.settings.changelog):
             rows[record.key] = record.value
         due = [
             int.from_bytes(key[2:10], "big") for key, value in rows.items() if key[:2] == b"d/" and value is not None
