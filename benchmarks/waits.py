@@ -1,7 +1,8 @@
 """How long one waits: from an event to its verdict, for a worker's start, and for a state to come back from Kafka.
 
-All of it with the shipped worker on a real Kafka. For the verdicts, connections are sent at a steady rate; a hundred a
-second come from servers not seen before whose builds are not accepted, so that they get verdicts. For the restore, the
+All of it with the shipped worker on a real Kafka, beside Kafka Streams with the comparable job. For the verdicts,
+connections are sent at a steady rate; a hundred a second come from servers not seen before whose builds are not
+accepted, so that they get verdicts. Kafka Streams commits every 100 ms; the two take turns. For the restore, the
 changelog of many servers is written beforehand, a state and a row of the due index for each; Kafka Streams gets as many
 states of its own.
 """
@@ -19,9 +20,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -35,7 +37,7 @@ from benchmarks.feed import Feed, Fleet, connections
 from benchmarks.known import KnownServers
 from benchmarks.load import Row, produce, write
 from benchmarks.measure import peak_rss_mib
-from benchmarks.peers.job import STATE
+from benchmarks.peers.job import STATE, decode_verdict
 from benchmarks.worker_log import RESTORED, is_restored, logged, moment
 from streams.dev.embedded_kafka import ensure_jars
 from streams.engine.partition import state_format
@@ -51,6 +53,7 @@ SECONDS, SETTLING_SECONDS = 30, 6
 """How long connections are sent at one rate, and how much of it does not count."""
 NEW_SERVERS_PER_SECOND = 100
 STREAMS = next(engine for engine in ENGINES if engine.name == "Kafka Streams exactly_once_v2")
+STREAMS_OFTEN = next(engine for engine in ENGINES if "every 100 ms" in engine.name)
 _STREAMS_RESTORED = re.compile(r"RESTORED (\d+) (\d+)")
 WAIT_SECONDS = 600.0
 STEP_SECONDS = 0.01
@@ -109,17 +112,72 @@ def until(is_there: Callable[[], Any], process: subprocess.Popen[bytes], log: Pa
 # --- from an event to its verdict ---
 
 
-async def latencies(bootstrap: str, folder: Path, rate: int) -> list[float]:
+@dataclass(frozen=True)
+class Waiting:
+    """An engine whose verdicts are waited for: the topic it writes them to, and how a value's server is read."""
+
+    engine: Engine
+    topic: str
+    server_of: Callable[[bytes], str]
+
+
+def waiting_engines() -> list[Waiting]:
+    """The worker, and Kafka Streams committing as often."""
+    codec = AvroCodec("verdict", LocalRegistry())
+    return [
+        Waiting(WORKER, TOPICS["verdict"], lambda value: str(codec.decode(value)["server"])),
+        Waiting(STREAMS_OFTEN, PEER_VERDICTS_TOPIC, lambda value: str(decode_verdict(value)["server"])),
+    ]
+
+
+async def latencies(bootstrap: str, folder: Path, waiting: Waiting, rate: int, name: str) -> list[float]:
     """Seconds from sending a connection to reading its verdict, sorted; at `rate` connections a second."""
-    settings = settings_of(bootstrap, f"rate{rate}", folder)
+    settings = settings_of(bootstrap, name, folder / name)
+    verdicts = settings.topic(waiting.topic)
     await create_topics(settings)
-    log = folder / f"rate{rate}.log"
-    with started(WORKER, run_of(settings, folder), log) as process:
-        await asyncio.to_thread(until, partial(is_restored, log, settings.partitions), process, log)
+    await _create(bootstrap, NewTopic(verdicts, settings.partitions, 1))
+    Path(settings.state_dir).mkdir(parents=True)
+    with started(waiting.engine, run_of(settings, folder / name), folder / f"{name}.log"):
+        # Whoever has written a verdict is ready.
+        await produce(settings, settings.topic(TOPICS["inbound_connection"]), Feed(200, 200, round(time.time() * 1000)))
+        await _first_verdict(bootstrap, verdicts)
         sent: dict[str, float] = {}
-        reading = asyncio.create_task(_read_verdicts(settings, sent))
+        reading = asyncio.create_task(_read_verdicts(bootstrap, verdicts, waiting.server_of, sent))
         await _send(settings, rate, _values(rate, round(time.time() * 1000)), sent)
         return sorted(await reading)
+
+
+async def _create(bootstrap: str, *topics: NewTopic) -> None:
+    """Create topics; one that exists stays."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics(list(topics))
+    finally:
+        await admin.close()
+
+
+def measure_latencies(bootstrap: str, folder: Path, rounds: int) -> dict[str, Any]:
+    """Medians over rounds of both engines' percentiles, by rate; the engines take turns."""
+    found: dict[str, Any] = {}
+    for rate in RATES:
+        rows: dict[str, list[tuple[float, float, int]]] = {}
+        for number in range(rounds):
+            for place, waiting in enumerate(waiting_engines()):
+                waits = asyncio.run(latencies(bootstrap, folder, waiting, rate, f"rate{rate}-{number}-{place}"))
+                cuts = quantiles(waits, n=100)
+                rows.setdefault(waiting.engine.name, []).append((cuts[49] * 1000, cuts[98] * 1000, len(waits)))
+                _say(f"{rate:,} connections/s: {waiting.engine.name}: p50 {cuts[49]:.3f} s, p99 {cuts[98]:.3f} s")
+        found[f"latency_at_{rate}_per_second"] = {
+            name: {
+                "p50_ms": round(median(row[0] for row in some), 1),
+                "p99_ms": round(median(row[1] for row in some), 1),
+                "rounds": [[round(row[0], 1), round(row[1], 1)] for row in some],
+                "verdicts": sum(row[2] for row in some),
+            }
+            for name, some in rows.items()
+        }
+    return found
 
 
 def _values(rate: int, begin_ms: int) -> list[tuple[bytes, bytes, str]]:
@@ -152,12 +210,13 @@ async def _send(settings: Settings, rate: int, values: list[tuple[bytes, bytes, 
                 await asyncio.sleep(ahead)
 
 
-async def _read_verdicts(settings: Settings, sent: dict[str, float]) -> list[float]:
-    codec = AvroCodec("verdict", LocalRegistry())
+async def _read_verdicts(
+    bootstrap: str, topic: str, server_of: Callable[[bytes], str], sent: dict[str, float]
+) -> list[float]:
     found: list[float] = []
     consumer = AIOKafkaConsumer(
-        settings.topic(TOPICS["verdict"]),
-        bootstrap_servers=settings.bootstrap,
+        topic,
+        bootstrap_servers=bootstrap,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
         fetch_max_wait_ms=10,
@@ -169,7 +228,7 @@ async def _read_verdicts(settings: Settings, sent: dict[str, float]) -> list[flo
             for records in (await consumer.getmany(timeout_ms=100)).values():
                 now = quiet_since = time.monotonic()
                 for record in records:
-                    at = sent.pop(codec.decode(record.value)["server"], None)
+                    at = sent.pop(server_of(record.value), None)
                     if at is not None:
                         found.append(now - at)
     return found
@@ -251,14 +310,14 @@ def start_empty(bootstrap: str, folder: Path) -> float:
     log = folder / "empty.log"
     begin = time.monotonic()
     with started(WORKER, run_of(settings, folder), log):
-        asyncio.run(_first_verdict(settings))
+        asyncio.run(_first_verdict(bootstrap, settings.topic(TOPICS["verdict"])))
         return time.monotonic() - begin
 
 
-async def _first_verdict(settings: Settings) -> None:
+async def _first_verdict(bootstrap: str, topic: str) -> None:
     consumer = AIOKafkaConsumer(
-        settings.topic(TOPICS["verdict"]),
-        bootstrap_servers=settings.bootstrap,
+        topic,
+        bootstrap_servers=bootstrap,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
         group_id=None,
@@ -274,21 +333,13 @@ def restore_streams(bootstrap: str, folder: Path, servers: int) -> dict[str, Any
     asyncio.run(create_topics(settings))
     changelog = f"{settings.app_id}-servers-changelog"
 
-    async def create() -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-        await admin.start()
-        try:
-            compact = {"cleanup.policy": "compact"}
-            await admin.create_topics(
-                [
-                    NewTopic(changelog, settings.partitions, 1, topic_configs=compact),
-                    NewTopic(settings.topic(PEER_VERDICTS_TOPIC), settings.partitions, 1),
-                ]
-            )
-        finally:
-            await admin.close()
-
-    asyncio.run(create())
+    asyncio.run(
+        _create(
+            bootstrap,
+            NewTopic(changelog, settings.partitions, 1, topic_configs={"cleanup.policy": "compact"}),
+            NewTopic(settings.topic(PEER_VERDICTS_TOPIC), settings.partitions, 1),
+        )
+    )
     size = asyncio.run(write(bootstrap, changelog, settings.partitions, streams_rows(servers), {}))
     asyncio.run(_one_connection(settings))
     log = folder / "streams.log"
@@ -311,9 +362,10 @@ def main(argv: list[str]) -> int:
     """Measure all of it, and write `waits-<date>.json`."""
     parser = argparse.ArgumentParser(prog="scripts/bench waits", description=__doc__.split("\n\n")[0])
     parser.add_argument("--servers", type=int, default=1_000_000, metavar="N", help="servers to restore (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of verdicts (%(default)s)")
     parser.add_argument("--out", type=Path, default=COMMITTED_DIR, metavar="DIR", help="where the figures go")
     arguments = parser.parse_args(argv)
-    for engine in (WORKER, STREAMS):
+    for engine in (WORKER, STREAMS, STREAMS_OFTEN):
         engine.prepare()
     folder = CACHE_DIR / "waits"
     shutil.rmtree(folder, ignore_errors=True)
@@ -322,12 +374,7 @@ def main(argv: list[str]) -> int:
     with RaceKafka(folder / "kafka", jars_dir=ensure_jars()) as kafka:
         found["start_to_first_verdict_seconds"] = round(start_empty(kafka.bootstrap, folder), 2)
         _say(f"start to first verdict: {found['start_to_first_verdict_seconds']} s")
-        for rate in RATES:
-            waits = asyncio.run(latencies(kafka.bootstrap, folder, rate))
-            cuts = quantiles(waits, n=100)
-            row = {"verdicts": len(waits), "p50_ms": round(cuts[49] * 1000, 1), "p99_ms": round(cuts[98] * 1000, 1)}
-            found[f"latency_at_{rate}_per_second"] = row
-            _say(f"{rate:,} connections/s: {row}")
+        found |= measure_latencies(kafka.bootstrap, folder, arguments.rounds)
         found["restore_worker"] = restore_worker(kafka.bootstrap, folder, arguments.servers)
         _say(f"restore, worker: {found['restore_worker']}")
         found["restore_kafka_streams"] = restore_streams(kafka.bootstrap, folder, arguments.servers)
