@@ -76,7 +76,9 @@ class Settings(KafkaSettings):
     )
     batch_records: int = _setting("TES_BATCH_RECORDS", 10_000, "maximum number of records per fetched batch")
     gather_seconds: float = _setting(
-        "TES_GATHER_SECONDS", 1.0, "how long a unit of work gathers connections while there is a backlog"
+        "TES_GATHER_SECONDS",
+        1.0,
+        "how long a unit of work gathers connections while there is a backlog, and no longer than they have waited",
     )
     tick_seconds: float = _setting("TES_TICK_SECONDS", 1.0, "maximum interval between two checks for due timers")
     session_timeout_seconds: float = _setting(

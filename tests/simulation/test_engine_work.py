@@ -194,6 +194,32 @@ def test_invariant_6_holds_for_batches_that_cannot_be_read(seed: int, fail_at: s
     assert (marker(log, MARKER), marker(log, MERGED_MARKER)) == (len(source) - 1, len(side) - 1)
 
 
+@pytest.mark.parametrize(("age_ms", "commits"), [(0, 1), (-5_000, 1), (3_600_000, 0)])
+def test_a_unit_gathers_no_longer_than_its_first_record_is_old(age_ms: int, commits: int) -> None:
+    """The source has more all the time, as where connections come faster than fetches end."""
+    log, now = MemoryLog(), 1_800_000_000_000
+    config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog", gather_seconds=3600)
+    transactions: Any = FakeTransactions(log, Fail("never", 1))
+    queue, side_input = RecordQueue(10_000, 1 << 30), MemoryInput([])
+    inputs = PartitionInputs(queue, side_input, lambda: False)  # type: ignore[arg-type]
+    queue.put([FakeRecord("in", 0, now - age_ms, b"1", b"v", ())])
+
+    async def scenario() -> int:
+        work = ProcessingLoop(
+            config, 0, inputs, transactions, log.restored(), Counting(), never_fail, now_ms=lambda: now
+        )
+        task = asyncio.create_task(work.run())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        found = work.commits
+        work.close()
+        await task
+        return found
+
+    assert asyncio.run(scenario()) == commits
+    assert log.state[b"1"] == b"1"
+
+
 def test_a_unit_that_takes_long_to_decide_is_full() -> None:
     config = PartitionConfig(Cluster(""), "app", "group", "in", "side", "changelog")
     unit = UnitOfWork(config, 0, MemoryStore(), {})

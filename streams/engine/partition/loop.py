@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from itertools import islice
 
+from streams.clock import wall_clock_ms
 from streams.engine.config import PartitionConfig
 from streams.engine.partition.queues import PartitionInputs
 from streams.engine.partition.restore import POSITION, filled
@@ -55,6 +56,7 @@ class ProcessingLoop:
         processor: Processor,
         failpoint: Callable[[str], None],
         telemetry: Telemetry = SILENT,
+        now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         """Process a restored partition; nothing runs before `run`.
 
@@ -67,8 +69,9 @@ class ProcessingLoop:
             processor: decides about records and timers.
             failpoint: called with the name of each step, for tests that kill the worker there.
             telemetry: notified of committed units and dead letters; traces records.
+            now_ms: returns UTC milliseconds.
         """
-        self._config, self._partition, self._inputs = config, partition, inputs
+        self._config, self._partition, self._inputs, self._now_ms = config, partition, inputs, now_ms
         self._transactions, self._store = transactions, store
         self._processor, self._failpoint = processor, failpoint
         self._telemetry = telemetry
@@ -131,7 +134,7 @@ class ProcessingLoop:
             else:
                 # The source has more, which is on its way: a bigger unit writes a changed key less often.
                 began = began or now()
-                if (seconds := began + self._config.gather_seconds - now()) <= 0:
+                if (seconds := began + min(self._config.gather_seconds, unit.age_seconds) - now()) <= 0:
                     break
                 await queue.wait(seconds)
             await asyncio.sleep(0)
@@ -160,6 +163,8 @@ class ProcessingLoop:
         queue, merged = self._inputs.queue, self._inputs.merged
         before = self._timestamp_of(merged.waiting[0]) if merged.waiting else None
         records = queue.first(SLICE_RECORDS)
+        if not unit.records:
+            unit.age_seconds = max(0.0, (self._now_ms() - records[0].timestamp) / 1000)
         with unit.deciding:
             count = self._on_records(unit, records, before)
         if count:

@@ -39,7 +39,7 @@ class UnitOfWork:
     """The view that is filled, and the last offset done of each input.
 
     `deciding` measures what the processor takes. `ticked_to` is the moment up to which timers fired in it when nothing
-    was left to read.
+    was left to read. `age_seconds` is how old its first record of the source was when it was taken, 0 without one.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class UnitOfWork:
         self.records = 0
         self.deciding = Stopwatch()
         self.ticked_to: int | None = None
+        self.age_seconds = 0.0
         self._config = config
 
     @property
