@@ -1,4 +1,4 @@
-"""TLS, SCRAM, bearer tokens and access control for the embedded Kafka, to test how clients are let in.
+"""TLS, passwords, bearer tokens and access control for the embedded Kafka, to test how clients are let in.
 
 The broker keeps its open listener: it talks to itself there, and whoever comes in there may do everything. Beside it
 are listeners for clients, one for each of `PROTOCOLS`, where an authorizer lets nobody do anything without an ACL.
@@ -17,7 +17,7 @@ PROTOCOLS = ("SASL_SSL", "SASL_PLAINTEXT", "SSL")
 _PROPERTIES = """\
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{protocols}
 inter.broker.listener.name=PLAINTEXT
-sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
 ssl.keystore.type=PEM
 ssl.keystore.location={certificate}
 ssl.truststore.type=PEM
@@ -26,8 +26,11 @@ listener.name.ssl.ssl.client.auth=required
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 """
-_LOGIN = "listener.name.{listener}.{mechanism}.sasl.jaas.config=org.apache.kafka.common.security.{module} required;\n"
+_LOGIN = (
+    "listener.name.{listener}.{mechanism}.sasl.jaas.config=org.apache.kafka.common.security.{module} required{users};\n"
+)
 _MODULES = {
+    "plain": "plain.PlainLoginModule",
     "scram-sha-256": "scram.ScramLoginModule",
     "scram-sha-512": "scram.ScramLoginModule",
     "oauthbearer": "oauthbearer.OAuthBearerLoginModule",
@@ -39,7 +42,7 @@ class BrokerSecurity:
     """Whom the embedded Kafka lets in.
 
     `certificate_file` holds the broker's chain and its key (PKCS 8), `ca_file` who signs clients, both PEM; `users` are
-    those of SCRAM with their passwords, taken when the data directory is new.
+    those of PLAIN and SCRAM with their passwords; SCRAM's are taken when the data directory is new.
     """
 
     certificate_file: Path
@@ -52,8 +55,11 @@ class BrokerSecurity:
 
     def properties(self) -> str:
         """The lines of the broker's configuration."""
+        users = "".join(f' user_{name}="{password}"' for name, password in self.users.items())
         logins = (
-            _LOGIN.format(listener=name.lower(), mechanism=mechanism, module=module)
+            _LOGIN.format(
+                listener=name.lower(), mechanism=mechanism, module=module, users=users if mechanism == "plain" else ""
+            )
             for name in PROTOCOLS[:2]
             for mechanism, module in _MODULES.items()
         )

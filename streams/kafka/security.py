@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from streams.kafka.authorities import trusting
 from streams.kafka.cluster import Cluster
 from streams.kafka.secret_files import SecretFileError, read_secret
 from streams.kafka.tokens import TokenEndpoint, TokenError, TokenFile
 from streams.settings.base import SettingsError, refuse
 from streams.settings.kafka import KafkaSettings
+from streams.settings.registry import RegistrySettings
 
 
 def cluster_of(settings: KafkaSettings) -> Cluster:
@@ -29,7 +31,7 @@ def cluster_of(settings: KafkaSettings) -> Cluster:
             _show_certificate(settings, context)
     if settings.kafka_mechanism:
         security["sasl_mechanism"] = settings.kafka_mechanism
-    if settings.has_scram:
+    if settings.has_password:
         security["sasl_plain_username"] = settings.kafka_user
         security["sasl_plain_password"] = settings.kafka_password or _secret(settings, "kafka_password_file")
     if settings.has_oauth:
@@ -37,7 +39,7 @@ def cluster_of(settings: KafkaSettings) -> Cluster:
     return Cluster(settings.bootstrap, security)
 
 
-def file_faults(settings: KafkaSettings) -> Iterator[str]:
+def file_faults(settings: RegistrySettings) -> Iterator[str]:
     """What is wrong with each file that the settings name, also where they are refused for other reasons."""
     checks: dict[str, Callable[[], object]] = {
         "kafka_ca_file": lambda: trusting(settings, "kafka_ca_file"),
@@ -46,6 +48,9 @@ def file_faults(settings: KafkaSettings) -> Iterator[str]:
         "kafka_token_file": lambda: _check_token(settings),
         "kafka_token_ca_file": lambda: trusting(settings, "kafka_token_ca_file"),
         "kafka_client_secret_file": lambda: _secret(settings, "kafka_client_secret_file"),
+        "registry_ca_file": lambda: trusting(settings, "registry_ca_file"),
+        "registry_password_file": lambda: _secret(settings, "registry_password_file"),
+        "registry_token_file": lambda: _secret(settings, "registry_token_file"),
     }
     for name, check in checks.items():
         if getattr(settings, name):
@@ -84,28 +89,6 @@ def _secret(settings: KafkaSettings, name: str) -> str:
         return read_secret(Path(getattr(settings, name)))
     except SecretFileError as error:
         raise refuse(settings, name, error.rule) from None
-
-
-def trusting(settings: KafkaSettings, name: str) -> ssl.SSLContext:
-    """A context that checks certificate and host name against a file of authorities, or against the system's.
-
-    Raises:
-        SettingsError: the file cannot be read, or holds no certificate.
-    """
-    # Not ssl.create_default_context: it writes session keys to a file where SSLKEYLOGFILE says so.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    file = getattr(settings, name)
-    if not file:
-        context.load_default_certs()
-        return context
-    try:
-        context.load_verify_locations(cafile=file)
-    except ssl.SSLError:
-        raise refuse(settings, name, "must be a PEM file with at least one certificate") from None
-    except OSError as error:
-        raise refuse(settings, name, f"must be readable: {error.strerror}") from None
-    return context
 
 
 def _show_certificate(settings: KafkaSettings, context: ssl.SSLContext) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from streams.clock import wall_clock_ms
+from streams.kafka.authorities import trusting
 from streams.kafka.secret_files import SecretFileError, read_secret
-from streams.kafka.security import trusting
 from streams.notices.model import Channel, DestinationKind
 from streams.notices.reach import GuardRules
 from streams.notices.tokens import make_bounce_token

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streams.settings.base import fault, setting
 from streams.settings.folders import state_folder
-from streams.settings.kafka import KafkaSettings
+from streams.settings.registry import RegistrySettings
 
 POSTGRESQL = "postgresql://"
 # A password may hold anything but an @.
@@ -18,8 +18,8 @@ _OF_OTHERS = ("public", "information_schema")
 
 
 @dataclass(frozen=True, slots=True)
-class DatabaseSettings(KafkaSettings):
-    """The address of the database, or the folder of its files; beside where Kafka is."""
+class DatabaseSettings(RegistrySettings):
+    """The address of the database, or the folder of its files; beside where Kafka and its registry are."""
 
     database: str = setting(
         "TES_REPORT_DATABASE",
@@ -40,7 +40,7 @@ class DatabaseSettings(KafkaSettings):
 
     def faults(self) -> Iterator[str]:
         """What is wrong with each setting."""
-        yield from KafkaSettings.faults(self)
+        yield from RegistrySettings.faults(self)
         if self.database:
             yield from _database_faults(self)
             if self.database_file:
@@ -53,8 +53,8 @@ class DatabaseSettings(KafkaSettings):
             yield fault(self, "schema", "must be a schema that is only the report's: a rebuild deletes it")
 
     def secret_files(self) -> tuple[str, ...]:
-        """See `KafkaSettings`."""
-        return *KafkaSettings.secret_files(self), self.database_file
+        """See `RegistrySettings`."""
+        return *RegistrySettings.secret_files(self), self.database_file
 
     @property
     def folder(self) -> Path:

@@ -11,9 +11,9 @@ from pathlib import Path
 from streams.domain.edge import Limits
 from streams.domain.time import HOUR_MS, MINUTE_MS
 from streams.settings.addresses import ListenAddress, parse_address
-from streams.settings.base import NOTIFY_PREFIX, REPORT_PREFIX, address_faults, fault, read, setting, variables_of
+from streams.settings.base import NOTIFY_PREFIX, REPORT_PREFIX, fault, read, setting, variables_of
 from streams.settings.folders import state_folder
-from streams.settings.kafka import KafkaSettings
+from streams.settings.registry import RegistrySettings
 from streams.settings.worker import Settings
 
 REPORT, ENFORCE = "report", "enforce"
@@ -23,7 +23,7 @@ MAX_TIME = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeSettings(KafkaSettings):
+class EdgeSettings(RegistrySettings):
     """The settings of an edge; each can be given by the environment variable named with it."""
 
     directory: str = setting(
@@ -64,10 +64,6 @@ class EdgeSettings(KafkaSettings):
     door_port: int = setting("TES_EDGE_DOOR_PORT", 6067, "port of the door's web server; 0: no web server")
     sync_port: int = setting("TES_EDGE_SYNC_PORT", 6068, "port of sync's web server; 0: no web server")
     web_host: str = setting("TES_EDGE_WEB_HOST", "127.0.0.1", "address of both web servers: probes and metrics")
-    topic_prefix: str = setting("TES_TOPIC_PREFIX", "", "prefix of every topic name")
-    schema_registry_url: str = setting(
-        "TES_SCHEMA_REGISTRY_URL", "", "Confluent-compatible registry; empty: the registry file that ships"
-    )
     log_format: str = setting("TES_LOG_FORMAT", "text", "lines of the edge's logs: text, or json for machines")
     crash_at: str = setting(
         "TES_EDGE_CRASH_AT", "", "tests: kill door or sync at this failpoint; `stored:3` means the third time"
@@ -75,9 +71,7 @@ class EdgeSettings(KafkaSettings):
 
     def faults(self) -> Iterator[str]:
         """What is wrong with each setting."""
-        yield from KafkaSettings.faults(self)
-        if self.schema_registry_url:
-            yield from address_faults(self, "schema_registry_url", ("http", "https"))
+        yield from RegistrySettings.faults(self)
         if self.log_format not in ("text", "json"):
             yield fault(self, "log_format", "must be text or json")
         if self.mode not in (REPORT, ENFORCE):
@@ -157,10 +151,6 @@ class EdgeSettings(KafkaSettings):
     def host_name(self) -> str:
         """This machine's name in the ids of events."""
         return self.host or socket.gethostname()
-
-    def topic(self, name: str) -> str:
-        """The name of a topic on this cluster."""
-        return self.topic_prefix + name
 
 
 def read_edge_settings(environment: Mapping[str, str] = os.environ) -> EdgeSettings:

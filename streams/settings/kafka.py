@@ -10,8 +10,10 @@ from typing import Any
 from streams.settings.base import CheckedSettings, address_faults, fault, setting
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+PASSWORD_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+"""How a user with a password logs in. PLAIN sends the password itself, so TLS has to hide it where others listen."""
 OAUTHBEARER = "OAUTHBEARER"
+MECHANISMS = (*PASSWORD_MECHANISMS, OAUTHBEARER)
 
 
 _BOOTSTRAP = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
@@ -31,10 +33,14 @@ class KafkaSettings(CheckedSettings):
     )
     kafka_certificate_file: str = setting("TES_KAFKA_CERTIFICATE_FILE", "", "PEM, the client's certificate chain")
     kafka_key_file: str = setting("TES_KAFKA_KEY_FILE", "", "PEM, the key of this certificate, not encrypted")
-    kafka_mechanism: str = setting("TES_KAFKA_SASL_MECHANISM", "", f"one of {', '.join((*SCRAM, OAUTHBEARER))}")
-    kafka_user: str = setting("TES_KAFKA_USER", "", "SCRAM: the user")
-    kafka_password: str = setting("TES_KAFKA_PASSWORD", "", "SCRAM: the user's password", is_secret=True)
-    kafka_password_file: str = setting("TES_KAFKA_PASSWORD_FILE", "", "SCRAM: the file that holds the user's password")
+    kafka_mechanism: str = setting("TES_KAFKA_SASL_MECHANISM", "", f"one of {', '.join(MECHANISMS)}")
+    kafka_user: str = setting("TES_KAFKA_USER", "", "PLAIN and SCRAM: the user, or API key")
+    kafka_password: str = setting(
+        "TES_KAFKA_PASSWORD", "", "PLAIN and SCRAM: the user's password, or API secret", is_secret=True
+    )
+    kafka_password_file: str = setting(
+        "TES_KAFKA_PASSWORD_FILE", "", "PLAIN and SCRAM: the file that holds this password"
+    )
     kafka_token_file: str = setting(
         "TES_KAFKA_TOKEN_FILE", "", "OAUTHBEARER: the file that holds the token; read again for every connection"
     )
@@ -59,7 +65,7 @@ class KafkaSettings(CheckedSettings):
         """What is wrong with each setting."""
         yield from _bootstrap_faults(self)
         yield from _protocol_faults(self)
-        yield from _scram_faults(self)
+        yield from _password_faults(self)
         yield from _oauth_faults(self)
 
     @property
@@ -68,9 +74,9 @@ class KafkaSettings(CheckedSettings):
         return self.kafka_protocol in ("SSL", "SASL_SSL")
 
     @property
-    def has_scram(self) -> bool:
+    def has_password(self) -> bool:
         """Whether a user with a password logs in."""
-        return self.kafka_mechanism in SCRAM
+        return self.kafka_mechanism in PASSWORD_MECHANISMS
 
     @property
     def has_oauth(self) -> bool:
@@ -101,27 +107,27 @@ def _protocol_faults(settings: KafkaSettings) -> Iterator[str]:
         rule = "must be SSL or SASL_SSL; to allow connections without TLS, set TES_ALLOW_PLAINTEXT=1"
         yield fault(settings, "kafka_protocol", rule)
     has_sasl = protocol.startswith("SASL")
-    if has_sasl and mechanism not in (*SCRAM, OAUTHBEARER):
-        rule = f"must be one of {', '.join((*SCRAM, OAUTHBEARER))} with TES_KAFKA_SECURITY_PROTOCOL {protocol}"
+    if has_sasl and mechanism not in MECHANISMS:
+        rule = f"must be one of {', '.join(MECHANISMS)} with TES_KAFKA_SECURITY_PROTOCOL {protocol}"
         yield fault(settings, "kafka_mechanism", rule)
     if not has_sasl:
-        yield from _must_be_empty(settings, ["kafka_mechanism"], f"TES_KAFKA_SECURITY_PROTOCOL is {protocol}")
+        yield from must_be_empty(settings, ["kafka_mechanism"], f"TES_KAFKA_SECURITY_PROTOCOL is {protocol}")
     tls = ("kafka_ca_file", "kafka_certificate_file", "kafka_key_file")
     if not settings.has_tls:
-        yield from _must_be_empty(settings, tls, f"TES_KAFKA_SECURITY_PROTOCOL is {protocol}")
+        yield from must_be_empty(settings, tls, f"TES_KAFKA_SECURITY_PROTOCOL is {protocol}")
     for name, other in (tls[1:], reversed(tls[1:])):
         if getattr(settings, name) and not getattr(settings, other):
             yield fault(settings, other, "must be set, because a certificate needs its key")
 
 
-def _scram_faults(settings: KafkaSettings) -> Iterator[str]:
-    if not settings.has_scram:
+def _password_faults(settings: KafkaSettings) -> Iterator[str]:
+    if not settings.has_password:
         names = ("kafka_user", "kafka_password", "kafka_password_file")
-        yield from _must_be_empty(settings, names, f"TES_KAFKA_SASL_MECHANISM is {settings.kafka_mechanism or 'empty'}")
+        yield from must_be_empty(settings, names, f"TES_KAFKA_SASL_MECHANISM is {settings.kafka_mechanism or 'empty'}")
         return
     if not settings.kafka_user:
         yield fault(settings, "kafka_user", f"must be set with {settings.kafka_mechanism}")
-    yield from _must_be_one(settings, "kafka_password", "kafka_password_file")
+    yield from must_be_one(settings, "kafka_password", "kafka_password_file")
 
 
 def _oauth_faults(settings: KafkaSettings) -> Iterator[str]:
@@ -129,7 +135,7 @@ def _oauth_faults(settings: KafkaSettings) -> Iterator[str]:
     endpoint = ("kafka_client_id", *secret, "kafka_token_scope", "kafka_token_ca_file")
     if not settings.has_oauth:
         names = ("kafka_token_file", "kafka_token_url", *endpoint)
-        yield from _must_be_empty(settings, names, f"TES_KAFKA_SASL_MECHANISM is {settings.kafka_mechanism or 'empty'}")
+        yield from must_be_empty(settings, names, f"TES_KAFKA_SASL_MECHANISM is {settings.kafka_mechanism or 'empty'}")
         return
     if not settings.has_tls:
         yield fault(
@@ -137,23 +143,24 @@ def _oauth_faults(settings: KafkaSettings) -> Iterator[str]:
             "kafka_protocol",
             "must be SASL_SSL with OAUTHBEARER, because anyone who intercepts the token can use it",
         )
-    yield from _must_be_one(settings, "kafka_token_file", "kafka_token_url")
+    yield from must_be_one(settings, "kafka_token_file", "kafka_token_url")
     if not settings.kafka_token_url:
-        yield from _must_be_empty(settings, endpoint, "TES_KAFKA_TOKEN_URL is empty")
+        yield from must_be_empty(settings, endpoint, "TES_KAFKA_TOKEN_URL is empty")
         return
     yield from address_faults(settings, "kafka_token_url", ("https",))
     if not settings.kafka_client_id:
         yield fault(settings, "kafka_client_id", "must be set with TES_KAFKA_TOKEN_URL")
-    yield from _must_be_one(settings, *secret)
+    yield from must_be_one(settings, *secret)
 
 
-def _must_be_empty(settings: KafkaSettings, names: Iterable[str], why: str) -> Iterator[str]:
+def must_be_empty(settings: KafkaSettings, names: Iterable[str], why: str) -> Iterator[str]:
+    """None of some settings is set; `why` says what excludes them."""
     for name in names:
         if getattr(settings, name):
             yield fault(settings, name, f"must be empty, because {why}")
 
 
-def _must_be_one(settings: KafkaSettings, name: str, other: str) -> Iterator[str]:
+def must_be_one(settings: KafkaSettings, name: str, other: str) -> Iterator[str]:
     """Exactly one of two is set."""
     if bool(getattr(settings, name)) == bool(getattr(settings, other)):
         variable = next(item.metadata["variable"] for item in fields(settings) if item.name == other)

@@ -12,7 +12,6 @@ from streams.settings.addresses import ListenAddress, parse_address
 from streams.settings.base import (
     EDGE_PREFIX,
     REPORT_PREFIX,
-    address_faults,
     fault,
     is_loopback,
     public_url_faults,
@@ -80,10 +79,6 @@ class NotifySettings(DatabaseSettings):
     signing_key_file: str = setting(
         "TES_NOTIFY_SIGNING_KEY_FILE", "", "the file that holds the Ed25519 key (whsk_…) that signs webhooks as well"
     )
-    topic_prefix: str = setting("TES_TOPIC_PREFIX", "", "prefix of every topic name")
-    schema_registry_url: str = setting(
-        "TES_SCHEMA_REGISTRY_URL", "", "Confluent-compatible registry; empty: the registry file that ships"
-    )
     log_format: str = setting("TES_LOG_FORMAT", "text", "lines of the log: text, or json for machines")
     crash_at: str = setting(
         "TES_NOTIFY_CRASH_AT", "", "tests: kill the process at this failpoint; `sent:3` means the third time"
@@ -92,8 +87,6 @@ class NotifySettings(DatabaseSettings):
     def faults(self) -> Iterator[str]:
         """What is wrong with each setting."""
         yield from DatabaseSettings.faults(self)
-        if self.schema_registry_url:
-            yield from address_faults(self, "schema_registry_url", ("http", "https"))
         if self.log_format not in ("text", "json"):
             yield fault(self, "log_format", "must be text or json")
         if not 0 <= self.port <= 65535:
@@ -124,10 +117,6 @@ class NotifySettings(DatabaseSettings):
     def secret_files(self) -> tuple[str, ...]:
         """See `DatabaseSettings`."""
         return *DatabaseSettings.secret_files(self), self.smtp_password_file, self.signing_key_file
-
-    def topic(self, name: str) -> str:
-        """The name of a topic on this cluster."""
-        return self.topic_prefix + name
 
 
 def read_notify_settings(environment: Mapping[str, str] = os.environ) -> NotifySettings:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from streams.settings.base import (
     EDGE_PREFIX,
     NOTIFY_PREFIX,
-    address_faults,
     fault,
     https_faults,
     is_loopback,
@@ -71,10 +70,6 @@ class ReportSettings(DatabaseSettings):
     local_sign_in: str = setting(
         "TES_REPORT_LOCAL_SIGN_IN", "", "demo: anybody on this machine may sign in as anybody; never in production"
     )
-    topic_prefix: str = setting("TES_TOPIC_PREFIX", "", "prefix of every topic name")
-    schema_registry_url: str = setting(
-        "TES_SCHEMA_REGISTRY_URL", "", "Confluent-compatible registry; empty: the registry file that ships"
-    )
     policies: tuple[str, ...] = setting(
         "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas: those of the workers"
     )
@@ -86,8 +81,6 @@ class ReportSettings(DatabaseSettings):
     def faults(self) -> Iterator[str]:
         """What is wrong with each setting."""
         yield from DatabaseSettings.faults(self)
-        if self.schema_registry_url:
-            yield from address_faults(self, "schema_registry_url", ("http", "https"))
         if self.log_format not in ("text", "json"):
             yield fault(self, "log_format", "must be text or json")
         if not LEAST_DAYS <= self.history_days <= MOST_DAYS:
@@ -102,10 +95,6 @@ class ReportSettings(DatabaseSettings):
         """See `DatabaseSettings`."""
         own = self.oidc_client_secret_file, self.session_key_file
         return *DatabaseSettings.secret_files(self), *own
-
-    def topic(self, name: str) -> str:
-        """The name of a topic on this cluster."""
-        return self.topic_prefix + name
 
 
 def read_report_settings(environment: Mapping[str, str] = os.environ) -> ReportSettings:

@@ -22,7 +22,7 @@ from streams.settings.base import (
 )
 from streams.settings.base import setting as _setting
 from streams.settings.folders import CACHE_VARIABLE, state_folder
-from streams.settings.kafka import KafkaSettings
+from streams.settings.registry import RegistrySettings
 
 __all__ = ["DEFAULT_POLICY", "Settings", "SettingsError", "read_settings"]
 
@@ -39,11 +39,10 @@ _LEAST = {
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(KafkaSettings):
+class Settings(RegistrySettings):
     """The settings of a worker; each can be given by the environment variable named with it."""
 
     app_id: str = _setting("TES_APP_ID", "tes", "consumer group, and prefix of changelog and transactional ids")
-    topic_prefix: str = _setting("TES_TOPIC_PREFIX", "", "prefix of every topic name")
     partitions: int = _setting("TES_PARTITIONS", 4, "partitions of the topics that `tes topics create` makes")
     replication: int = _setting("TES_REPLICATION", 1, "replication factor of these topics")
     state_dir: str = _setting(
@@ -66,9 +65,6 @@ class Settings(KafkaSettings):
     )
     policies: tuple[str, ...] = _setting(
         "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas"
-    )
-    schema_registry_url: str = _setting(
-        "TES_SCHEMA_REGISTRY_URL", "", "Confluent-compatible registry; empty: the registry file that ships"
     )
     service_name: str = _setting("TES_SERVICE_NAME", "Exchange Online", "the service's name in SMTP replies")
     service_link: str = _setting(
@@ -110,9 +106,7 @@ class Settings(KafkaSettings):
 
     def faults(self) -> Iterator[str]:
         """What is wrong with each setting."""
-        yield from KafkaSettings.faults(self)
-        if self.schema_registry_url:
-            yield from address_faults(self, "schema_registry_url", ("http", "https"))
+        yield from RegistrySettings.faults(self)
         if self.traces_endpoint:
             yield from address_faults(self, "traces_endpoint", ("http", "https"))
         for name, low in _LEAST.items():
@@ -140,10 +134,6 @@ class Settings(KafkaSettings):
     def state_path(self) -> Path:
         """The folder of this application's state."""
         return (Path(self.state_dir) if self.state_dir else state_folder()) / self.app_id
-
-    def topic(self, name: str) -> str:
-        """The name of a topic on this cluster."""
-        return self.topic_prefix + name
 
     @property
     def changelog(self) -> str:

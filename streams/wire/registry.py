@@ -5,22 +5,25 @@ from __future__ import annotations
 import copy
 import http.client
 import json
+import ssl
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from streams.errors import DependencyError
-from streams.settings.edge import EdgeSettings
-from streams.settings.notify import NotifySettings
-from streams.settings.report import ReportSettings
-from streams.settings.worker import Settings
+from streams.kafka.authorities import trusting
+from streams.kafka.secret_files import SecretFileError, read_secret
+from streams.settings.registry import RegistrySettings
 from streams.wire.schemas import REGISTRY_FILE, SCHEMA_DIR, Schema, without_docs
 
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
@@ -48,11 +51,23 @@ class UnregisteredSchemaError(ValueError):
 
 
 class RegistryError(DependencyError):
-    """The registry could not be asked, or refused; says nothing about the record at hand, which may be tried again."""
+    """The registry could not be asked, or refused; says nothing about the record at hand, which may be tried again.
+
+    `status` is the HTTP status of a refusal, None where there was no answer.
+    """
+
+    def __init__(self, why: str, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class _TooLongError(RegistryError):
     """An answer is longer than it may be."""
+
+
+class _NoRedirection(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 class SchemaRegistry(Protocol):
@@ -133,8 +148,24 @@ class ConfluentRegistry:
     such ids at most `UNKNOWN_ASKED` are asked for meanwhile: every other that is not known counts as unknown then.
     """
 
-    def __init__(self, url: str, timeout_seconds: float = 10.0, now: Callable[[], float] = time.monotonic) -> None:
-        """Ask the registry at `url` (http or https), waiting at most `timeout_seconds` for each answer.
+    def __init__(
+        self,
+        url: str,
+        timeout_seconds: float = 10.0,
+        now: Callable[[], float] = time.monotonic,
+        authorization: Callable[[], str | None] = lambda: None,
+        context: ssl.SSLContext | None = None,
+        prefix: str = "",
+    ) -> None:
+        """Ask a registry.
+
+        Args:
+            url: its address, http or https.
+            timeout_seconds: how long each answer is waited for.
+            now: returns seconds.
+            authorization: returns the header of this name for the next request, None for none.
+            context: checks the registry's certificate; None for the system's.
+            prefix: of the topics' names, and so of their subjects there.
 
         Raises:
             ValueError: `url` is neither http nor https.
@@ -142,7 +173,9 @@ class ConfluentRegistry:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
             raise ValueError(f"not an http or https address: {url!r}")
         self._url = url.rstrip("/")
-        self._timeout_seconds = timeout_seconds
+        self._timeout_seconds, self._authorization, self._prefix = timeout_seconds, authorization, prefix
+        # Elsewhere credentials have no business, so no redirection is followed.
+        self._opener = urllib.request.build_opener(_NoRedirection, urllib.request.HTTPSHandler(context=context))
         self._ids: dict[tuple[str, str], int] = {}
         self._schemas: dict[int, Schema] = {}
         self._now = now
@@ -155,17 +188,40 @@ class ConfluentRegistry:
         text = json.dumps(without_docs(schema))
         with self._lock:
             if (subject, text) not in self._ids:
-                self._ids[subject, text] = self._ask_for_id(f"{_path_of(subject)}/versions", text)
+                self._ids[subject, text] = self._ask_for_id(f"{self._path_of(subject)}/versions", text)
             return self._ids[subject, text]
 
     def known_id_of(self, subject: str, schema: Schema) -> int | None:
         """See `SchemaRegistry.known_id_of`."""
         try:
-            return self._ask_for_id(_path_of(subject), json.dumps(without_docs(schema)))
+            return self._ask_for_id(self._path_of(subject), json.dumps(without_docs(schema)))
         except RegistryError as error:
-            if isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code == HTTPStatus.NOT_FOUND:
+            if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
+
+    def explain_incompatible(self, subject: str, schema: Schema) -> str | None:
+        """Why the registry would not take `schema` as the next version of `subject`; None where it would.
+
+        Raises:
+            RegistryError: the registry did not answer.
+        """
+        path = f"/compatibility{self._path_of(subject)}/versions/latest?verbose=true"
+        try:
+            answer = self._ask(path, {"schema": json.dumps(without_docs(schema))})
+        except RegistryError as error:
+            if error.status == HTTPStatus.NOT_FOUND:  # there is no version yet
+                return None
+            raise
+        if answer.get("is_compatible") is True:
+            return None
+        said = answer.get("messages")
+        return (
+            "; ".join(map(str, said)) if isinstance(said, list) and said else "not compatible with the newest version"
+        )
+
+    def _path_of(self, subject: str) -> str:
+        return f"/subjects/{urllib.parse.quote(self._prefix + subject, safe='')}"
 
     def _ask_for_id(self, path: str, text: str) -> int:
         answer = self._ask(path, {"schema": text})
@@ -202,9 +258,8 @@ class ConfluentRegistry:
         except _TooLongError as error:
             raise UnknownSchemaIdError(schema_id, f"its schema has more than {_MAX_RESPONSE_BYTES} bytes") from error
         except RegistryError as error:
-            cause = error.__cause__
-            if isinstance(cause, urllib.error.HTTPError) and cause.code in _OF_ONE_ID:
-                why = "not in the registry" if cause.code == 404 else f"the registry returned HTTP {cause.code}"
+            if error.status in _OF_ONE_ID:
+                why = "not in the registry" if error.status == 404 else f"the registry returned HTTP {error.status}"
                 raise UnknownSchemaIdError(schema_id, why) from error
             raise
         if answer.get("schemaType", "AVRO") != "AVRO":
@@ -225,23 +280,21 @@ class ConfluentRegistry:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Accept": _CONTENT_TYPE, "Content-Type": _CONTENT_TYPE},
         )
+        if (authorization := self._authorization()) is not None:
+            request.add_header("Authorization", authorization)
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout_seconds) as response:  # noqa: S310 - as above
+            with self._opener.open(request, timeout=self._timeout_seconds) as response:
                 text = response.read(_MAX_RESPONSE_BYTES + 1)
             if len(text) > _MAX_RESPONSE_BYTES:
                 raise _TooLongError(f"{path}: a response of more than {_MAX_RESPONSE_BYTES} bytes")
             answer = json.loads(text)
         except urllib.error.HTTPError as error:
-            raise RegistryError(f"{path}: HTTP {error.code}: {_detail(error)}") from error
+            raise RegistryError(f"{path}: HTTP {error.code}: {_detail(error)}", error.code) from error
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             raise RegistryError(f"{path}: {type(error).__name__}: {error}") from error
         if not isinstance(answer, dict):
             raise RegistryError(f"{path}: the response is not an object: {str(answer)[:200]}")
         return answer
-
-
-def _path_of(subject: str) -> str:
-    return f"/subjects/{urllib.parse.quote(subject, safe='')}"
 
 
 def _detail(error: urllib.error.HTTPError) -> str:
@@ -256,6 +309,30 @@ def may_learn(registry: SchemaRegistry) -> bool:
     return not isinstance(registry, LocalRegistry)
 
 
-def registry_of(settings: Settings | EdgeSettings | NotifySettings | ReportSettings) -> SchemaRegistry:
-    """The schema registry that the settings name."""
-    return ConfluentRegistry(settings.schema_registry_url) if settings.schema_registry_url else LocalRegistry()
+def registry_of(settings: RegistrySettings) -> SchemaRegistry:
+    """The schema registry that the settings name.
+
+    Raises:
+        SettingsError: the file of its CA cannot be read.
+    """
+    if not settings.schema_registry_url:
+        return LocalRegistry()
+    return ConfluentRegistry(
+        settings.schema_registry_url,
+        authorization=partial(_authorization, settings),
+        context=trusting(settings, "registry_ca_file") if settings.schema_registry_url.startswith("https:") else None,
+        prefix=settings.topic_prefix,
+    )
+
+
+def _authorization(settings: RegistrySettings) -> str | None:
+    """What a request shows of who asks; files are read now, as whoever mounts them may have replaced them."""
+    try:
+        if settings.registry_token_file:
+            return f"Bearer {read_secret(Path(settings.registry_token_file))}"
+        if not settings.registry_user:
+            return None
+        password = settings.registry_password or read_secret(Path(settings.registry_password_file))
+    except SecretFileError as error:
+        raise RegistryError(str(error)) from error
+    return f"Basic {b64encode(f'{settings.registry_user}:{password}'.encode()).decode()}"

@@ -158,7 +158,7 @@ def test_the_worker_reads_its_credentials_where_the_operators_put_them() -> None
     assert {source["secret"]["name"] for source in projected["sources"]} == {"tes-worker", f"{cluster}-cluster-ca-cert"}
     found = settings()
     assert found.bootstrap == f"{cluster}-kafka-bootstrap:9093"
-    assert (found.has_tls, found.has_scram, found.kafka_user) == (True, True, "tes-worker")
+    assert (found.has_tls, found.has_password, found.kafka_user) == (True, True, "tes-worker")
     paths = {
         f"/run/secrets/kafka/{item['path']}" for source in projected["sources"] for item in source["secret"]["items"]
     }

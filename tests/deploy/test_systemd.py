@@ -74,7 +74,7 @@ def test_the_report_keeps_its_files_where_it_may_write() -> None:
 def test_the_report_reaches_kafka_in_the_dark_and_is_asked_on_this_machine_only() -> None:
     found = report_settings()
     assert found.has_tls
-    assert found.has_scram
+    assert found.has_password
     assert found.web_host == "127.0.0.1"
     with pytest.raises(SettingsError, match="TES_KAFKA_SECURITY_PROTOCOL: 'PLAINTEXT'"):
         report_settings(TES_KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
@@ -103,7 +103,7 @@ def test_the_ledger_is_beside_the_reports_files() -> None:
 def test_notify_reaches_kafka_in_the_dark_and_is_asked_on_this_machine_only() -> None:
     found = notify_settings()
     assert found.has_tls
-    assert found.has_scram
+    assert found.has_password
     assert found.web_host == "127.0.0.1"
     with pytest.raises(SettingsError, match="TES_KAFKA_SECURITY_PROTOCOL: 'PLAINTEXT'"):
         notify_settings(TES_KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
@@ -120,7 +120,7 @@ def test_only_sync_knows_kafka() -> None:
     door, sync = EDGE
     assert not [variable for variable in environment_of(door) if "KAFKA" in variable]
     assert settings_of(sync).has_tls
-    assert settings_of(sync).has_scram
+    assert settings_of(sync).has_password
     (hidden,) = values(door, "InaccessiblePaths")
     secrets = {path.removeprefix("-") for path in hidden.split()}
     assert "/etc/tes/kafka.env" in secrets

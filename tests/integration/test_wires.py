@@ -62,6 +62,20 @@ def tes(settings: Settings, monkeypatch: pytest.MonkeyPatch, *words: str) -> int
         return main(list(words))
 
 
+@pytest.mark.timeout(60)
+def test_topics_that_others_made_are_taken_without_the_right_to_make_any(
+    secured: Secured, open_settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tes(open_settings, monkeypatch, "topics", "create") == 0
+    names = capsys.readouterr().out.split()
+    seen = [Right("worker", "topic", one, "Describe") for one, name in names_of(open_settings).items() if name in names]
+    asyncio.run(allow(open_settings, seen))
+    assert tes(secured.scram(open_settings, "worker", kafka_mechanism="PLAIN"), monkeypatch, "topics", "create") == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "not visible to this user" in said.err  # their settings
+
+
 @pytest.mark.timeout(150)
 def test_everybody_works_with_just_his_rights(
     secured: Secured, open_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -72,7 +86,7 @@ def test_everybody_works_with_just_his_rights(
     asyncio.run(allow(open_settings, [*rights(), once]))
     assert tes(way("operator"), monkeypatch, "topics", "create") == 0
     asyncio.run(produce_feed(way("bridge", kafka_mechanism="SCRAM-SHA-256"), lines))
-    asyncio.run(produce_commands(way("operator"), commands))
+    asyncio.run(produce_commands(way("operator", kafka_mechanism="PLAIN"), commands))
     with (tmp_path / "worker.log").open("wb") as logs:
         asyncio.run(run_workers(way("worker"), UNTIL, 2, logs=logs))
     check(asyncio.run(collect(open_settings)), lines, commands)
@@ -167,6 +181,10 @@ def test_a_topic_that_a_worker_may_not_see_is_named_before_it_starts(secured: Se
 
 WAYS_THAT_FAIL = {
     "wrong password": ("SaslAuthenticationFailed", {"kafka_password_file": "", "kafka_password": "wrong-s3cret"}),
+    "wrong password of PLAIN": (
+        "SaslAuthenticationFailed",
+        {"kafka_mechanism": "PLAIN", "kafka_password_file": "", "kafka_password": "wrong-s3cret"},
+    ),
     "unknown user": ("SaslAuthenticationFailed", {"kafka_user": "nobody"}),
     "untrusted authority": ("certificate verify failed", {"kafka_ca_file": ""}),
 }
@@ -290,7 +308,7 @@ def test_a_client_certificate_is_shown(secured: Secured, open_settings: Settings
         asyncio.run(read(replace(settings, kafka_certificate_file="", kafka_key_file="")))
 
 
-@pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT", "OAUTHBEARER"])
+@pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT", "PLAIN", "OAUTHBEARER"])
 def test_debug_logs_hold_no_secret(
     secured: Secured, open_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, protocol: str
 ) -> None:
@@ -299,13 +317,10 @@ def test_debug_logs_hold_no_secret(
     if protocol == "OAUTHBEARER":
         settings = secured.oauth(open_settings, kafka_token_file=str(tmp_path / "token"))
     else:
-        clear = {} if protocol == "SASL_SSL" else {"kafka_protocol": protocol, "kafka_ca_file": ""}
-        settings = secured.scram(
-            open_settings,
-            "operator",
-            **clear,
-            bootstrap=secured.kafka.bootstrap_of(protocol),
-        )
+        listener = "SASL_SSL" if protocol == "SASL_SSL" else "SASL_PLAINTEXT"
+        changed = {} if listener == "SASL_SSL" else {"kafka_protocol": listener, "kafka_ca_file": ""}
+        changed |= {"kafka_mechanism": "PLAIN"} if protocol == "PLAIN" else {}
+        settings = secured.scram(open_settings, "operator", **changed, bootstrap=secured.kafka.bootstrap_of(listener))
 
     async def use() -> None:
         admin, producer = cluster_of(settings).admin(), cluster_of(settings).producer()

@@ -21,11 +21,19 @@ SCRAM = {
     "TES_KAFKA_USER": "tes",
     "TES_KAFKA_PASSWORD": SECRET,
 }
+PLAIN = SCRAM | {"TES_KAFKA_SASL_MECHANISM": "PLAIN"}
 OAUTH = {"TES_KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "TES_KAFKA_SASL_MECHANISM": "OAUTHBEARER"}
 ENDPOINT = OAUTH | {
     "TES_KAFKA_TOKEN_URL": "https://id.example/token",
     "TES_KAFKA_CLIENT_ID": "tes",
     "TES_KAFKA_CLIENT_SECRET": SECRET,
+}
+
+
+REGISTRY = {
+    "TES_SCHEMA_REGISTRY_URL": "https://registry.example.com",
+    "TES_SCHEMA_REGISTRY_USER": "key",
+    "TES_SCHEMA_REGISTRY_PASSWORD": SECRET,
 }
 
 
@@ -36,8 +44,13 @@ def without(given: dict[str, str], *names: str) -> dict[str, str]:
 WRONG: list[tuple[dict[str, str], str]] = [
     ({"TES_KAFKA_SECURITY_PROTOCOL": "TLS"}, "TES_KAFKA_SECURITY_PROTOCOL: 'TLS': must be one of PLAINTEXT, SSL"),
     ({"TES_KAFKA_SECURITY_PROTOCOL": "sasl_ssl"}, "TES_KAFKA_SECURITY_PROTOCOL: 'sasl_ssl': must be one of"),
-    ({"TES_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "TES_KAFKA_SASL_MECHANISM: '': must be one of SCRAM-SHA-256"),
-    (SCRAM | {"TES_KAFKA_SASL_MECHANISM": "PLAIN"}, "TES_KAFKA_SASL_MECHANISM: 'PLAIN': must be one of"),
+    ({"TES_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "TES_KAFKA_SASL_MECHANISM: '': must be one of PLAIN, SCRAM"),
+    (SCRAM | {"TES_KAFKA_SASL_MECHANISM": "GSSAPI"}, "TES_KAFKA_SASL_MECHANISM: 'GSSAPI': must be one of"),
+    (without(PLAIN, "TES_KAFKA_USER"), "TES_KAFKA_USER: '': must be set with PLAIN"),
+    (
+        PLAIN | {"TES_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "TES_ALLOW_PLAINTEXT": "0"},
+        "TES_KAFKA_SECURITY_PROTOCOL: 'SASL_PLAINTEXT': must be SSL or SASL_SSL",
+    ),
     (
         {"TES_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512"},
         "TES_KAFKA_SASL_MECHANISM: 'SCRAM-SHA-512': must be empty, because",
@@ -109,6 +122,28 @@ WRONG: list[tuple[dict[str, str], str]] = [
         "TES_SCHEMA_REGISTRY_URL: (redacted): must not contain a user or a password",
     ),
     ({"TES_SCHEMA_REGISTRY_URL": "registry:8081"}, "TES_SCHEMA_REGISTRY_URL: 'registry:8081': must be an address"),
+    (
+        {"TES_SCHEMA_REGISTRY_USER": "key"},
+        "TES_SCHEMA_REGISTRY_USER: 'key': must be empty, because TES_SCHEMA_REGISTRY_URL",
+    ),
+    (without(REGISTRY, "TES_SCHEMA_REGISTRY_PASSWORD"), "TES_SCHEMA_REGISTRY_PASSWORD: '': set this or"),
+    (
+        without(REGISTRY, "TES_SCHEMA_REGISTRY_USER"),
+        "TES_SCHEMA_REGISTRY_PASSWORD: (redacted): must be empty, because TES_SCHEMA_REGISTRY_USER is empty",
+    ),
+    (
+        REGISTRY | {"TES_SCHEMA_REGISTRY_TOKEN_FILE": "t"},
+        "TES_SCHEMA_REGISTRY_USER: 'key': must be empty, because TES_SCHEMA_REGISTRY_TOKEN_FILE is set",
+    ),
+    (REGISTRY | {"TES_SCHEMA_REGISTRY_USER": "a:b"}, "TES_SCHEMA_REGISTRY_USER: 'a:b': must not contain a colon"),
+    (
+        REGISTRY | {"TES_SCHEMA_REGISTRY_URL": "http://registry.example.com"},
+        "TES_SCHEMA_REGISTRY_URL: 'http://registry.example.com': must begin with https:// with a user or a token",
+    ),
+    (
+        {"TES_SCHEMA_REGISTRY_URL": "http://127.0.0.1:8081", "TES_SCHEMA_REGISTRY_CA_FILE": "ca.pem"},
+        "TES_SCHEMA_REGISTRY_CA_FILE: 'ca.pem': must be empty, because TES_SCHEMA_REGISTRY_URL begins with http://",
+    ),
     ({"TES_KAFKA_PASWORD": SECRET}, "TES_KAFKA_PASWORD: unknown setting; known are"),
 ]
 

@@ -51,6 +51,7 @@ from tests.support.catalogues import published, tables
 from tests.support.channels import RecordingChannel
 from tests.support.notices import add_destination, notice, subscribe
 from tests.support.notify_site import Site
+from tests.support.strict_registry import StrictRegistry
 
 FEED = Path(__file__).parents[1] / "data" / "hostile" / "control-characters.jsonl"
 ALL_KINDS = "\x1b]0;x\x07\r\nforged\t\x00\x7f\x9b31m"
@@ -461,6 +462,21 @@ def _connectors(shell: Shell) -> None:
     shell.run("connectors", "publish", str(file), "--by", ALL_KINDS)
 
 
+def _schemas(shell: Shell) -> None:
+    with StrictRegistry() as server:
+        shell.patch.setenv("TES_SCHEMA_REGISTRY_URL", server.url)
+        shell.patch.setenv("TES_TOPIC_PREFIX", "a\x1b\u202e.")
+        refused, unknown = (200, {"is_compatible": False, "messages": [ALL_KINDS]}), (404, dict[str, Any]())
+        for answer in (
+            lambda path, _: (500, {"message": ALL_KINDS}),
+            lambda path, _: unknown if path[0] == "subjects" else refused,
+        ):
+            shell.patch.setattr(server, "answer", answer)
+            for action in ("check", "register"):
+                for form in ([], ["--json"]):
+                    shell.run("schemas", action, *form)
+
+
 def _edge(shell: Shell) -> None:
     shell.patch.setenv("TES_EDGE_DIR", str(shell.folder / "edge"))
     file = shell.folder / "message"
@@ -551,6 +567,7 @@ CASES: dict[str, Callable[[Shell], Any]] = {
     "worker": _service,
     "topics": _service,
     "config": _service,
+    "schemas": _schemas,
     "connectors": _connectors,
     "edge": _edge,
     "report": _report,
