@@ -33,6 +33,7 @@ _EXAMPLES = """examples:
   tes repartition --partitions 24 --to-prefix g2.
   tes edge decide --ip 192.0.2.7 --helo mx1.contoso.com --tenant contoso --file message.eml
   tes connectors check connectors.yaml && tes connectors publish connectors.yaml; tes edge
+  tes doctor
   TES_SCHEMA_REGISTRY_URL=https://registry.example.com tes schemas check
   tes kafka start; TES_KAFKA_BOOTSTRAP=127.0.0.1:PORT tes topics create; tes worker
 
@@ -73,6 +74,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "notify": "tell people what happens, by mail, webhooks and chat; settings come from the environment",
     "connectors": "whose mail comes in at the edges: check, publish and list connectors",
     "topics": "the Kafka topics of the product",
+    "doctor": "examine a running installation, and say what is wrong",
     "schemas": "check and register this version's schemas at a schema registry",
     "config": "show or validate the settings",
     "kafka": "start or stop a Kafka broker on this machine",

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from streams.cli import backup, catalogue, connectors, dlq, policy, repartition, state, submission
+from streams.cli import backup, catalogue, connectors, dlq, doctor, policy, repartition, state, submission
 from streams.cli.main import build_parser, main
 from streams.domain.policy.policy import Mode
 from streams.domain.tenant.audit import AuditRecord, CommandOutcome
@@ -36,6 +36,7 @@ from streams.notices.opening import open_ledger
 from streams.notices.tables import DESTINATION
 from streams.operations.backup.manifest import MANIFEST, VERSION, digest_of
 from streams.operations.dead_letters import DeadLetter, Disposition, DispositionKind, RedriveResult
+from streams.operations.doctor.findings import Finding, problem
 from streams.operations.group import TopicContentError
 from streams.operations.states import ServerHistory
 from streams.policies.catalogue.files import write_tables
@@ -477,6 +478,16 @@ def _schemas(shell: Shell) -> None:
                     shell.run("schemas", action, *form)
 
 
+def _doctor(shell: Shell) -> None:
+    async def found(_: Any) -> AsyncIterator[Finding]:
+        yield problem(ALL_KINDS, ALL_KINDS, "docs/README.md")
+
+    shell.patch.setattr(doctor, "examine", found)
+    shell.patch.setenv("TES_REPORT_DIR", str(shell.folder / "no\x1b\u202e"))
+    for form in ([], ["--json"]):
+        assert "forged" in shell.run("doctor", *form)
+
+
 def _edge(shell: Shell) -> None:
     shell.patch.setenv("TES_EDGE_DIR", str(shell.folder / "edge"))
     file = shell.folder / "message"
@@ -568,6 +579,7 @@ CASES: dict[str, Callable[[Shell], Any]] = {
     "topics": _service,
     "config": _service,
     "schemas": _schemas,
+    "doctor": _doctor,
     "connectors": _connectors,
     "edge": _edge,
     "report": _report,
