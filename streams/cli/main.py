@@ -6,17 +6,17 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module, metadata
 from pathlib import Path
 from textwrap import indent
-from typing import Any, Final, NoReturn
+from typing import Final
 
 from streams.cli.messages import print_error
+from streams.cli.parser import Parser
 from streams.cli.terminal import ClosedOutput, OutputError, VisibleStream, discard
 from streams.kafka.patience import told_soon
-from streams.visible import visible
 
 _EXAMPLES = """examples:
   tes inspect message.eml
@@ -74,6 +74,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "topics": "the Kafka topics of the product",
     "config": "show or validate the settings",
     "kafka": "start or stop a Kafka broker on this machine",
+    "completion": "print the completion script of a shell",
 }
 """What the help says of each command. Its module in `streams.cli` has its name, and describes its arguments."""
 _PROCESSES: Final = ("worker", "edge", "report", "notify")
@@ -82,30 +83,14 @@ _MOVED: Final[Mapping[str, tuple[str, str]]] = {"table": ("servers", "add_table_
 """Old names of commands: module and function."""
 
 
-class Parser(argparse.ArgumentParser):
-    """Quotes wrong arguments visibly; its actions do so too."""
+def _details_of(command: str) -> Callable[[argparse.ArgumentParser], None]:
+    """What adds a command's arguments; its module is imported when it is called."""
 
-    def error(self, message: str) -> NoReturn:
-        """See `argparse.ArgumentParser`."""
-        super().error(visible(message))
+    def add(parser: argparse.ArgumentParser) -> None:
+        module, function = _MOVED.get(command, (command, "add_arguments"))
+        getattr(import_module(f"streams.cli.{module}"), function)(parser)
 
-
-class CommandParser(Parser):
-    """The arguments of a command, whose module is imported when they are looked at: it may take a second."""
-
-    command: str | None = None
-
-    def describe(self) -> None:
-        """Add the arguments, once."""
-        command, self.command = self.command, None
-        if command is not None:
-            module, function = _MOVED.get(command, (command, "add_arguments"))
-            getattr(import_module(f"streams.cli.{module}"), function)(self)
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """See `argparse.ArgumentParser`."""
-        self.describe()
-        return super().parse_known_args(args, namespace)
+    return add
 
 
 def build_parser(*, is_whole: bool = True) -> tuple[argparse.ArgumentParser, set[str]]:
@@ -113,10 +98,10 @@ def build_parser(*, is_whole: bool = True) -> tuple[argparse.ArgumentParser, set
     parser = Parser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"tes {metadata.version('tes')}")
     parser.set_defaults(run=lambda _: parser.print_help())
-    commands = parser.add_subparsers(dest="command", parser_class=CommandParser)
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND", parser_class=Parser)
     for name, text in COMMANDS.items():
         inner = commands.add_parser(name, help=text)
-        inner.command = name
+        inner.add_details = _details_of(name)
         if is_whole:
             inner.describe()
     return parser, set(commands.choices)

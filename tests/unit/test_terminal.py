@@ -532,6 +532,11 @@ def _kafka(shell: Shell) -> None:
     shell.run("kafka", "start", "--data-dir", str(folder))
 
 
+def _completion(shell: Shell) -> None:
+    shell.run("completion", "bash")
+    shell.run("completion", ALL_KINDS)
+
+
 CASES: dict[str, Callable[[Shell], Any]] = {
     "inspect": _inspect,
     "simulate": _simulated,
@@ -556,6 +561,7 @@ CASES: dict[str, Callable[[Shell], Any]] = {
     "report": _report,
     "notify": _notify,
     "kafka": _kafka,
+    "completion": _completion,
 }
 """What runs every action of a command."""
 
