@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from streams.cli.catalogue import given_catalogues
 from streams.cli.messages import print_error, print_message
 from streams.cli.simulate import add_options, feed_lines, scan, write_results
+from streams.cli.times import TypedTime
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
 from streams.dev.java import EmbeddedKafkaError
 from streams.domain.keys import ServerKey
@@ -25,7 +26,7 @@ from streams.kafka.topics import TopicError
 from streams.operations.feeds import ReplayError, replay
 from streams.settings.kafka import without_security
 from streams.settings.worker import Settings, read_settings
-from streams.wire.records import in_order_of_issue, parse_day_or_moment
+from streams.wire.records import in_order_of_issue
 from streams.worker.wiring import rulebook_of
 
 
@@ -58,14 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.kafka is not None:
                 settings = replace(settings, bootstrap=arguments.kafka)
                 cluster_of(settings)
-            until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
+            given = TypedTime.parse("--until", arguments.until) if arguments.until else None
             end = scan(Path(arguments.feed), arguments.commands)
-            if fault := end.fault(until):
+            if fault := end.fault(given):
                 print_message(f"tes replay: {fault}")
                 return 2
-            if warning := end.warning(until):
+            if warning := end.warning(given):
                 print_message(f"tes replay: {warning}")
-            until = end.default_until if until is None else until
+            until = end.default_until if given is None else given.at
             lines = feed_lines(Path(arguments.feed))
             commands = in_order_of_issue(feed_lines(Path(arguments.commands))) if arguments.commands else []
             out.mkdir(parents=True, exist_ok=True)

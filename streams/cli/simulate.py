@@ -12,6 +12,7 @@ from typing import Any
 from streams.cli.catalogue import given_catalogues
 from streams.cli.decisions import DecisionFile
 from streams.cli.messages import print_error, print_message
+from streams.cli.times import TypedTime
 from streams.clock import wall_clock_ms
 from streams.domain.policy.content import PolicyError
 from streams.domain.policy.rulebook import Rulebook
@@ -31,7 +32,6 @@ from streams.wire.records import (
     connection_of,
     connection_record,
     in_order_of_issue,
-    parse_day_or_moment,
     to_json_line,
     to_record,
 )
@@ -176,7 +176,7 @@ class FeedEnd:
         """Where the clocks end when nobody says: the last record that is not ahead, the last of all when all are."""
         return self._end or self._latest
 
-    def warning(self, until: int | None) -> str | None:
+    def warning(self, until: TypedTime | None) -> str | None:
         """What to say of the records ahead of the clock, if there are any."""
         if not self.ahead:
             return None
@@ -184,11 +184,11 @@ class FeedEnd:
         said = "records are more than five minutes in the future: a live service would dead-letter them"
         return f"{self.ahead} {said}; the first: {self._first}{end}"
 
-    def fault(self, until: int | None) -> str | None:
+    def fault(self, until: TypedTime | None) -> str | None:
         """Why clocks cannot end at `until`, None where they can."""
-        if until is None or until >= self._latest:
+        if until is None or until.at >= self._latest:
             return None
-        return f"--until: {iso(until)}: must not be before the last record ({self._last} at {iso(self._latest)})"
+        return f"{until.name}: {until.text}: must not be before the last record ({self._last} at {iso(self._latest)})"
 
 
 def scan(feed: Path, commands: str | None) -> FeedEnd:
@@ -213,7 +213,7 @@ def run(arguments: argparse.Namespace) -> int:
         rulebook = rulebook_of(arguments.policy, arguments.catalogue)
         commands, refused = read_commands(arguments.commands)
         partitions = read_settings().partitions
-        until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
+        until = TypedTime.parse("--until", arguments.until) if arguments.until else None
         Path(arguments.feed).open("rb").close()
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, PolicyError, ValueError) as error:
@@ -253,7 +253,7 @@ def run(arguments: argparse.Namespace) -> int:
     results = simulate(
         feed,
         rulebook,
-        until,
+        until.at if until else None,
         on_malformed,
         commands,
         partition_of,

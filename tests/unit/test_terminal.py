@@ -218,7 +218,7 @@ def _table(shell: Shell) -> None:
 
 def _servers(shell: Shell) -> None:
     rows = _hostile_servers(shell)
-    for form in ([], ["--json"], ["--csv"]):
+    for form in ([], ["--json"], ["--jsonl"], ["--csv"]):
         assert "forged" in shell.run("servers", "list", "--servers", rows, *form)
     for row in Path(rows).read_text().splitlines():
         name, tenant = json.loads(row)["server"], json.loads(row)["tenant_id"]
@@ -282,6 +282,7 @@ def _policy(shell: Shell) -> None:
     for form in ([], ["--json"]):
         shell.run("policy", "list", *form)
         shell.run("policy", "show", ALL_KINDS, *form)
+    shell.run("policy", "list", "--jsonl")
     shell.run("policy", "diff", ALL_KINDS, "strict-critical")
 
 
@@ -307,6 +308,8 @@ def _catalogue(shell: Shell) -> None:
         shell.run("catalogue", "list", *form)
         shell.run("catalogue", "show", "1", *form)
         shell.run("catalogue", "diff", "1", "builtin", *form)
+    for action in (["list"], ["diff", "1", "builtin"]):
+        shell.run("catalogue", *action, "--jsonl")
     shell.run("catalogue", "show", "1", "--out", str(hostile))
     shell.run("catalogue", "show", ALL_KINDS.replace("\0", ""))
 
@@ -372,6 +375,8 @@ def _dlq(shell: Shell) -> None:
         shell.run("dlq", "redrive", "--all", *form)
         shell.run("dlq", "replay", "--all", *form)
         shell.run("dlq", "discard", "--all", "--reason", ALL_KINDS, *form)
+    for action in (["list", "--handled"], ["redrive", "--all"], ["discard", "--all", "--reason", ALL_KINDS]):
+        shell.run("dlq", *action, "--jsonl")
     assert "\\x1b" in shell.run("dlq", "show", ALL_KINDS)
 
 
@@ -399,7 +404,8 @@ def _state(shell: Shell) -> None:
     for form in ([], ["--json"]):
         shell.run("state", "get", "contoso", ALL_KINDS, *form)
     shell.run("state", "get", ALL_KINDS, "x")
-    shell.run("state", "export")
+    for form in ([], ["--json"], ["--jsonl"]):
+        shell.run("state", "export", *form)
 
 
 def _backup(shell: Shell) -> None:
@@ -450,7 +456,7 @@ def _connectors(shell: Shell) -> None:
         return [record]
 
     shell.patch.setattr(connectors, "read_published_connectors", read)
-    for form in ([], ["--json"]):
+    for form in ([], ["--json"], ["--jsonl"]):
         shell.run("connectors", "list", *form)
     file = shell.folder / "a\x1b\u202e.yaml"
     shell.run("connectors", "check", str(file))
@@ -513,7 +519,7 @@ def _notify(shell: Shell) -> None:
         site = Site(database, channel=RecordingChannel(lambda _, __: refusal))
         site.record(notice(0, server=ALL_KINDS, title=ALL_KINDS, text=ALL_KINDS))
         site.deliver(after=MINUTE_MS)
-    for form in ([], ["--json"], ["--notification", "n0"], ["--notification", "n0", "--json"]):
+    for form in ([], ["--json"], ["--jsonl"], ["--notification", "n0"], ["--notification", "n0", "--json"]):
         assert "503" in shell.run("notify", "log", *form) or form != ["--notification", "n0"]
     shell.run("notify", "test", ALL_KINDS)
     shell.run("notify", "test", destination.destination_id, "--wait", "0")
