@@ -71,6 +71,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "report": "keep what administrators see in a database; settings come from the environment",
     "notify": "tell people what happens, by mail, webhooks and chat; settings come from the environment",
     "connectors": "whose mail comes in at the edges: check, publish and list connectors",
+    "emit": "send connections to their topic, for trials",
     "topics": "the Kafka topics of the product",
     "config": "show or validate the settings",
     "kafka": "start or stop a Kafka broker on this machine",

@@ -90,8 +90,17 @@ def read_connection(line: bytes) -> InboundConnection:
     Raises:
         MalformedError: names the field, the value and the rule.
     """
-    connection = connection_of(connection_record(line))
-    check_sighting(connection)
+    return checked_connection(connection_record(line))
+
+
+def checked_connection(record: dict[str, Any], now_ms: int | None = None) -> InboundConnection:
+    """The connection of an Avro-shaped record, if a worker takes it; `now_ms` is the wall clock, for live ones.
+
+    Raises:
+        MalformedError: names the field, the value and the rule.
+    """
+    connection = connection_of(record)
+    check_sighting(connection, None, now_ms)
     return connection
 
 

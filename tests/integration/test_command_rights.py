@@ -108,6 +108,12 @@ class World:
         file.write_text(f"- {{connector_id: c, tenant_id: {TENANT}, type: PARTNER, match: {match}}}\n")
         return str(file)
 
+    def feed(self) -> str:
+        """A file with a connection."""
+        file = self.folder / "feed.jsonl"
+        file.write_bytes(line(1, now_ms()))
+        return str(file)
+
     @cached_property
     def backup(self) -> str:
         """The folder of a backup."""
@@ -144,6 +150,7 @@ class World:
             "catalogue publish": [(here, ("catalogue", "publish", self.catalogue(), *later))],
             "connectors list": [(here, ("connectors", "list"))],
             "connectors publish": [(here, ("connectors", "publish", self.connectors()))],
+            "emit": [(here, ("emit", self.feed()))],
             "whatif": [(here, ("whatif", "--policy", "microsoft-2023"))],
             "state get": [(here, ("state", "get", TENANT, SERVER))],
             "state export": [(here, ("state", "export"))],

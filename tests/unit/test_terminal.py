@@ -538,6 +538,15 @@ def _kafka(shell: Shell) -> None:
     shell.run("kafka", "start", "--data-dir", str(folder))
 
 
+def _emit(shell: Shell) -> None:
+    shell.run("emit", str(FEED), "--dry-run")
+    hostile = shell.folder / "bad"
+    rows = [{**row, name: ALL_KINDS * 100} for row in events()[:1] for name in (*row, ALL_KINDS)]
+    hostile.write_text("".join(json.dumps(row) + "\n" for row in rows) + f"{ALL_KINDS}\n")
+    assert "nothing was sent" in shell.run("emit", str(hostile))
+    shell.run("emit", ALL_KINDS.replace("\0", ""))
+
+
 def _completion(shell: Shell) -> None:
     shell.run("completion", "bash")
     shell.run("completion", ALL_KINDS)
@@ -567,6 +576,7 @@ CASES: dict[str, Callable[[Shell], Any]] = {
     "report": _report,
     "notify": _notify,
     "kafka": _kafka,
+    "emit": _emit,
     "completion": _completion,
 }
 """What runs every action of a command."""
