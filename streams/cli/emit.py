@@ -12,6 +12,7 @@ import errno
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import CancelledError
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -132,7 +133,7 @@ async def _check(lines: AsyncIterator[Line]) -> int:
 
 async def _send(settings: Settings, lines: AsyncIterator[Line]) -> int:
     sender = FeedSender(settings, _TOPIC)
-    number = code = 0
+    number, code, said = 0, 0, ""
     try:
         await partitions_of(cluster_of(settings), sender.topic)  # a producer would wait for a topic that does not exist
         async with sender:
@@ -141,15 +142,15 @@ async def _send(settings: Settings, lines: AsyncIterator[Line]) -> int:
                 number = line[0]
             await sender.flush()
     except LineError as error:
-        print_error("tes emit", error)
-        code = 2
+        code, said = 2, str(error)
     except (KafkaError, TopicError, RegistryError, OSError) as error:
-        print_message(f"tes emit: {type(error).__name__}: {error}")
-        code = 1
+        code, said = 1, f"{type(error).__name__}: {error}"
     finally:
         # Whatever ends it: who sends the rest has to know where it begins.
-        where = f", up to line {number}" if code and number else ""
+        where = f", up to line {number}" if code == 2 and number else ""
         print_message(f"tes emit: {sender.sent} connections sent to {sender.topic}{where}")
+    if said:
+        print_message(f"tes emit: {said}")
     return code
 
 
@@ -183,7 +184,7 @@ async def _lines_of_pipe(descriptor: int) -> AsyncIterator[Line]:
             handing_on = chunks.put(chunk)
             try:
                 asyncio.run_coroutine_threadsafe(handing_on, loop).result()
-            except RuntimeError:  # the loop is closed: nobody wants it any more
+            except (RuntimeError, CancelledError):  # the loop is closed: nobody wants it any more
                 handing_on.close()
                 return
 

@@ -53,8 +53,8 @@ def test_from_a_pipe_what_is_in_front_of_a_bad_line_is_sent_and_said(settings: S
     done = run(settings, input=text)
     assert done.returncode == 2
     first, last = done.stderr.decode().splitlines()
-    assert first.startswith("tes emit: line 4: received: None: must be a list of strings")
-    assert last.endswith("2 connections sent to " + settings.topic(TOPICS["inbound_connection"]) + ", up to line 2")
+    assert last.startswith("tes emit: line 4: received: None: must be a list of strings")
+    assert first.endswith("2 connections sent to " + settings.topic(TOPICS["inbound_connection"]) + ", up to line 2")
     assert len(asyncio.run(connections(settings))) == 2
 
 
