@@ -178,7 +178,7 @@ async def start_worker(
     environment |= settings.environment()
     environment |= {"TES_REPLAY_UNTIL": iso(until) if until is not None else "", "TES_WEB_PORT": str(web_port)}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "streams.cli", "worker", env=environment, stdout=logs or sys.stderr, stderr=logs
+        sys.executable, "-m", "streams.cli", "worker", "-v", env=environment, stdout=logs or sys.stderr, stderr=logs
     )
 
 
