@@ -150,6 +150,7 @@ class World:
             "catalogue publish": [(here, ("catalogue", "publish", self.catalogue(), *later))],
             "connectors list": [(here, ("connectors", "list"))],
             "connectors publish": [(here, ("connectors", "publish", self.connectors()))],
+            "verdicts tail": [(here, ("verdicts", "tail", "--no-follow"))],
             "emit": [(here, ("emit", self.feed()))],
             "whatif": [(here, ("whatif", "--policy", "microsoft-2023"))],
             "state get": [(here, ("state", "get", TENANT, SERVER))],

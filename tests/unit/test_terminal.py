@@ -17,6 +17,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from streams.cli import backup, catalogue, connectors, dlq, policy, repartition, state, submission
+from streams.cli import backup, catalogue, connectors, dlq, policy, repartition, state, submission, verdicts
 from streams.cli.main import build_parser, main
 from streams.domain.policy.policy import Mode
 from streams.domain.tenant.audit import AuditRecord, CommandOutcome
@@ -46,9 +47,11 @@ from streams.report.comparing import Compared, Difference
 from streams.settings.notify import read_notify_settings
 from streams.telemetry.logs import TextFormatter
 from streams.visible import _known_cell, csv_cell, visible, visible_json, visible_lines
+from streams.wire.codec import AvroCodec
 from streams.wire.policy import policy_yaml
 from tests.support.catalogues import published, tables
 from tests.support.channels import RecordingChannel
+from tests.support.memory_topic import MemoryLog, MemoryTopic, Partition
 from tests.support.notices import add_destination, notice, subscribe
 from tests.support.notify_site import Site
 
@@ -538,6 +541,30 @@ def _kafka(shell: Shell) -> None:
     shell.run("kafka", "start", "--data-dir", str(folder))
 
 
+def _verdicts(shell: Shell) -> None:
+    verdict = dict.fromkeys(("reason", "server", "tenant_id"), ALL_KINDS * 100) | {
+        "issued_at": 0, "action": "BLOCK", "stage": 8, "throttle_minutes_per_hour": 0, "block_minutes_per_hour": 60,
+    }  # fmt: skip
+    keys = [f"contoso/{ALL_KINDS * 100}", ALL_KINDS, "contoso/mx1"]
+    topic = MemoryTopic([Partition()])
+    for key in keys:
+        for value in (b"x", None, b"y"):
+            topic.put(SimpleNamespace(topic="t", partition=0, offset=0, timestamp=0, key=key.encode(), value=value))
+    shell.patch.setattr(verdicts, "KafkaLog", lambda *_, **__: MemoryLog(topic))
+
+    def decode(_: Any, value: bytes) -> Any:
+        if value == b"y":
+            raise ValueError(ALL_KINDS * 100)
+        return verdict
+
+    shell.patch.setattr(AvroCodec, "decode", decode)
+    for form in ([], ["--jsonl"]):
+        shown = shell.run("verdicts", "tail", "--no-follow", "--from-beginning", *form)
+        assert "forged" in shown
+        assert form or max(map(len, shown.splitlines())) <= 300
+    shell.run("verdicts", "tail", "--tenant", ALL_KINDS)
+
+
 def _emit(shell: Shell) -> None:
     shell.run("emit", str(FEED), "--dry-run")
     hostile = shell.folder / "bad"
@@ -576,6 +603,7 @@ CASES: dict[str, Callable[[Shell], Any]] = {
     "report": _report,
     "notify": _notify,
     "kafka": _kafka,
+    "verdicts": _verdicts,
     "emit": _emit,
     "completion": _completion,
 }
