@@ -100,13 +100,17 @@ def _print(arguments: argparse.Namespace, codec: AvroCodec, server: str | None, 
 
 def _print_line(written_at: str, tenant_id: str, name: str, verdict: dict[str, Any] | None) -> None:
     """Print a verdict; the time is that of its own moment, or of its record where it has none."""
-    at, action, said = written_at, "FORGOTTEN", "nothing is known of the server any more"
+    at, action, stage, said = written_at, "FORGOTTEN", "", "nothing is known of the server any more"
     if verdict is not None:
-        at, action = iso(verdict["issued_at"]), verdict["action"]
-        rates = f"throttle {verdict['throttle_minutes_per_hour']}, block {verdict['block_minutes_per_hour']} min/h"
-        said = f"stage {verdict['stage']}, {rates}: {verdict['reason']}"
-    head = visible(f"{at[:19]}Z  {tenant_id:16}  {name:32}  ")
-    tail = f"  {visible(said)}"
+        at, action, stage = iso(verdict["issued_at"]), verdict["action"], f"{verdict['stage']:>2}"
+        rates = [
+            f"{name} {minutes} min/h"
+            for name in ("throttle", "block")
+            if (minutes := verdict[f"{name}_minutes_per_hour"])
+        ]
+        said = f"{', '.join(rates) or 'no limit'}: {verdict['reason']}"
+    # What is of one width comes first: nothing need be padded for the longest name there is.
+    head, tail = f"{at[:19]}Z  ", visible(f"  {stage:2}  {tenant_id}/{name}  {said}")
     console = output_console()
     if console is None:
         print(f"{head}{action:9}{tail}"[:_LONGEST_LINE])
