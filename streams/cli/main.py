@@ -58,6 +58,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "servers": "the report: every server and its status",
     "policy": "check, publish and compare policies",
     "catalogue": "check, publish and compare the builds and vulnerabilities that servers are judged by",
+    "top": "what the service does now: rates, lag, signs of life, workers",
     "verdicts": "the verdicts as workers write them",
     "whatif": "predict which servers another policy or catalogue would change",
     "pause": "pause enforcement for days of the yearly quota",

@@ -42,6 +42,13 @@ def console_on(stream: Any) -> Console | None:
     return Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False)
 
 
+def plain_console(stream: Any, width: int = 100) -> Console:
+    """A console on what is no terminal: lines of text, without colours."""
+    from rich.console import Console
+
+    return Console(file=stream, force_terminal=False, color_system=None, width=width, highlight=False, markup=False)
+
+
 def output_console() -> Console | None:
     """A console on standard output; None where that is no terminal."""
     return console_on(sys.stdout)

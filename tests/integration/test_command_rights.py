@@ -151,6 +151,7 @@ class World:
             "connectors list": [(here, ("connectors", "list"))],
             "connectors publish": [(here, ("connectors", "publish", self.connectors()))],
             "verdicts tail": [(here, ("verdicts", "tail", "--no-follow"))],
+            "top": [(here, ("top", "--once"))],
             "emit": [(here, ("emit", self.feed()))],
             "whatif": [(here, ("whatif", "--policy", "microsoft-2023"))],
             "state get": [(here, ("state", "get", TENANT, SERVER))],

@@ -18,15 +18,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from streams.cli import backup, catalogue, connectors, dlq, policy, repartition, state, submission, verdicts
+from streams.cli import backup, catalogue, connectors, dlq, policy, repartition, state, submission, top, verdicts
 from streams.cli.main import build_parser, main
+from streams.domain.outputs.progress import PartitionProgress
 from streams.domain.policy.policy import Mode
 from streams.domain.tenant.audit import AuditRecord, CommandOutcome
 from streams.domain.tenant.commands import CommandKind
@@ -35,6 +36,7 @@ from streams.kafka.topics import TopicError
 from streams.notices.model import Outcome, OutcomeKind
 from streams.notices.opening import open_ledger
 from streams.notices.tables import DESTINATION
+from streams.operations.activity import Activity, PartitionActivity, WorkerActivity
 from streams.operations.backup.manifest import MANIFEST, VERSION, digest_of
 from streams.operations.dead_letters import DeadLetter, Disposition, DispositionKind, RedriveResult
 from streams.operations.group import TopicContentError
@@ -565,6 +567,35 @@ def _verdicts(shell: Shell) -> None:
     shell.run("verdicts", "tail", "--tenant", ALL_KINDS)
 
 
+class HostileService:
+    """In place of a watch: a service whose names are hostile."""
+
+    def __init__(self, _: Any) -> None:
+        self.sign = PartitionProgress(0, None, 0, ALL_KINDS, 1, ALL_KINDS, ALL_KINDS)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def wait_for_servers(self) -> None:
+        pass
+
+    async def look(self) -> Activity:
+        partition = PartitionActivity(0, 5, 1.0, ALL_KINDS, self.sign, 5.0)
+        worker = WorkerActivity(ALL_KINDS, ALL_KINDS * 100, (0,))
+        return Activity(0, 1.0, 1.0, None, 5, (partition,), (worker,), {0: 1}, {ALL_KINDS: 1}, True)
+
+
+def _top(shell: Shell) -> None:
+    shell.patch.setattr(top, "ActivityWatch", HostileService)
+    shell.patch.setattr(top, "_ONCE_SECONDS", 0.0)
+    for form in ([], ["--once"], ["--json"]):
+        assert "forged" in shell.run("top", *form)
+    shell.run("top", "--interval", ALL_KINDS)
+
+
 def _emit(shell: Shell) -> None:
     shell.run("emit", str(FEED), "--dry-run")
     hostile = shell.folder / "bad"
@@ -603,6 +634,7 @@ CASES: dict[str, Callable[[Shell], Any]] = {
     "report": _report,
     "notify": _notify,
     "kafka": _kafka,
+    "top": _top,
     "verdicts": _verdicts,
     "emit": _emit,
     "completion": _completion,
