@@ -21,6 +21,7 @@ import orjson
 from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error, print_message
+from streams.cli.progress import count_lines, progress_bar
 from streams.cli.simulate import checked_connection
 from streams.cli.times import TypedTime
 from streams.clock import wall_clock_ms
@@ -29,6 +30,7 @@ from streams.kafka.reader import partitions_of
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TopicError
 from streams.operations.feeds import FeedSender
+from streams.operations.progress import Progress
 from streams.settings.worker import Settings, read_settings
 from streams.wire.records import connection_record
 from streams.wire.registry import RegistryError
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Send; exit code 0 all sent, 1 Kafka failed, 2 a bad line or unreadable input."""
     try:
         settings = read_settings()
+        count = None
         is_pipe = arguments.file == "-" or not Path(arguments.file).is_file()
         if Path(arguments.file).is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), arguments.file)
@@ -73,10 +76,13 @@ def run(arguments: argparse.Namespace) -> int:
             if _has_errors(Path(arguments.file)):
                 return 2
             lines = _lines_of_file(Path(arguments.file))
+            count = count_lines(Path(arguments.file))
     except (OSError, ValueError) as error:
         print_error("tes emit", error)
         return 2
-    return asyncio.run(_check(lines) if arguments.dry_run else _send(settings, lines))
+    with progress_bar() as progress:
+        progress.begin("connections", count)
+        return asyncio.run(_check(lines, progress) if arguments.dry_run else _send(settings, lines, progress))
 
 
 def read_line(line: Line, now_ms: int) -> dict[str, Any]:
@@ -118,12 +124,13 @@ def _has_errors(path: Path) -> bool:
     return wrong > 0
 
 
-async def _check(lines: AsyncIterator[Line]) -> int:
+async def _check(lines: AsyncIterator[Line], progress: Progress) -> int:
     count = 0
     try:
         async for line in lines:
             read_line(line, wall_clock_ms())
             count += 1
+            progress.advance()
     except LineError as error:
         print_error("tes emit", error)
         return 2
@@ -131,7 +138,7 @@ async def _check(lines: AsyncIterator[Line]) -> int:
     return 0
 
 
-async def _send(settings: Settings, lines: AsyncIterator[Line]) -> int:
+async def _send(settings: Settings, lines: AsyncIterator[Line], progress: Progress) -> int:
     sender = FeedSender(settings, _TOPIC)
     number, code, said = 0, 0, ""
     try:
@@ -140,6 +147,7 @@ async def _send(settings: Settings, lines: AsyncIterator[Line]) -> int:
             async for line in lines:
                 await sender.send(read_line(line, wall_clock_ms()))
                 number = line[0]
+                progress.advance()
             await sender.flush()
     except LineError as error:
         code, said = 2, str(error)

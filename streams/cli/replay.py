@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import uuid
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.catalogue import given_catalogues
 from streams.cli.messages import print_error, print_message
+from streams.cli.progress import count_lines, progress_bar
 from streams.cli.simulate import add_options, feed_lines, scan, write_results
 from streams.cli.times import TypedTime
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
@@ -79,12 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 kafka = EmbeddedKafka(scratch / "kafka", jars_dir=ensure_jars())
                 settings = replace(settings, **without_security(stack.enter_context(kafka).bootstrap))
-            with (out / "worker.log").open("wb") as logs:
+            with (out / "worker.log").open("wb") as logs, progress_bar() as progress:
+                progress.begin("connections", count_lines(Path(arguments.feed)))
                 found = asyncio.run(
-                    replay(settings, lines, until, arguments.workers, _progress, logs, commands, catalogues)
+                    replay(settings, lines, until, arguments.workers, progress.reach, logs, commands, catalogues)
                 )
-            if sys.stderr.isatty():
-                print(file=sys.stderr)
         except (EmbeddedKafkaError, KafkaError, TopicError, ReplayError, OSError) as error:
             print_message(f"tes replay: {type(error).__name__}: {error}; see {out / 'worker.log'}")
             return 1
@@ -102,9 +101,3 @@ def _clean_up(settings: Settings) -> None:
         print_message(f"tes replay: {said} ({type(error).__name__}: {error})")
         if isinstance(error, KeyboardInterrupt):
             raise
-
-
-def _progress(records: int) -> None:
-    if sys.stderr.isatty():  # a carriage return must not be made visible there
-        sys.stderr.buffer.write(b"\r%d connections processed" % records)
-        sys.stderr.buffer.flush()

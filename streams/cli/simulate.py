@@ -12,6 +12,7 @@ from typing import Any
 from streams.cli.catalogue import given_catalogues
 from streams.cli.decisions import DecisionFile
 from streams.cli.messages import print_error, print_message
+from streams.cli.progress import count_lines, progress_bar
 from streams.cli.times import TypedTime
 from streams.clock import wall_clock_ms
 from streams.domain.policy.content import PolicyError
@@ -22,6 +23,7 @@ from streams.domain.tenant.commands import AdminCommand, check_command
 from streams.domain.time import iso
 from streams.domain.validation import MAX_AHEAD_MS, MalformedError
 from streams.kafka.partitioner import kafka_partition
+from streams.operations.progress import Progress
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import simulate
@@ -253,22 +255,27 @@ def run(arguments: argparse.Namespace) -> int:
 
         return checked
 
-    feed = map(watched, map(reader, feed_lines(Path(arguments.feed))))
+    def counted(lines: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
+        for line in lines:
+            yield line
+            progress.advance()
 
     def partition_of(tenant_id: str) -> int:
         return kafka_partition(tenant_id.encode(), partitions)
 
     decisions = DecisionFile(out / "decisions.jsonl") if arguments.decisions else None
-    results = simulate(
-        feed,
-        rulebook,
-        until.at if until else None,
-        on_malformed,
-        commands,
-        partition_of,
-        lambda: end.default_until,
-        None if decisions is None else decisions.add,
-    )
+    with progress_bar() as progress:
+        progress.begin("connections", count_lines(Path(arguments.feed)))
+        results = simulate(
+            map(watched, map(reader, counted(feed_lines(Path(arguments.feed)), progress))),
+            rulebook,
+            until.at if until else None,
+            on_malformed,
+            commands,
+            partition_of,
+            lambda: end.default_until,
+            None if decisions is None else decisions.add,
+        )
     if warning := end.warning(until):
         print_message(f"tes simulate: {warning}")
     if fault := end.fault(until):
