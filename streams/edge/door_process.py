@@ -25,7 +25,7 @@ from streams.failpoints import failpoints
 from streams.log_events import log_event
 from streams.settings.edge import EdgeSettings
 from streams.telemetry.probes import Heartbeat, Probe
-from streams.wire.codec import AvroCodec
+from streams.wire.codec import MAX_VALUE_BYTES, AvroCodec
 from streams.wire.records import to_record
 from streams.wire.registry import LocalRegistry
 
@@ -42,9 +42,15 @@ def run_door(settings: EdgeSettings) -> int:
 def event_encoder() -> Callable[[InboundConnection], bytes]:
     """A function that encodes an event, with the header of the shipped registry, which sync replaces by its own."""
     codec = AvroCodec("inbound_connection", LocalRegistry(), is_checked=False)
+    encoder = codec.tuple_encoder(InboundConnection._fields)
 
     def encode(event: InboundConnection) -> bytes:
-        return codec.encode(to_record(event))
+        try:
+            if len(value := encoder.encode(event)) <= MAX_VALUE_BYTES:
+                return value
+        except (TypeError, ValueError, KeyError):
+            pass
+        return codec.encode(to_record(event))  # which names what is wrong
 
     return encode
 
