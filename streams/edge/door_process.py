@@ -18,6 +18,7 @@ from streams.edge.http.server import HttpServer
 from streams.edge.milter.server import MilterServer
 from streams.edge.probes import TRUSTED, door_readyz, probes_of
 from streams.edge.process import run_process
+from streams.edge.store.journaled import JournaledSpool
 from streams.edge.store.spool import SpoolWriter
 from streams.edge.store.verdicts import VerdictReader
 from streams.edge.telemetry import DoorTelemetry
@@ -64,8 +65,14 @@ class DoorProcess:
         """Build it; `clock` returns UTC milliseconds."""
         self._settings, self._clock = settings, clock
         self._verdicts = VerdictReader(settings.folder)
-        self._spool = SpoolWriter(settings.folder, settings.spool_bytes)
         self._telemetry = DoorTelemetry(version, self.status)
+        self._spool = JournaledSpool(
+            settings.folder,
+            SpoolWriter(settings.folder, settings.spool_bytes),
+            lambda seconds, store: asyncio.get_running_loop().call_later(seconds, store),
+            self._telemetry.event_lost,
+            failpoint=failpoints(settings.crash_at),
+        )
         file = Path(settings.connectors) if settings.connectors else None
         refused = self._telemetry.metrics.connectors_refused.inc
         self._connectors = RunningConnectors(file, self._verdicts, refused)
