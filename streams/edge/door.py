@@ -176,7 +176,7 @@ class Door:
         if (kept := kept_lines(message.received)) is not message.received:
             message = message._replace(received=kept)
         try:
-            detection = detect(message.received, client.helo, client.source_ip)
+            detection = detect(message.received, client.helo, client.source_ip, is_dated=False)
         except MalformedError:
             detection = None
         decision = Decision(Action.ACCEPT, Cause.MALFORMED)
