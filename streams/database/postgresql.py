@@ -237,6 +237,8 @@ def _engine(url: str, schema: str) -> Engine:
         max_overflow=0,
         pool_timeout=_CONNECT_SECONDS,
         pool_pre_ping=True,
+        # In turn, each server process would learn the tables and their plans for itself.
+        pool_use_lifo=True,
         connect_args=_options(schema),
     )
 

@@ -24,6 +24,9 @@ from streams.state.private_files import make_private_folder
 POINTER: Final = "current"
 _BUSY_SECONDS: Final = 5.0
 _READERS: Final = 8
+_WRITER_CACHE_KIB: Final = 64 << 10
+_READER_CACHE_KIB: Final = 16 << 10
+"""Each connection fills a cache of its own, and never gives it back."""
 _MIGRATION_LOCK: Final = "migration.lock"
 
 
@@ -174,7 +177,10 @@ def _engine(file: Path, begin: str, connections: int, synchronous: str) -> Engin
         poolclass=QueuePool,
         pool_size=connections,
         max_overflow=0,
+        # In turn, all of them would read the same pages into their caches.
+        pool_use_lifo=True,
     )
+    cache_kib = _READER_CACHE_KIB if begin == "BEGIN" else _WRITER_CACHE_KIB
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
@@ -184,7 +190,7 @@ def _engine(file: Path, begin: str, connections: int, synchronous: str) -> Engin
             "journal_mode = WAL",
             # What a loss of power takes of tables that are read anew, it takes with the offsets: it is read again.
             f"synchronous = {synchronous}",
-            "cache_size = -65536",
+            f"cache_size = -{cache_kib}",
             "temp_store = MEMORY",
             f"query_only = {'ON' if begin == 'BEGIN' else 'OFF'}",
         ):
