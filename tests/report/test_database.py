@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from alembic.command import upgrade
@@ -33,6 +33,17 @@ def fill(database: Database, *servers: str) -> None:
 def test_the_migrations_make_the_tables_that_statements_name(database: Database) -> None:
     for table in METADATA.tables.values():
         assert rows_of(database, table) == []
+
+
+def test_one_after_the_other_transactions_take_the_same_connection(database: Database) -> None:
+    with ExitStack() as all_at_once:
+        for _ in range(3):
+            all_at_once.enter_context(database.reading("contoso"))
+    used = set()
+    for _ in range(3):
+        with database.reading("contoso") as connection:
+            used.add(id(connection.connection.driver_connection))
+    assert len(used) == 1  # each connection has a cache of its own to fill
 
 
 def test_processes_that_start_at_once_make_the_tables_once(report_settings: ReportSettings) -> None:
