@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _GAP: Final = 2
 _LEAST_WIDTH: Final = 24
 """Narrower no column is made, unless its cells are: words would be torn."""
+_ROWS_AT_ONCE: Final = 200
+"""Are drawn: the first ones of many are seen at once."""
 _MOST_CHARS: Final = 240
 """Of a cell on a terminal; JSON has all of it."""
 _MOMENT = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?Z")
@@ -88,12 +90,13 @@ def _draw_table(console: Console, rows: list[list[str]], widths: Sequence[int]) 
     from rich.text import Text
 
     heading, *others = rows
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for name, width in zip(heading, widths, strict=True):
-        table.add_column(Text(name), width=width, overflow="fold")
-    for row in others:
-        table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
-    console.print(table)
+    for begin in range(0, max(1, len(others)), _ROWS_AT_ONCE):
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold", show_header=not begin)
+        for name, width in zip(heading, widths, strict=True):
+            table.add_column(Text(name), width=width, overflow="fold")
+        for row in others[begin : begin + _ROWS_AT_ONCE]:
+            table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
+        console.print(table)
 
 
 def _draw_blocks(console: Console, rows: list[list[str]]) -> None:
@@ -101,13 +104,14 @@ def _draw_blocks(console: Console, rows: list[list[str]]) -> None:
     from rich.text import Text
 
     heading, *others = rows
+    if not others:
+        console.print(Text("  ".join(heading), "bold"), soft_wrap=True)
     width = max(map(cell_len, heading))
     for number, row in enumerate(others):
-        if number:
-            console.print()
+        block = Text("\n" if number else "")
         for name, cell in zip(heading, row, strict=True):
-            line = Text.assemble((f"{name:{width}}", "bold"), "  ", (cell, STYLES.get(cell, "")))
-            console.print(line, soft_wrap=True)
+            block.append(f"{name:{width}}", "bold").append("  ").append(cell, STYLES.get(cell, "")).append("\n")
+        console.print(block, end="", soft_wrap=True)
 
 
 def print_settings(settings: CheckedSettings, *, as_json: bool) -> None:

@@ -31,6 +31,7 @@ _EXAMPLES = """examples:
   tes state get contoso mx1.contoso.com; tes state export > states.jsonl
   tes backup create /backups/today; tes backup restore /backups/today
   tes repartition --partitions 24 --to-prefix g2.
+  tes emit connections.jsonl; tes verdicts tail --tenant contoso; tes top
   tes edge decide --ip 192.0.2.7 --helo mx1.contoso.com --tenant contoso --file message.eml
   tes connectors check connectors.yaml && tes connectors publish connectors.yaml; tes edge
   tes doctor

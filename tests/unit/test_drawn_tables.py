@@ -123,3 +123,15 @@ def test_a_terminal_is_as_it_was(results: Path) -> None:
         assert terminal.end() == 0
         after: Any = termios.tcgetattr(terminal.own)
         assert after == terminal.attributes
+
+
+def test_a_long_table_has_one_heading(results: Path) -> None:
+    lines = lines_of(shown("servers", "list", "--results", str(results), columns=200)[1])
+    assert len(lines) > 200
+    assert [number for number, line in enumerate(lines) if line.startswith("TENANT ")] == [0]
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+def test_an_empty_table_has_its_heading(results: Path, columns: int) -> None:
+    words = ("servers", "list", "--results", str(results), "--tenant", "nobody")
+    assert lines_of(shown(*words, columns=columns)[1])[0].split()[:3] == ["TENANT", "SERVER", "BUILD"]
