@@ -108,7 +108,8 @@ async def create_topics(settings: Settings) -> list[str]:
 async def create_missing(cluster: Cluster, topics: list[NewTopic]) -> list[str]:
     """Create those of the topics that do not exist; returns the names of those created.
 
-    Then every broker that answers knows all of the topics: who asks one next is not told that there is none.
+    Whoever finds all of them, made by others, needs no right to create any. Then every broker that answers knows all of
+    the topics: who asks one next is not told that there is none.
 
     Raises:
         TopicError: the broker refused one, or a broker does not learn of one.
@@ -116,8 +117,11 @@ async def create_missing(cluster: Cluster, topics: list[NewTopic]) -> list[str]:
     """
     created = []
     async with cluster.opened_admin() as admin:
-        response = await admin.create_topics(topics)
-        for name, code, *message in response.topic_errors:
+        described = await admin.describe_topics([topic.name for topic in topics])
+        there = {row["topic"] for row in described if row["error_code"] == 0}
+        missing = [topic for topic in topics if topic.name not in there]
+        response = await admin.create_topics(missing) if missing else None
+        for name, code, *message in response.topic_errors if response is not None else ():
             if code == 0:
                 created.append(name)
             elif code != TopicAlreadyExistsError.errno:
