@@ -109,10 +109,15 @@ def _check(arguments: argparse.Namespace) -> int:
     def work(settings: ReportSettings, database: Database) -> int:
         from streams.report.comparing import compare
 
-        comparing = compare(
-            cluster_of(settings), registry_of(settings), database, topic=lambda name: settings.topic(TOPICS[name])
-        )
-        found = asyncio.run(comparing)
+        with progress_bar() as progress:
+            comparing = compare(
+                cluster_of(settings),
+                registry_of(settings),
+                database,
+                topic=lambda name: settings.topic(TOPICS[name]),
+                progress=progress,
+            )
+            found = asyncio.run(comparing)
         for one in found.differences[: max(0, arguments.limit)]:
             print(visible(f"{one.table} {'/'.join(one.key)}: {one.what}"))
         print_message(
