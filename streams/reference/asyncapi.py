@@ -8,7 +8,7 @@ from typing import Any, Final
 import yaml
 
 from streams.kafka.topics import DEAD_LETTER_SUFFIX
-from streams.reference.samples import shortened
+from streams.reference.samples import Sample, shortened
 from streams.reference.topics import Topic, topics
 from streams.wire.schemas import SUBJECTS, load_schema
 
@@ -20,6 +20,11 @@ _AVRO: Final = "application/vnd.apache.avro;version=1.9.0"
 _NUMBERS: Final = ("retention.ms", "delete.retention.ms", "max.message.bytes")
 _LISTS: Final = ("cleanup.policy",)
 """With the numbers the settings that the Kafka binding knows."""
+_OF_EACH: Final = {
+    "ce_id": "The id of the verdict or the notification.",
+    "ce_time": "When the verdict was issued, or what the notification tells of occurred; RFC 3339, UTC.",
+}
+"""The headers that differ from record to record."""
 _ABOUT: Final = (
     "The Kafka topics of transport-based enforcement. Names are those without TES_TOPIC_PREFIX, settings the defaults "
     "of `tes topics create`. A value is Avro after the Confluent header: 0x00, then the schema's id in 4 bytes, "
@@ -120,7 +125,21 @@ def _message(topic: Topic) -> dict[str, Any]:
         },
         "x-schema-registry-subject": SUBJECTS[topic.schema],
     }
+    if sample.headers:
+        message["headers"] = _headers(sample)
+        example["headers"] = {name: value.decode() for name, value in sample.headers}
     return {**message, "examples": [example]}
+
+
+def _headers(sample: Sample) -> dict[str, Any]:
+    """The schema of a record's headers; none is required, since older records have none."""
+    properties = {
+        name: {"type": "string", "description": _OF_EACH[name]}
+        if name in _OF_EACH
+        else {"type": "string", "const": value.decode()}
+        for name, value in sample.headers
+    }
+    return {"type": "object", "properties": properties}
 
 
 if __name__ == "__main__":
