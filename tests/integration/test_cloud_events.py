@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 
 from streams.kafka.provisioning import create_topics
-from streams.kafka.reader import read_all
+from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
@@ -29,7 +29,7 @@ def test_verdicts_and_notifications_are_events_with_their_own_ids(settings: Sett
     async def events(name: str) -> list[tuple[str, str]]:
         """The id of each event, and that of the record in it."""
         found = []
-        async for row in read_all(cluster_of(settings), settings.topic(TOPICS[name])):
+        async for row in read_settled(cluster_of(settings), settings.topic(TOPICS[name])):
             event = from_binary_event(KafkaMessage(dict(row.headers), row.key, row.value))
             assert event.get_data() == row.value
             found.append((event.get_id(), codecs[name].decode(row.value)[IDS[name]]))
