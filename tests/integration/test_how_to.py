@@ -105,7 +105,7 @@ def test_every_command_works_as_it_is_written(settings: Settings, tmp_path: Path
     asyncio.run(scenario())
     assert (tmp_path / "value.bin").read_bytes() == POISON
     assert f'"{SERVER}"' in (tmp_path / "states.jsonl").read_text()
-    # What another test runs: tables that differ, commands that never end or write into a home, a registry, an examination.
+    # What another test runs: commands that need other tables or a registry, never end, or write into a home.
     others = {
         "catalogue.md": "test_catalogues.py",
         "command-line.md": "test_emit.py, test_verdicts.py, test_top.py and test_command_line_help.py",
