@@ -105,7 +105,7 @@ def test_every_command_works_as_it_is_written(settings: Settings, tmp_path: Path
     asyncio.run(scenario())
     assert (tmp_path / "value.bin").read_bytes() == POISON
     assert f'"{SERVER}"' in (tmp_path / "states.jsonl").read_text()
-    # Those of catalogue.md need tables that differ, and run in test_catalogues.py. Those of command-line.md have no end,
+    # Those of catalogue.md need tables that differ, and run in test_catalogues.py. Those of command-line.md do not end,
     # or write into a home; test_emit.py, test_verdicts.py, test_top.py and test_command_line_help.py run them.
     pages = [page for page in PAGES.glob("*.md") if page.name not in ("catalogue.md", "command-line.md")]
     assert count == sum(len(re.findall(r"^ {4,}tes ", page.read_text(), re.MULTILINE)) for page in pages)
