@@ -55,7 +55,7 @@ def examine_connections(records: Sequence[Any], partitions: int, codec: AvroCode
     """
     found = [record for record in records if not isinstance(record, UnreadBatch)]
     if not found:
-        text = "no connection has come in: let an MTA report some, or send some with tes emit"
+        text = "no connection has come in: let an MTA report some"
         return [warning("connections", text, "docs/how-to/postfix.md")]
     newest = max(record.timestamp for record in found)
     findings = [ok("connections", f"the last came in at {iso(newest)}")]
