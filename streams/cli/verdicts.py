@@ -85,24 +85,26 @@ def _print(arguments: argparse.Namespace, codec: AvroCodec, server: str | None, 
             continue
         try:
             verdict = None if record.value is None else codec.decode(record.value)
-        except ValueError as error:
+            at = iso(record.timestamp if verdict is None else verdict["issued_at"])
+            row = None if verdict is None else to_json(verdict)
+        except (ValueError, OverflowError) as error:  # a time may be one that no calendar has
             where = f"{record.topic}-{record.partition}: offset {record.offset}"
             print_message(visible(f"tes verdicts tail: {where}: is no verdict: {error}")[:_LONGEST_LINE])
             continue
         if not arguments.jsonl:
-            _print_line(iso(record.timestamp), tenant_id, name, verdict)
-        elif verdict is not None:
-            print(json.dumps(to_json(verdict)))
+            _print_line(at, tenant_id, name, verdict)
+        elif row is not None:
+            print(json.dumps(row))
         else:
             print(json.dumps({"tenant_id": tenant_id, "server": name, "is_forgotten": True}))
     sys.stdout.flush()
 
 
-def _print_line(written_at: str, tenant_id: str, name: str, verdict: dict[str, Any] | None) -> None:
+def _print_line(at: str, tenant_id: str, name: str, verdict: dict[str, Any] | None) -> None:
     """Print a verdict; the time is that of its own moment, or of its record where it has none."""
-    at, action, stage, said = written_at, "FORGOTTEN", "", "nothing is known of the server any more"
+    action, stage, said = "FORGOTTEN", "", "nothing is known of the server any more"
     if verdict is not None:
-        at, action, stage = iso(verdict["issued_at"]), verdict["action"], f"{verdict['stage']:>2}"
+        action, stage = verdict["action"], f"{verdict['stage']:>2}"
         rates = [
             f"{name} {minutes} min/h"
             for name in ("throttle", "block")

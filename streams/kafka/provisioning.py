@@ -36,12 +36,12 @@ _SINGLE: Final = ("policy", "catalogue", "partition_progress", "connector")
 BROKERS_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
 """Of topics whose records bear the broker's time: it tells writers and readers how far their own clocks are off."""
 _LOOKS, _LOOK_SECONDS = 600, 0.1
-_PARTITIONS, _REPLICATION, _CLEANUP = "partitions", "replication", "cleanup.policy"
+_PARTITIONS, _REPLICATION, _CLEANUP, _EXISTENCE = "partitions", "replication", "cleanup.policy", "existence"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A topic that exists and is not as it would have been created; `has` is None where this user may not see it."""
+    """A topic that is not as it would have been created, or is not; `has` is None where this user may not see it."""
 
     topic: str
     field: str
@@ -51,9 +51,11 @@ class Difference:
     @property
     def is_serious(self) -> bool:
         """Whether the service cannot work with it: tenants would be split, or records lost."""
-        return self.has is not None and self.field in (_PARTITIONS, _CLEANUP)
+        return self.has is not None and self.field in (_PARTITIONS, _CLEANUP, _EXISTENCE)
 
     def __str__(self) -> str:
+        if self.field == _EXISTENCE:
+            return f"{self.topic}: {self.has}: tes topics create"
         if self.has is None:
             return f"{self.topic}: {self.field}: not visible to this user: expected {self.wanted}"
         return f"{self.topic}: {self.field}: {self.has}: tes topics create would make it {self.wanted}"
@@ -156,6 +158,9 @@ async def compare_topics(settings: Settings, left_out: frozenset[str] = frozense
     differences: list[Difference] = []
     for found in sorted(described, key=lambda row: row["topic"]):
         topic = wanted[found["topic"]]
+        if found["error_code"] == UnknownTopicOrPartitionError.errno:
+            differences.append(Difference(topic.name, _EXISTENCE, "does not exist", "exists"))
+            continue
         if found["error_code"]:
             error = for_code(found["error_code"]).__name__
             differences.append(Difference(topic.name, _PARTITIONS, None, error))

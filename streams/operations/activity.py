@@ -200,7 +200,7 @@ class ActivityWatch:
         ends = await consumer.end_offsets(list(self._begins))
         committed = await self._committed(admin)
         now, at = self._clock(), wall_clock_ms()
-        signs = {int(key): row for key, row in self._signs.rows.items() if key.isdigit()}
+        signs = {row.partition: row for row in self._signs.rows.values() if row.app_id == self._settings.app_id}
         partitions = []
         for where, end in sorted(ends.items()):
             done = committed.get(where, self._begins[where])

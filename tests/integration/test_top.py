@@ -11,10 +11,15 @@ from typing import Any
 
 import pytest
 
+from streams.domain.outputs.progress import PartitionProgress
 from streams.domain.time import DAY_MS
 from streams.kafka.provisioning import create_topics
+from streams.kafka.security import cluster_of
+from streams.kafka.topics import TOPICS
 from streams.operations.feeds import produce_feed, start_worker
 from streams.settings.worker import Settings
+from streams.wire.codec import AvroCodec
+from streams.wire.registry import LocalRegistry
 from tests.support.live import line, now_ms, until_found
 from tests.support.terminal import Terminal, shown
 
@@ -76,3 +81,21 @@ def test_what_is_missing_is_named(settings: Settings, tes: Any) -> None:
     code, out, err = tes("top", "--once")
     assert (code, out) == (1, "")
     assert "does not exist" in err
+
+
+@pytest.mark.timeout(120)
+def test_a_sign_of_life_counts_by_what_it_says_and_not_by_its_key(settings: Settings, tes: Any) -> None:
+    codec = AvroCodec("partition_progress", LocalRegistry())
+
+    async def write() -> None:
+        await create_topics(settings)
+        async with cluster_of(settings).producer() as producer:
+            for key, app_id in ((b"9" * 5_000, settings.app_id), (b"1", "another")):
+                sign = PartitionProgress(1 if app_id == "another" else 2, now_ms(), now_ms(), "p", 1, "1", app_id)
+                value = codec.encode(sign._asdict())
+                await producer.send_and_wait(settings.topic(TOPICS["partition_progress"]), value, key=key)
+
+    asyncio.run(write())
+    code, out, err = tes("top", "--json")
+    assert (code, err) == (0, "")
+    assert [item["sign"] is not None for item in json.loads(out)["partitions"]] == [False, False, True]
