@@ -25,6 +25,7 @@ from streams.edge.door import Door
 from streams.edge.door_process import event_encoder
 from streams.edge.http.server import DECIDE, DECIDE_MAIL
 from streams.edge.ports import SpooledEvent
+from streams.edge.store.journaled import JournaledSpool
 from streams.edge.store.spool import SpoolWriter
 from streams.edge.store.verdicts import VerdictReader
 from streams.kafka.provisioning import create_topics
@@ -60,9 +61,16 @@ class _Timed(RecordedTelemetry):
         self.seconds.append(seconds)
 
 
+def _opened_spool(folder: Path) -> JournaledSpool:
+    """A spool as the door has it; what is in its journal is moved when enough is there."""
+    spool = JournaledSpool(folder, SpoolWriter(folder, SPOOL_BYTES), lambda *_: None, lambda *_: None)
+    spool.open()
+    return spool
+
+
 def decisions(folder: Path, count: int) -> dict[str, Any]:
-    """The whole answer of the door to a message, the commit of its event included."""
-    verdicts, spool, timed = VerdictReader(folder), SpoolWriter(folder, SPOOL_BYTES), _Timed()
+    """The whole answer of the door to a message, the storing of its event included."""
+    verdicts, spool, timed = VerdictReader(folder), _opened_spool(folder), _Timed()
     verdicts.open()
     door = Door(AnyConnectors(), verdicts, spool, event_encoder(), timed, host="bench", is_enforcing=True)
     connector, client = Connector("bench", "bench", ConnectorType.ON_PREMISES), Client("127.0.0.1", HOST)
@@ -76,15 +84,14 @@ def decisions(folder: Path, count: int) -> dict[str, Any]:
 
 
 def spooled(folder: Path, count: int) -> dict[str, Any]:
-    """Events of 600 bytes, each committed by itself."""
+    """Events of 600 bytes, each stored by itself."""
     folder.mkdir(parents=True, exist_ok=True)
-    spool = SpoolWriter(folder, SPOOL_BYTES)
-    spool.open()
+    spool = _opened_spool(folder)
     seconds = []
     began = time.perf_counter()
     for number in range(count):
         at = time.perf_counter()
-        spool.append(SpooledEvent("bench", f"event-{number}", True, b"e" * 600), b"client")
+        spool.append(SpooledEvent("bench", f"event-{number}", True, b"e" * 600))
         seconds.append(time.perf_counter() - at)
     took = time.perf_counter() - began
     spool.close()

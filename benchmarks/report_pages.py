@@ -20,6 +20,7 @@ import uvloop
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from streams.clock import wall_clock_ms
+from streams.garbage import tune_gc
 from streams.notices.opening import open_ledger
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.report.access.callers import AccessRole, Caller
@@ -186,5 +187,6 @@ async def _serve() -> None:
 
 if __name__ == "__main__":
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    tune_gc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve())

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 EVENTS: Final[Mapping[str, str]] = {
     "worker_started": "A worker starts: version, group and instance.",
+    "worker_ready": "Every partition that the worker has been assigned is restored and processed; says which.",
     "worker_draining": "Shutdown requested; the work in progress is finished.",
     "worker_failed": "The worker stops because of an error that no record caused; nothing of the unit is committed.",
     "worker_not_started": "Startup failed.",

@@ -27,6 +27,7 @@ TESTS = Path(__file__).parent
 NEED_A_BROKER = (
     TESTS / "integration",
     TESTS / "contract/kafka",
+    TESTS / "examples",
     TESTS / "notify/kafka",
     TESTS / "report/kafka",
     TESTS / "chaos/test_verifier.py",
@@ -38,12 +39,14 @@ BROKER_FIXTURES = frozenset(("bootstrap", "secured"))
 """Those that start one; the fixtures that use these count too."""
 NEED_A_MAIL_SERVER = TESTS / "mail"
 """Folder whose tests are marked `mail`."""
+NEED_TOOLCHAINS = TESTS / "examples"
+"""Folder whose tests are marked `examples`."""
 NEED_A_BROWSER = (TESTS / "report/browser", TESTS / "notify/browser")
 """Folders whose tests are marked `browser`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a broker, a mail server or a browser.
+    """Mark what needs a broker, a mail server, a browser or toolchains.
 
     Raises:
         pytest.UsageError: a test elsewhere asks for a broker.
@@ -51,6 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(NEED_A_MAIL_SERVER):
             item.add_marker(pytest.mark.mail)
+        if item.path.is_relative_to(NEED_TOOLCHAINS):
+            item.add_marker(pytest.mark.examples)
         if any(item.path.is_relative_to(place) for place in NEED_A_BROWSER):
             item.add_marker(pytest.mark.browser)
         if any(item.path.is_relative_to(place) for place in NEED_A_BROKER):

@@ -12,6 +12,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error, print_message
+from streams.cli.progress import progress_bar
 from streams.errors import DependencyError
 from streams.kafka.topics import TopicError
 from streams.operations.backup.create import check_backup, create_backup, lost_records
@@ -19,6 +20,7 @@ from streams.operations.backup.files import FileError
 from streams.operations.backup.manifest import BackupError
 from streams.operations.backup.restore import restore_backup
 from streams.operations.group import TopicContentError, WorkersRunningError
+from streams.operations.progress import Progress
 from streams.settings.worker import read_settings
 from streams.visible import visible
 
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.set_defaults(run=lambda arguments, run=run: _run(arguments, run))
 
 
-def _run(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], dict[str, Any]]) -> int:
+def _run(arguments: argparse.Namespace, action: Callable[[argparse.Namespace, Progress], dict[str, Any]]) -> int:
     """Exit code 0 done, 1 Kafka failed, workers run or the backup cannot be used, 2 wrong usage."""
     failures = (
         KafkaError,
@@ -56,7 +58,8 @@ def _run(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], d
         OSError,
     )
     try:
-        told = action(arguments)
+        with progress_bar() as progress:
+            told = action(arguments, progress)
     except (*failures, ValueError) as error:
         print_error(f"tes backup {arguments.action}", error)
         return 1 if isinstance(error, failures) else 2
@@ -69,15 +72,15 @@ def _run(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], d
     return 0
 
 
-def _create(arguments: argparse.Namespace) -> dict[str, Any]:
-    manifest = asyncio.run(create_backup(read_settings(), arguments.folder, arguments.live))
+def _create(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    manifest = asyncio.run(create_backup(read_settings(), arguments.folder, arguments.live, progress))
     for lost in lost_records(manifest):
         print_message(f"tes backup create: {lost}")
     return _shown(manifest)
 
 
-def _check(arguments: argparse.Namespace) -> dict[str, Any]:
-    return _shown(check_backup(arguments.folder))
+def _check(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    return _shown(check_backup(arguments.folder, progress))
 
 
 def _shown(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +88,7 @@ def _shown(manifest: dict[str, Any]) -> dict[str, Any]:
     return {"created_at": manifest["created_at"], "is_live": manifest["is_live"], "records": records}
 
 
-def _restore(arguments: argparse.Namespace) -> dict[str, Any]:
+def _restore(arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     settings = read_settings()
-    restored = asyncio.run(restore_backup(settings, arguments.folder))
+    restored = asyncio.run(restore_backup(settings, arguments.folder, progress))
     return {"partitions": len(restored.markers), "records": restored.records}

@@ -13,11 +13,13 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.cli.columns import print_columns
+from streams.cli.forms import add_forms, print_json
 from streams.cli.messages import print_error, print_message
 from streams.cli.options import ISSUER_HELP, operator
+from streams.cli.times import TypedTime
 from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.tables import MAX_TEXT_CHARS, CatalogueError, Tables
-from streams.domain.policy.publication import catalogue_conflict
+from streams.domain.policy.publication import PublicationError, catalogue_conflict
 from streams.domain.policy.rulebook import PublishedCatalogue
 from streams.domain.time import EARLIEST_MS, iso
 from streams.kafka.topics import TopicError
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     publishing.set_defaults(run=_publish)
     listing = actions.add_parser("list", help="past, current and scheduled catalogues")
-    listing.add_argument("--json", action="store_true", help="one JSON array on stdout")
+    add_forms(listing)
     listing.set_defaults(run=_list)
     show = actions.add_parser("show", help="summary of one catalogue, or its tables")
     show.add_argument("catalogue", nargs="?", metavar="CATALOGUE", help=f"{_REFERENCE} (default: the one in force)")
@@ -66,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     diff = actions.add_parser("diff", help="compare two catalogues; exit code 1 if they differ")
     diff.add_argument("before", metavar="BEFORE", help=_REFERENCE)
     diff.add_argument("after", metavar="AFTER", help=_REFERENCE)
-    diff.add_argument("--json", action="store_true", help="one JSON array on stdout")
+    add_forms(diff)
     diff.set_defaults(run=_diff)
 
 
@@ -144,9 +146,10 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
+    typed = None
     try:
         settings = read_settings()
-        effective_at = from_millis(parse_day_or_moment("--effective-at", arguments.effective_at))
+        typed = TypedTime.parse("--effective-at", arguments.effective_at)
         provenance = provenance_of(arguments.folder) if arguments.provenance is None else arguments.provenance
         for name, value in (("by", arguments.by), ("provenance", provenance)):
             if not value.isprintable() or len(value) > MAX_TEXT_CHARS:
@@ -158,13 +161,15 @@ def _publish(arguments: argparse.Namespace) -> int:
                 policy_topic_of(settings),
                 settings.app_id,
                 tables,
-                effective_at,
+                from_millis(typed.at),
                 configured_policies(settings),
                 arguments.by,
                 provenance,
                 accepts_older=arguments.force,
             )
         )
+    except PublicationError as error:
+        return _refused("publish", PublicationError(typed.quote(str(error)) if typed else str(error)))
     except (ValueError, OSError, KafkaError, TopicError) as error:
         return _refused("publish", error)
     print(f"catalogue {published.version} takes effect at {iso(to_millis(published.effective_at))}: {said}")
@@ -190,8 +195,7 @@ def _list(arguments: argparse.Namespace) -> int:
         is_current = bool(begun) and item is begun[-1]
         state = "in force" if is_current else "past" if item in begun else "to come"
         rows.append(_listed(str(item.published.version), item.tables, item, state))
-    if arguments.json:
-        print(json.dumps(rows))
+    if print_json(arguments, rows):
         return 0
     print_columns(
         [
@@ -265,10 +269,8 @@ def _diff(arguments: argparse.Namespace) -> int:
     except (ValueError, OSError, KafkaError, TopicError) as error:
         return _refused("diff", error)
     found = list(differences(before, after))
-    if arguments.json:
-        rows = [{"table": item.table, "key": item.key, "before": item.before, "after": item.after} for item in found]
-        print(json.dumps(rows))
-    else:
+    rows = ({"table": item.table, "key": item.key, "before": item.before, "after": item.after} for item in found)
+    if not print_json(arguments, rows):
         for item in found:
             print(visible(str(item)))
         print_message(summary(found))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from pathlib import Path
 
 from aiokafka.errors import KafkaError
 
 from streams.cli.columns import print_columns
+from streams.cli.forms import add_forms, print_json
 from streams.cli.messages import print_error, print_message
 from streams.cli.options import ISSUER_HELP, operator
 from streams.clock import wall_clock_ms
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     publishing.add_argument("--by", default=operator(), metavar="NAME", help=ISSUER_HELP)
     publishing.set_defaults(run=_publish)
     listing = actions.add_parser("list", help="the published connectors")
-    listing.add_argument("--json", action="store_true", help="one JSON array on stdout")
+    add_forms(listing)
     listing.set_defaults(run=_list)
 
 
@@ -86,8 +86,7 @@ def _list(arguments: argparse.Namespace) -> int:
         records = asyncio.run(read_published_connectors(connector_topic_of(read_settings())))
     except (ValueError, OSError, KafkaError, TopicError) as error:
         return _refused("list", error)
-    if arguments.json:
-        print(json.dumps(to_json(records)))
+    if print_json(arguments, to_json(records)):
         return 0
     rows = [
         [

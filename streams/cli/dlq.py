@@ -13,6 +13,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.cli.columns import print_columns
+from streams.cli.forms import add_forms, print_array, print_json
 from streams.cli.messages import print_error, print_message
 from streams.cli.options import EXIT_REFUSED, ISSUER_HELP, operator
 from streams.cli.terminal import write_bytes
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="list unhandled dead letters")
     _add_filters(listing)
     listing.add_argument("--handled", action="store_true", help="include replayed and discarded ones")
-    listing.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
+    add_forms(listing)
     listing.set_defaults(run=lambda arguments: _run(arguments, _list))
     show = actions.add_parser("show", help="show one dead letter: error, source, and the decoded record if possible")
     show.add_argument("letter", help="position as shown by `tes dlq list`, such as connections/2/15")
@@ -70,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--dry-run", action="store_true", help="dry run: only print what would be done")
         action.add_argument("--by", default=operator(), metavar="NAME", help=ISSUER_HELP)
         action.add_argument("--reason", required=name == "discard", help="reason to record")
-        action.add_argument("--json", action="store_true", help="one JSON object per dead letter on stdout")
+        add_forms(action, "one JSON array on stdout, an object per dead letter")
         action.set_defaults(run=lambda arguments: _run(arguments, _handle))
 
 
@@ -114,13 +115,16 @@ def _wanted(arguments: argparse.Namespace) -> DeadLetterFilter:
 async def _list(arguments: argparse.Namespace, settings: Settings, wanted: DeadLetterFilter) -> int:
     # Partitions are read side by side, and the order of the list must not depend on which answers first. Only what is
     # shown of a letter is kept until all are known: together their values may be far more than memory holds.
+    is_json = arguments.json or arguments.jsonl
     rank = {name: number for number, name in enumerate(INPUTS)}
     found = [
-        ((rank[letter.input], letter.partition, letter.offset), _line(letter, arguments.json))
+        ((rank[letter.input], letter.partition, letter.offset), _line(letter, is_json))
         async for letter in read_letters(settings, wanted)
     ]
     found.sort(key=lambda line: line[0])
     if arguments.json:
+        print_array(line for _, (line,) in found)
+    elif arguments.jsonl:
         for _, (line,) in found:
             print(line)
     else:
@@ -193,15 +197,12 @@ async def _handle(arguments: argparse.Namespace, settings: Settings, wanted: Dea
 
 def _print_outcome(arguments: argparse.Namespace, action: DispositionKind, outcome: RedriveResult) -> None:
     said = f"would be {action}" if arguments.dry_run else str(action)
-    for letter in outcome.done:
-        if arguments.json:
-            print(json.dumps({"letter": letter.position, "outcome": said, "why": None}))
-        else:
+    rows = [{"letter": letter.position, "outcome": said, "why": None} for letter in outcome.done]
+    rows += [{"letter": letter.position, "outcome": "REFUSED", "why": why} for letter, why in outcome.refused]
+    if not print_json(arguments, rows):
+        for letter in outcome.done:
             print(f"{letter.position}  {said}  {_text(letter.key)[:40]}  {visible(letter.error)[:80]}")
-    for letter, why in outcome.refused:
-        if arguments.json:
-            print(json.dumps({"letter": letter.position, "outcome": "REFUSED", "why": why}))
-        else:
+        for letter, why in outcome.refused:
             print(f"{letter.position}  REFUSED  {visible(why)}")
     print_message(f"{len(outcome.done)} {said}, {len(outcome.refused)} refused")
 

@@ -6,17 +6,17 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module, metadata
 from pathlib import Path
 from textwrap import indent
-from typing import Any, Final, NoReturn
+from typing import Final
 
 from streams.cli.messages import print_error
+from streams.cli.parser import Parser
 from streams.cli.terminal import ClosedOutput, OutputError, VisibleStream, discard
 from streams.kafka.patience import told_soon
-from streams.visible import visible
 
 _EXAMPLES = """examples:
   tes inspect message.eml
@@ -31,6 +31,7 @@ _EXAMPLES = """examples:
   tes state get contoso mx1.contoso.com; tes state export > states.jsonl
   tes backup create /backups/today; tes backup restore /backups/today
   tes repartition --partitions 24 --to-prefix g2.
+  tes emit connections.jsonl; tes verdicts tail --tenant contoso; tes top
   tes edge decide --ip 192.0.2.7 --helo mx1.contoso.com --tenant contoso --file message.eml
   tes connectors check connectors.yaml && tes connectors publish connectors.yaml; tes edge
   tes doctor
@@ -60,6 +61,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "servers": "the report: every server and its status",
     "policy": "check, publish and compare policies",
     "catalogue": "check, publish and compare the builds and vulnerabilities that servers are judged by",
+    "top": "what the service does now: rates, lag, signs of life, workers",
+    "verdicts": "the verdicts as workers write them",
     "whatif": "predict which servers another policy or catalogue would change",
     "pause": "pause enforcement for days of the yearly quota",
     "exception": "exempt a server for a long time, outside the quota",
@@ -73,11 +76,13 @@ COMMANDS: Final[Mapping[str, str]] = {
     "report": "keep what administrators see in a database; settings come from the environment",
     "notify": "tell people what happens, by mail, webhooks and chat; settings come from the environment",
     "connectors": "whose mail comes in at the edges: check, publish and list connectors",
+    "emit": "send connections to their topic, for trials",
     "topics": "the Kafka topics of the product",
     "doctor": "examine a running installation, and say what is wrong",
     "schemas": "check and register this version's schemas at a schema registry",
     "config": "show or validate the settings",
     "kafka": "start or stop a Kafka broker on this machine",
+    "completion": "print the completion script of a shell",
 }
 """What the help says of each command. Its module in `streams.cli` has its name, and describes its arguments."""
 _PROCESSES: Final = ("worker", "edge", "report", "notify")
@@ -86,30 +91,14 @@ _MOVED: Final[Mapping[str, tuple[str, str]]] = {"table": ("servers", "add_table_
 """Old names of commands: module and function."""
 
 
-class Parser(argparse.ArgumentParser):
-    """Quotes wrong arguments visibly; its actions do so too."""
+def _details_of(command: str) -> Callable[[argparse.ArgumentParser], None]:
+    """What adds a command's arguments; its module is imported when it is called."""
 
-    def error(self, message: str) -> NoReturn:
-        """See `argparse.ArgumentParser`."""
-        super().error(visible(message))
+    def add(parser: argparse.ArgumentParser) -> None:
+        module, function = _MOVED.get(command, (command, "add_arguments"))
+        getattr(import_module(f"streams.cli.{module}"), function)(parser)
 
-
-class CommandParser(Parser):
-    """The arguments of a command, whose module is imported when they are looked at: it may take a second."""
-
-    command: str | None = None
-
-    def describe(self) -> None:
-        """Add the arguments, once."""
-        command, self.command = self.command, None
-        if command is not None:
-            module, function = _MOVED.get(command, (command, "add_arguments"))
-            getattr(import_module(f"streams.cli.{module}"), function)(self)
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """See `argparse.ArgumentParser`."""
-        self.describe()
-        return super().parse_known_args(args, namespace)
+    return add
 
 
 def build_parser(*, is_whole: bool = True) -> tuple[argparse.ArgumentParser, set[str]]:
@@ -117,10 +106,10 @@ def build_parser(*, is_whole: bool = True) -> tuple[argparse.ArgumentParser, set
     parser = Parser(prog="tes", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"tes {metadata.version('tes')}")
     parser.set_defaults(run=lambda _: parser.print_help())
-    commands = parser.add_subparsers(dest="command", parser_class=CommandParser)
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND", parser_class=Parser)
     for name, text in COMMANDS.items():
         inner = commands.add_parser(name, help=text)
-        inner.command = name
+        inner.add_details = _details_of(name)
         if is_whole:
             inner.describe()
     return parser, set(commands.choices)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from streams.cli.forms import add_forms, print_json
 from streams.cli.messages import print_error
 from streams.clock import wall_clock_ms
 from streams.domain.time import iso
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--notification", metavar="ID", help="only of this one, with each attempt")
     shown.add_argument("--destination", metavar="ID", help="only at this one")
     shown.add_argument("--limit", type=int, default=50, metavar="N", help="how many, up to 1000 (%(default)s)")
-    shown.add_argument("--json", action="store_true", help="one JSON object a line")
+    add_forms(shown)
     shown.set_defaults(run=_log)
     tested = actions.add_parser("test", help="have a test sent to a destination, and print how it went")
     tested.add_argument("destination", metavar="DESTINATION", help="its id")
@@ -94,15 +95,21 @@ def _log(arguments: argparse.Namespace) -> int:
                 destination_id=arguments.destination,
                 limit=arguments.limit,
             )
-            for row in rows:
-                tried = []
-                if arguments.notification and row.message_id:
-                    tried = attempts_of(connection, ALL_TENANTS, row.message_id)
-                if arguments.json:
-                    print(json.dumps(row._asdict() | {"tried": [one._asdict() for one in tried]}))
-                    continue
+            tried = [
+                attempts_of(connection, ALL_TENANTS, row.message_id)
+                if arguments.notification and row.message_id
+                else []
+                for row in rows
+            ]
+            documents = (
+                row._asdict() | {"tried": [one._asdict() for one in attempts]}
+                for row, attempts in zip(rows, tried, strict=True)
+            )
+            if print_json(arguments, documents):
+                return 0
+            for row, attempts in zip(rows, tried, strict=True):
                 print(visible(_line(row)))
-                for one in tried:
+                for one in attempts:
                     answer = " ".join(filter(None, (one.outcome, str(one.code or ""), one.why)))
                     print(visible(f"    {iso(one.at)} attempt {one.number}: {answer}"))
         return 0

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import difflib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.cli.columns import print_columns
+from streams.cli.forms import add_forms, print_json
 from streams.cli.messages import print_error, print_message
 from streams.cli.options import ISSUER_HELP, operator
+from streams.cli.times import TypedTime
 from streams.domain.exchange.tables import CatalogueError
 from streams.domain.policy.content import UNKNOWN_LINE, PolicyError
 from streams.domain.policy.policy import Mode, Policy
@@ -31,7 +34,7 @@ from streams.policies.topic import Published
 from streams.settings.worker import Settings, read_settings
 from streams.visible import visible
 from streams.wire.policy import content_of, from_millis, policy_yaml, to_millis
-from streams.wire.records import parse_day_or_moment, to_json
+from streams.wire.records import to_json
 
 _REFERENCE = "a shipped policy, a YAML file, or a published one as ID or ID/VERSION"
 
@@ -57,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in (publishing, mode):
         action.add_argument("--by", default=operator(), metavar="NAME", help=ISSUER_HELP)
     listing = actions.add_parser("list", help="past, current and scheduled versions")
-    listing.add_argument("--json", action="store_true", help="one JSON array on stdout")
+    add_forms(listing)
     listing.set_defaults(run=_list)
     show = actions.add_parser("show", help="one policy as YAML")
     show.add_argument("policy", help=_REFERENCE)
@@ -126,18 +129,22 @@ def _read_policy(file: str, settings: Settings) -> Policy:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
+    typed = None
     try:
         settings = read_settings()
         policy = _read_policy(arguments.file, settings)
-        if arguments.effective_at:
-            effective_at = from_millis(parse_day_or_moment("--effective-at", arguments.effective_at))
-            policy = replace(policy, effective_at=effective_at)
         path = Path(arguments.file)
         source = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if arguments.effective_at:
+            typed = TypedTime.parse("--effective-at", arguments.effective_at)
+            policy = replace(policy, effective_at=from_millis(typed.at))
+        elif written := re.search(r"^effective_at: *['\"]?([^'\"#\n]*[^'\"#\s])", source, re.MULTILINE):
+            typed = TypedTime("effective_at", written[1], to_millis(policy.effective_at))
         return _published(settings, policy, arguments.by, source)
     except PublicationError as error:
-        hint = " (give --effective-at)" if "is in the past" in str(error) and not arguments.effective_at else ""
-        return _refused("publish", PublicationError(f"{error}{hint}"))
+        said = typed.quote(str(error)) if typed else str(error)
+        hint = " (give --effective-at)" if "is in the past" in said and not arguments.effective_at else ""
+        return _refused("publish", PublicationError(f"{said}{hint}"))
     except (ValueError, OSError, KafkaError, TopicError) as error:
         return _refused("publish", error)
 
@@ -184,8 +191,7 @@ def _list(arguments: argparse.Namespace) -> int:
         }
         for policy in sorted([*configured, *published], key=lambda policy: policy.effective_at)
     ]
-    if arguments.json:
-        print(json.dumps(rows))
+    if print_json(arguments, rows):
         return 0
     print_columns([[name.upper() for name in rows[0]], *([str(cell) for cell in row.values()] for row in rows)])
     print_message(f"shipped with the product: {', '.join(shipped_policies())}")

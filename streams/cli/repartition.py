@@ -10,6 +10,7 @@ from dataclasses import replace
 from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error
+from streams.cli.progress import progress_bar
 from streams.errors import DependencyError
 from streams.failpoints import failpoints
 from streams.kafka.topics import TOPICS, TopicError
@@ -44,7 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
             topic_prefix=arguments.to_prefix,
             app_id=arguments.to_app_id or source.app_id,
         )
-        moved = asyncio.run(repartition(source, target, _processor(source).timestamp_of, failpoints(source.crash_at)))
+        reached = failpoints(source.crash_at)
+        with progress_bar() as progress:
+            moved = asyncio.run(repartition(source, target, _processor(source).timestamp_of, reached, progress))
     except (*failures, ValueError) as error:
         print_error("tes repartition", error)
         return 1 if isinstance(error, failures) else 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import uuid
 from contextlib import ExitStack
@@ -15,7 +14,9 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.catalogue import given_catalogues
 from streams.cli.messages import print_error, print_message
+from streams.cli.progress import count_lines, progress_bar
 from streams.cli.simulate import add_options, feed_lines, scan, write_results
+from streams.cli.times import TypedTime
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
 from streams.dev.java import EmbeddedKafkaError
 from streams.domain.keys import ServerKey
@@ -25,7 +26,7 @@ from streams.kafka.topics import TopicError
 from streams.operations.feeds import ReplayError, replay
 from streams.settings.kafka import without_security
 from streams.settings.worker import Settings, read_settings
-from streams.wire.records import in_order_of_issue, parse_day_or_moment
+from streams.wire.records import in_order_of_issue
 from streams.worker.wiring import rulebook_of
 
 
@@ -58,14 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.kafka is not None:
                 settings = replace(settings, bootstrap=arguments.kafka)
                 cluster_of(settings)
-            until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
+            given = TypedTime.parse("--until", arguments.until) if arguments.until else None
             end = scan(Path(arguments.feed), arguments.commands)
-            if fault := end.fault(until):
+            if fault := end.fault(given):
                 print_message(f"tes replay: {fault}")
                 return 2
-            if warning := end.warning(until):
+            if warning := end.warning(given):
                 print_message(f"tes replay: {warning}")
-            until = end.default_until if until is None else until
+            until = end.default_until if given is None else given.at
             lines = feed_lines(Path(arguments.feed))
             commands = in_order_of_issue(feed_lines(Path(arguments.commands))) if arguments.commands else []
             out.mkdir(parents=True, exist_ok=True)
@@ -78,12 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 kafka = EmbeddedKafka(scratch / "kafka", jars_dir=ensure_jars())
                 settings = replace(settings, **without_security(stack.enter_context(kafka).bootstrap))
-            with (out / "worker.log").open("wb") as logs:
+            with (out / "worker.log").open("wb") as logs, progress_bar() as progress:
+                progress.begin("connections", count_lines(Path(arguments.feed)))
                 found = asyncio.run(
-                    replay(settings, lines, until, arguments.workers, _progress, logs, commands, catalogues)
+                    replay(settings, lines, until, arguments.workers, progress.reach, logs, commands, catalogues)
                 )
-            if sys.stderr.isatty():
-                print(file=sys.stderr)
         except (EmbeddedKafkaError, KafkaError, TopicError, ReplayError, OSError) as error:
             print_message(f"tes replay: {type(error).__name__}: {error}; see {out / 'worker.log'}")
             return 1
@@ -101,9 +101,3 @@ def _clean_up(settings: Settings) -> None:
         print_message(f"tes replay: {said} ({type(error).__name__}: {error})")
         if isinstance(error, KeyboardInterrupt):
             raise
-
-
-def _progress(records: int) -> None:
-    if sys.stderr.isatty():  # a carriage return must not be made visible there
-        sys.stderr.buffer.write(b"\r%d connections processed" % records)
-        sys.stderr.buffer.flush()

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error, print_message
+from streams.cli.progress import progress_bar
 from streams.failpoints import failpoints
 from streams.garbage import tune_gc
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS, TopicError
+from streams.operations.progress import SILENT
 from streams.settings.report import ReportSettings, read_report_settings
 from streams.visible import visible
 from streams.wire.registry import registry_of
@@ -82,16 +84,18 @@ def _rebuild(_: argparse.Namespace) -> int:
         from streams.report.rebuild import rebuild
 
         tune_gc()
-        done = asyncio.run(
-            rebuild(
-                cluster_of(settings),
-                registry_of(settings),
-                database,
-                topic=lambda name: settings.topic(TOPICS[name]),
-                say=lambda line: print_message(f"tes report rebuild: {line}"),
-                failpoint=failpoints(settings.crash_at),
+        with progress_bar() as progress:
+            done = asyncio.run(
+                rebuild(
+                    cluster_of(settings),
+                    registry_of(settings),
+                    database,
+                    topic=lambda name: settings.topic(TOPICS[name]),
+                    say=lambda line: print_message(f"tes report rebuild: {line}"),
+                    failpoint=failpoints(settings.crash_at),
+                    progress=None if progress is SILENT else progress,
+                )
             )
-        )
         print_message(
             f"tes report rebuild: {done.records:,} records read, {done.unreadable:,} of them unreadable; history of "
             f"{done.carried:,} servers carried over, {done.forgotten:,} of which the topics do not know any more"
@@ -105,10 +109,15 @@ def _check(arguments: argparse.Namespace) -> int:
     def work(settings: ReportSettings, database: Database) -> int:
         from streams.report.comparing import compare
 
-        comparing = compare(
-            cluster_of(settings), registry_of(settings), database, topic=lambda name: settings.topic(TOPICS[name])
-        )
-        found = asyncio.run(comparing)
+        with progress_bar() as progress:
+            comparing = compare(
+                cluster_of(settings),
+                registry_of(settings),
+                database,
+                topic=lambda name: settings.topic(TOPICS[name]),
+                progress=progress,
+            )
+            found = asyncio.run(comparing)
         for one in found.differences[: max(0, arguments.limit)]:
             print(visible(f"{one.table} {'/'.join(one.key)}: {one.what}"))
         print_message(

@@ -13,6 +13,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from streams.cli.columns import print_columns
+from streams.cli.forms import add_forms, print_json
 from streams.cli.messages import print_error, print_message
 from streams.cli.results import print_results
 from streams.domain.exchange.names import canonical_server
@@ -47,8 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="one row per server")
     listing.add_argument("--tenant", help="only this tenant")
     listing.add_argument("--status", choices=[status.value for status in ServerStatus], help="only this status")
-    form = listing.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON array on stdout, all columns")
+    form = add_forms(listing, "one JSON array on stdout, all columns")
     form.add_argument("--csv", action="store_true", help="CSV on stdout, all columns")
     listing.add_argument("--results", type=Path, metavar="DIR", help=_RESULTS)
     listing.add_argument("--limit", **_LIMIT)
@@ -67,7 +67,7 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, metavar="DIR", help=_RESULTS)
     parser.add_argument("--tenant", help="only this tenant")
     parser.add_argument("--limit", **_LIMIT)
-    parser.set_defaults(run=_list, action="list", servers=None, status=None, json=False, csv=False)
+    parser.set_defaults(run=_list, action="list", servers=None, status=None, json=False, jsonl=False, csv=False)
 
 
 def read_rows(file: str | None, settings: Settings) -> list[dict[str, Any]]:
@@ -103,9 +103,9 @@ def _list(arguments: argparse.Namespace) -> int:
         return rows
     shown = [named(row) for row in rows if arguments.status in (None, row["status"])]
     shown = shown[: arguments.limit or None]
-    if arguments.json:
-        print(json.dumps(shown))
-    elif arguments.csv:
+    if print_json(arguments, shown):
+        return 0
+    if arguments.csv:
         print_csv([{name: _csv_value(value) for name, value in row.items()} for row in shown])
     else:
         print_columns([_SHORT, *([_cell(row[name])[:44] or "-" for name in _SHORT] for row in shown)])
@@ -114,7 +114,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _list_results(arguments: argparse.Namespace) -> int:
     try:
-        for name in ("servers", "json", "csv"):
+        for name in ("servers", "json", "jsonl", "csv"):
             if getattr(arguments, name):
                 raise ValueError(f"--{name}: not with --results; --servers DIR/servers.jsonl has all columns")
         print_results(arguments.results, arguments.tenant, arguments.status, arguments.limit)

@@ -12,6 +12,8 @@ from typing import Any
 from streams.cli.catalogue import given_catalogues
 from streams.cli.decisions import DecisionFile
 from streams.cli.messages import print_error, print_message
+from streams.cli.progress import count_lines, progress_bar
+from streams.cli.times import TypedTime
 from streams.clock import wall_clock_ms
 from streams.domain.policy.content import PolicyError
 from streams.domain.policy.rulebook import Rulebook
@@ -21,6 +23,7 @@ from streams.domain.tenant.commands import AdminCommand, check_command
 from streams.domain.time import iso
 from streams.domain.validation import MAX_AHEAD_MS, MalformedError
 from streams.kafka.partitioner import kafka_partition
+from streams.operations.progress import Progress
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import simulate
@@ -31,7 +34,6 @@ from streams.wire.records import (
     connection_of,
     connection_record,
     in_order_of_issue,
-    parse_day_or_moment,
     to_json_line,
     to_record,
 )
@@ -90,8 +92,17 @@ def read_connection(line: bytes) -> InboundConnection:
     Raises:
         MalformedError: names the field, the value and the rule.
     """
-    connection = connection_of(connection_record(line))
-    check_sighting(connection)
+    return checked_connection(connection_record(line))
+
+
+def checked_connection(record: dict[str, Any], now_ms: int | None = None) -> InboundConnection:
+    """The connection of an Avro-shaped record, if a worker takes it; `now_ms` is the wall clock, for live ones.
+
+    Raises:
+        MalformedError: names the field, the value and the rule.
+    """
+    connection = connection_of(record)
+    check_sighting(connection, None, now_ms)
     return connection
 
 
@@ -176,7 +187,7 @@ class FeedEnd:
         """Where the clocks end when nobody says: the last record that is not ahead, the last of all when all are."""
         return self._end or self._latest
 
-    def warning(self, until: int | None) -> str | None:
+    def warning(self, until: TypedTime | None) -> str | None:
         """What to say of the records ahead of the clock, if there are any."""
         if not self.ahead:
             return None
@@ -184,11 +195,11 @@ class FeedEnd:
         said = "records are more than five minutes in the future: a live service would dead-letter them"
         return f"{self.ahead} {said}; the first: {self._first}{end}"
 
-    def fault(self, until: int | None) -> str | None:
+    def fault(self, until: TypedTime | None) -> str | None:
         """Why clocks cannot end at `until`, None where they can."""
-        if until is None or until >= self._latest:
+        if until is None or until.at >= self._latest:
             return None
-        return f"--until: {iso(until)}: must not be before the last record ({self._last} at {iso(self._latest)})"
+        return f"{until.name}: {until.text}: must not be before the last record ({self._last} at {iso(self._latest)})"
 
 
 def scan(feed: Path, commands: str | None) -> FeedEnd:
@@ -213,7 +224,7 @@ def run(arguments: argparse.Namespace) -> int:
         rulebook = rulebook_of(arguments.policy, arguments.catalogue)
         commands, refused = read_commands(arguments.commands)
         partitions = read_settings().partitions
-        until = parse_day_or_moment("--until", arguments.until) if arguments.until else None
+        until = TypedTime.parse("--until", arguments.until) if arguments.until else None
         Path(arguments.feed).open("rb").close()
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, PolicyError, ValueError) as error:
@@ -244,22 +255,27 @@ def run(arguments: argparse.Namespace) -> int:
 
         return checked
 
-    feed = map(watched, map(reader, feed_lines(Path(arguments.feed))))
+    def counted(lines: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
+        for line in lines:
+            yield line
+            progress.advance()
 
     def partition_of(tenant_id: str) -> int:
         return kafka_partition(tenant_id.encode(), partitions)
 
     decisions = DecisionFile(out / "decisions.jsonl") if arguments.decisions else None
-    results = simulate(
-        feed,
-        rulebook,
-        until,
-        on_malformed,
-        commands,
-        partition_of,
-        lambda: end.default_until,
-        None if decisions is None else decisions.add,
-    )
+    with progress_bar() as progress:
+        progress.begin("connections", count_lines(Path(arguments.feed)))
+        results = simulate(
+            map(watched, map(reader, counted(feed_lines(Path(arguments.feed)), progress))),
+            rulebook,
+            until.at if until else None,
+            on_malformed,
+            commands,
+            partition_of,
+            lambda: end.default_until,
+            None if decisions is None else decisions.add,
+        )
     if warning := end.warning(until):
         print_message(f"tes simulate: {warning}")
     if fault := end.fault(until):

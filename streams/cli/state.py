@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
+from streams.cli.forms import add_forms
 from streams.cli.messages import print_error, print_message
 from streams.cli.terminal import write_bytes
 from streams.domain.exchange.names import canonical_server
@@ -31,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     get.add_argument("server", help="server name as shown by `tes servers list`")
     get.add_argument("--json", action="store_true", help="one JSON object on stdout")
     get.set_defaults(run=lambda arguments: _run(arguments, _get))
-    everything = actions.add_parser("export", help="every state as one JSON object per line, by partition")
+    everything = actions.add_parser("export", help="every state, by partition: as one JSON object per line by default")
+    add_forms(everything)
     everything.set_defaults(run=lambda arguments: _run(arguments, _export))
 
 
@@ -46,9 +48,13 @@ def _run(
         return 2 if isinstance(error, ValueError) else 1
 
 
-async def _export(_: argparse.Namespace, settings: Settings) -> int:
+async def _export(arguments: argparse.Namespace, settings: Settings) -> int:
+    before, after = (b"[", b"") if arguments.json else (b"", b"\n")
     async for row in export(settings):
-        write_bytes(visible_json(row) + b"\n")
+        write_bytes(before + visible_json(row) + after)
+        before = b",\n " if arguments.json else b""
+    if arguments.json:
+        write_bytes(b"[]\n" if before == b"[" else b"]\n")
     return 0
 
 

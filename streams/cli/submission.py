@@ -13,14 +13,16 @@ from aiokafka.errors import KafkaError
 
 from streams.cli.messages import print_error
 from streams.cli.options import EXIT_REFUSED, ISSUER_HELP, operator
+from streams.cli.times import TypedTime
 from streams.clock import wall_clock_ms
 from streams.domain.tenant.audit import AuditRecord, CommandOutcome
 from streams.domain.tenant.commands import CommandKind, Role
+from streams.domain.validation import MalformedError, check_moment
 from streams.kafka.topics import TopicError
 from streams.operations.commands import CommandTimeoutError, command_client
 from streams.settings.worker import Settings, read_settings
 from streams.visible import visible
-from streams.wire.records import parse_day_or_moment, to_json, to_record
+from streams.wire.records import to_json, to_record
 from streams.wire.registry import registry_of
 
 
@@ -57,7 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
         kind = CommandKind.PAUSE_SERVER
     try:
         settings = read_settings()
-        expires_at = given.get("expires_at")
+        end = TypedTime.parse("--expires-at", given["expires_at"]) if given.get("expires_at") else None
+        if end is not None:
+            _check_end(end)
         command = {
             "command_id": arguments.command_id or str(uuid.uuid4()),
             "tenant_id": arguments.tenant,
@@ -65,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
             "issued_by": arguments.by,
             "role": arguments.role,
             "kind": kind.value,
-            "expires_at": parse_day_or_moment("--expires-at", expires_at) if expires_at else None,
+            "expires_at": end.at if end else None,
             **{name: given.get(name) for name in ("days", "server", "owner", "reason", "build")},
         }
         is_new = arguments.command_id is None
@@ -76,10 +80,23 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(to_json(to_record(audit))))
     else:
-        why = f": {audit.reason}" if audit.reason else ""
+        reason = end.quote(audit.reason) if end and audit.reason else audit.reason
+        why = f": {reason}" if reason else ""
         print(visible(f"{audit.kind} {audit.outcome}{why}"))
         print(f"days of pause left this year: {audit.quota_left_days}")
     return 0 if audit.outcome is CommandOutcome.ACCEPTED else EXIT_REFUSED
+
+
+def _check_end(end: TypedTime) -> None:
+    """Refuse a time that no command may hold; whether it is late enough is for the worker to say.
+
+    Raises:
+        MalformedError: it is before 2000 or from 2100 on.
+    """
+    try:
+        check_moment("expires_at", end.at, None)
+    except MalformedError as error:
+        raise MalformedError(end.quote(str(error))) from None
 
 
 async def _submit(settings: Settings, command: dict[str, Any], seconds: float, is_new: bool) -> AuditRecord:

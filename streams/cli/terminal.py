@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import Any, Self
 
 from streams.visible import visible_lines
+
+_DRAWING = re.compile(r"(\r(?=\x1b\[)|\x1b\[(?:[0-9;]*m|[0-9]*[ABCDGJK]|[0-9;]*H|\?(?:25|1049)[hl]))")
+"""What may be drawn: colours, moves of the cursor, deletions, the cursor shown or hidden, the other screen."""
 
 
 class OutputError(Exception):
@@ -46,6 +50,16 @@ class VisibleStream:
         """Write each."""
         for line in lines:
             self.write(line)
+
+    def write_drawn(self, text: str) -> None:
+        """Write what was drawn for a terminal: colours and moves of the cursor stay, all else is made visible.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        parts = _DRAWING.split(text)
+        parts[::2] = [_encodable(visible_lines(part), self._stream.encoding) for part in parts[::2]]
+        self._do(lambda: self._stream.write("".join(parts)))
 
     def write_bytes(self, raw: bytes) -> None:
         """Write bytes as they are, behind the text so far.

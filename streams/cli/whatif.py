@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.at:
             at = parse_day_or_moment("--at", arguments.at)
             if at < newest:
-                raise ValueError(f"--at: {iso(at)}: must not be before the newest row ({iso(newest)})")
+                raise ValueError(f"--at: {arguments.at}: must not be before the newest row ({iso(newest)})")
         policies, catalogues, begins = (
             effective_policies(configured, published.policies),
             published.catalogues,

@@ -145,15 +145,13 @@ def select_by_pairs(connection: Connection, columns: str, table: Table, pairs: S
             return []
         statement = f"SELECT {columns} FROM {PAIRS} AS k(a, b) JOIN {table.name} ON {first} = k.a AND {second} = k.b"
         return list(connection.exec_driver_sql(statement, pairs_as_json(pairs)))
-    found: list[Any] = []
-    for some in pieces(pairs):
-        marks = ", ".join(["(?, ?)"] * len(some))
-        # A list of pairs would have it look through the whole table.
-        statement = (
-            f"WITH k(a, b) AS (VALUES {marks}) "
-            f"SELECT {columns} FROM k CROSS JOIN {table.name} t ON t.{first} = k.a AND t.{second} = k.b"
-        )
-        found += connection.exec_driver_sql(statement, tuple(text for pair in some for text in pair))
+    # Before and behind each row that is fetched, other threads get their turn, and are waited for: all come as one.
+    statement = (
+        f"SELECT json_group_array(json_array({columns})) FROM json_each(?) k CROSS JOIN {table.name} t "
+        f"ON t.{first} = json_extract(k.value, '$[0]') AND t.{second} = json_extract(k.value, '$[1]')"
+    )
+    asked = orjson.dumps([[a, b] for a, b in pairs]).decode()
+    found: list[Any] = orjson.loads(connection.exec_driver_sql(statement, (asked,)).scalar_one())
     return found
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from typing import Final
+
+try:
+    # In caches that other processes have used, OpenSSL's takes twice as long for so little.
+    from _sha1 import sha1  # type: ignore[import-not-found]
+except ImportError:  # a Python that was built without its own
+    from hashlib import sha1
 
 _NAMESPACE: Final = uuid.UUID("6f7d1a52-5d0b-5c62-9a54-0d6a6b2f4c11")
 
@@ -12,7 +17,7 @@ _NAMESPACE: Final = uuid.UUID("6f7d1a52-5d0b-5c62-9a54-0d6a6b2f4c11")
 def stable_id(name: str) -> str:
     """The UUIDv5 of a name in the product's own namespace."""
     # `uuid.uuid5` takes several times as long: it imports its hash and makes an object for each id.
-    digest = hashlib.sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
+    digest = sha1(_NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
     return uuid_of(digest, 5)
 
 

@@ -24,6 +24,8 @@ def moment_ms(moment: datetime) -> int:
 
 
 _MINUTES: Final = tuple(f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(24 * 60))
+_SECONDS: Final = tuple(f"{second:02d}" for second in range(60))
+_MILLISECONDS: Final = tuple(f"{millisecond:03d}" for millisecond in range(SECOND_MS))
 _DAY_ZERO: Final = date(1970, 1, 1).toordinal()
 
 
@@ -53,7 +55,7 @@ def iso(moment: int) -> str:
     days, rest = divmod(moment, DAY_MS)
     seconds, milliseconds = divmod(rest, SECOND_MS)
     minutes, seconds = divmod(seconds, 60)
-    return f"{_iso_day(days)}T{_MINUTES[minutes]}:{seconds:02d}.{milliseconds:03d}Z"
+    return f"{_iso_day(days)}T{_MINUTES[minutes]}:{_SECONDS[seconds]}.{_MILLISECONDS[milliseconds]}Z"
 
 
 @lru_cache(4_096)  # exports write millions of moments, of some hundred days

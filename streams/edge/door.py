@@ -154,10 +154,11 @@ class Door:
             self._telemetry.failed(MESSAGE, error)
 
     def _answer_early(self, client: Client, connector: Connector) -> Answer | None:
-        began, now, client_key = time.perf_counter(), self._clock(), _client_key(client, connector)
-        findings = self._findings.of(client_key)
+        began, client_key = time.perf_counter(), _client_key(client, connector)
+        findings = self._findings.of_refused(client_key)
         if not findings or findings[-1].has_passed:
             return None  # whatever the verdict says, which need not be looked up
+        now = self._clock()
         try:
             verdict = self._verdicts.find(findings[-1].server)
         except UnreadableVerdictError:
@@ -175,7 +176,7 @@ class Door:
         if (kept := kept_lines(message.received)) is not message.received:
             message = message._replace(received=kept)
         try:
-            detection = detect(message.received, client.helo, client.source_ip)
+            detection = detect(message.received, client.helo, client.source_ip, is_dated=False)
         except MalformedError:
             detection = None
         decision = Decision(Action.ACCEPT, Cause.MALFORMED)
@@ -186,7 +187,9 @@ class Door:
             key = ServerKey(connector.tenant_id, detection.server)
             verdict, decision = decide_by(self._verdicts.find, key, detection, self._trust(now), now)
             is_passing = passing_cause(detection, None if verdict is None else verdict.required_build) is not None
-            is_new = self._findings.add(client_key, ClientFinding(key, now, is_passing, detection.build))
+            is_refused = decision.action is not Action.ACCEPT
+            finding = ClientFinding(key, now, is_passing, detection.build)
+            is_new = self._findings.add(client_key, finding, is_refused=is_refused)
         # Where mail is only reported, nothing happens to it, whatever was decided.
         action = decision.action if self._is_enforcing else Action.ACCEPT
         refused = self._spool.refused(client_key)

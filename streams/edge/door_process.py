@@ -18,6 +18,7 @@ from streams.edge.http.server import HttpServer
 from streams.edge.milter.server import MilterServer
 from streams.edge.probes import TRUSTED, door_readyz, probes_of
 from streams.edge.process import run_process
+from streams.edge.store.journaled import JournaledSpool
 from streams.edge.store.spool import SpoolWriter
 from streams.edge.store.verdicts import VerdictReader
 from streams.edge.telemetry import DoorTelemetry
@@ -25,7 +26,7 @@ from streams.failpoints import failpoints
 from streams.log_events import log_event
 from streams.settings.edge import EdgeSettings
 from streams.telemetry.probes import Heartbeat, Probe
-from streams.wire.codec import AvroCodec
+from streams.wire.codec import MAX_VALUE_BYTES, AvroCodec
 from streams.wire.records import to_record
 from streams.wire.registry import LocalRegistry
 
@@ -42,9 +43,15 @@ def run_door(settings: EdgeSettings) -> int:
 def event_encoder() -> Callable[[InboundConnection], bytes]:
     """A function that encodes an event, with the header of the shipped registry, which sync replaces by its own."""
     codec = AvroCodec("inbound_connection", LocalRegistry(), is_checked=False)
+    encoder = codec.tuple_encoder(InboundConnection._fields)
 
     def encode(event: InboundConnection) -> bytes:
-        return codec.encode(to_record(event))
+        try:
+            if len(value := encoder.encode(event)) <= MAX_VALUE_BYTES:
+                return value
+        except (TypeError, ValueError, KeyError):
+            pass
+        return codec.encode(to_record(event))  # which names what is wrong
 
     return encode
 
@@ -58,8 +65,14 @@ class DoorProcess:
         """Build it; `clock` returns UTC milliseconds."""
         self._settings, self._clock = settings, clock
         self._verdicts = VerdictReader(settings.folder)
-        self._spool = SpoolWriter(settings.folder, settings.spool_bytes)
         self._telemetry = DoorTelemetry(version, self.status)
+        self._spool = JournaledSpool(
+            settings.folder,
+            SpoolWriter(settings.folder, settings.spool_bytes),
+            lambda seconds, store: asyncio.get_running_loop().call_later(seconds, store),
+            self._telemetry.event_lost,
+            failpoint=failpoints(settings.crash_at),
+        )
         file = Path(settings.connectors) if settings.connectors else None
         refused = self._telemetry.metrics.connectors_refused.inc
         self._connectors = RunningConnectors(file, self._verdicts, refused)

@@ -10,6 +10,8 @@ from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     IllegalOperation,
@@ -44,7 +46,7 @@ class ClusterError(KafkaConnectionError):  # type: ignore[misc]
 class _Reasoned:
     """A client that says why it cannot start; aiokafka's own error only says that it cannot."""
 
-    cluster: Cluster
+    owner: Cluster
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -64,14 +66,14 @@ class _Reasoned:
             if isinstance(error, ClusterError):
                 raise
             seconds = _SOON_REFUSAL_SECONDS if is_told_soon.get() else REFUSAL_SECONDS
-            raise await self.cluster.refusal(seconds) or error from None
+            raise await self.owner.refusal(seconds) or error from None
 
     async def _start_soon(self, start: Callable[[], Coroutine[Any, Any, None]]) -> None:
         starting = asyncio.create_task(start())
         try:
             await asyncio.wait({starting}, timeout=_SOON_SECONDS)
             if not starting.done():
-                asking = asyncio.create_task(self.cluster.refusal(_SOON_REFUSAL_SECONDS))
+                asking = asyncio.create_task(self.owner.refusal(_SOON_REFUSAL_SECONDS))
                 await asyncio.wait({starting, asking}, return_when=asyncio.FIRST_COMPLETED)
                 if not starting.done() and (refusal := await asking) is not None:
                     raise refusal
@@ -129,6 +131,23 @@ class Producer(_Reasoned, AIOKafkaProducer):  # type: ignore[misc]
             raise
 
 
+class _Connections(AIOKafkaClient):  # type: ignore[misc]
+    async def start(self) -> None:
+        await self.bootstrap()
+
+    async def stop(self) -> None:
+        await self.close()
+
+
+class Client(_Reasoned, _Connections):
+    """Sends requests to brokers."""
+
+    @property
+    def metadata(self) -> ClusterMetadata:
+        """What it knows of brokers, topics and their leaders."""
+        return self.cluster
+
+
 class Admin(_Reasoned, AIOKafkaAdminClient):  # type: ignore[misc]
     """Knows topics and groups."""
 
@@ -159,7 +178,7 @@ def _metadata_of(topics: list[str] | None) -> MetadataRequest:
     return MetadataRequest(topics, allow_auto_topic_creation=False)
 
 
-Client = TypeVar("Client", bound=_Reasoned)
+AnyClient = TypeVar("AnyClient", bound=_Reasoned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +195,10 @@ class Cluster:
     def producer(self, **options: Any) -> Producer:
         """A producer with these options of aiokafka; it is not started."""
         return self._client(Producer, options)
+
+    def client(self, **options: Any) -> Client:
+        """A client for requests of one's own, with these options of aiokafka; it is not started."""
+        return self._client(Client, options)
 
     def admin(self) -> Admin:
         """A client for topics and groups; it is not started."""
@@ -195,9 +218,9 @@ class Cluster:
         finally:
             await admin.close()
 
-    def _client(self, kind: type[Client], options: Mapping[str, Any]) -> Client:
+    def _client(self, kind: type[AnyClient], options: Mapping[str, Any]) -> AnyClient:
         client = kind(bootstrap_servers=self.bootstrap, **self.security, **options)
-        client.cluster = self
+        client.owner = self
         return client
 
     async def refusal(self, seconds: float = REFUSAL_SECONDS) -> ClusterError | None:

@@ -36,12 +36,12 @@ _SINGLE: Final = ("policy", "catalogue", "partition_progress", "connector")
 BROKERS_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
 """Of topics whose records bear the broker's time: it tells writers and readers how far their own clocks are off."""
 _LOOKS, _LOOK_SECONDS = 600, 0.1
-_PARTITIONS, _REPLICATION, _CLEANUP = "partitions", "replication", "cleanup.policy"
+_PARTITIONS, _REPLICATION, _CLEANUP, _EXISTENCE = "partitions", "replication", "cleanup.policy", "existence"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A topic that exists and is not as it would have been created; `has` is None where this user may not see it."""
+    """A topic that is not as it would have been created, or is not; `has` is None where this user may not see it."""
 
     topic: str
     field: str
@@ -51,9 +51,11 @@ class Difference:
     @property
     def is_serious(self) -> bool:
         """Whether the service cannot work with it: tenants would be split, or records lost."""
-        return self.has is not None and self.field in (_PARTITIONS, _CLEANUP)
+        return self.has is not None and self.field in (_PARTITIONS, _CLEANUP, _EXISTENCE)
 
     def __str__(self) -> str:
+        if self.field == _EXISTENCE:
+            return f"{self.topic}: {self.has}: tes topics create"
         if self.has is None:
             return f"{self.topic}: {self.field}: not visible to this user: expected {self.wanted}"
         return f"{self.topic}: {self.field}: {self.has}: tes topics create would make it {self.wanted}"
@@ -108,7 +110,8 @@ async def create_topics(settings: Settings) -> list[str]:
 async def create_missing(cluster: Cluster, topics: list[NewTopic]) -> list[str]:
     """Create those of the topics that do not exist; returns the names of those created.
 
-    Then every broker that answers knows all of the topics: who asks one next is not told that there is none.
+    Whoever finds all of them, made by others, needs no right to create any. Then every broker that answers knows all of
+    the topics: who asks one next is not told that there is none.
 
     Raises:
         TopicError: the broker refused one, or a broker does not learn of one.
@@ -116,8 +119,11 @@ async def create_missing(cluster: Cluster, topics: list[NewTopic]) -> list[str]:
     """
     created = []
     async with cluster.opened_admin() as admin:
-        response = await admin.create_topics(topics)
-        for name, code, *message in response.topic_errors:
+        described = await admin.describe_topics([topic.name for topic in topics])
+        there = {row["topic"] for row in described if row["error_code"] == 0}
+        missing = [topic for topic in topics if topic.name not in there]
+        response = await admin.create_topics(missing) if missing else None
+        for name, code, *message in response.topic_errors if response is not None else ():
             if code == 0:
                 created.append(name)
             elif code != TopicAlreadyExistsError.errno:
@@ -152,6 +158,9 @@ async def compare_topics(settings: Settings, left_out: frozenset[str] = frozense
     differences: list[Difference] = []
     for found in sorted(described, key=lambda row: row["topic"]):
         topic = wanted[found["topic"]]
+        if found["error_code"] == UnknownTopicOrPartitionError.errno:
+            differences.append(Difference(topic.name, _EXISTENCE, "does not exist", "exists"))
+            continue
         if found["error_code"]:
             error = for_code(found["error_code"]).__name__
             differences.append(Difference(topic.name, _PARTITIONS, None, error))

@@ -172,6 +172,11 @@ def parse_dead_letter(name: str, record: Any, handled: dict[bytes, Disposition] 
     )
 
 
+def packed_disposition(disposition: Disposition) -> bytes:
+    """The value of a letter's row in `DEAD_LETTER_LOG`."""
+    return orjson.dumps(disposition)
+
+
 async def read_letters(settings: Settings | ReportSettings, wanted: DeadLetterFilter) -> AsyncIterator[DeadLetter]:
     """The wanted letters as they are now, by topic.
 
@@ -236,8 +241,8 @@ async def handle(
                 continue
             if action is DispositionKind.REPLAYED:
                 _write_back(settings, batches, letter, counts[letter.input])
-            content = {"action": action, "at": wall_clock_ms(), "by": by, "reason": reason}
-            batches.add(settings.topic(DEAD_LETTER_LOG), letter.row, orjson.dumps(content))
+            disposition = packed_disposition(Disposition(action, wall_clock_ms(), by, reason))
+            batches.add(settings.topic(DEAD_LETTER_LOG), letter.row, disposition)
             await batches.commit_if_full()
         await batches.commit()
     found = {(letter.input, letter.partition, letter.offset) for letter in outcome.done}

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import orjson
 from aiokafka.errors import GroupCoordinatorNotAvailableError
@@ -62,33 +62,90 @@ async def produce_commands(settings: Settings, lines: Iterable[bytes]) -> tuple[
     return await _produce(settings, "admin_command", command_record, "issued_at", lines)
 
 
+class FeedSender:
+    """Writes records of an input to its topic, by the key that decides their partition; `sent` counts what has arrived.
+
+    Used as a context manager: all is written at its end, whatever ends it.
+    """
+
+    def __init__(self, settings: Settings, schema: str) -> None:
+        """Write to the topic of a schema."""
+        self.topic = settings.topic(TOPICS[schema])
+        self.sent = 0
+        self._cluster, self._codec = cluster_of(settings), AvroCodec(schema, registry_of(settings))
+        self._producer = self._cluster.producer(
+            acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=1 << 19
+        )
+        self._failure: BaseException | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._producer.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._producer.stop()
+        await asyncio.sleep(0)  # what was written last is counted by then
+
+    async def send(self, record: dict[str, Any]) -> None:
+        """Write an Avro-shaped record, soon.
+
+        Raises:
+            ValueError: its schema does not have it.
+            KafkaError: it or an earlier one could not be written.
+        """
+        await self.send_bytes(record["tenant_id"].encode(), self._codec.encode(record))
+
+    async def send_bytes(self, key: bytes | None, value: bytes) -> None:
+        """Write a value as it is, soon.
+
+        Raises:
+            KafkaError: it or an earlier one could not be written.
+        """
+        self._raise_failure()
+        pending = await self._producer.send(self.topic, value, key=key)
+        pending.add_done_callback(self._note)
+
+    async def flush(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            KafkaError: something could not be written.
+        """
+        await self._producer.flush()
+        await asyncio.sleep(0)
+        self._raise_failure()
+
+    def _note(self, pending: asyncio.Future[Any]) -> None:
+        if pending.cancelled():
+            return
+        if (error := pending.exception()) is not None:
+            self._failure = self._failure or error
+        else:
+            self.sent += 1
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
 async def _produce(
     settings: Settings, schema: str, read: Reader, moment_field: str, lines: Iterable[bytes]
 ) -> tuple[int, int]:
     """Write records; a line that is none goes as it is: the worker has to refuse it, and dead-letter it whole."""
-    codec = AvroCodec(schema, registry_of(settings))
-    topic = settings.topic(TOPICS[schema])
-    producer = cluster_of(settings).producer(acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=1 << 19)
-    await producer.start()
     count, last = 0, 0
-    try:
+    async with FeedSender(settings, schema) as sender:
         for line in lines:
+            count += 1
             try:
                 record = read(line)
-                key, value = record["tenant_id"].encode(), codec.encode(record)
+                await sender.send(record)
             except ValueError:
-                key, value = _tenant_of(line), line
-            else:
-                with suppress(MalformedError):
-                    check_moment(moment_field, record[moment_field], None)
-                    last = max(last, record[moment_field])
-            pending = await producer.send(topic, value, key=key)
-            count += 1
-        await producer.flush()
-        if count:
-            await pending
-    finally:
-        await producer.stop()
+                await sender.send_bytes(_tenant_of(line), line)
+                continue
+            with suppress(MalformedError):
+                check_moment(moment_field, record[moment_field], None)
+                last = max(last, record[moment_field])
+        await sender.flush()
     return count, last
 
 
@@ -121,7 +178,7 @@ async def start_worker(
     environment |= settings.environment()
     environment |= {"TES_REPLAY_UNTIL": iso(until) if until is not None else "", "TES_WEB_PORT": str(web_port)}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "streams.cli", "worker", env=environment, stdout=logs or sys.stderr, stderr=logs
+        sys.executable, "-m", "streams.cli", "worker", "-v", env=environment, stdout=logs or sys.stderr, stderr=logs
     )
 
 

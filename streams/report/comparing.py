@@ -15,6 +15,7 @@ from streams.database.database import ALL_TENANTS, Database
 from streams.kafka.cluster import Cluster
 from streams.kafka.places import Place
 from streams.kafka.reader import read_partitions
+from streams.operations.progress import SILENT, Progress
 from streams.report.model.batch import AUDIT as AUDITS
 from streams.report.model.batch import NOTIFICATIONS, READ, SERVERS, VERDICTS, Batch, Read
 from streams.report.reading.decoding import Decoder
@@ -60,7 +61,12 @@ class _Snapshot(NamedTuple):
 
 
 async def compare(
-    cluster: Cluster, registry: SchemaRegistry, database: Database, *, topic: Callable[[str], str]
+    cluster: Cluster,
+    registry: SchemaRegistry,
+    database: Database,
+    *,
+    topic: Callable[[str], str],
+    progress: Progress = SILENT,
 ) -> Compared:
     """Compare the tables with the topics; arguments are those of `rebuild`.
 
@@ -72,9 +78,10 @@ async def compare(
     decoder = Decoder(registry, topic)
     differences, compared = list(_counted_wrongly(snapshot)), 0
     for name in READ:
+        progress.begin(f"comparing {name}")  # how many records compaction has left, nobody tells
         last: dict[tuple[str, str], Read] = {}
         later: set[tuple[str, str]] = set()
-        async for batch in _batches(cluster, decoder, topic(name), snapshot.positions):
+        async for batch in _batches(cluster, decoder, topic(name), snapshot.positions, progress):
             for read in (*batch.servers, *batch.verdicts, *batch.notifications, *batch.audits):
                 if read.offset < snapshot.positions[read.place]:
                     last[_key(name, read)] = read
@@ -115,7 +122,7 @@ def _counted_wrongly(snapshot: _Snapshot) -> Iterator[Difference]:
 
 
 async def _batches(
-    cluster: Cluster, decoder: Decoder, topic: str, positions: Mapping[Place, int]
+    cluster: Cluster, decoder: Decoder, topic: str, positions: Mapping[Place, int], progress: Progress
 ) -> AsyncIterator[Batch]:
     partitions = [TopicPartition(*place) for place in positions if place.topic == topic]
     if not partitions:
@@ -123,6 +130,7 @@ async def _batches(
     records: list[Any] = []
     async for record in read_partitions(cluster, dict.fromkeys(partitions)):
         records.append(record)
+        progress.advance()
         if len(records) >= _RECORDS_AT_ONCE:
             yield decoder.decode(records, {})
             records = []

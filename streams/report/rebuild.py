@@ -16,6 +16,7 @@ from streams.kafka.cluster import Cluster
 from streams.kafka.places import Place
 from streams.kafka.source import Source
 from streams.kafka.timing import Timing
+from streams.operations.progress import Progress
 from streams.report.model.batch import READ
 from streams.report.reading.decoding import Decoder
 from streams.report.reading.deletions import may_have_missed
@@ -46,6 +47,7 @@ async def rebuild(
     say: Callable[[str], None],
     failpoint: Callable[[str], None],
     timing: Timing | None = None,
+    progress: Progress | None = None,
 ) -> Rebuilt:
     """Make the tables anew; what fails leaves those in force as they are.
 
@@ -55,6 +57,7 @@ async def rebuild(
         database: the tables in force.
         topic: gives a topic's whole name by the name of its schema.
         say: takes lines about the progress.
+        progress: takes how many records are read, in place of lines about it.
         failpoint: called with the name of each step.
         timing: how long to wait for what.
 
@@ -75,7 +78,7 @@ async def rebuild(
         timing = timing or Timing()
         source = Source(cluster, [topic(name) for name in READ], timing)
         writer, decoder = Writer(fresh, failpoint, carried), Decoder(registry, topic, patience=timing.schema)
-        records, unreadable, complete_at = await _read_all(source, decoder, writer, say, timing.last_retry)
+        records, unreadable, complete_at = await _read_all(source, decoder, writer, say, timing.last_retry, progress)
         unreadable += len(await asyncio.to_thread(write_held, fresh, carried))
         forgotten = await asyncio.to_thread(forget_unread, fresh, complete_at)
         # What took so long may have missed deletions; then the reader looks for them.
@@ -91,11 +94,18 @@ async def rebuild(
 
 
 async def _read_all(
-    source: Source, decoder: Decoder, writer: Writer, say: Callable[[str], None], pause: float
+    source: Source,
+    decoder: Decoder,
+    writer: Writer,
+    say: Callable[[str], None],
+    pause: float,
+    progress: Progress | None,
 ) -> tuple[int, int, int]:
     """Read the topics to their ends; returns the records, those passed over, and when the ends were asked for."""
     records = unreadable = 0
     writing: asyncio.Future[Salvaged] | None = None
+    if progress is not None:
+        progress.begin("records")
     say_at = time.monotonic() + _SAY_SECONDS
 
     async def from_the_beginning(_: object) -> dict[Place, int]:
@@ -115,7 +125,9 @@ async def _read_all(
                     records, unreadable = _added(await writing, records, unreadable)
                 # The next ones are fetched and decoded meanwhile.
                 writing = asyncio.ensure_future(asyncio.to_thread(write_or_salvage, writer, batch))
-            if time.monotonic() > say_at:
+            if progress is not None:
+                progress.reach(records, records + sum(source.lag().values()))
+            elif time.monotonic() > say_at:
                 say(f"{records:,} records read, {sum(source.lag().values()):,} to read")
                 say_at = time.monotonic() + _SAY_SECONDS
         if writing is not None:

@@ -81,12 +81,36 @@ class _EventCounter(logging.Handler):
             self._count(name)
 
 
+def is_worth_reading(record: logging.LogRecord) -> bool:
+    """Whether a line is one of the product, or warns: what libraries say of their own coming and going is not."""
+    if record.levelno >= logging.WARNING:
+        return True
+    is_own = record.name.partition(".")[0] == "streams"
+    # Services of Faust that are classes of ours log under our names.
+    return is_own and not record.getMessage().startswith("[^")
+
+
 def configure_logs(
-    form: str, secrets: Sequence[str], count: Callable[[str], None], stream: IO[str] | None = None
+    form: str,
+    secrets: Sequence[str],
+    count: Callable[[str], None],
+    stream: IO[str] | None = None,
+    *,
+    shows_libraries: bool = True,
 ) -> None:
-    """Write every line of the process, those of libraries too, in this form; `count` gets the name of each event."""
+    """Write the lines of the process.
+
+    Args:
+        form: one of `FORMATS`; JSON has the lines of libraries whatever is said of them.
+        secrets: what is replaced in every line.
+        count: gets the name of each event.
+        stream: where to write (default: standard error).
+        shows_libraries: write what libraries say that is no warning too.
+    """
     writing = logging.StreamHandler(stream or sys.stderr)
     writing.setFormatter(JsonFormatter(secrets) if form == "json" else TextFormatter(secrets))
+    if form != "json" and not shows_libraries:
+        writing.addFilter(is_worth_reading)
     root = logging.getLogger()
     root.handlers[:] = [writing, _EventCounter(count)]
     root.setLevel(logging.INFO)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from fastavro.validation import ValidationError, validate
 
 from streams.errors import is_records_fault
 from streams.wire.fast_decoder import Decoder, decode_record, decoder_of
-from streams.wire.fast_encoder import encoder_of
+from streams.wire.fast_encoder import TupleEncoder, encoder_of
 from streams.wire.registry import SchemaRegistry, UnknownSchemaIdError
 from streams.wire.schemas import SUBJECTS, Schema, load_schema, without
 from streams.wire.walkers import Walk, walker_of
@@ -96,6 +96,16 @@ class AvroCodec:
         if self._schema_id is None:
             self._schema_id = self._registry.id_of(self._subject, self._schema)
         return self._schema_id
+
+    def tuple_encoder(self, fields: Sequence[str]) -> TupleEncoder:
+        """What encodes values with these fields, in their order; it checks types, and no length.
+
+        Raises:
+            ValueError: they are not the schema's fields.
+            UnregisteredSchemaError: the registry does not know the schema.
+            RegistryError: the registry did not answer.
+        """
+        return TupleEncoder(_HEADER.pack(0, self.learn_id()), self._parsed, self._names, fields)
 
     def encode(self, record: dict[str, Any]) -> bytes:
         """The record's value; a missing field takes its default.

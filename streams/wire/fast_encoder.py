@@ -6,7 +6,7 @@ it refuses, and names the error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 _ONE_BYTE: Final = 0x80
@@ -119,9 +119,12 @@ class _Texts(Encoder):
         self._known: dict[tuple[str, ...], bytes] = {}
 
     def write(self, parts: list[bytes], value: object) -> None:
-        if not isinstance(value, list):
+        if isinstance(value, tuple):
+            texts: list[Any] = list(value)
+        elif isinstance(value, list):
+            texts = value
+        else:
             raise TypeError(f"{value!r}: must be a list")
-        texts: list[Any] = value
         if len(texts) < _MANY_TEXTS:
             parts.append(self._encoded(texts))
             return
@@ -157,6 +160,38 @@ class _Record(Encoder):
             raise ValueError(f"{len(record)} fields: must be {len(self._fields)}")
         for name, encoder in self._fields:
             encoder.write(parts, record[name])
+
+
+class TupleEncoder:
+    """Encodes values that have a record's fields in an order of their own, with nothing made in between."""
+
+    def __init__(self, header: bytes, schema: Any, names: Mapping[str, Any], fields: Sequence[str]) -> None:
+        """Encode by the parsed schema of a record, behind a header; `names` has the schema's named types.
+
+        Raises:
+            ValueError: the fields are not the record's, or it has a type that the product's records do without.
+        """
+        if sorted(fields) != sorted(field["name"] for field in schema["fields"]):
+            raise ValueError(f"{schema['name']}: has other fields than {', '.join(fields)}")
+        self._header, self._count = header, len(fields)
+        self._fields: list[tuple[int, Encoder]] = [
+            (fields.index(field["name"]), encoder_of(field["type"], names)) for field in schema["fields"]
+        ]
+
+    def encode(self, value: tuple[Any, ...]) -> bytes:
+        """The record, with its header.
+
+        Raises:
+            TypeError: a field is of another type.
+            ValueError: it has none of its type's values, or there are more or fewer of them.
+            KeyError: a symbol is unknown.
+        """
+        if len(value) != self._count:
+            raise ValueError(f"{len(value)} fields: must be {self._count}")
+        parts = [self._header]
+        for index, encoder in self._fields:
+            encoder.write(parts, value[index])
+        return b"".join(parts)
 
 
 def encoder_of(schema: Any, names: Mapping[str, Any]) -> Encoder:

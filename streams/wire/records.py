@@ -29,6 +29,7 @@ _MOMENTS = re.compile(
 )
 _MALFORMED_CHARS = 1000
 _ZONE = re.compile(r"(?:Z|[+-]\d\d:?\d\d)$")
+_EXAMPLE = "2026-10-31 or 2026-10-31T08:00:00Z"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)")
 
 
@@ -124,7 +125,10 @@ def parse_day_or_moment(name: str, text: str) -> int:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        return parse_moment(name, text if _ZONE.search(text) else f"{text}Z")
+        try:
+            return parse_moment(name, text if _ZONE.search(text) else f"{text}Z")
+        except MalformedError:
+            raise MalformedError(f"{name}: {_shown(text)}: must be a day or time like {_EXAMPLE}") from None
     return moment_ms(datetime(day.year, day.month, day.day, tzinfo=UTC))
 
 

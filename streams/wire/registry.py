@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import http.client
 import json
+import re
 import ssl
 import threading
 import time
@@ -28,6 +29,8 @@ from streams.wire.schemas import REGISTRY_FILE, SCHEMA_DIR, Schema, without_docs
 
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 _MAX_RESPONSE_BYTES = 4 * 1_048_576
+_MAX_ID: Final = (1 << 31) - 1
+_TOKEN: Final = re.compile("[!-~]+")
 
 UNKNOWN_SECONDS: Final = 60.0
 """How long an id without a usable schema is not asked for again; it may have been registered meanwhile."""
@@ -226,7 +229,7 @@ class ConfluentRegistry:
     def _ask_for_id(self, path: str, text: str) -> int:
         answer = self._ask(path, {"schema": text})
         schema_id = answer.get("id")
-        if not isinstance(schema_id, int):
+        if type(schema_id) is not int or not 0 <= schema_id <= _MAX_ID:
             raise RegistryError(f"{path}: the response has no id: {str(answer)[:200]}")
         return schema_id
 
@@ -284,7 +287,7 @@ class ConfluentRegistry:
             request.add_header("Authorization", authorization)
         try:
             with self._opener.open(request, timeout=self._timeout_seconds) as response:
-                text = response.read(_MAX_RESPONSE_BYTES + 1)
+                text = self._read(response)
             if len(text) > _MAX_RESPONSE_BYTES:
                 raise _TooLongError(f"{path}: a response of more than {_MAX_RESPONSE_BYTES} bytes")
             answer = json.loads(text)
@@ -295,6 +298,19 @@ class ConfluentRegistry:
         if not isinstance(answer, dict):
             raise RegistryError(f"{path}: the response is not an object: {str(answer)[:200]}")
         return answer
+
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
+        """The body, or what is longer than it may be: the timeout of a socket begins again with each byte.
+
+        Raises:
+            TimeoutError: it is not whole in time.
+        """
+        end, text = time.monotonic() + self._timeout_seconds, b""
+        while len(text) <= _MAX_RESPONSE_BYTES and (part := response.read1(_MAX_RESPONSE_BYTES + 1)):
+            text += part
+            if time.monotonic() > end:
+                raise TimeoutError(f"the response is not whole within {self._timeout_seconds:.0f} s")
+        return text
 
 
 def _detail(error: urllib.error.HTTPError) -> str:
@@ -329,7 +345,10 @@ def _authorization(settings: RegistrySettings) -> str | None:
     """What a request shows of who asks; files are read now, as whoever mounts them may have replaced them."""
     try:
         if settings.registry_token_file:
-            return f"Bearer {read_secret(Path(settings.registry_token_file))}"
+            file = Path(settings.registry_token_file)
+            if not _TOKEN.fullmatch(token := read_secret(file)):
+                raise SecretFileError(file, "must hold a token of visible ASCII characters")
+            return f"Bearer {token}"
         if not settings.registry_user:
             return None
         password = settings.registry_password or read_secret(Path(settings.registry_password_file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from typing import Any
@@ -10,8 +11,13 @@ from streams.engine.faust.app import BatchApp
 from streams.engine.faust.transport import BatchSchema
 from streams.engine.faust.watchdog import run_watchdog
 from streams.engine.telemetry import Telemetry
+from streams.log_events import log_event
 from streams.worker.policies import PoliciesInForce
 
+log = logging.getLogger(__name__)
+
+READY_SECONDS = 0.2
+"""Between two looks whether all partitions are restored."""
 SWITCH_SECONDS = 1.0
 """Between two looks whether another policy or catalogue is in force."""
 REPLAY_SECONDS = 0.2
@@ -35,6 +41,23 @@ def add_agents(app: BatchApp) -> None:
     app.agent(app.topic(app.source, schema=BatchSchema()), name="connections")(connections)
 
 
+class ReadyLog:
+    """One line each time that all partitions of an assignment are processed."""
+
+    def __init__(self) -> None:
+        self._generation = 0
+
+    def look(self, app: BatchApp) -> None:
+        """Log it, once for each assignment."""
+        if app.generation == self._generation or not app.is_assigned or app.is_draining:
+            return
+        if all(writer.is_ready for writer in app.writers.values()):
+            self._generation = app.generation
+            partitions = sorted(app.writers)
+            shown = f"partitions {partitions} of {app.source}" if partitions else "no partition is left for it"
+            log.info("worker ready: %s", shown, extra=log_event("worker_ready", partitions=partitions))
+
+
 def add_tasks(app: BatchApp, policies: PoliciesInForce, stall_seconds: float, telemetry: Telemetry) -> None:
     """Run the watchdog and follow the policies, as long as the worker runs."""
 
@@ -48,6 +71,12 @@ def add_tasks(app: BatchApp, policies: PoliciesInForce, stall_seconds: float, te
             await policies.follow()
         except Exception as error:  # noqa: BLE001 - any failure ends the worker
             app.fail(error)
+
+    ready = ReadyLog()
+
+    @app.timer(READY_SECONDS)  # type: ignore[untyped-decorator]
+    async def log_ready() -> None:
+        ready.look(app)
 
     @app.timer(SWITCH_SECONDS)  # type: ignore[untyped-decorator]
     async def log_switches() -> None:

@@ -73,10 +73,13 @@ def _faust_settings(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def run_worker(settings: Settings) -> int:
-    """Run until SIGTERM, the end of a replay, or a failure; the exit code is 0 or `EXIT_FAILED`."""
+def run_worker(settings: Settings, *, is_verbose: bool = True) -> int:
+    """Run until SIGTERM, the end of a replay, or a failure; the exit code is 0 or `EXIT_FAILED`.
+
+    Unless `is_verbose` a log for people has only warnings of libraries.
+    """
     telemetry = WorkerTelemetry(settings)
-    telemetry.configure_logs()
+    telemetry.configure_logs(is_verbose=is_verbose)
     about = log_event(
         "worker_started", version=telemetry.version, app_id=settings.app_id, instance=settings.instance_id
     )

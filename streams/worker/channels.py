@@ -16,12 +16,13 @@ from streams.engine.ports import Output
 from streams.errors import is_records_fault
 from streams.kafka.record import Headers
 from streams.log_events import log_event
+from streams.wire.cloud_events import notification_headers, verdict_headers
 from streams.wire.records import to_record
 
 log = logging.getLogger(__name__)
 
-Place = tuple[str, bytes, "Codec | None"]
-"""Topic, key and codec of an output; without a codec it is a tombstone."""
+Place = tuple[str, bytes, "Codec | None", Headers]
+"""Topic, key, codec and own headers of an output; without a codec it is a tombstone."""
 
 
 class Codec(Protocol):
@@ -52,7 +53,7 @@ class RecordChannels:
 
 
 def encode_output(wires: RecordChannels, emitted: Emitted | AuditRecord, headers: Headers) -> list[Output]:
-    """The bytes of what is emitted.
+    """The bytes of what is emitted; `headers` stand behind those that a record has of its own.
 
     Raises:
         ValueError: it has a value that its schema does not take, or is larger than its topic takes.
@@ -81,8 +82,9 @@ def encode_what_fits(
 
 
 def _output(place: Place, emitted: Emitted | AuditRecord, headers: Headers) -> Output:
-    topic, key, codec = place
-    output = Output(topic, key, codec.encode(to_record(emitted)) if codec is not None else None, headers)
+    topic, key, codec, own = place
+    value = codec.encode(to_record(emitted)) if codec is not None else None
+    output = Output(topic, key, value, (*own, *headers) if own else headers)
     check_output(output)
     return output
 
@@ -90,13 +92,15 @@ def _output(place: Place, emitted: Emitted | AuditRecord, headers: Headers) -> O
 def _places_of(wires: RecordChannels, emitted: Emitted | AuditRecord) -> list[Place]:
     match emitted:
         case Verdict():
-            return [(wires.verdicts_topic, emitted.key.topic_key(), wires.verdicts)]
+            event = verdict_headers(emitted.verdict_id, emitted.issued_at)
+            return [(wires.verdicts_topic, emitted.key.topic_key(), wires.verdicts, event)]
         case AdminNotification():
-            return [(wires.notifications_topic, emitted.tenant_id.encode(), wires.notifications)]
+            event = notification_headers(emitted.notification_id, emitted.occurred_at)
+            return [(wires.notifications_topic, emitted.tenant_id.encode(), wires.notifications, event)]
         case ServerReport():
-            return [(wires.servers_topic, emitted.key.topic_key(), wires.servers)]
+            return [(wires.servers_topic, emitted.key.topic_key(), wires.servers, ())]
         case AuditRecord():
-            return [(wires.audit_topic, emitted.tenant_id.encode(), wires.audit)]
+            return [(wires.audit_topic, emitted.tenant_id.encode(), wires.audit, ())]
         case Forgotten():
             key = emitted.key.topic_key()
-            return [(wires.verdicts_topic, key, None), (wires.servers_topic, key, None)]
+            return [(wires.verdicts_topic, key, None, ()), (wires.servers_topic, key, None, ())]

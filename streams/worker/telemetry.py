@@ -72,9 +72,10 @@ class WorkerTelemetry(Telemetry):
         """What `/metrics` answers."""
         return self._metrics.page()
 
-    def configure_logs(self) -> None:
-        """Let every line of the process come out as the settings say."""
-        configure_logs(self._settings.log_format, secrets_of(self._settings), self.event_logged)
+    def configure_logs(self, *, is_verbose: bool = True) -> None:
+        """Let the lines of the process come out as the settings say; for people less of libraries, unless verbose."""
+        secrets = secrets_of(self._settings)
+        configure_logs(self._settings.log_format, secrets, self.event_logged, shows_libraries=is_verbose)
 
     async def start(self) -> None:
         """Serve probes and metrics, if the settings say so.

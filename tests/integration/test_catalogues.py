@@ -225,7 +225,7 @@ def test_the_commands_publish_list_show_and_go_back(
     publishing = ["catalogue", "publish", str(tmp_path / "new"), "--effective-at"]
     assert main(["catalogue", "list"]) == 0
     assert main([*publishing, "2001-01-01"]) == 2
-    assert "effective_at: 2001-01-01T00:00:00+00:00: is in the past" in capsys.readouterr().err
+    assert "--effective-at: 2001-01-01: is in the past (now 2" in capsys.readouterr().err
     (tmp_path / "new" / "exchange_sources.csv").write_text("source,commit\nsomewhere,1234\nelsewhere,5678\n")
     assert main([*publishing, "2090-01-01", "--by", "ops"]) == 0
     assert "catalogue 1 takes effect at 2090-01-01T00:00:00.000Z: 1 build added" in capsys.readouterr().out

@@ -108,6 +108,12 @@ class World:
         file.write_text(f"- {{connector_id: c, tenant_id: {TENANT}, type: PARTNER, match: {match}}}\n")
         return str(file)
 
+    def feed(self) -> str:
+        """A file with a connection."""
+        file = self.folder / "feed.jsonl"
+        file.write_bytes(line(1, now_ms()))
+        return str(file)
+
     @cached_property
     def backup(self) -> str:
         """The folder of a backup."""
@@ -144,6 +150,9 @@ class World:
             "catalogue publish": [(here, ("catalogue", "publish", self.catalogue(), *later))],
             "connectors list": [(here, ("connectors", "list"))],
             "connectors publish": [(here, ("connectors", "publish", self.connectors()))],
+            "verdicts tail": [(here, ("verdicts", "tail", "--no-follow"))],
+            "top": [(here, ("top", "--once"))],
+            "emit": [(here, ("emit", self.feed()))],
             "whatif": [(here, ("whatif", "--policy", "microsoft-2023"))],
             "state get": [(here, ("state", "get", TENANT, SERVER))],
             "state export": [(here, ("state", "export"))],
@@ -200,7 +209,7 @@ def title(need: Need) -> str:
 
 def test_the_page_has_every_command_that_asks_kafka() -> None:
     of_the_service = {"worker", "edge", "report", "notify", "config", "kafka"}
-    without_kafka = {"inspect", "simulate", "table", "replay", "schemas"}
+    without_kafka = {"inspect", "simulate", "table", "replay", "schemas", "completion"}
     names_what_it_lacks = {"doctor"}
     listed = {command.split()[0] for need in needs() for command in need.commands}
     assert listed == build_parser()[1] - of_the_service - without_kafka - names_what_it_lacks

@@ -45,7 +45,7 @@ async def inputs(settings: Settings) -> list[Any]:
 
 
 def listed(tes: Any, *words: str) -> list[dict[str, Any]]:
-    code, out, _ = tes("dlq", "list", "--json", *words)
+    code, out, _ = tes("dlq", "list", "--jsonl", *words)
     assert code == 0
     return [json.loads(row) for row in out.splitlines()]
 

@@ -76,7 +76,7 @@ def test_a_producer_with_another_partitioner_is_told_and_its_records_can_be_repl
             await producer.send_and_wait(settings.topic(COMMANDS), value, key=key, partition=wrong)
 
     def letters() -> list[dict[str, Any]]:
-        code, out, _ = tes("dlq", "list", "--json")
+        code, out, _ = tes("dlq", "list", "--jsonl")
         assert code == 0
         return [json.loads(row) for row in out.splitlines()]
 

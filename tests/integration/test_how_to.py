@@ -105,6 +105,12 @@ def test_every_command_works_as_it_is_written(settings: Settings, tmp_path: Path
     asyncio.run(scenario())
     assert (tmp_path / "value.bin").read_bytes() == POISON
     assert f'"{SERVER}"' in (tmp_path / "states.jsonl").read_text()
-    # Those of catalogue.md need tables that differ, and run in test_catalogues.py.
-    pages = [page for page in PAGES.glob("*.md") if page.name != "catalogue.md"]
+    # What another test runs: commands that need other tables or a registry, never end, or write into a home.
+    others = {
+        "catalogue.md": "test_catalogues.py",
+        "command-line.md": "test_emit.py, test_verdicts.py, test_top.py and test_command_line_help.py",
+        "doctor.md": "test_doctor.py",
+        "managed-kafka.md": "test_schemas_command.py",
+    }
+    pages = [page for page in PAGES.glob("*.md") if page.name not in others]
     assert count == sum(len(re.findall(r"^ {4,}tes ", page.read_text(), re.MULTILINE)) for page in pages)

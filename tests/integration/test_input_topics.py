@@ -115,7 +115,7 @@ def test_a_bomb_becomes_a_dead_letter_beside_a_steady_tenant(settings: Settings,
         assert len(found.dead_letters) == 3
 
     asyncio.run(scenario())
-    code, out, _ = tes("dlq", "list", "--json")
+    code, out, _ = tes("dlq", "list", "--jsonl")
     assert code == 0
     letters = {
         (row["letter"].split("/")[0], row["origin"]["source.offset"]): row for row in map(json.loads, out.splitlines())
@@ -166,7 +166,7 @@ def test_a_record_as_large_as_its_topic_takes_becomes_a_dead_letter(
             assert await worker.wait() == 0
 
     asyncio.run(scenario())
-    code, out, _ = tes("dlq", "list", "--json")
+    code, out, _ = tes("dlq", "list", "--jsonl")
     (letter,) = map(json.loads, out.splitlines())
     assert (code, letter["flaw"]) == (0, None)  # whole, as it can be written back
 

@@ -19,6 +19,7 @@ from tests.support.waiting import committed, until_true
 
 LIFE = [
     *("worker_started", "policies_loaded", "partitions_assigned", "partition_fenced", "partition_restored"),
+    "worker_ready",
     *("dead_letter", "worker_draining", "partitions_released", "worker_ended"),
 ]
 """Events of a life in which a record was bad, in the order in which each comes first."""

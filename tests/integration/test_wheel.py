@@ -140,7 +140,7 @@ def test_replay_decides_what_simulate_does(installed: Installed, simulated: Path
 def test_commands_on_a_broker_that_it_started(installed: Installed, kafka: dict[str, Any]) -> None:
     assert "transport.connections.v1" in installed.tes("topics", "create", **kafka)
     installed.tes("config", "check", **kafka)
-    assert installed.tes("dlq", "list", "--json", **kafka) == ""
+    assert installed.tes("dlq", "list", "--json", **kafka) == "[]\n"
     assert json.loads(installed.tes("servers", "list", "--json", **kafka)) == []
     assert installed.tes("policy", "list", **kafka)
     exported = [json.loads(line) for line in installed.tes("state", "export", **kafka).splitlines()]

@@ -18,7 +18,7 @@ from streams.domain.keys import ServerKey
 from streams.domain.policy.ladder import Action
 from streams.domain.time import DAY_MS, iso
 from tests.support.certificates import Authority
-from tests.support.edge_files import spooled_ids
+from tests.support.edge_files import waiting_ids
 from tests.support.mail import GOOD, OLD, RECIPIENT, SENDER, Client
 from tests.support.mail_chain import Chain, tenants_of
 from tests.support.mail_queue import Queued, deliveries, queued_message
@@ -357,7 +357,7 @@ def test_without_kafka_and_worker_mail_is_answered_from_disk_and_told_when_they_
     blocked, patched = blocked_host(chain, "outage"), blocked_host(chain, "outage")
     throttled = host_in_minutes("outage", 21, 40)
     since = chain.old_server("outage", throttled, MIXED_RATES_DAYS, MIXED_RATES_STAGE)
-    waiting = dict.fromkeys(spooled_ids(site.edge_folder))
+    waiting = dict.fromkeys(waiting_ids(site.edge_folder))
     expected = {
         blocked: line("block", blocked, 60),
         throttled: line("throttle", throttled, 30, since + 90 * DAY_MS),
@@ -367,7 +367,7 @@ def test_without_kafka_and_worker_mail_is_answered_from_disk_and_told_when_they_
         for host, reply in expected.items():
             assert chain.swaks(chain.address("outage"), host) == reply
         assert ACCEPTED.fullmatch(chain.swaks(chain.address("outage"), patched, GOOD))
-        waiting.update(dict.fromkeys(spooled_ids(site.edge_folder)))
+        waiting.update(dict.fromkeys(waiting_ids(site.edge_folder)))
 
     assert site.end("worker") == 0
     # First it hangs, then it is dead.
@@ -383,7 +383,7 @@ def test_without_kafka_and_worker_mail_is_answered_from_disk_and_told_when_they_
     site.kafka.start()
     site.start("worker")
     chain.assert_told()
-    assert until(lambda: not spooled_ids(site.edge_folder))
+    assert until(lambda: not waiting_ids(site.edge_folder))
     told = {row["event_id"] for row in site.records("inbound_connection")}
     assert told >= waiting.keys()
     # And what was told is judged.

@@ -17,7 +17,7 @@ from streams.settings.addresses import parse_address
 from tests.deploy.manifests import REPOSITORY
 from tests.deploy.systemd import FOLDER, environment_file
 from tests.support.door import standing_verdict
-from tests.support.edge_files import fill_table, spooled_ids
+from tests.support.edge_files import fill_table, waiting_ids
 from tests.support.edge_process import edge_site
 from tests.support.mail import GOOD, HOST, Client, mail_of
 from tests.support.milter_service import BLOCKED, blocking_doorway, served_milter
@@ -96,7 +96,7 @@ def test_a_door_of_its_own_reports_first_and_then_enforces(postfix: Postfix, soc
         assert await said_by_door(TES_EDGE_MODE="enforce") == "550 5.7.230 blocked for 60 mins/hr."
 
     asyncio.run(journey())
-    assert len(spooled_ids(tmp_path)) == 2
+    assert len(waiting_ids(tmp_path)) == 2
     with Client(port) as client:
         assert client.send_mail()[:4] == "250 ", "a door that is stopped keeps nobody out"
 

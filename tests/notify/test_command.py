@@ -135,6 +135,8 @@ def test_the_log_says_what_became_of_a_notice(capsys: pytest.CaptureFixture[str]
     assert "mx1\\x1b[31m.contoso.com  n1  try later" in first
     assert second.endswith("attempt 1: FAILED 503 try later")
     assert main(["notify", "log", "--json"]) == 0
+    assert [row["notification_id"] for row in json.loads(capsys.readouterr().out)] == ["n1"]
+    assert main(["notify", "log", "--jsonl"]) == 0
     assert json.loads(capsys.readouterr().out)["notification_id"] == "n1"
     assert main(["notify", "log", "--destination", "other"]) == 0
     assert capsys.readouterr().out == ""

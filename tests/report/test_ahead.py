@@ -1,6 +1,10 @@
 """What comes for the servers of a tenant, counted; and which servers of several machines are delayed or blocked."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import pytest
+from sqlalchemy import Connection
 
 from streams.database.database import Database
 from streams.domain.time import DAY_MS
@@ -73,6 +77,38 @@ def test_a_count_of_a_large_tenant_serves_for_a_while(database: Database) -> Non
     assert counted("fabrikam") == []
     now[0] += 1
     assert [one.n for one in counted("contoso")] == [2]
+
+
+def test_one_counts_while_others_have_the_count_before(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, begun, may_end = [0.0], Event(), Event()
+    counts = AheadCounts(lambda: now[0])
+
+    def counted() -> list[int]:
+        with database.reading("contoso") as connection:
+            return [one.n for one in counts.of(connection, "contoso", LARGE)]
+
+    write(database, 0, blocked_at("mx1.contoso.com", NOON + DAY_MS))
+    assert counted() == [1]
+    write(database, 1, blocked_at("mx2.contoso.com", NOON + DAY_MS))
+
+    def count_long(connection: Connection, tenant: str) -> list[Ahead]:
+        begun.set()
+        may_end.wait()
+        return count_ahead(connection, tenant)
+
+    monkeypatch.setattr(episodes, "count_ahead", count_long)
+    now[0] = episodes.REMEMBERED_SECONDS
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(counted)
+        begun.wait()
+        begun.clear()
+        try:
+            assert counted() == [1]
+            now[0] = episodes.MOST_STALE_SECONDS
+            second = threads.submit(counted)
+        finally:
+            may_end.set()
+        assert (first.result(), second.result()) == ([2], [2])
 
 
 def test_counts_of_few_tenants_are_kept(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from alembic.command import upgrade
@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from streams.database import migrating
 from streams.database.database import ALL_TENANTS, REBUILDING, Database, DatabaseError
 from streams.database.positions import MovedError
+from streams.database.upserts import Upsert, select_by_pairs
 from streams.report.model.batch import SERVERS
 from streams.report.store.opening import open_database
 from streams.report.store.tables import CONSUMER_OFFSET, METADATA, SERVER, SERVER_FORGOTTEN, TENANT_COUNT
@@ -33,6 +34,29 @@ def fill(database: Database, *servers: str) -> None:
 def test_the_migrations_make_the_tables_that_statements_name(database: Database) -> None:
     for table in METADATA.tables.values():
         assert rows_of(database, table) == []
+
+
+@pytest.mark.parametrize("name", ['mx"1', "mx\\2", "mx\x1f3\t", "é😀\u2028\x7f", "[1]", "null", "'", "%s?"])
+def test_rows_are_found_by_whatever_they_are_called(database: Database, name: str) -> None:
+    rows = [(name, name, 2**53 - 1, 0, -1, 1, 2), ("contoso", name, 3, 2**40, 5, 6, 7)]
+    with database.writing() as connection:
+        Upsert(SERVER_FORGOTTEN).write(connection, [*rows, (name, "mx", 1, 1, 1, 1, 1)])
+    with database.reading(ALL_TENANTS) as connection:
+        columns = ", ".join(SERVER_FORGOTTEN.c.keys())
+        asked = [(name, name), ("contoso", name), ("fabrikam", name)]
+        assert sorted(map(tuple, select_by_pairs(connection, columns, SERVER_FORGOTTEN, asked))) == sorted(rows)
+        assert select_by_pairs(connection, columns, SERVER_FORGOTTEN, []) == []
+
+
+def test_one_after_the_other_transactions_take_the_same_connection(database: Database) -> None:
+    with ExitStack() as all_at_once:
+        for _ in range(3):
+            all_at_once.enter_context(database.reading("contoso"))
+    used = set()
+    for _ in range(3):
+        with database.reading("contoso") as connection:
+            used.add(id(connection.connection.driver_connection))
+    assert len(used) == 1  # each connection has a cache of its own to fill
 
 
 def test_processes_that_start_at_once_make_the_tables_once(report_settings: ReportSettings) -> None:

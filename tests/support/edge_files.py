@@ -14,7 +14,8 @@ from streams.domain.edge import EdgeVerdict
 from streams.domain.exchange.build import Build
 from streams.domain.policy.ladder import ScheduledStage
 from streams.edge.ports import SpooledEvent
-from streams.edge.store.database import SPOOL_FILE
+from streams.edge.store.database import JOURNAL_FILE, SPOOL_FILE
+from streams.edge.store.journal import parse_frames
 from streams.edge.store.table import VerdictTable
 from streams.wire.edge_verdict import pack_edge_verdict
 
@@ -61,8 +62,17 @@ def event_of(number: int, *, is_eventful: bool = True, body: bytes = b"body") ->
     return SpooledEvent("contoso", f"event-{number}", is_eventful, body)
 
 
+def waiting_ids(folder: Path) -> list[str]:
+    """The ids of the events that wait, oldest first, also of those that are only in the journal yet."""
+    journal = folder / JOURNAL_FILE
+    # First the journal: what leaves it meanwhile is in the database.
+    found, _ = parse_frames(journal.read_bytes() if journal.exists() else b"")
+    stored = spooled_ids(folder)
+    return [*stored, *(item.event.event_id for item in found if item.event.event_id not in stored)]
+
+
 def spooled_ids(folder: Path) -> list[str]:
-    """The ids of the events that wait, oldest first."""
+    """The ids of the events that wait in the database, oldest first."""
     connection = sqlite3.connect(folder / SPOOL_FILE)
     try:
         return [row[0] for row in connection.execute("SELECT event_id FROM event ORDER BY seq")]

@@ -322,7 +322,7 @@ def test_a_simulation_takes_catalogues_from_their_moments_on(
     reasons = (tmp_path / "three" / "verdicts.jsonl").read_text()
     assert NEW_CVE in reasons
     assert NEW_CVE not in (tmp_path / "two" / "verdicts.jsonl").read_text()
-    for moment, said in (("@x", "--catalogue: 'xZ': must be a timestamp"), ("/none", "must be a folder")):
+    for moment, said in (("@x", "--catalogue: 'x': must be a day or time"), ("/none", "must be a folder")):
         assert main([*words, "--catalogue", f"{tmp_path / 'tables'}{moment}", "--out", str(tmp_path / "no")]) == 2
         assert said in capsys.readouterr().err
     twice = ["--catalogue", str(tmp_path / "tables")] * 2

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streams.cli import dlq, policy
-from streams.cli.main import main
+from streams.cli import connectors, dlq, policy, state
+from streams.cli.main import build_parser, main
 from streams.operations.dead_letters import DeadLetter
 from streams.settings.worker import Settings
 from streams.worker.telemetry import WorkerTelemetry
@@ -27,8 +28,59 @@ def test_dead_letters_have_one_order(monkeypatch: pytest.MonkeyPatch, capsys: py
 
     monkeypatch.setattr(dlq, "read_letters", read)
     assert main(["dlq", "list", "--json"]) == 0
-    shown = [json.loads(line)["letter"] for line in capsys.readouterr().out.splitlines()]
+    shown = [row["letter"] for row in json.loads(capsys.readouterr().out)]
     assert shown == ["connections/0/9", "connections/0/10", "connections/2/7", "commands/0/1"]
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, dict[str, str]]]:
+    """Every command and action with its options and their help."""
+    yield parser.prog, {name: action.help or "" for action in parser._actions for name in action.option_strings}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from _options(inner)
+
+
+def test_json_is_one_document_and_jsonl_has_lines_wherever_they_are() -> None:
+    lists = set()
+    for command, options in _options(build_parser()[0]):
+        if "--json" in options:
+            assert "line" not in options["--json"], command
+            # What prints an array has lines as well.
+            assert ("array" in options["--json"]) <= ("--jsonl" in options), command
+        if "--jsonl" in options:
+            assert "per line" in options["--jsonl"], command
+            # What follows a topic has no end, so it is no document.
+            assert "--json" in options or command == "tes verdicts tail"
+            lists.add(command)
+    assert {"tes dlq list", "tes dlq redrive", "tes notify log", "tes servers list", "tes state export"} <= lists
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_document_and_lines_have_the_same_rows(
+    count: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def letters(*_: Any) -> AsyncIterator[DeadLetter]:
+        for offset in range(count):
+            yield DeadLetter("connections", 0, offset, 0, None, None, (), "", {}, None, b"")
+
+    async def states(*_: Any) -> AsyncIterator[dict[str, Any]]:
+        for number in range(count):
+            yield {"row": number}
+
+    async def connectors_of(*_: Any) -> list[dict[str, Any]]:
+        return [{"connector_id": str(number)} for number in range(count)]
+
+    monkeypatch.setattr(dlq, "read_letters", letters)
+    monkeypatch.setattr(state, "export", states)
+    monkeypatch.setattr(connectors, "read_published_connectors", connectors_of)
+    for words in (["dlq", "list"], ["state", "export"], ["connectors", "list"]):
+        assert main([*words, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert main([*words, "--jsonl"]) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert lines == document
+        assert len(lines) == count
 
 
 def test_a_policy_of_the_settings_is_found_as_the_list_shows_it(
@@ -98,7 +150,7 @@ def test_a_list_of_dead_letters_keeps_no_values(
             yield DeadLetter("connections", 1, offset, 0, None, Value(b"x"), (), "", {}, None, b"")
 
     monkeypatch.setattr(dlq, "read_letters", read)
-    assert main(["dlq", "list", "--json"]) == 0
+    assert main(["dlq", "list", "--jsonl"]) == 0
     assert [json.loads(line)["letter"] for line in capsys.readouterr().out.splitlines()] == [
         f"connections/1/{offset}" for offset in range(1, 51)
     ]

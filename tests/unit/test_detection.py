@@ -27,6 +27,13 @@ def test_real_line(row: dict[str, str]) -> None:
         assert name.startswith(("Exchange Online",)) or name in row["meaning"]
 
 
+def test_a_date_that_is_not_asked_for_is_not_read() -> None:
+    line = "from a by mx1.example.com with Microsoft SMTP Server id 15.1.2507.39; Tue, 1 Sep 2026 00:00:00 +0000"
+    found = detect((line,), "", "")
+    assert found.dated_at is not None
+    assert detect((line,), "", "", is_dated=False) == found._replace(dated_at=None)
+
+
 def test_both_notations_are_one_build() -> None:
     assert parse_build("15.01.2507.039") == parse_build("15.1.2507.39") == Build(15, 1, 2507, 39)
 

@@ -156,3 +156,9 @@ def test_what_waits_is_a_problem_once_it_is_late() -> None:
         found = by_check(examine_lag({place: 12}, [record], NOW))["lag"]
         assert found.state is state
         assert found.text.startswith("12 records wait, the oldest since 20")
+
+
+def test_a_time_that_no_calendar_has_is_told_as_it_is() -> None:
+    record = FakeRecord("in", 5, -(1 << 62), b"k", b"v", ())
+    assert str(-(1 << 62)) in by_check(examine_lag({TopicPartition("in", 0): 1}, [record], NOW))["lag"].text
+    assert str(1 << 62) in found_in(stored(timestamp=1 << 62, timestamp_type=0))["connections"].text

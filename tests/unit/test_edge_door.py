@@ -73,6 +73,20 @@ def test_a_client_is_answered_early_after_three_messages_of_one_server() -> None
     assert len(doorway.told) == 3
 
 
+def test_a_client_that_was_let_in_is_first_refused_behind_its_headers() -> None:
+    doorway = blocked()
+    accepting = standing_verdict(HOST, block_minutes_per_hour=0)
+    doorway.verdicts.put(accepting)
+    for _ in range(4):
+        assert send(doorway).reply is None
+    doorway.verdicts.put(standing_verdict(HOST))
+    for _ in range(2):
+        assert send(doorway).reply == "550 5.7.230 no"
+    assert [moment for moment, _ in doorway.telemetry.answers] == ["message"] * 5 + ["mail"]
+    doorway.verdicts.put(accepting)
+    assert send(doorway).reply is None
+
+
 def test_what_was_answered_early_goes_out_with_the_next_event() -> None:
     doorway = blocked()
     for _ in range(7):

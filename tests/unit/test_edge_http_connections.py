@@ -223,6 +223,35 @@ def test_a_request_that_does_not_end_is_refused_in_time(run: Run, begun: bytes) 
 
 
 @on_both_loops
+@pytest.mark.parametrize("before", [request(), request() + request(), request() * 3 + b"\r\n"])
+@pytest.mark.parametrize(("begun", "is_begun"), [(b"POST /v1/dec", True), (b"\r\n", False), (b"", False)])
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_a_request_that_begins_behind_others_has_to_end_in_time(
+    run: Run, before: bytes, begun: bytes, *, is_begun: bool, in_pieces: bool
+) -> None:
+    async def main() -> None:
+        async with serving() as served:
+
+            async def is_under_way() -> bool:
+                return any(not connection.is_idle for connection in served.server.connections)
+
+            reader, writer = await served.open()
+            rest = before
+            if in_pieces:  # the body of the first one has not ended yet
+                size = len(request()) - 20
+                writer.write(before[:size])
+                await until_true(is_under_way)
+                rest = before[size:]
+            writer.write(rest + begun)
+            for _ in range(before.count(b"POST")):
+                assert await answer(reader) == BLOCKED
+            assert await is_under_way() == is_begun
+            writer.close()
+
+    run(main())
+
+
+@on_both_loops
 def test_a_client_that_asks_nothing_is_closed(run: Run) -> None:
     async def main() -> None:
         async with serving(idle_seconds=0.2, request_seconds=0.05) as served:

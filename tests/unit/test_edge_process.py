@@ -20,7 +20,7 @@ from streams.edge.door_process import event_encoder
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_record
 from streams.wire.registry import LocalRegistry
-from tests.support.edge_files import fill_table, spooled_ids, verdict_of
+from tests.support.edge_files import fill_table, verdict_of, waiting_ids
 from tests.support.edge_process import SECONDS, EdgeSite, edge_site
 from tests.support.waiting import until_true
 
@@ -59,7 +59,7 @@ def test_a_door_without_kafka_answers_and_tells_and_ends_with_0(tmp_path: Path) 
         await site.until("/startupz", lambda status, _: status == 200)
         answer = await site.ask(MESSAGE)
         assert (answer["action"], answer["cause"]) == ("accept", "NO_VERDICT")
-        assert spooled_ids(tmp_path) == [answer["event_id"]]
+        assert waiting_ids(tmp_path) == [answer["event_id"]]
         assert (await site.ask({**MESSAGE, "source_ip": "198.51.100.1"}))["cause"] == "UNMATCHED"
         status, ready = await site.get("/readyz")
         assert (status, ready["why"], ready["trust"]) == (503, "empty", "empty")
@@ -99,7 +99,7 @@ def test_whoever_was_answered_before_a_kill_is_told_of(tmp_path: Path, point: st
 
     run(tmp_path, act, "door", TES_EDGE_CRASH_AT=f"{point}:30", **connectors(tmp_path))
     assert len(answered) >= 29
-    assert set(answered) <= set(spooled_ids(tmp_path))
+    assert set(answered) <= set(waiting_ids(tmp_path))
 
 
 @pytest.mark.timeout(180)

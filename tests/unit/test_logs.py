@@ -13,7 +13,7 @@ from streams.kafka.secret_files import secrets_of
 from streams.log_events import EVENTS, log_event
 from streams.settings.report import ReportSettings
 from streams.settings.worker import Settings, SettingsError
-from streams.telemetry.logs import JsonFormatter, TextFormatter
+from streams.telemetry.logs import JsonFormatter, TextFormatter, is_worth_reading
 
 
 def record_of(message: str, *values: Any, **given: Any) -> logging.LogRecord:
@@ -82,3 +82,19 @@ def test_a_name_that_is_not_listed_is_refused() -> None:
 def test_another_format_is_refused() -> None:
     with pytest.raises(SettingsError, match="TES_LOG_FORMAT: 'xml': must be text or json"):
         Settings(log_format="xml")
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "message", "is_shown"),
+    [
+        ("streams.worker.app", logging.INFO, "worker ready", True),
+        ("streams.engine.faust.app", logging.INFO, "[^-BatchApp]: Starting...", False),
+        ("streams.engine.faust.app", logging.WARNING, "[^-BatchApp]: Timer woke up too late", True),
+        ("aiokafka.consumer", logging.INFO, "Joined group", False),
+        ("aiokafka.consumer", logging.ERROR, "Heartbeat failed", True),
+        ("streamsofsomebody", logging.INFO, "x", False),
+    ],
+)
+def test_a_log_for_people_leaves_out_what_libraries_do(name: str, level: int, message: str, is_shown: bool) -> None:
+    record = logging.LogRecord(name, level, "", 1, "%s", (message,), None)
+    assert is_worth_reading(record) is is_shown

@@ -13,8 +13,9 @@ from streams.cli.main import main
 from streams.settings.registry import RegistrySettings
 from streams.settings.worker import read_settings
 from streams.wire.codec import AvroCodec
-from streams.wire.registry import RegistryError, registry_of
+from streams.wire.registry import ConfluentRegistry, RegistryError, registry_of
 from streams.wire.schemas import SUBJECTS, load_schema, without_docs
+from tests.support.registry_server import RegistryServer
 from tests.support.strict_registry import StrictRegistry
 
 SECRET = "s3cret-of-nobody"
@@ -145,3 +146,30 @@ def test_the_files_of_credentials_are_kept_out_of_logs() -> None:
         schema_registry_url="https://registry.example.com", registry_user="key", registry_password_file="p"
     )
     assert "p" in settings.secret_files()
+
+
+@pytest.mark.parametrize("token", ["\ufeffof-nobody", "of nobody", "of-\u20acnobody", "of-\x1bnobody", " of-nobody"])
+def test_a_token_with_odd_characters_is_refused_and_shown_nowhere(
+    server: StrictRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    token: str,
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(token, encoding="utf-8")
+    monkeypatch.setenv("TES_SCHEMA_REGISTRY_TOKEN_FILE", str(file))
+    assert main(["schemas", "check"]) == 1
+    assert server.shown == []
+    said = "".join(capsys.readouterr())
+    assert f"{str(file)!r}: must hold a token of visible ASCII characters" in said
+    assert "nobody" not in said.replace(str(file), "")
+
+
+@pytest.mark.parametrize("schema_id", [True, -1, 1 << 31])
+def test_an_id_that_no_record_can_have_is_refused(schema_id: int) -> None:
+    with RegistryServer() as lying:
+        lying.id_of = lambda *_: schema_id
+        registry = ConfluentRegistry(lying.url)
+        with pytest.raises(RegistryError, match="the response has no id"):
+            registry.id_of(SUBJECTS["verdict"], load_schema("verdict"))

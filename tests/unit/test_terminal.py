@@ -17,15 +17,29 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from streams.cli import backup, catalogue, connectors, dlq, doctor, policy, repartition, state, submission
+from streams.cli import (
+    backup,
+    catalogue,
+    connectors,
+    dlq,
+    doctor,
+    policy,
+    repartition,
+    state,
+    submission,
+    top,
+    verdicts,
+)
 from streams.cli.main import build_parser, main
+from streams.domain.outputs.progress import PartitionProgress
 from streams.domain.policy.policy import Mode
 from streams.domain.tenant.audit import AuditRecord, CommandOutcome
 from streams.domain.tenant.commands import CommandKind
@@ -34,6 +48,7 @@ from streams.kafka.topics import TopicError
 from streams.notices.model import Outcome, OutcomeKind
 from streams.notices.opening import open_ledger
 from streams.notices.tables import DESTINATION
+from streams.operations.activity import Activity, PartitionActivity, WorkerActivity
 from streams.operations.backup.manifest import MANIFEST, VERSION, digest_of
 from streams.operations.dead_letters import DeadLetter, Disposition, DispositionKind, RedriveResult
 from streams.operations.doctor.findings import Finding, problem
@@ -47,9 +62,11 @@ from streams.report.comparing import Compared, Difference
 from streams.settings.notify import read_notify_settings
 from streams.telemetry.logs import TextFormatter
 from streams.visible import _known_cell, csv_cell, visible, visible_json, visible_lines
+from streams.wire.codec import AvroCodec
 from streams.wire.policy import policy_yaml
 from tests.support.catalogues import published, tables
 from tests.support.channels import RecordingChannel
+from tests.support.memory_topic import MemoryLog, MemoryTopic, Partition
 from tests.support.notices import add_destination, notice, subscribe
 from tests.support.notify_site import Site
 from tests.support.strict_registry import StrictRegistry
@@ -220,7 +237,7 @@ def _table(shell: Shell) -> None:
 
 def _servers(shell: Shell) -> None:
     rows = _hostile_servers(shell)
-    for form in ([], ["--json"], ["--csv"]):
+    for form in ([], ["--json"], ["--jsonl"], ["--csv"]):
         assert "forged" in shell.run("servers", "list", "--servers", rows, *form)
     for row in Path(rows).read_text().splitlines():
         name, tenant = json.loads(row)["server"], json.loads(row)["tenant_id"]
@@ -284,6 +301,7 @@ def _policy(shell: Shell) -> None:
     for form in ([], ["--json"]):
         shell.run("policy", "list", *form)
         shell.run("policy", "show", ALL_KINDS, *form)
+    shell.run("policy", "list", "--jsonl")
     shell.run("policy", "diff", ALL_KINDS, "strict-critical")
 
 
@@ -309,6 +327,8 @@ def _catalogue(shell: Shell) -> None:
         shell.run("catalogue", "list", *form)
         shell.run("catalogue", "show", "1", *form)
         shell.run("catalogue", "diff", "1", "builtin", *form)
+    for action in (["list"], ["diff", "1", "builtin"]):
+        shell.run("catalogue", *action, "--jsonl")
     shell.run("catalogue", "show", "1", "--out", str(hostile))
     shell.run("catalogue", "show", ALL_KINDS.replace("\0", ""))
 
@@ -374,6 +394,8 @@ def _dlq(shell: Shell) -> None:
         shell.run("dlq", "redrive", "--all", *form)
         shell.run("dlq", "replay", "--all", *form)
         shell.run("dlq", "discard", "--all", "--reason", ALL_KINDS, *form)
+    for action in (["list", "--handled"], ["redrive", "--all"], ["discard", "--all", "--reason", ALL_KINDS]):
+        shell.run("dlq", *action, "--jsonl")
     assert "\\x1b" in shell.run("dlq", "show", ALL_KINDS)
 
 
@@ -401,7 +423,8 @@ def _state(shell: Shell) -> None:
     for form in ([], ["--json"]):
         shell.run("state", "get", "contoso", ALL_KINDS, *form)
     shell.run("state", "get", ALL_KINDS, "x")
-    shell.run("state", "export")
+    for form in ([], ["--json"], ["--jsonl"]):
+        shell.run("state", "export", *form)
 
 
 def _backup(shell: Shell) -> None:
@@ -452,7 +475,7 @@ def _connectors(shell: Shell) -> None:
         return [record]
 
     shell.patch.setattr(connectors, "read_published_connectors", read)
-    for form in ([], ["--json"]):
+    for form in ([], ["--json"], ["--jsonl"]):
         shell.run("connectors", "list", *form)
     file = shell.folder / "a\x1b\u202e.yaml"
     shell.run("connectors", "check", str(file))
@@ -540,7 +563,7 @@ def _notify(shell: Shell) -> None:
         site = Site(database, channel=RecordingChannel(lambda _, __: refusal))
         site.record(notice(0, server=ALL_KINDS, title=ALL_KINDS, text=ALL_KINDS))
         site.deliver(after=MINUTE_MS)
-    for form in ([], ["--json"], ["--notification", "n0"], ["--notification", "n0", "--json"]):
+    for form in ([], ["--json"], ["--jsonl"], ["--notification", "n0"], ["--notification", "n0", "--json"]):
         assert "503" in shell.run("notify", "log", *form) or form != ["--notification", "n0"]
     shell.run("notify", "test", ALL_KINDS)
     shell.run("notify", "test", destination.destination_id, "--wait", "0")
@@ -557,6 +580,73 @@ def _kafka(shell: Shell) -> None:
     folder.mkdir()
     (folder / "running.json").write_text("{")
     shell.run("kafka", "start", "--data-dir", str(folder))
+
+
+def _verdicts(shell: Shell) -> None:
+    verdict = dict.fromkeys(("reason", "server", "tenant_id"), ALL_KINDS * 100) | {
+        "issued_at": 0, "action": "BLOCK", "stage": 8, "throttle_minutes_per_hour": 0, "block_minutes_per_hour": 60,
+    }  # fmt: skip
+    keys = [f"contoso/{ALL_KINDS * 100}", ALL_KINDS, "contoso/mx1"]
+    topic = MemoryTopic([Partition()])
+    for key in keys:
+        for value in (b"x", None, b"y"):
+            topic.put(SimpleNamespace(topic="t", partition=0, offset=0, timestamp=0, key=key.encode(), value=value))
+    shell.patch.setattr(verdicts, "KafkaLog", lambda *_, **__: MemoryLog(topic))
+
+    def decode(_: Any, value: bytes) -> Any:
+        if value == b"y":
+            raise ValueError(ALL_KINDS * 100)
+        return verdict
+
+    shell.patch.setattr(AvroCodec, "decode", decode)
+    for form in ([], ["--jsonl"]):
+        shown = shell.run("verdicts", "tail", "--no-follow", "--from-beginning", *form)
+        assert "forged" in shown
+        assert form or max(map(len, shown.splitlines())) <= 300
+    shell.run("verdicts", "tail", "--tenant", ALL_KINDS)
+
+
+class HostileService:
+    """In place of a watch: a service whose names are hostile."""
+
+    def __init__(self, _: Any) -> None:
+        self.sign = PartitionProgress(0, None, 0, ALL_KINDS, 1, ALL_KINDS, ALL_KINDS)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def wait_for_servers(self) -> None:
+        pass
+
+    async def look(self) -> Activity:
+        partition = PartitionActivity(0, 5, 1.0, ALL_KINDS, self.sign, 5.0)
+        worker = WorkerActivity(ALL_KINDS, ALL_KINDS * 100, (0,))
+        return Activity(0, 1.0, 1.0, None, 5, (partition,), (worker,), {0: 1}, {ALL_KINDS: 1}, True)
+
+
+def _top(shell: Shell) -> None:
+    shell.patch.setattr(top, "ActivityWatch", HostileService)
+    shell.patch.setattr(top, "_ONCE_SECONDS", 0.0)
+    for form in ([], ["--once"], ["--json"]):
+        assert "forged" in shell.run("top", *form)
+    shell.run("top", "--interval", ALL_KINDS)
+
+
+def _emit(shell: Shell) -> None:
+    shell.run("emit", str(FEED), "--dry-run")
+    hostile = shell.folder / "bad"
+    rows = [{**row, name: ALL_KINDS * 100} for row in events()[:1] for name in (*row, ALL_KINDS)]
+    hostile.write_text("".join(json.dumps(row) + "\n" for row in rows) + f"{ALL_KINDS}\n")
+    assert "nothing was sent" in shell.run("emit", str(hostile))
+    shell.run("emit", ALL_KINDS.replace("\0", ""))
+
+
+def _completion(shell: Shell) -> None:
+    shell.run("completion", "bash")
+    shell.run("completion", ALL_KINDS)
 
 
 CASES: dict[str, Callable[[Shell], Any]] = {
@@ -585,6 +675,10 @@ CASES: dict[str, Callable[[Shell], Any]] = {
     "report": _report,
     "notify": _notify,
     "kafka": _kafka,
+    "top": _top,
+    "verdicts": _verdicts,
+    "emit": _emit,
+    "completion": _completion,
 }
 """What runs every action of a command."""
 

@@ -57,5 +57,5 @@ def test_only_a_replay_ends_by_itself(tmp_path: Path) -> None:
         return {task.__name__ for task in app._app_tasks}
 
     live, replay = (asyncio.run(tasks(until)) for until in ("", "2026-10-01T00:00:00Z"))
-    assert live == {"watchdog", "follow_policies", "log_switches"}
+    assert live == {"watchdog", "follow_policies", "log_ready", "log_switches"}
     assert replay - live == {"end_of_replay"}

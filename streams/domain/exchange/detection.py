@@ -128,13 +128,14 @@ def _server_of(top: ReceivedLine | None, helo: str, address: str) -> tuple[str, 
     return server, identity
 
 
-def detect(received: Sequence[str], helo: str, source_ip: str) -> Detection:
+def detect(received: Sequence[str], helo: str, source_ip: str, *, is_dated: bool = True) -> Detection:
     """Which server connects, and the highest build of its topmost line's CU line in its unbroken run.
 
     Args:
         received: `Received` header values, topmost first, below the line that the receiving service added.
         helo: the name the client gave; may be empty.
         source_ip: the address it connected from; empty where only the lines are known, then theirs counts.
+        is_dated: whether the topmost line's date is read.
 
     Raises:
         MalformedError: the server's name is too long.
@@ -143,7 +144,7 @@ def detect(received: Sequence[str], helo: str, source_ip: str) -> Detection:
     server, identity = _server_of(top, helo, source_ip or (top.by_address if top else None) or "")
     if top is None:
         return Detection(server, identity, Origin.NONE, None, None, None, None)
-    origin, dated_at = origin_of(top), date_of(received[0])
+    origin, dated_at = origin_of(top), date_of(received[0]) if is_dated else None
     position, best = 0, top
     if origin is Origin.EXCHANGE and top.is_from_itself:
         for index, raw in enumerate(received[1:MAX_LINES], 1):

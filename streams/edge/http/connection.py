@@ -68,6 +68,8 @@ class Connection(asyncio.Protocol):
         self._begun, self._left = b"", 0
         """A part in which a request begins that is not parsed yet; and how many bytes of the request under way are to
         come, 0 between two requests, fewer where it is not known."""
+        self._behind = b""
+        """What stands in that part behind the request under way, where its end is known."""
         self._unsent: list[bytes] = []
         self._end: Callable[[], None] | None = None
         """How the connection ends once what is unsent is sent."""
@@ -195,17 +197,20 @@ class Connection(asyncio.Protocol):
         """Answer each request that ends in a part of what came; returns whether one does."""
         is_first = True
         self._begun = b"" if self._left else part
+        self._behind = part[self._left :] if self._left > 0 else b""
         self._left = self._left - len(part) if self._left > 0 else -1
         try:
             # The parser stops behind each request, so that what is wrong with the next one takes none along.
             while self._has_end(self._parser.feed_data(part if is_first else b"")) and not self._is_over:
                 self._parser.message_consumed()
                 is_first = False
+                self._begun, self._behind = self._behind, b""
         except HttpProcessingError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, f"must be HTTP/1.1: {one_line(error.message)}")
             return True
         if not self._is_over:
-            has_begun = self._current is not None or (is_first and not part.isspace())
+            left = part if is_first else self._begun
+            has_begun = self._current is not None or bool(left and not left.isspace())
             self._watch(is_new=not is_first, has_begun=has_begun)
         return not is_first
 
@@ -219,8 +224,9 @@ class Connection(asyncio.Protocol):
         else:
             message, body = messages[0]
             if self._begun:
-                self._left = self._owner.heads.learn(self._begun, message) - len(self._begun)
-                self._begun = b""
+                size = self._owner.heads.learn(self._begun, message)
+                self._left = size - len(self._begun)
+                self._begun, self._behind = b"", self._begun[size:] if size else b""
             if has_end := body.is_eof():
                 self._answer(message, body.read_nowait())
             else:

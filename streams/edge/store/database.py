@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 VERDICTS_FILE: Final = "verdicts.db"
 SPOOL_FILE: Final = "spool.db"
+JOURNAL_FILE: Final = "spool.journal"
 VERSION_FILE: Final = "verdicts.version"
 BUSY_SECONDS: Final = 0.25
 """How long the door waits for a transaction of sync."""

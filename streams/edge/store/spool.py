@@ -27,6 +27,7 @@ from streams.edge.store.database import (
     roll_back,
     wait_for_lock,
 )
+from streams.edge.store.journal import NumberedEvent
 from streams.edge.store.spool_layout import COUNT, COUNT_NEW, LAST, SPOOL, WAITING, disk_bytes
 from streams.edge.store.spool_refused import MAX_REFUSED, RefusedCounts
 from streams.edge.store.spool_room import make_room
@@ -78,7 +79,7 @@ class SpoolWriter:
         self._clock, self._refused = clock, RefusedCounts(max_refused)
         self._connection: sqlite3.Connection | None = None
         self._identity: Identity | None = None
-        self._bytes = self._last_seq = self._uncounted = 0
+        self._bytes = self._last_seq = self._stored_to = self._uncounted = 0
         self._look_at = self._room_at = self._seen_at = float("-inf")
         self._is_failing = False
         self._dropped: Counter[str] = Counter()
@@ -135,15 +136,18 @@ class SpoolWriter:
 
     def append(self, event: SpooledEvent, counted: bytes | None = None) -> bool:
         """Commit an event, and with it forget what was counted for a client; returns whether it is stored."""
+        return self._append_or_lose(event, counted)
+
+    def _append_or_lose(self, event: SpooledEvent, counted: bytes | None, seq: int | None = None) -> bool:
         try:
             connection = self._ready()
             if connection is None:
                 self._unstored += 1
                 return False
-            is_stored = self._append(connection, event, counted)
+            is_stored = self._append(connection, event, counted, seq)
         except Exception as error:  # noqa: BLE001 - whatever it is, mail goes on
             self._fail(error)
-            is_stored = self._append_in_new_room(event, counted, error)
+            is_stored = self._append_in_new_room(event, counted, seq, error)
         if is_stored and self._is_failing:
             self._recover()
         return is_stored
@@ -158,35 +162,90 @@ class SpoolWriter:
         """Whether all are stored; where they are not, none of them is."""
         try:
             connection = self._ready()
-            sizes = [_size(event) for event in events]
-            total = sum(sizes)
-            if connection is None or self._is_failing or self._bytes + total > self._bound:
+            size = sum([size_of(event) for event in events])
+            if connection is None or self._is_failing or self._bytes + size > self._bound:
                 return False
             seq = self._next_seq()
-            connection.execute("BEGIN IMMEDIATE")
-            for number, event in enumerate(events):
-                self._insert(connection, event, seq + number, sizes[number])
-            connection.execute("COMMIT")
+            self._insert_all(connection, [NumberedEvent(seq + number, event) for number, event in enumerate(events)])
         except Exception as error:  # noqa: BLE001 - each is tried by itself then
             self._fail(error)
             return False
-        self._last_seq, self._bytes = seq + len(events) - 1, self._bytes + total
-        self._count_new(connection, len(events))
         return True
 
+    def reserve(self, events: int, size: int) -> int | None:
+        """The number of the first of some events that `store` is to get.
+
+        None where they would not all find room, with `size` bytes that are to come; or the file cannot be opened.
+        """
+        try:
+            if self._ready() is None or self._bytes + size > self._bound:
+                return None
+        except Exception as error:  # noqa: BLE001 - whatever it is, mail goes on
+            self._fail(error)
+            return None
+        seq = self._next_seq()
+        self._last_seq = seq + events - 1
+        return seq
+
+    def store(self, items: Sequence[NumberedEvent]) -> Sequence[SpooledEvent] | None:
+        """Commit events under their numbers, which rise; those that are stored already are left out.
+
+        Returns those that are lost; None where none can be stored now, and that may pass.
+        """
+        self._last_seq = max(self._last_seq, items[-1].seq)
+        try:
+            connection = self._ready()
+            if connection is None:
+                return None
+            items = [item for item in items if item.seq > self._stored_to]
+            self._insert_all(connection, items)
+        except Exception as error:  # noqa: BLE001 - whatever it is, mail goes on
+            self._fail(error)
+            if is_locked(error) or self._connection is None:
+                return None
+            return [item.event for item in items if not self._append_or_lose(item.event, None, item.seq)]
+        if self._is_failing:
+            self._recover()
+        return []
+
+    def lose(self, events: int) -> None:
+        """Count events that could not be stored."""
+        self._unstored += events
+
+    def _insert_all(self, connection: sqlite3.Connection, items: Sequence[NumberedEvent]) -> None:
+        if not items:
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        total = 0
+        for seq, event in items:
+            size = size_of(event)
+            self._insert(connection, event, seq, size)
+            total += size
+        connection.execute("COMMIT")
+        self._stored(items[-1].seq)
+        self._bytes += total
+        self._count_new(connection, len(items))
+
     def _append(
-        self, connection: sqlite3.Connection, event: SpooledEvent, counted: bytes | None, spare: int = 0
+        self,
+        connection: sqlite3.Connection,
+        event: SpooledEvent,
+        counted: bytes | None,
+        seq: int | None = None,
+        spare: int = 0,
     ) -> bool:
-        size = _size(event)
+        size = size_of(event)
         if size > self._bound:
             self._unstored += 1
             return False
-        seq = self._next_seq()
+        if seq is None:
+            seq = self._next_seq()
         if counted is not None and not self._refused.may_have(counted):
             counted = None
         if counted is None and not spare and self._bytes + size <= self._bound:
             self._insert(connection, event, seq, size)
-            self._last_seq, self._bytes = seq, self._bytes + size
+            self._stored(seq)
+            self._bytes += size
             self._count_new(connection, 1)
             return True
         connection.execute("BEGIN IMMEDIATE")
@@ -206,11 +265,16 @@ class SpoolWriter:
             dropped["uneventful"] += 1
         connection.executemany(COUNT, dropped.items())
         connection.execute("COMMIT")
-        self._last_seq, self._bytes = seq, used - freed + (size if is_stored else 0)
+        self._stored(seq)
+        self._bytes = used - freed + (size if is_stored else 0)
         if is_stored and counted is not None:
             self._refused.forgotten(counted)
         self._dropped += dropped
         return is_stored
+
+    def _stored(self, seq: int) -> None:
+        self._stored_to = seq
+        self._last_seq = max(self._last_seq, seq)
 
     def _next_seq(self) -> int:
         return max(self._last_seq + 1, time.time_ns() // 1000)
@@ -226,14 +290,16 @@ class SpoolWriter:
             self._uncounted = 0
             connection.execute(COUNT_NEW)
 
-    def _append_in_new_room(self, event: SpooledEvent, counted: bytes | None, error: Exception) -> bool:
+    def _append_in_new_room(
+        self, event: SpooledEvent, counted: bytes | None, seq: int | None, error: Exception
+    ) -> bool:
         """Where the disk is full, older events make room, as they do at the bound."""
         connection = self._connection
         if is_full(error) and connection is not None and self._clock() >= self._room_at:
             self._room_at = self._clock() + RETRY_SECONDS
             try:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                return self._append(connection, event, counted, FREED_BYTES)
+                return self._append(connection, event, counted, seq, FREED_BYTES)
             except Exception as again:  # noqa: BLE001 - whatever it is, mail goes on
                 self._fail(again)
         self._unstored += 1
@@ -257,7 +323,8 @@ class SpoolWriter:
         try:
             self._bytes = connection.execute(WAITING).fetchone()[1]
             self._refused.read(connection)
-            self._last_seq = connection.execute(LAST).fetchone()[0]
+            self._stored_to = connection.execute(LAST).fetchone()[0]
+            self._last_seq = max(self._last_seq, self._stored_to)
             self._dropped = Counter(dict(connection.execute("SELECT name, value FROM counter")))
         except BaseException:
             connection.close()
@@ -292,5 +359,6 @@ class SpoolWriter:
             log.error("the spool fails, events may be lost: %s", why, extra=log_event("spool_failed", why=why))
 
 
-def _size(event: SpooledEvent) -> int:
+def size_of(event: SpooledEvent) -> int:
+    """What an event takes of the disk."""
     return disk_bytes(len(event.tenant_id) + len(event.event_id) + len(event.body))

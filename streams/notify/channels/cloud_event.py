@@ -11,9 +11,11 @@ from cloudevents.core.v1.event import CloudEvent
 
 from streams.notices.model import Form, Message
 from streams.notify.channels.fields import TIGHT, USUAL, Bounds, bounded
+from streams.wire.cloud_events import NOTIFICATION_TYPE
 from streams.wire.records import to_json
 
-NOTICE_TYPE: Final = "tes.notification.v1"
+NOTICE_TYPE: Final = NOTIFICATION_TYPE
+"""As the record on the topic, whose data is Avro."""
 TEST_TYPE: Final = "tes.test.v1"
 DIGEST_TYPE: Final = "tes.digest.v1"
 CHALLENGE_TYPE: Final = "tes.challenge.v1"

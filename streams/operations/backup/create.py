@@ -32,6 +32,7 @@ from streams.operations.group import (
     find_topics,
     require_stopped,
 )
+from streams.operations.progress import SILENT, Progress
 from streams.settings.worker import Settings
 from streams.state.private_files import create_private, make_private_folder
 from streams.state.row_format import STATE_FORMAT
@@ -40,7 +41,7 @@ MARKERS: Final = (MARKER, MERGED_MARKER)
 """The markers of `INPUTS`."""
 
 
-async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict[str, Any]:
+async def create_backup(settings: Settings, folder: Path, is_live: bool, progress: Progress = SILENT) -> dict[str, Any]:
     """Write all topics to a new folder; returns the manifest. `is_live` allows workers to keep running.
 
     Raises:
@@ -66,12 +67,13 @@ async def create_backup(settings: Settings, folder: Path, is_live: bool) -> dict
         "topics": {},
         "markers": [],
     }
+    progress.begin("writing records", sum(end - begin for begin, end in extents.values()))
     for name, topic in topics.items():
         files = []
         for partition in topic.partitions:
             begin, end = extents[partition]
             path = folder / file_name(name, partition.partition)
-            records, rows = await _write(settings, path, partition, begin, end)
+            records, rows = await _write(settings, path, partition, begin, end, progress)
             if name == CHANGELOG:
                 state_format.refuse_other(rows.get(state_format.STATE_FORMAT_KEY), STATE_FORMAT)
                 marked = {of: rows.get(row) for of, row in zip(INPUTS, MARKERS, strict=True)}
@@ -102,13 +104,14 @@ async def _extents(settings: Settings, topics: dict[str, ProductTopic]) -> dict[
 
 
 async def _write(
-    settings: Settings, path: Path, partition: TopicPartition, begin: int, end: int
+    settings: Settings, path: Path, partition: TopicPartition, begin: int, end: int, progress: Progress
 ) -> tuple[int, dict[bytes, Any]]:
     """Write a partition; returns the number of records, and for a changelog the partition's own state rows."""
     rows: dict[bytes, Any] = {}
     with RecordWriter(path) as writer:
         async for record in read_partitions(cluster_of(settings), {partition: begin}, {partition: end}):
             writer.add(record)
+            progress.advance()
             if partition.topic == settings.changelog and record.key.startswith(b"\0"):
                 rows[record.key] = record.value
     return writer.records, rows
@@ -127,7 +130,7 @@ def lost_records(manifest: dict[str, Any]) -> list[str]:
     return lost
 
 
-def check_backup(folder: Path) -> dict[str, Any]:
+def check_backup(folder: Path, progress: Progress = SILENT) -> dict[str, Any]:
     """Read every file and compare it with the manifest; returns the manifest.
 
     Raises:
@@ -135,22 +138,23 @@ def check_backup(folder: Path) -> dict[str, Any]:
         FileError: a file has its checksum, and holds no records.
     """
     manifest = read_manifest(folder)
-    check_files(folder, manifest)
+    check_files(folder, manifest, progress)
     return manifest
 
 
-def check_files(folder: Path, manifest: dict[str, Any]) -> None:
+def check_files(folder: Path, manifest: dict[str, Any], progress: Progress = SILENT) -> None:
     """Read every file that a manifest names, and compare it.
 
     Raises:
         BackupError, FileError: See `check_backup`.
     """
-    for files in manifest["topics"].values():
-        for file in files:
-            _check_file(folder / file["file"], file)
+    every = [file for files in manifest["topics"].values() for file in files]
+    progress.begin("checking files", sum(file["records"] for file in every))
+    for file in every:
+        _check_file(folder / file["file"], file, progress)
 
 
-def _check_file(path: Path, file: dict[str, Any]) -> None:
+def _check_file(path: Path, file: dict[str, Any], progress: Progress) -> None:
     try:
         found = checksum_of(path)
     except OSError as error:
@@ -163,6 +167,7 @@ def _check_file(path: Path, file: dict[str, Any]) -> None:
             said = f"record {count} has offset {record.offset}: must be from {next_offset} to {file['end'] - 1}"
             raise BackupError(f"{path}: {said}")
         count, next_offset = count + 1, record.offset + 1
+        progress.advance()
     if count != file["records"]:
         raise BackupError(f"{path}: contains {count} records: the manifest says {file['records']}")
 

@@ -32,6 +32,7 @@ from streams.operations.group import (
     require_empty,
     require_stopped,
 )
+from streams.operations.progress import SILENT, Progress
 from streams.settings.worker import Settings
 from streams.state.row_format import STATE_FORMAT
 
@@ -47,7 +48,7 @@ class Restored:
     markers: list[dict[str, int | None]] = field(default_factory=list)
 
 
-async def restore_backup(settings: Settings, folder: Path) -> Restored:
+async def restore_backup(settings: Settings, folder: Path, progress: Progress = SILENT) -> Restored:
     """Create the topics with the backup's partition count and fill them, once all of it and the cluster are checked.
 
     Raises:
@@ -69,12 +70,13 @@ async def restore_backup(settings: Settings, folder: Path) -> Restored:
     for name in files:
         if name not in named_topics(settings):
             raise BackupError(f"{folder}: topic {name}: this version has no such topic")
-    check_files(folder, manifest)
+    check_files(folder, manifest, progress)
     await require_stopped(settings)
     await _require_empty_or_missing(settings)
     topics = await create_and_find(settings)
     await require_empty(settings, topics)  # what came while they were made
     restored = Restored(markers=[{} for _ in files[CHANGELOG]])
+    progress.begin("restoring records", sum(file["records"] for rows in manifest["topics"].values() for file in rows))
     async with AsyncExitStack() as stack:
         writers = []
         for partition in range(settings.partitions):
@@ -88,13 +90,13 @@ async def restore_backup(settings: Settings, folder: Path) -> Restored:
             restored.records[name] = 0
             for number, path in enumerate(files[name]):
                 marker = manifest["markers"][number][name] if name in INPUTS else None
-                count, last = await _fill(batches, TopicPartition(topics[name].topic, number), path, marker)
+                count, last = await _fill(batches, TopicPartition(topics[name].topic, number), path, marker, progress)
                 restored.records[name] += count
                 if name in INPUTS:
                     restored.markers[number][name] = last
         restored.records[CHANGELOG] = 0
         for number, path in enumerate(files[CHANGELOG]):
-            rows = await _fill_changelog(settings, writers[number], number, path, restored.markers[number])
+            rows = await _fill_changelog(settings, writers[number], number, path, restored.markers[number], progress)
             restored.records[CHANGELOG] += rows
     await _commit_offsets(settings, restored)
     return restored
@@ -115,7 +117,9 @@ async def _require_empty_or_missing(settings: Settings) -> None:
     await require_empty(settings, existing)
 
 
-async def _fill(batches: Batches, where: TopicPartition, path: Path, marker: int | None) -> tuple[int, int | None]:
+async def _fill(
+    batches: Batches, where: TopicPartition, path: Path, marker: int | None, progress: Progress
+) -> tuple[int, int | None]:
     """Write a file's records; returns their number and the new offset of the last one at or before offset `marker`."""
     count, last, is_behind = 0, None, marker is not None
     for record in read_records(path):
@@ -123,6 +127,7 @@ async def _fill(batches: Batches, where: TopicPartition, path: Path, marker: int
             last, is_behind = (await batches.commit()).get(where, last), False
         batches.add(where.topic, record.key, record.value, where.partition, record.headers, record.timestamp)
         count += 1
+        progress.advance()
         if batches.is_full:
             written = (await batches.commit())[where]
             last = written if is_behind else last
@@ -131,10 +136,16 @@ async def _fill(batches: Batches, where: TopicPartition, path: Path, marker: int
 
 
 async def _fill_changelog(
-    settings: Settings, writer: Batches, partition: int, path: Path, markers: dict[str, int | None]
+    settings: Settings,
+    writer: Batches,
+    partition: int,
+    path: Path,
+    markers: dict[str, int | None],
+    progress: Progress,
 ) -> int:
     count = 0
     for record in read_records(path):
+        progress.advance()
         key = record.key or b""
         if not key.startswith(b"\0"):  # the partition's own rows are written anew
             writer.add(settings.changelog, key, record.value, partition, record.headers, record.timestamp)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from streams.domain.policy.rulebook import Rulebook
 from streams.domain.time import DAY_MS, iso
 from streams.domain.validation import MalformedError
 from streams.errors import DependencyError
+from streams.kafka.cluster import Cluster
 from streams.kafka.preflight import check_access
 from streams.kafka.provisioning import compare_topics
 from streams.kafka.reader import extents_of, partitions_of, read_partitions, read_settled
@@ -36,6 +38,8 @@ from streams.wire.registry import SchemaRegistry
 
 OLD_CATALOGUE_MS: Final = 75 * DAY_MS
 """Exchange gets an update about every two months; a catalogue whose newest is older has probably missed one."""
+CHECK_SECONDS: Final = 60.0
+"""How long a check may take: a transaction that nobody ends, or a topic that is deleted meanwhile, is waited for."""
 RECENT_MS: Final = DAY_MS
 """Dead letters of so long ago are told."""
 
@@ -70,10 +74,13 @@ async def examine(subject: Subject) -> AsyncIterator[Finding]:
         ("dead letters", "docs/how-to/dead-letters.md", _dead_letters),
     )
     for name, page, check in checks:
+        limit = asyncio.timeout(CHECK_SECONDS)
         try:
-            findings = await check(subject)
+            async with limit:
+                findings = list(await check(subject))
         except (TopicError, KafkaError, DependencyError, OSError, ValueError) as error:
-            findings = [problem(name, f"cannot be looked at: {type(error).__name__}: {error}", page)]
+            why = f"not within {CHECK_SECONDS:.0f} s" if limit.expired() else f"{type(error).__name__}: {error}"
+            findings = [problem(name, f"cannot be looked at: {why}", page)]
         for finding in findings:
             yield finding
 
@@ -130,9 +137,26 @@ async def _lag(subject: Subject) -> Findings:
         if (done := max(begin, offset)) < end:
             begins[partition] = done
     waiting = {partition: extents[partition][1] - begin for partition, begin in begins.items()}
-    ends = {partition: begin + 1 for partition, begin in begins.items()}
-    oldest = [record async for record in read_partitions(cluster, dict(begins), ends)] if begins else []
+    oldest = await _first_records(cluster, begins, {partition: extents[partition][1] for partition in begins})
     return examine_lag(waiting, oldest, subject.now())
+
+
+async def _first_records(
+    cluster: Cluster, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+) -> list[Any]:
+    """The first record of each partition, and maybe some behind it.
+
+    In front of it may be marks of transactions and what compaction left, so more is read where nothing was found.
+    """
+    found, left, most = list[Any](), dict(begins), 1
+    while left:
+        stops = {one: min(begin + most, ends[one]) for one, begin in left.items()}
+        records = [record async for record in read_partitions(cluster, dict(left), stops)]
+        found += records
+        done = {TopicPartition(record.topic, record.partition) for record in records}
+        left = {one: stop for one, stop in stops.items() if one not in done and stop < ends[one]}
+        most *= 8
+    return found
 
 
 async def _catalogue(subject: Subject) -> Findings:

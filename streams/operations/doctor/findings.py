@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from streams.domain.time import iso
+
 
 class State(StrEnum):
     """How bad a finding is."""
@@ -23,6 +25,14 @@ class Finding:
     state: State
     text: str
     page: str = ""
+
+
+def told(moment: int) -> str:
+    """A moment of a record (UTC milliseconds), which may be one that no calendar has."""
+    try:
+        return iso(moment)
+    except OverflowError:
+        return f"{moment} ms"
 
 
 def ok(check: str, text: str) -> Finding:

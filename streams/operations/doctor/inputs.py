@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from streams.domain.time import HOUR_MS, iso
+from streams.domain.time import HOUR_MS
 from streams.domain.validation import MAX_AHEAD_MS
 from streams.kafka.cluster import Cluster
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.reader import extents_of, partitions_of, read_partitions
 from streams.kafka.unread import UnreadBatch
-from streams.operations.doctor.findings import Finding, ok, problem, warning
+from streams.operations.doctor.findings import Finding, ok, problem, told, warning
 from streams.wire.codec import AvroCodec, MalformedRecordError, UnknownSchemaError
 
 LATEST_RECORDS: Final = 100
@@ -58,9 +58,9 @@ def examine_connections(records: Sequence[Any], partitions: int, codec: AvroCode
         text = "no connection has come in: let an MTA report some"
         return [warning("connections", text, "docs/how-to/postfix.md")]
     newest = max(record.timestamp for record in found)
-    findings = [ok("connections", f"the last came in at {iso(newest)}")]
+    findings = [ok("connections", f"the last came in at {told(newest)}")]
     if newest < now - QUIET_MS:
-        text = f"none has come in since {iso(newest)}"
+        text = f"none has come in since {told(newest)}"
         findings = [warning("connections", text, "docs/runbooks/TesEdgeSpoolFills.md")]
     findings += _places(found, partitions)
     observed = list[tuple[int, Any]]()

@@ -8,8 +8,8 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 
 from streams.domain.outputs.progress import PartitionProgress
-from streams.domain.time import MINUTE_MS, iso
-from streams.operations.doctor.findings import Finding, ok, problem, warning
+from streams.domain.time import MINUTE_MS
+from streams.operations.doctor.findings import Finding, ok, problem, told, warning
 from streams.operations.doctor.inputs import CLOCKS_PAGE, SKEW_MS
 
 SILENT_MS: Final = 3 * MINUTE_MS
@@ -37,7 +37,7 @@ def examine_signs(
     silent = [number for number in range(partitions) if number not in signs or signs[number][1] < now - SILENT_MS]
     if silent:
         last = signs.get(silent[0])
-        since = "never gave" if last is None else f"gave the last at {iso(last[1])}, and since then none, not"
+        since = "never gave" if last is None else f"gave the last at {told(last[1])}, and since then none, not"
         text = f"{len(silent)} of {partitions} partitions: the worker of partition {silent[0]} {since} a sign of life"
         yield problem("signs of life", text, "docs/runbooks/TesPartitionStalled.md")
     elif partitions:
@@ -68,7 +68,7 @@ def examine_lag(waiting: Mapping[TopicPartition, int], oldest: Sequence[Any], no
     """
     total = sum(waiting.values())
     since = min((record.timestamp for record in oldest), default=now)
-    text = f"{total} records wait, the oldest since {iso(since)}"
+    text = f"{total} records wait, the oldest since {told(since)}"
     if total and since < now - LATE_MS:
         yield problem("lag", text, "docs/runbooks/TesLagGrows.md")
     else:

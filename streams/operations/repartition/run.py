@@ -45,6 +45,7 @@ from streams.operations.group import (
     require_empty,
     require_stopped,
 )
+from streams.operations.progress import SILENT, Progress
 from streams.operations.repartition import verification
 from streams.operations.repartition.moves import Move, copy_of, merge_of, states_of
 from streams.operations.states import restored_store
@@ -80,6 +81,7 @@ class _Run:
     reached: Reached
     starts: dict[str, dict[TopicPartition, int]]
     ends: dict[str, dict[TopicPartition, int]]
+    progress: Progress
 
 
 def ledger_of(target: Settings) -> str:
@@ -88,9 +90,13 @@ def ledger_of(target: Settings) -> str:
 
 
 async def repartition(
-    source: Settings, target: Settings, timestamp_of: Callable[[Any], int], reached: Reached
+    source: Settings,
+    target: Settings,
+    timestamp_of: Callable[[Any], int],
+    reached: Reached,
+    progress: Progress = SILENT,
 ) -> Repartitioned:
-    """Move everything from the topics of `source` to those of `target`; `moment_of` tells when an input happened.
+    """Move everything from the topics of `source` to those of `target`; `timestamp_of` tells when an input happened.
 
     Raises:
         TopicContentError: topics hold what does not fit, or what was moved is not what is there.
@@ -116,7 +122,7 @@ async def repartition(
         producer = await stack.enter_async_context(producer_of(target, ledger_of(target)))
         ledger = await read_table(KafkaLog(cluster_of(target), [ledger_of(target)]), orjson.loads)
         batches = Batches(producer, most=target.batch_records)
-        run = _Run(source, target, old, new, stores, batches, ledger, timestamp_of, reached, starts, ends)
+        run = _Run(source, target, old, new, stores, batches, ledger, timestamp_of, reached, starts, ends, progress)
         await _plan(run)
         result = Repartitioned(target, [topic.topic for topic in old.values()], is_new=_DONE not in ledger)
         for name, move in _moves(run).items():
@@ -217,7 +223,11 @@ def _moves(run: _Run) -> dict[str, Move]:
 
 async def _run_move(run: _Run, name: str, move: Move) -> None:
     topic, place = run.new[name].topic, run.ledger.get(name.encode())
+    # A changelog is moved as the rows that it comes to; nobody knows how many before.
+    whole = sum(end - run.starts[name][where] for where, end in run.ends[name].items())
+    run.progress.begin(f"moving {name}", None if name == CHANGELOG else whole)
     async for at, row in move(place):
+        run.progress.advance()
         place = at
         run.batches.add(topic, row.key, row.value, row.partition, row.headers, row.timestamp)
         if run.batches.is_full:
@@ -240,6 +250,7 @@ async def _verify(run: _Run) -> dict[str, int]:
     for name, topic in run.new.items():
         if name == SIGNS:
             continue
+        run.progress.begin(f"verifying {name}")
         if name == CHANGELOG:
             wanted = verification.digest_of_states(run.stores)
             found = await verification.digest_of_changelog(cluster, topic.partitions)

@@ -162,10 +162,12 @@ _MOMENTS = frozenset(
 def cells_of(
     rows: Iterable[ServerSummary], write: Callable[[Any], Any] = lambda value: value
 ) -> Iterator[tuple[Any, ...]]:
-    """The values of servers' rows in the order of the fields of `Server`; those of strangers as `write` has them."""
+    """The values of servers' rows in the order of the fields of `Server`, as `write` has them."""
     columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
     for place, values in enumerate(columns):
-        columns[place] = map(moment, values) if place in _MOMENTS else map(write, values)
+        # A column says the same again and again: statuses, builds, updates, nulls. Each value is written once.
+        written = {value: write(moment(value) if place in _MOMENTS else value) for value in set(values)}
+        columns[place] = map(written.__getitem__, values)
     return zip(*columns, strict=True)
 
 

@@ -126,9 +126,11 @@ def _ask(visit: Visit, connection: Connection, statuses: tuple[str, ...], q: str
 
     mixed = mixed_by_action(connection, tenant, MOST_NAMES) if counts.get(ServerStatus.MIXED) else {}
 
+    soonest = {status: first(status, max(MOST, MOST_NAMES)) for status in IN_EPISODE}
+
     def affected(status: ServerStatus, action: Action) -> Affected:
         others, its_names = mixed.get(action, (0, []))
-        names = [*(row.server for row in first(status, MOST_NAMES)), *its_names]
+        names = [*(row.server for row in soonest[status]), *its_names]
         return Affected(counts.get(status, 0) + others, tuple(names[:MOST_NAMES]))
 
     unseen = first(ServerStatus.VANISHED, 1, Sort.LAST_SEEN)
@@ -137,7 +139,7 @@ def _ask(visit: Visit, connection: Connection, statuses: tuple[str, ...], q: str
         counts,
         history(connection, tenant, today - HISTORY_DAYS + 1, today),
         visit.ports.ahead.of(connection, tenant, sum(counts.values())),
-        [row for status in IN_EPISODE for row in first(status, MOST)],
+        [row for rows in soonest.values() for row in rows],
         affected(ServerStatus.BLOCKED, Action.BLOCK),
         affected(ServerStatus.THROTTLED, Action.THROTTLE),
         unseen[0].last_seen_at if unseen else None,

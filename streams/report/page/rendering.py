@@ -23,7 +23,7 @@ _MOST_CHARS: Final = 64
 
 @lru_cache
 def environment() -> Environment:
-    """The templates, compiled as they are used."""
+    """The templates, all compiled: who asks for a page first does not wait for it."""
     made = Environment(
         loader=PackageLoader("streams.report.page", "templates"),
         autoescape=True,
@@ -44,6 +44,8 @@ def environment() -> Environment:
         rates_of=rates_of,
         told=destination_words,
     )
+    for name in made.list_templates():
+        made.get_template(name)
     return made
 
 

@@ -32,7 +32,7 @@ from streams.report.page.notices import show_notices
 from streams.report.page.operator import ask_for_server, release_all, show_operator, show_operator_form
 from streams.report.page.overview import show_report
 from streams.report.page.pauses import create_pause, show_pause_form, show_pauses
-from streams.report.page.rendering import render
+from streams.report.page.rendering import environment, render
 from streams.report.page.server import show_one_server
 from streams.report.page.static import show_static_file
 from streams.report.page.subscriptions import (
@@ -82,6 +82,7 @@ PAGES: tuple[ControllerRouterHandler, ...] = (
 def page_handlers(ports: PagePorts) -> list[ControllerRouterHandler]:
     """The pages, and the files that they use."""
     failures = FailureLimit(time.monotonic)
+    environment()
 
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
         return answer_failure(request, error, is_secure=ports.is_secure)

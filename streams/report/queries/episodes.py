@@ -24,6 +24,8 @@ IN_EPISODE: Final = (
     ServerStatus.PAUSED,
 )
 REMEMBERED_SECONDS: Final = 10.0
+MOST_STALE_SECONDS: Final = 60.0
+"""Of a count that serves while the next one is made."""
 MOST_REMEMBERED: Final = 1_000
 """Tenants whose counts are kept."""
 
@@ -53,22 +55,45 @@ class AheadCounts:
         """Remember nothing yet; `clock` returns seconds."""
         self._clock, self._lock = clock, Lock()
         self._known: dict[str, tuple[float, list[Ahead]]] = {}
+        self._turns: dict[str, Lock] = {}
 
     def of(self, connection: Connection, tenant: str, servers: int) -> list[Ahead]:
         """See `count_ahead`; `servers` is how many the tenant has. Any thread may ask."""
         if servers < LARGE:
             return count_ahead(connection, tenant)
+        with self._lock:
+            counted_at, ahead = self._known.get(tenant, _NEVER)
+            turn = self._turns.setdefault(tenant, Lock())
+        age = self._clock() - counted_at
+        if age < REMEMBERED_SECONDS:
+            return ahead
+        # One counts: if all did who ask meanwhile, each would make it longer for the others.
+        if not turn.acquire(blocking=age >= MOST_STALE_SECONDS):
+            return ahead
+        try:
+            return self._counted(connection, tenant)
+        finally:
+            turn.release()
+
+    def _counted(self, connection: Connection, tenant: str) -> list[Ahead]:
+        """Count, unless somebody else just did."""
         now = self._clock()
         with self._lock:
-            counted_at, ahead = self._known.get(tenant, (float("-inf"), []))
-        if now - counted_at >= REMEMBERED_SECONDS:
-            ahead = count_ahead(connection, tenant)
-            with self._lock:
-                self._known.pop(tenant, None)
-                self._known[tenant] = (now, ahead)
-                while len(self._known) > MOST_REMEMBERED:
-                    del self._known[next(iter(self._known))]
+            counted_at, ahead = self._known.get(tenant, _NEVER)
+        if now - counted_at < REMEMBERED_SECONDS:
+            return ahead
+        ahead = count_ahead(connection, tenant)
+        with self._lock:
+            self._known.pop(tenant, None)
+            self._known[tenant] = (now, ahead)
+            while len(self._known) > MOST_REMEMBERED:
+                gone = next(iter(self._known))
+                del self._known[gone]
+                self._turns.pop(gone, None)
         return ahead
+
+
+_NEVER: Final[tuple[float, list[Ahead]]] = (float("-inf"), [])
 
 
 def count_ahead(connection: Connection, tenant: str) -> list[Ahead]:

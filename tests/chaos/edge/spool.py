@@ -8,11 +8,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from streams.edge.store.database import JOURNAL_FILE
+from streams.edge.store.journal import parse_frames
+
 
 def events_waiting(file: Path) -> int | None:
     """How many events wait; None where that cannot be told now."""
-    rows = _rows(file, "SELECT count(*) FROM event")
-    return int(rows[0][0]) if rows else None
+    # First the journal: what leaves it meanwhile is in the database.
+    with suppress(OSError):
+        found, _ = parse_frames(file.with_name(JOURNAL_FILE).read_bytes())
+        rows = _rows(file, "SELECT count(*) FROM event")
+        return int(rows[0][0]) + len(found) if rows else None
+    return None
 
 
 def has_dropped(file: Path) -> bool:

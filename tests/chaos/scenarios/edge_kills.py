@@ -16,8 +16,9 @@ EDGE = Path(__file__).parents[3] / "streams" / "edge"
 READING = ("read", "written", "completed")
 """Points of a reading from the beginning, which a sync that starts with an empty folder does."""
 ONCE = ("read", "completed")
-AT_MAIL = ("refused", "counted")
-"""Points of the few messages whose client is known already; a slow machine is to come to them in time, too."""
+SELDOM = ("refused", "counted", "gathered", "moved")
+"""Points of the few messages whose client is known already, and of what is done for many at once; a slow machine is to
+come to them in time, too."""
 FILLER = 10_000
 """Verdicts about other servers, so that all of them are not read at once."""
 
@@ -36,13 +37,13 @@ async def _ended(trial: Trial, process: Process, point: str) -> None:
 @scenario()
 async def edge_door_killed_at_each_point(trial: Trial) -> None:
     """SIGKILL of the edge's door before and behind each write of its spool, and at random moments, under load."""
-    points = crash_points(EDGE / "failpoints.py")
-    expect(len(points) >= 4, f"only these crash points were found in the code: {points}")
+    points = crash_points(EDGE / "failpoints.py", EDGE / "store" / "journaled.py")
+    expect(len(points) >= 6, f"only these crash points were found in the code: {points}")
     async with edge_of(trial) as edge:
         await edge.begin()
         for point in points * trial.size(1, 5):
             await edge.kill_door()
-            at = f"{point}:{trial.chance.randint(5, 40) if point in AT_MAIL else trial.chance.randint(20, 150)}"
+            at = f"{point}:{trial.chance.randint(5, 40) if point in SELDOM else trial.chance.randint(20, 150)}"
             await _ended(trial, await edge.start_door(at), at)
         for _ in range(trial.size(2, 40)):
             await edge.start_door()

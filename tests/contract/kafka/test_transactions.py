@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -89,3 +90,9 @@ class TestTransactions(TransactionsContract):
             await scenario(KafkaPlace(self._settings))
 
         asyncio.run(run())
+
+
+class TestTransactionsOfAnOlderCluster(TestTransactions):
+    @pytest.fixture(autouse=True)
+    def use(self, settings: Settings, old_bootstrap: str) -> None:
+        self._settings = replace(settings, bootstrap=old_bootstrap)

@@ -1,0 +1,1 @@
+"""Writes transactions with the fewest requests that the cluster understands."""
