@@ -127,25 +127,35 @@ def signs_of(*rows: PartitionProgress, at: int = NOW) -> dict[int, tuple[Partiti
 
 
 def test_workers_that_live_are_well() -> None:
-    found = by_check(examine_signs(signs_of(sign(0), sign(1)), 2, 1, "p/1", NOW))
+    found = by_check(examine_signs(signs_of(sign(0), sign(1)), 2, 1, lambda _: "p/1", NOW))
     assert {name: row.state for name, row in found.items()} == dict.fromkeys(
         ("workers", "signs of life", "policy in force"), State.OK
     )
 
 
 def test_workers_that_are_gone_silent_or_differ_are_told() -> None:
-    gone = by_check(examine_signs({}, 2, 0, "p/1", NOW))
+    gone = by_check(examine_signs({}, 2, 0, lambda _: "p/1", NOW))
     assert (gone["workers"].state, gone["signs of life"].state) == (State.PROBLEM, State.PROBLEM)
     assert "2 of 2 partitions: the worker of partition 0 never gave" in gone["signs of life"].text
     late = signs_of(sign(0), at=NOW - 4 * MINUTE_MS) | signs_of(sign(1))
-    assert "1 of 2 partitions" in by_check(examine_signs(late, 2, 1, "p/1", NOW))["signs of life"].text
+    assert "1 of 2 partitions" in by_check(examine_signs(late, 2, 1, lambda _: "p/1", NOW))["signs of life"].text
     differ = signs_of(sign(0), sign(1, policy_version=2))
-    policy = by_check(examine_signs(differ, 2, 1, "p/1", NOW))["policy in force"]
+    policy = by_check(examine_signs(differ, 2, 1, lambda _: "p/1", NOW))["policy in force"]
     assert (policy.state, policy.text) == (State.PROBLEM, "workers decide by different ones: p/1, p/2")
-    other = by_check(examine_signs(signs_of(sign(0)), 1, 1, "q/3", NOW))["policy in force"]
+    other = by_check(examine_signs(signs_of(sign(0)), 1, 1, lambda _: "q/3", NOW))["policy in force"]
     assert (other.state, other.text) == (State.WARNING, "workers decide by p/1, and these settings say q/3")
-    skewed = by_check(examine_signs(signs_of(sign(0, wall_clock=NOW - HOUR_MS)), 1, 1, "p/1", NOW))
+    skewed = by_check(examine_signs(signs_of(sign(0, wall_clock=NOW - HOUR_MS)), 1, 1, lambda _: "p/1", NOW))
     assert skewed["clocks of workers"].state is State.WARNING
+
+
+def test_a_sign_from_before_a_switch_is_compared_with_the_policy_of_then() -> None:
+    signs = signs_of(sign(0, wall_clock=NOW - MINUTE_MS), sign(1, policy_version=2))
+    switched = NOW - 1000
+    found = by_check(examine_signs(signs, 2, 1, lambda at: "p/2" if at >= switched else "p/1", NOW))
+    assert (found["policy in force"].state, found["policy in force"].text) == (State.OK, "p/2")
+    late = signs_of(sign(0), sign(1, policy_version=2))
+    found = by_check(examine_signs(late, 2, 1, lambda at: "p/2" if at >= switched else "p/1", NOW))
+    assert found["policy in force"].state is State.PROBLEM
 
 
 def test_what_waits_is_a_problem_once_it_is_late() -> None:

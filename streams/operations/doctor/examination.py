@@ -118,10 +118,14 @@ async def _workers(subject: Subject) -> Findings:
             continue  # edges pass over them too, and say so
         if sign.app_id == settings.app_id:
             signs[sign.partition] = sign, record.timestamp
-    published, now = await read_published(policy_topic_of(settings)), subject.now()
-    policy = subject.rulebook(published).policy_at(now)
-    in_force = f"{policy.policy_id}/{policy.version}"
-    return examine_signs(signs, partitions, await members_of(settings), in_force, now)
+    published = await read_published(policy_topic_of(settings))
+    rulebook = subject.rulebook(published)
+
+    def in_force(moment: int) -> str:
+        policy = rulebook.policy_at(moment)
+        return f"{policy.policy_id}/{policy.version}"
+
+    return examine_signs(signs, partitions, await members_of(settings), in_force, subject.now())
 
 
 async def _lag(subject: Subject) -> Findings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -19,7 +19,11 @@ LATE_MS: Final = 5 * MINUTE_MS
 
 
 def examine_signs(
-    signs: Mapping[int, tuple[PartitionProgress, int]], partitions: int, members: int, in_force: str, now: int
+    signs: Mapping[int, tuple[PartitionProgress, int]],
+    partitions: int,
+    members: int,
+    in_force: Callable[[int], str],
+    now: int,
 ) -> Iterable[Finding]:
     """What signs of life say.
 
@@ -27,7 +31,7 @@ def examine_signs(
         signs: the last of each partition, with the broker's time of it (UTC milliseconds).
         partitions: of the connections.
         members: how many workers are members of the group.
-        in_force: the policy that should be, as `id/version`.
+        in_force: returns the policy that should be at a moment (UTC milliseconds), as `id/version`.
         now: UTC milliseconds.
     """
     if not members:
@@ -43,19 +47,26 @@ def examine_signs(
     elif partitions:
         yield ok("signs of life", f"all {partitions} partitions within {SILENT_MS // MINUTE_MS} minutes")
     living = {number: row for number, row in signs.items() if number < partitions and number not in silent}
-    policies = {f"{sign.policy_id}/{sign.policy_version}" for sign, _ in living.values()}
-    if len(policies) > 1:
-        text = f"workers decide by different ones: {', '.join(sorted(policies))}"
-        yield problem("policy in force", text, "docs/runbooks/TesPoliciesDiffer.md")
-    elif policies and policies != {in_force}:
-        text = f"workers decide by {policies.pop()}, and these settings say {in_force}"
-        yield warning("policy in force", text, "docs/runbooks/TesPoliciesDiffer.md")
-    elif policies:
-        yield ok("policy in force", in_force)
+    yield from _policies([sign for sign, _ in living.values()], in_force, now)
     skew = max((abs(sign.wall_clock - at) for sign, at in living.values()), default=0)
     if skew > SKEW_MS + MINUTE_MS:
         # A sign waits in its unit of work until that is committed.
         yield warning("clocks of workers", f"one differs from the brokers' by {skew / 1000:.0f} s", CLOCKS_PAGE)
+
+
+def _policies(signs: Sequence[PartitionProgress], in_force: Callable[[int], str], now: int) -> Iterable[Finding]:
+    """What workers decide by. A sign is compared with what was in force when it was given: it may be a minute old."""
+    given = [(f"{sign.policy_id}/{sign.policy_version}", in_force(sign.wall_clock)) for sign in signs]
+    wrong = {policy for policy, wanted in given if policy != wanted}
+    page = "docs/runbooks/TesPoliciesDiffer.md"
+    if len(wrong) > 1 or (wrong and any(policy == wanted for policy, wanted in given)):
+        text = f"workers decide by different ones: {', '.join(sorted({policy for policy, _ in given}))}"
+        yield problem("policy in force", text, page)
+    elif wrong:
+        text = f"workers decide by {wrong.pop()}, and these settings say {in_force(now)}"
+        yield warning("policy in force", text, page)
+    elif given:
+        yield ok("policy in force", in_force(now))
 
 
 def examine_lag(waiting: Mapping[TopicPartition, int], oldest: Sequence[Any], now: int) -> Iterable[Finding]:
