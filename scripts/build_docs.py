@@ -35,7 +35,11 @@ GROUPS: Final = (
     ("Decisions", ("docs/adr/*",)),
 )
 """Headings of the navigation with the pages below them; a pattern takes all that it fits, by name."""
-FILES: Final = ("LICENSE", "schemas/registry.json", "docs/images/*", "docs/reference/*.json")
+FILES: Final = (
+    *("LICENSE", "schemas/registry.json", "schemas/*.avsc", "docs/images/*"),
+    *("docs/reference/*.json", "docs/reference/*.yaml", "docs/reference/*.1"),
+    *("examples/*/*.py", "examples/go/*/*.go", "examples/*/*.java", "examples/*/*.js"),
+)
 """What pages link to and is no page."""
 
 _OF_THE_HOST: Final = re.compile(r"^\[[^\]]+\]: \.\./\.\./(?:compare|commits)/.*\n?", re.MULTILINE)
