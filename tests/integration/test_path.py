@@ -191,10 +191,10 @@ def test_a_reader_comes_from_observing_to_enforcement_and_back(settings: Setting
         reader.follows("report", "What you see")
 
         reader.follows("enforce", "Turn the ladder on")
+        connect(settings)
         reader.until_servers(lambda rows: all(row["ThrottleEnabledDate"] for row in rows.values()))
         reader.follows("enforce", "Pause, except, override")
         reader.follows("enforce", "Go back")
-        reader.until_servers(lambda rows: not any(row["ThrottleEnabledDate"] for row in rows.values()))
         reader.follows("report", "Go back")
     # Nothing that a page says was left out.
     written = [command for name in ("observe", "report", "enforce") for command in commands_of(name)]
