@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict
 
+from streams.cli.forms import add_forms, print_json
 from streams.cli.messages import print_error
 from streams.cli.options import EXIT_REFUSED
 from streams.cli.schemas import INCOMPATIBLE, MISSING, look_up
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "letters and undelivered notices. It reads, and changes nothing."
     )
     parser.epilog = "exit codes: 0 no problem, warnings at most; 2 invalid settings; 3 a problem was found"
-    parser.add_argument("--json", action="store_true", help="one JSON array on stdout")
+    add_forms(parser)
     parser.set_defaults(run=_run)
 
 
@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     def tell(finding: Finding) -> None:
         found.append(finding)
-        if not arguments.json:
+        if not (arguments.json or arguments.jsonl):
             print(visible(_line(finding)), flush=True)
 
     async def work() -> None:
@@ -64,8 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
     asyncio.run(work())
     for finding in (*_schemas(settings, registry), *_notices()):
         tell(finding)
-    if arguments.json:
-        print(json.dumps([asdict(finding) for finding in found]))
+    print_json(arguments, map(asdict, found))
     return EXIT_REFUSED if any(finding.state is State.PROBLEM for finding in found) else 0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict, dataclass
 from typing import Final
 
 from streams.cli.columns import print_columns
+from streams.cli.forms import add_forms, print_json
 from streams.cli.messages import print_error, print_message
 from streams.cli.options import EXIT_REFUSED
 from streams.settings.base import refuse
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whether the registry has this version's schemas, or would take them; changes nothing",
         epilog="exit codes: 0 all are registered; 1 the registry failed; 2 invalid settings; 3 some are missing",
     )
-    check.add_argument("--json", action="store_true", help="one JSON array on stdout")
+    add_forms(check)
     check.set_defaults(run=_check)
     register = actions.add_parser(
         "register",
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the registry would refuse one, none is registered.",
         epilog="exit codes: 0 all are registered; 1 the registry failed; 2 invalid settings; 3 it would refuse one",
     )
-    register.add_argument("--json", action="store_true", help="one JSON array on stdout")
+    add_forms(register)
     register.set_defaults(run=_register)
 
 
@@ -85,7 +85,7 @@ def _check(arguments: argparse.Namespace) -> int:
         found = look_up(registry, settings.topic_prefix)
     except (ValueError, RegistryError) as error:
         return _failed("check", error)
-    _show("check", found, as_json=arguments.json)
+    _show("check", arguments, found)
     return 0 if all(one.state == REGISTERED for one in found) else EXIT_REFUSED
 
 
@@ -94,14 +94,14 @@ def _register(arguments: argparse.Namespace) -> int:
         settings, registry = _registry()
         found = look_up(registry, settings.topic_prefix)
         if any(one.state == INCOMPATIBLE for one in found):
-            _show("register", found, as_json=arguments.json)
+            _show("register", arguments, found)
             return EXIT_REFUSED
         for name, subject in SUBJECTS.items():
             registry.id_of(subject, load_schema(name))
         found = look_up(registry, settings.topic_prefix)
     except (ValueError, RegistryError) as error:
         return _failed("register", error)
-    _show("register", found, as_json=arguments.json)
+    _show("register", arguments, found)
     return 0 if all(one.state == REGISTERED for one in found) else EXIT_REFUSED
 
 
@@ -110,11 +110,10 @@ def _failed(action: str, error: Exception) -> int:
     return 1 if isinstance(error, RegistryError) else 2
 
 
-def _show(action: str, found: list[SubjectState], *, as_json: bool) -> None:
+def _show(action: str, arguments: argparse.Namespace, found: list[SubjectState]) -> None:
     for one in found:
         if one.why:
             print_message(f"tes schemas {action}: {one.subject}: {one.why}")
-    if as_json:
-        print(json.dumps([asdict(one) for one in found]))
+    if print_json(arguments, map(asdict, found)):
         return
     print_columns([_HEADINGS, *((one.subject, "-" if one.id is None else str(one.id), one.state) for one in found)])

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-TES = [sys.executable, "-m", "streams.cli"]
+TES = ["env", "--default-signal=INT", sys.executable, "-m", "streams.cli"]
+"""Whoever runs the tests in the background of a shell ignores Ctrl-C, and so would what they start."""
 
 
 class Terminal:
