@@ -63,7 +63,7 @@ async def delete_what_is_processed(settings: Settings, keep: int) -> dict[str, i
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize(("seed", "crash_at", "keep"), [(31, "committed:3", 3), (32, "sent:4", 0)])
+@pytest.mark.parametrize(("seed", "crash_at", "keep"), [(31, "committed:3", 3), (32, "sent:7", 0)])
 def test_workers_go_on_from_a_backup_as_if_nothing_had_happened(
     settings: Settings, tmp_path: Path, seed: int, crash_at: str, keep: int
 ) -> None:

@@ -274,7 +274,7 @@ def test_an_event_that_kafka_refuses_does_not_stop_the_others(settings: Settings
         assert spool.append(connection_event(300)._replace(body=b"none"), b"client")
         async with running(sync_of(settings, tmp_path)) as sync:
             await until(lambda: spool.waiting() == (0, 0))
-            assert sync.status().rejected == 2
+            await until(lambda: sync.status().rejected == 2)
         assert set(await event_ids(settings)) == {f"event-{number}" for number in range(300) if number != 100}
         assert SpoolReader(tmp_path).rejected() == 2
 

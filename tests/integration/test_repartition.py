@@ -69,7 +69,7 @@ async def half_done(settings: Settings, lines: list[bytes], commands: list[bytes
     await create_topics(settings)
     await produce_feed(settings, lines)
     await produce_commands(settings, commands)
-    worker = await start_worker(replace(settings, crash_at="committed:4"), until)
+    worker = await start_worker(replace(settings, crash_at="committed:7"), until)
     assert await worker.wait() == SIGKILLED
 
 

@@ -28,11 +28,13 @@ from aiokafka.errors import (
     ConcurrentTransactions,
     CoordinatorNotAvailableError,
     DuplicateSequenceNumber,
+    GroupAuthorizationFailedError,
     KafkaError,
     LeaderNotAvailableError,
     NotCoordinatorError,
     ProducerFenced,
     RequestTimedOutError,
+    TransactionalIdAuthorizationFailed,
     for_code,
 )
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -195,7 +197,10 @@ class ImplicitWriter:
     async def _ask_coordinator(self, kind: CoordinationType, key: str, request: Any) -> Any:
         node = self._coordinators.get((kind, key))
         if node is None:
-            node = self._coordinators[kind, key] = await self._client.coordinator_lookup(kind, key)
+            try:
+                node = self._coordinators[kind, key] = await self._client.coordinator_lookup(kind, key)
+            except (TransactionalIdAuthorizationFailed, GroupAuthorizationFailedError) as error:
+                raise type(error)(f"{key}: {type(error).__name__}") from error  # it does not say to what
         return await self._client.send(node, request)
 
     async def _try(self, step: Callable[[], Awaitable[T]]) -> T:
