@@ -12,7 +12,7 @@ from streams.settings.worker import Settings
 from tests.chaos.process import Process, launch
 
 EXIT_FAILED = 70
-READY = "[^BatchWorker]: Ready"
+READY = "worker ready: "
 """In the log once signals are handled; before that, SIGTERM ends the interpreter."""
 
 
