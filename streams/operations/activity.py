@@ -12,7 +12,6 @@ from typing import Any, Final, Self
 
 from aiokafka import TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import GroupCoordinatorNotAvailableError, for_code
 
 from streams.clock import wall_clock_ms
 from streams.domain.outputs.progress import PartitionProgress
@@ -24,6 +23,7 @@ from streams.kafka.shutdown import cancel_and_wait
 from streams.kafka.table import CompactedTable
 from streams.kafka.topics import TOPICS
 from streams.kafka.unread import UnreadBatch
+from streams.operations.group import committed_offsets, describe_members
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec
 from streams.wire.progress import progress_of
@@ -195,10 +195,11 @@ class ActivityWatch:
         consumer, admin = self._consumer, self._admin
         if consumer is None or admin is None:
             raise RuntimeError("not started")
-        workers = await self._workers(admin)
+        members = map(_worker_of, await describe_members(admin, self._settings.app_id))
+        workers = tuple(sorted(members, key=lambda worker: (worker.partitions, worker.name)))
         owners = {number: worker.name for worker in workers for number in worker.partitions}
         ends = await consumer.end_offsets(list(self._begins))
-        committed = await self._committed(admin)
+        committed = await committed_offsets(admin, self._settings.app_id)
         now, at = self._clock(), wall_clock_ms()
         signs = {row.partition: row for row in self._signs.rows.values() if row.app_id == self._settings.app_id}
         partitions = []
@@ -230,25 +231,6 @@ class ActivityWatch:
 
     def _rate(self, name: object, now: float, count: int) -> float | None:
         return self._rates.setdefault(name, Rate()).add(now, count)
-
-    async def _workers(self, admin: Admin) -> tuple[WorkerActivity, ...]:
-        try:
-            answers = await admin.describe_consumer_groups([self._settings.app_id])
-        except GroupCoordinatorNotAvailableError:
-            return ()  # no group was ever made on this cluster
-        groups = [group for answer in answers for group in answer.to_object()["groups"]]
-        for group in groups:
-            if group["error_code"]:
-                raise for_code(group["error_code"])(f"group {self._settings.app_id}")
-        members = [_worker_of(member) for group in groups for member in group["members"]]
-        return tuple(sorted(members, key=lambda worker: (worker.partitions, worker.name)))
-
-    async def _committed(self, admin: Admin) -> dict[TopicPartition, int]:
-        try:
-            offsets = await admin.list_consumer_group_offsets(self._settings.app_id)
-        except GroupCoordinatorNotAvailableError:
-            return {}
-        return {where: found.offset for where, found in offsets.items() if found.offset >= 0}
 
     async def _count_servers(self) -> None:
         async with self._server_table:

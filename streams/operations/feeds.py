@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Self
 
 import orjson
-from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from streams.domain.exchange.tables import Tables
 from streams.domain.policy.rulebook import PublishedCatalogue
@@ -23,6 +22,7 @@ from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.table import read_table
 from streams.kafka.topics import TOPICS
+from streams.operations.group import committed_offsets
 from streams.settings.worker import Settings
 from streams.wire.catalogue import catalogue_key, catalogue_record
 from streams.wire.codec import AvroCodec
@@ -215,10 +215,7 @@ async def run_workers(
 async def _watch(settings: Settings, on_progress: Callable[[int], None]) -> None:
     async with cluster_of(settings).opened_admin() as admin:
         while True:
-            # No coordinator yet: nothing was committed.
-            with suppress(GroupCoordinatorNotAvailableError):
-                offsets = await admin.list_consumer_group_offsets(settings.app_id)
-                on_progress(sum(found.offset for found in offsets.values()))
+            on_progress(sum((await committed_offsets(admin, settings.app_id)).values()))
             await asyncio.sleep(0.5)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, for_code
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.engine.partition.transactions import transactional_id
 from streams.kafka.batch_producer import producer_of
+from streams.kafka.cluster import Admin
 from streams.kafka.provisioning import create_topics, topics_of
 from streams.kafka.reader import existing_partitions, extents_of, partitions_of
 from streams.kafka.security import cluster_of
@@ -128,15 +130,37 @@ async def require_stopped(settings: Settings) -> None:
 async def members_of(settings: Settings) -> int:
     """The number of workers that are members of the group; one that was killed is, until its session times out."""
     async with cluster_of(settings).opened_admin() as admin:
-        try:
-            groups = [
-                group
-                for answer in await admin.describe_consumer_groups([settings.app_id])
-                for group in answer.to_object()["groups"]
-            ]
-        except GroupCoordinatorNotAvailableError:
-            return 0  # no group was ever made on this cluster
-    return sum(len(group["members"]) for group in groups)
+        return len(await describe_members(admin, settings.app_id))
+
+
+async def describe_members(admin: Admin, group: str) -> list[Mapping[str, Any]]:
+    """The members of a group, as Kafka describes them.
+
+    Raises:
+        KafkaError: this user may not see the group.
+    """
+    try:
+        answers = await admin.describe_consumer_groups([group])
+    except GroupCoordinatorNotAvailableError:
+        return []  # no group was ever made on this cluster
+    rows = [row for answer in answers for row in answer.to_object()["groups"]]
+    for row in rows:
+        if row["error_code"]:
+            raise for_code(row["error_code"])(f"group {group}")
+    return [member for row in rows for member in row["members"]]
+
+
+async def committed_offsets(admin: Admin, group: str) -> dict[TopicPartition, int]:
+    """The offsets that a group has committed.
+
+    Raises:
+        KafkaError: this user may not see the group.
+    """
+    try:
+        offsets = await admin.list_consumer_group_offsets(group)
+    except GroupCoordinatorNotAvailableError:
+        return {}  # no group was ever made on this cluster
+    return {where: found.offset for where, found in offsets.items() if found.offset >= 0}
 
 
 async def fence_writers(settings: Settings, partitions: int) -> None:

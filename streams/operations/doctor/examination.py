@@ -25,7 +25,7 @@ from streams.kafka.unread import UnreadBatch
 from streams.operations.doctor.findings import Finding, ok, problem, skipped, warning
 from streams.operations.doctor.inputs import TOPICS_PAGE, examine_connections, latest_records
 from streams.operations.doctor.workers import examine_lag, examine_signs
-from streams.operations.group import INPUTS, members_of
+from streams.operations.group import INPUTS, committed_offsets, members_of
 from streams.policies.catalogue.topic import tables_in_force
 from streams.policies.configured import policy_topic_of
 from streams.policies.reader import read_published
@@ -134,11 +134,10 @@ async def _lag(subject: Subject) -> Findings:
     partitions = [one for rows in (await partitions_of(cluster, *topics)).values() for one in rows]
     extents = await extents_of(cluster, partitions)
     async with cluster.opened_admin() as admin:
-        committed = await admin.list_consumer_group_offsets(settings.app_id)
+        committed = await committed_offsets(admin, settings.app_id)
     begins: dict[TopicPartition, int] = {}
     for partition, (begin, end) in extents.items():
-        offset = committed[partition].offset if partition in committed else begin
-        if (done := max(begin, offset)) < end:
+        if (done := max(begin, committed.get(partition, begin))) < end:
             begins[partition] = done
     waiting = {partition: extents[partition][1] - begin for partition, begin in begins.items()}
     oldest = await _first_records(cluster, begins, {partition: extents[partition][1] for partition in begins})
