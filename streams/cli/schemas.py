@@ -96,13 +96,14 @@ def _register(arguments: argparse.Namespace) -> int:
         if any(one.state == INCOMPATIBLE for one in found):
             _show("register", arguments, found)
             return EXIT_REFUSED
-        for name, subject in SUBJECTS.items():
-            registry.id_of(subject, load_schema(name))
-        found = look_up(registry, settings.topic_prefix)
+        found = [
+            SubjectState(settings.topic_prefix + subject, registry.id_of(subject, load_schema(name)), REGISTERED)
+            for name, subject in SUBJECTS.items()
+        ]
     except (ValueError, RegistryError) as error:
         return _failed("register", error)
     _show("register", arguments, found)
-    return 0 if all(one.state == REGISTERED for one in found) else EXIT_REFUSED
+    return 0
 
 
 def _failed(action: str, error: Exception) -> int:

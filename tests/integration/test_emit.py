@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,10 @@ from streams.wire.codec import AvroCodec
 from streams.wire.records import connection_record
 from streams.wire.registry import registry_of
 from tests.support.live import line, now_ms
+from tests.support.terminal import TES
 from tests.support.waiting import until_true
 
-HEEDING = ["env", "--default-signal=INT"]
-"""Whoever runs the tests in the background of a shell ignores Ctrl-C, and so would what they start."""
-WORDS = [sys.executable, "-m", "streams.cli", "emit"]
+WORDS = [*TES, "emit"]
 
 
 async def connections(settings: Settings) -> list[Any]:
@@ -62,9 +60,7 @@ def test_from_a_pipe_what_is_in_front_of_a_bad_line_is_sent_and_said(settings: S
 
 def test_a_pipe_is_sent_as_it_comes_and_ctrl_c_says_how_much_that_was(settings: Settings) -> None:
     asyncio.run(create_topics(settings))
-    process = subprocess.Popen(
-        [*HEEDING, *WORDS, "-"], env=environment(settings), stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen([*WORDS, "-"], env=environment(settings), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write(line(1, now_ms()) + b"\n")
     process.stdin.flush()
