@@ -32,6 +32,7 @@ from streams.policies.files import read_policy
 from streams.service.simulation import simulate
 from streams.settings.worker import Settings
 from streams.wire.records import parse_moment, to_record
+from tests.chaos.worker import READY
 from tests.deploy.manifests import REPOSITORY
 
 READY_SECONDS = 120.0
@@ -177,7 +178,7 @@ def check_worker(image: Image) -> None:
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            await_line(process, log, "Worker ready")
+            await_line(process, log, READY)
             # unshare itself does not end on SIGTERM; the worker is the process below it.
             os.kill(child_of(process.pid), signal.SIGTERM)
             expect(process.wait(timeout=60) == 0, "tes worker starts, and ends with exit code 0 on SIGTERM")
