@@ -12,8 +12,9 @@ from streams.domain.bounds import MAX_TEXT_CHARS
 from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.rulebook import NO_SPAN, Rulebook, RuleSpan
 from streams.domain.server.connection import MAX_EVENT_ID_CHARS
-from streams.domain.server.routine import may_be_routine
-from streams.domain.server.state import fingerprint, seen_recently
+from streams.domain.server.mixed import accepted_noted_at
+from streams.domain.server.routine import may_be_routine, may_be_routine_of_mixed
+from streams.domain.server.state import ServerEnforcement, fingerprint, seen_recently
 from streams.domain.time import EARLIEST_MS
 from streams.engine.partition.placement import Placement
 from streams.state.server_row import ServerRow
@@ -90,13 +91,28 @@ class RoutinePath:
         mark = fingerprint(at, found.event_id)
         is_late = at <= row.last_seen_at
         stamp: StampRow | None = None
+        is_accepted = False
         if is_late:
             if seen_recently(row.marks, mark):
                 return NO_MOMENT
         elif build is not None:
-            stamp = repeated_stamp(row.stamps, row.build, build, seen.by_address, source_ip, at, span.stamp_holds_ms)
+            by_address, holds_ms = seen.by_address, span.stamp_holds_ms
+            stamp = repeated_stamp(row.stamps, row.build, build, by_address, source_ip, at, holds_ms)
+            if row.is_mixed:
+                details = self._details_of(seen.key, row)
+                noted_at = details.refused_at
+                if stamp is None:
+                    is_accepted = True
+                    stamp = repeated_stamp(
+                        row.stamps, details.accepted_build, build, by_address, source_ip, at, holds_ms
+                    )
+                    noted_at = accepted_noted_at(details)
+                if not may_be_routine_of_mixed(at, noted_at, span.starts_at):
+                    return NO_MOMENT
             if stamp is None:
                 return NO_MOMENT
+        elif row.is_mixed:
+            return NO_MOMENT
         if before is None or at < before:
             counts, refused_before = self._counts[row.finding], found.refused_before
             counts[found.outcome] += 1
@@ -106,6 +122,10 @@ class RoutinePath:
                 row.count_late(at, found.outcome, mark, build is not None, refused_before)
             else:
                 row.count(at, found.outcome, mark, found.connector_id, source_ip, stamp, refused_before)
+                if is_accepted:
+                    row.note_accepted(at)
+                elif row.is_mixed:
+                    row.note_refused(at)
             self._cache.change(seen.key, row)
         return at
 
@@ -119,6 +139,13 @@ class RoutinePath:
         if row is None and (self._placement is None or self._placement.holds(tenant_id)):
             row = self._cache.row(key)
         return row
+
+    def _details_of(self, key: bytes, row: ServerRow) -> ServerEnforcement:
+        is_larger = not row.is_decoded
+        details = row.details()
+        if is_larger:
+            self._cache.count(key, row)
+        return details
 
     def _span_at(self, at: int) -> RuleSpan:
         span = self._span
