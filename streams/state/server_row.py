@@ -122,23 +122,39 @@ class ServerRow:
         source_ip: bytes,
         stamp: StampRow | None,
         refused_before: int,
+        is_judged: bool,
     ) -> None:
         """Count a routine connection of this `stamp`; `outcome` is its symbol's number, -1 for none."""
         self._count(outcome, mark, refused_before)
         if stamp is not None:
             stamp.seen_at = self.exchange_seen_at = observed_at
-        self.last_seen_at = self.judged_at = observed_at
+        self.last_seen_at = observed_at
+        if is_judged:
+            self.judged_at = observed_at
         if observed_at > self.clock_at:
             self.clock_at = observed_at
         self.connector = self.judged_over
         self.connector_id = connector_id
         self.source_ip = source_ip
 
-    def count_late(self, observed_at: int, outcome: int, mark: bytes, shows_build: bool, refused_before: int) -> None:
+    def count_late(
+        self,
+        observed_at: int,
+        outcome: int,
+        mark: bytes,
+        shows_build: bool,
+        stamp: StampRow | None,
+        refused_before: int,
+        is_judged: bool,
+    ) -> None:
         """Count a routine connection that comes after a later one."""
         self._count(outcome, mark, refused_before)
         if shows_build and observed_at > self.exchange_seen_at:
             self.exchange_seen_at = observed_at
+        if stamp is not None and observed_at > stamp.seen_at:
+            stamp.seen_at = observed_at
+        if is_judged:
+            self.judged_at = observed_at
 
     @property
     def is_mixed(self) -> bool:

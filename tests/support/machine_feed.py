@@ -88,6 +88,24 @@ def mixed_feed(seed: int, count: int, step: int, *, start: int) -> list[dict[str
     return _connections(chance, machines, count, step, start)
 
 
+def cloud_feed(seed: int, count: int, step: int, *, start: int) -> list[dict[str, Any]]:
+    """Connections as of `machine_feed`, of servers that also show a build that no own server has."""
+    chance = random.Random(seed)
+    machines = {
+        (tenant, host): [
+            Machine(address, (chance.choice(SOURCES),), build, None, False, "ON_PREMISES")
+            for address, build in (
+                ("10.0.0.1", chance.choice(OLD_BUILDS)),
+                (chance.choice(HOST_ADDRESSES), "15.20.8466.16"),
+                *((("10.0.0.2", chance.choice(CURRENT_BUILDS)),) if chance.random() < 0.3 else ()),
+            )
+        ]
+        for tenant in ("t0", "t1")
+        for host in ("mx0.example.com", "mx1.mail.protection.outlook.com")
+    }
+    return _connections(chance, machines, count, step, start)
+
+
 def _connections(
     chance: random.Random, machines: dict[tuple[str, str], list[Machine]], count: int, step: int, start: int
 ) -> list[dict[str, Any]]:

@@ -57,8 +57,9 @@ def may_be_routine(
 ) -> bool:
     """Whether a connection is routine as far as its moment, its connector and its build tell.
 
-    A late one must not be a duplicate either, and any other one with a build must repeat a stamp that is the one to
-    believe. Of a mixed server, `may_be_routine_of_mixed` has to hold as well.
+    A late one must not be a duplicate either. One at or after the last decision, late or not, must also repeat a stamp
+    if it shows a build: the one to believe, or one that tells nothing of an episode. Of a mixed server,
+    `may_be_routine_of_mixed` has to hold as well.
 
     Args:
         observed_at: its moment; this and all others in UTC milliseconds.
@@ -74,14 +75,14 @@ def may_be_routine(
     """
     if not reported_at < observed_at < until or connector_type != judged_connector_type or judged_at < switched_at:
         return False
-    is_late = observed_at <= last_seen_at
-    if is_late == (observed_at >= judged_at):
+    # One that is judged, though later ones were seen, must not be as late as the last one: that takes the place of it.
+    if observed_at == last_seen_at if observed_at >= judged_at else observed_at > last_seen_at:
         return False
     return build == judged_build or (build is not None and judged_build is not None)
 
 
 def may_be_routine_of_mixed(observed_at: int, noted_at: int | None, switched_at: int) -> bool:
-    """Whether a connection of a mixed server, not late, repeats what was noted of its build: only that lasts longer.
+    """Whether a connection of a mixed server that is judged repeats what was noted of its build: only that lasts longer.
 
     Args:
         observed_at: its moment; this and all others in UTC milliseconds.
