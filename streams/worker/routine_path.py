@@ -116,21 +116,34 @@ class RoutinePath:
                     if stamp is None:
                         return NO_MOMENT
         if before is None or at < before:
-            counts, refused_before = self._counts[row.finding], found.refused_before
-            counts[found.outcome] += 1
-            if refused_before:
-                counts[REJECTED] += refused_before
-            is_judged = shows != IGNORED
-            if is_late:
-                row.count_late(at, found.outcome, mark, build is not None, stamp, refused_before, is_judged)
-            else:
-                row.count(at, found.outcome, mark, found.connector_id, source_ip, stamp, refused_before, is_judged)
-            if shows == ACCEPTED:
-                row.note_accepted(at)
-            elif shows == REFUSED:
-                row.note_refused(at)
-            self._cache.change(seen.key, row)
+            self._count(seen, row, found, mark, source_ip, stamp, shows)
         return at
+
+    def _count(
+        self,
+        seen: ShownServer,
+        row: ServerRow,
+        found: FastConnection,
+        mark: bytes,
+        source_ip: bytes,
+        stamp: StampRow | None,
+        shows: int,
+    ) -> None:
+        at, outcome, refused_before = found.observed_at, found.outcome, found.refused_before
+        counts = self._counts[row.finding]
+        counts[outcome] += 1
+        if refused_before:
+            counts[REJECTED] += refused_before
+        is_judged = shows != IGNORED
+        if at <= row.last_seen_at:
+            row.count_late(at, outcome, mark, seen.build is not None, stamp, refused_before, is_judged)
+        else:
+            row.count(at, outcome, mark, found.connector_id, source_ip, stamp, refused_before, is_judged)
+        if shows == ACCEPTED:
+            row.note_accepted(at)
+        elif shows == REFUSED:
+            row.note_refused(at)
+        self._cache.change(seen.key, row)
 
     def _row_of(self, key: bytes, tenant_id: bytes) -> ServerRow | None:
         """The row of the server; None where there is none, or it may have to be caught up first."""

@@ -1,6 +1,7 @@
-"""Which test files use a compiled module themselves: what the compiled stage runs, `python -m tests.support.compiled_tests`.
+"""Which test files use a compiled module themselves: what the compiled stage runs.
 
-The others, of the command line for example, meet compiled code only behind what is not compiled.
+`python -m tests.support.compiled_tests` prints them. The others, of the command line for example, meet compiled code
+only behind what is not compiled.
 """
 
 from __future__ import annotations

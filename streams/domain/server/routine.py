@@ -82,7 +82,7 @@ def may_be_routine(
 
 
 def may_be_routine_of_mixed(observed_at: int, noted_at: int | None, switched_at: int) -> bool:
-    """Whether a connection of a mixed server that is judged repeats what was noted of its build: only that lasts longer.
+    """Whether a judged connection of a mixed server repeats what was noted of its build: only that lasts longer.
 
     Args:
         observed_at: its moment; this and all others in UTC milliseconds.
