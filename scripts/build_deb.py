@@ -243,7 +243,7 @@ def traces_of(root: Path, folders: Sequence[Path]) -> list[str]:
 
 def pack(root: Path, package: Path, at: int) -> None:
     """Make the package of a root."""
-    command = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--threads-max=1", "--build", str(root), str(package)]
+    command = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--threads-max=1", "--build", str(root), str(package)]
     run(command, os.environ | {"SOURCE_DATE_EPOCH": str(at)})
 
 
