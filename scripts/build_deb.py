@@ -273,7 +273,9 @@ def build(revision: str, out: Path, compiled: Path | None) -> Path:
         write_contents(source, root / "usr/share/doc/tes/sbom.cdx.json")
         add_control(root, source, version)
         settle(root, at)
-        if odd := traces_of(root, [Path(folder), REPOSITORY]):
+        # Modules that another Python's settings linked may look for libraries where that one lies.
+        folders = {Path(folder), REPOSITORY, Path(sys.base_prefix)} - {DEBIANS_PYTHON.parents[1]}
+        if odd := traces_of(root, sorted(folders)):
             raise SystemExit(f"deb: names a folder of this machine: {', '.join(odd)}")
         architecture = said_by("dpkg", "--print-architecture").strip()
         package = out / f"tes_{debian_version(version)}_{architecture}.deb"
