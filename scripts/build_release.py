@@ -1,4 +1,5 @@
-"""Builds a release from a commit: wheel, source, deployment files, contents, origin, checksums; see `scripts/release`.
+"""Builds a release from a commit: wheel, source, deployment files, chart, contents, origin, checksums; see
+`scripts/release`.
 
 What is built depends on the commit alone, not on when, where and by whom: files have the commit's time, one owner, and
 an order.
@@ -61,6 +62,12 @@ def pack(folder: Path, files: Iterable[Path], prefix: str, at: int, into: Path) 
         compressed.write(packed.getvalue())
 
 
+def pack_chart(source: Path, at: int, into: Path) -> None:
+    """Write the Helm chart as `helm install` takes it; what the chart links to is in it as files."""
+    chart = source / "deploy" / "helm" / "tes"
+    pack(chart, (path for path in chart.rglob("*") if path.is_file()), chart.name, at, into)
+
+
 def build_python(source: Path, name: str, at: int, out: Path) -> None:
     """The wheel and the source distribution; the latter is packed anew, as setuptools keeps times of the checkout."""
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(at), "COMPILE": "0"}
@@ -116,10 +123,12 @@ def build(revision: str, out: Path) -> list[Path]:
         name = f"tes-{version}"
         deploy = [path for path in (source / "deploy").rglob("*") if path.is_file()]
         pack(source, [*deploy, source / "LICENSE"], f"{name}-deploy", at, out / f"{name}-deploy.tar.gz")
+        pack_chart(source, at, out / f"{name}-chart.tgz")
         write_contents(source, out / f"{name}.cdx.json")
         build_python(source, name, at, out)
         wheel = f"{name}-py3-none-any.whl"
-        made = [out / each for each in (wheel, f"{name}.tar.gz", f"{name}-deploy.tar.gz", f"{name}.cdx.json")]
+        others = [f"{name}{end}" for end in (".tar.gz", "-deploy.tar.gz", "-chart.tgz", ".cdx.json")]
+        made = [out / each for each in (wheel, *others)]
         statement = json.dumps(provenance(version, commit, source, made), indent=1) + "\n"
     origin = out / f"{name}.provenance.json"
     origin.write_text(statement, encoding="utf-8")

@@ -1,25 +1,26 @@
-"""`scripts/k8s`: renders the manifests, or applies them to a real API server."""
+"""`scripts/k8s`: renders the manifests and makes the chart, or applies both to a real API server."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from tests.deploy.manifests import DIGEST_FILE, OVERLAYS, RENDERED, SOURCES, digest_of_sources
+from tests.deploy.chart.make import write
+from tests.deploy.manifests import CHART_SOURCE, DIGEST_FILE, OVERLAYS, RENDERED, SOURCES, digest_of_sources
 from tests.deploy.tools import CACHE, ToolError, run, tool
 
 
 def render() -> int:
-    """Write what kustomize makes of each overlay, and the hash of what it made it from."""
+    """Write what kustomize makes of each overlay, the hash of what it made it from, and the chart made of that."""
     kustomize = tool("kustomize")
     RENDERED.mkdir(exist_ok=True)
     for path in RENDERED.glob("*.yaml"):
         path.unlink()
-    for overlay in OVERLAYS:
-        text = run([kustomize, "build", SOURCES / "overlays" / overlay])
-        (RENDERED / f"{overlay}.yaml").write_text(text, encoding="utf-8")
+    for name, folder in {**{name: SOURCES / "overlays" / name for name in OVERLAYS}, "chart": CHART_SOURCE}.items():
+        (RENDERED / f"{name}.yaml").write_text(run([kustomize, "build", folder]), encoding="utf-8")
     DIGEST_FILE.write_text(digest_of_sources() + "\n")
     print(f"rendered {', '.join(OVERLAYS)}")
+    print(f"chart: {', '.join(write())}")
     return 0
 
 

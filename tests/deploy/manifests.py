@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,15 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = REPOSITORY / "deploy" / "k8s"
+CHART_SOURCE = REPOSITORY / "deploy" / "helm" / "source"
+"""What the chart is made from beside the overlays; it is rendered as `chart`."""
 RENDERED = Path(__file__).parent / "rendered"
 DIGEST_FILE = RENDERED / "sources.sha256"
 OVERLAYS = tuple(sorted(path.parent.name for path in SOURCES.glob("overlays/*/kustomization.yaml")))
 WITH_EDGES = ("edge", "edge-sidecar")
 WITH_WORKERS = tuple(name for name in OVERLAYS if name not in ("monitoring", "notify", "report", *WITH_EDGES))
+
+_HASH = re.compile(r"-[bcdfghkmt2456789]{10}$")
 
 Manifest = dict[str, Any]
 
@@ -27,15 +33,36 @@ Manifest = dict[str, Any]
 def digest_of_sources() -> str:
     """A hash over everything that kustomize reads."""
     digest = hashlib.sha256()
-    for path in sorted(path for part in ("base", "components", "overlays") for path in (SOURCES / part).rglob("*")):
+    folders = (*(SOURCES / part for part in ("base", "components", "overlays")), CHART_SOURCE)
+    for path in sorted(path for folder in folders for path in folder.rglob("*")):
         if path.is_file():
-            digest.update(f"{path.relative_to(SOURCES)} {path.stat().st_size}\n".encode() + path.read_bytes())
+            digest.update(f"{path.relative_to(REPOSITORY)} {path.stat().st_size}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
 def rendered(overlay: str) -> list[Manifest]:
     """The manifests of an overlay, in the order of kustomize."""
+    return copy.deepcopy(_parsed(overlay))
+
+
+@cache
+def _parsed(overlay: str) -> list[Manifest]:
     return list(yaml.safe_load_all((RENDERED / f"{overlay}.yaml").read_text(encoding="utf-8")))
+
+
+def without_hashes(manifests: list[Manifest]) -> list[Manifest]:
+    """Manifests with the names of ConfigMaps as the sources have them, without the hash of their content."""
+    names = [item["metadata"]["name"] for item in manifests if item["kind"] == "ConfigMap"]
+    plain = {name: _HASH.sub("", name) for name in names}
+
+    def renamed(content: Any) -> Any:
+        if isinstance(content, dict):
+            return {key: renamed(value) for key, value in content.items()}
+        if isinstance(content, list):
+            return [renamed(item) for item in content]
+        return plain.get(content, content) if isinstance(content, str) else content
+
+    return [renamed(item) for item in manifests]
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:

@@ -14,15 +14,17 @@ import subprocess
 from pathlib import Path
 
 from tests.deploy.apiserver import ApiServer
+from tests.deploy.chart.make import CHART
 from tests.deploy.manifests import REPOSITORY, SOURCES, pod_of_template
 from tests.deploy.tools import ToolError, tool
 
+# The chart first: its page ends without it, and the others go on in the same namespace.
 PAGES = (
-    *(REPOSITORY / "docs" / "how-to" / name for name in ("kubernetes.md", "restart.md")),
+    *(REPOSITORY / "docs" / "how-to" / name for name in ("helm.md", "kubernetes.md", "restart.md")),
     *sorted((REPOSITORY / "docs" / "runbooks").glob("*.md")),
 )
 NEEDS_A_KUBELET = ("logs", "exec", "port-forward", "top", "rollout status", "rollout undo")
-FIRST_WORDS = ("kubectl ", "kustomize ", "mkdir ", "cp ", "cd ", "(cd ")
+FIRST_WORDS = ("kubectl ", "helm ", "kustomize ", "mkdir ", "cp ", "cd ", "(cd ")
 _BLOCK = re.compile(r"(?:^ *\n)((?:^ {4,}\S.*\n)+)", re.MULTILINE)
 _MISUNDERSTOOD = "unknown|flag needs|invalid argument|Examples:|See 'kubectl"
 
@@ -49,10 +51,13 @@ def run_pages(server: ApiServer, folder: Path) -> int:
     """
     checkout, programs, asked = folder / "checkout", folder / "programs", folder / "asked"
     shutil.copytree(SOURCES, checkout / "deploy" / "k8s")
+    shutil.copytree(CHART, checkout / "deploy" / "helm" / "tes")
+    (checkout / "connectors.yaml").write_text((SOURCES / "base" / "edge" / "connectors.yaml").read_text())
     for name in ("password", "ca.crt", "database", "client-secret", "session-key"):
         (checkout / name).write_text("secret\n")
     programs.mkdir()
-    (programs / "kustomize").symlink_to(tool("kustomize"))
+    for name in ("kustomize", "helm"):
+        (programs / name).symlink_to(tool(name))
     lenient = " ".join(f"'{words}'" for words in NEEDS_A_KUBELET)
     own = {"asked": asked, "lenient": lenient, "kubectl": tool("kubectl"), "misunderstood": f'"{_MISUNDERSTOOD}"'}
     (programs / "kubectl").write_text(_KUBECTL.format(**own))
@@ -61,6 +66,7 @@ def run_pages(server: ApiServer, folder: Path) -> int:
         "PATH": f"{programs}:{os.environ['PATH']}",
         "KUBECONFIG": str(server.kubeconfig),
         "KUBECACHEDIR": str(folder / "discovery"),
+        **{f"HELM_{name}_HOME": str(folder / "helm" / name) for name in ("CACHE", "CONFIG", "DATA")},
         "USER": "ops",
     }
     for page in PAGES:

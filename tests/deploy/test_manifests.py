@@ -51,7 +51,7 @@ def in_bytes(quantity: str) -> int:
 
 def test_the_rendered_manifests_are_those_of_the_sources() -> None:
     assert DIGEST_FILE.read_text().strip() == digest_of_sources(), "deploy/k8s changed: run scripts/k8s render"
-    assert {path.stem for path in RENDERED.glob("*.yaml")} == set(OVERLAYS)
+    assert {path.stem for path in RENDERED.glob("*.yaml")} == {*OVERLAYS, "chart"}
 
 
 def test_every_overlay_that_is_promised_exists() -> None:

@@ -1,5 +1,5 @@
-"""Builds kustomize, kubectl, kube-apiserver and etcd from their Go modules, and brings the definitions of Strimzi, KEDA
-and prometheus-operator; all of it stays in `.cache/k8s`.
+"""Builds kustomize, kubectl, kube-apiserver, etcd and helm from their Go modules, and brings the definitions of
+Strimzi, KEDA and prometheus-operator; all of it stays in `.cache/k8s`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ PACKAGES = {
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "etcd": "go.etcd.io/etcd/server/v3",
+    "helm": "helm.sh/helm/v4/cmd/helm",
 }
 GO_DEFINITIONS = (
     (
@@ -81,13 +82,15 @@ def digest_of(*paths: Path) -> str:
 
 def tool(name: str) -> Path:
     """The program of that name, built once for each content of go.mod and go.sum."""
-    target = CACHE / f"bin-{digest_of(TOOLS / 'go.mod', TOOLS / 'go.sum')}" / name
+    # Helm is on its own, so that it does not change what the others are built from.
+    module = TOOLS / "helm" if name == "helm" else TOOLS
+    target = CACHE / f"bin-{digest_of(module / 'go.mod', module / 'go.sum')}" / name
     if not target.exists():
         say(f"building {name}")
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f"{name}.unfinished")
         flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", f"-ldflags=-s -w {_stamps()}"]
-        run(["env", "CGO_ENABLED=0", "go", "build", *flags, "-o", unfinished, PACKAGES[name]], cwd=TOOLS)
+        run(["env", "CGO_ENABLED=0", "go", "build", *flags, "-o", unfinished, PACKAGES[name]], cwd=module)
         unfinished.rename(target)
     return target
 

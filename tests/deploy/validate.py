@@ -1,4 +1,5 @@
-"""Applies every overlay to a real API server: dry, then for good, each in a namespace that enforces `restricted`.
+"""Applies every overlay to a real API server: dry, then for good, each in a namespace that enforces `restricted`; then
+the chart.
 
 No kubelet and no controller runs. This shows that the server takes the objects, and admits a pod made of the
 StatefulSet's template; `scripts/image` shows that what is in the pod runs.
@@ -16,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from tests.deploy.apiserver import ApiServer
+from tests.deploy.helm import validate_chart
 from tests.deploy.manifests import OVERLAYS, SOURCES, Manifest, pod_of_template
 from tests.deploy.pages import run_pages
 from tests.deploy.tools import CACHE, ToolError, definitions, run, tool
@@ -28,7 +30,7 @@ class InvalidError(ToolError):
 def validate(*, keep: bool) -> int:
     """Apply everything; gives 0, and raises for what the server refuses."""
     crds = definitions()
-    for name in ("kustomize", "kubectl", "kube-apiserver", "etcd"):
+    for name in ("kustomize", "kubectl", "kube-apiserver", "etcd", "helm"):
         tool(name)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
     try:
@@ -41,11 +43,12 @@ def validate(*, keep: bool) -> int:
             print(f"definitions: {len(crds)} established")
             for overlay in OVERLAYS:
                 _apply(server, overlay)
+            validate_chart(server, folder, _admit)
             print(f"documents: {run_pages(server, folder)} commands of kubectl as they are written")
     finally:
         if not keep:
             shutil.rmtree(folder)
-    print(f"{len(OVERLAYS)} overlays applied; no kubelet ran")
+    print(f"{len(OVERLAYS)} overlays and the chart applied; no kubelet ran")
     return 0
 
 
