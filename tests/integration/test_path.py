@@ -43,7 +43,7 @@ CONTACT = "postmaster@contoso.com"
 SERVICES = Path(__file__).parents[2] / "deploy" / "systemd"
 NOTICES = "runuser -u tes-report -- /opt/tes/bin/tes notify log"
 # The parts of a page that run on, which the test starts itself.
-RUNS_ON = {"tes worker"}
+RUNS_ON = {"runuser -u tes -- /opt/tes/bin/tes worker"}
 
 
 def page(name: str) -> str:
