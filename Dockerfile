@@ -19,6 +19,7 @@ RUN /build/tools/bin/pip wheel --quiet --require-hashes --no-build-isolation --w
 # The types of the product are checked before it is compiled, and with them what it makes of these packages.
 RUN /build/tools/bin/pip install --quiet --no-deps --no-index --no-compile /build/wheels/*.whl
 COPY pyproject.toml setup.py build_backend.py compiled.txt README.md LICENSE /build/product/
+COPY docs/reference/tes.1 /build/product/docs/reference/
 COPY streams /build/product/streams
 COPY schemas /build/product/schemas
 # olefile brings a module for Python 2 beside its own, which nothing imports.

@@ -91,6 +91,14 @@ class KnownServers:
             connector_id=f"inbound-{server.tenant_id}",
             source_ip=server.address,
             evidence=evidence,
+            # Its machine is its own too: with that of the model every first connection would show another one.
+            stamps=tuple(
+                stamp._replace(
+                    by_address=server.inside if stamp.by_address == model.inside else stamp.by_address,
+                    source_ip=server.address if stamp.source_ip == model.address else stamp.source_ip,
+                )
+                for stamp in state.stamps
+            ),
         )
         return renamed, due
 

@@ -25,6 +25,8 @@ from typing import Any, Final
 REPOSITORY: Final = Path(__file__).parents[1]
 MATERIALS: Final = ("pyproject.toml", "requirements/image.txt", "requirements/image-build.txt", "Dockerfile")
 """What of the commit says what a release is made with."""
+MANUAL: Final = "share/man/man1/tes.1"
+"""Where the manual page is, below the folder that a wheel is installed into."""
 STATEMENT, PROVENANCE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
 
 
@@ -131,6 +133,7 @@ def left_out(wheel: Path, revision: str) -> list[str]:
     """Which files of the product are not in the wheel, and which are that are none of it."""
     tracked = git("ls-tree", "-r", "--name-only", revision, "streams", "schemas").decode().splitlines()
     wanted = {name if name.startswith("streams/") else f"streams/{name}" for name in tracked if _ships(name)}
+    wanted.add(f"{'-'.join(wheel.name.split('-')[:2])}.data/data/{MANUAL}")
     with zipfile.ZipFile(wheel) as opened:
         there = {name for name in opened.namelist() if ".dist-info/" not in name}
     return sorted(wanted ^ there)

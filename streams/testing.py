@@ -70,6 +70,9 @@ class MemoryStore:
             else:
                 self._rows[key] = value
 
+    def flush(self) -> None:
+        """Nothing to bring to disk."""
+
     def close(self) -> None:
         """Nothing to release."""
 

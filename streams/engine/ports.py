@@ -69,6 +69,9 @@ class StateStore(Protocol):
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Apply all changes or none; None deletes."""
 
+    def flush(self) -> None:
+        """Begin to bring to disk what is in memory only; a store without a disk does nothing."""
+
     def close(self) -> None:
         """Release the store."""
 

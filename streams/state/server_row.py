@@ -111,7 +111,6 @@ class ServerRow:
             flags & _REPORT_DUE != 0,
             flags & _VERDICT_DUE != 0,
             flags & _OVERRIDDEN != 0,
-            flags & _MIXED != 0,
         )
 
     def count(
@@ -123,23 +122,65 @@ class ServerRow:
         source_ip: bytes,
         stamp: StampRow | None,
         refused_before: int,
+        is_judged: bool,
     ) -> None:
         """Count a routine connection of this `stamp`; `outcome` is its symbol's number, -1 for none."""
         self._count(outcome, mark, refused_before)
         if stamp is not None:
             stamp.seen_at = self.exchange_seen_at = observed_at
-        self.last_seen_at = self.judged_at = observed_at
+        self.last_seen_at = observed_at
+        if is_judged:
+            self.judged_at = observed_at
         if observed_at > self.clock_at:
             self.clock_at = observed_at
         self.connector = self.judged_over
         self.connector_id = connector_id
         self.source_ip = source_ip
 
-    def count_late(self, observed_at: int, outcome: int, mark: bytes, shows_build: bool, refused_before: int) -> None:
+    def count_late(
+        self,
+        observed_at: int,
+        outcome: int,
+        mark: bytes,
+        shows_build: bool,
+        stamp: StampRow | None,
+        refused_before: int,
+        is_judged: bool,
+    ) -> None:
         """Count a routine connection that comes after a later one."""
         self._count(outcome, mark, refused_before)
         if shows_build and observed_at > self.exchange_seen_at:
             self.exchange_seen_at = observed_at
+        if stamp is not None and observed_at > stamp.seen_at:
+            stamp.seen_at = observed_at
+        if is_judged:
+            self.judged_at = observed_at
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether accepted builds and others are shown in turns."""
+        return bool(self.flags & _MIXED)
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether the row holds its state, beside its bytes or in place of them."""
+        return self._state is not None
+
+    def details(self) -> ServerEnforcement:
+        """The state, of which only what stands in the second part of the row is sure to be right."""
+        if self._state is None:
+            self._state = decode_details(self._cold or b"")
+        return self._state
+
+    def note_accepted(self, observed_at: int) -> None:
+        """The accepted build of a mixed server was shown once more."""
+        self.details().accepted_at = observed_at
+        self._cold = None
+
+    def note_refused(self, observed_at: int) -> None:
+        """The build of a mixed server that is not accepted was shown once more."""
+        self.details().refused_at = observed_at
+        self._cold = None
 
     def _count(self, outcome: int, mark: bytes, refused_before: int) -> None:
         self.connections = min(self.connections + 1 + refused_before, MOST_COUNTED)
@@ -155,9 +196,7 @@ class ServerRow:
 
     def to_state(self) -> ServerEnforcement:
         """The state; not to be changed in place."""
-        state = self._state
-        if state is None:
-            state = self._state = decode_details(self._cold or b"")
+        state = self.details()
         state.last_seen_at, state.judged_at, state.clock_at = self.last_seen_at, self.judged_at, self.clock_at
         state.reported_at, state.verdict_issued_at = self.reported_at, self.verdict_issued_at
         state.exchange_seen_at = self.exchange_seen_at

@@ -124,6 +124,13 @@ class RocksDBStore:
         except Exception as error:
             raise StoreError(f"{self._path}: write: {error}") from error
 
+    def flush(self) -> None:
+        """Begin to bring to disk what is in the write buffers, which a crash would take; does not wait for it."""
+        try:
+            self._db.flush(wait=False)
+        except Exception as error:
+            raise StoreError(f"{self._path}: flush: {error}") from error
+
     def close(self) -> None:
         """Flush and release the directory's lock."""
         try:

@@ -18,7 +18,6 @@ from streams.wire.fast_connection import TENANT_AT, FastConnection
 
 MAX_CACHED_CHARS: Final = 1024
 """Of a line's text in front of its date; real ones have a few hundred, and others must not fill the memory."""
-MAX_DATES: Final = 1024
 LINE_BYTES: Final = 700
 """What a line is taken to have in memory."""
 _ENTRY_MEMORY: Final = 360
@@ -105,6 +104,18 @@ def _claim_in(line: bytes, build: Build) -> bytes:
     return b""
 
 
+def _date_at(line: bytes) -> int:
+    """Where the line's date begins, with its semicolon; at the line's end where what stands there may matter.
+
+    A comment that ends in it may begin in front of it, and a number with a dot may be a build.
+    """
+    at = line.rfind(b";")
+    date = line[at:]
+    if at < 0 or len(date) > _MAX_DATE_CHARS or date.translate(_FOREIGN).find(b"!") >= 0:
+        return len(line)
+    return at
+
+
 class HeaderCache:
     """Topmost lines by tenant and text in front of the date.
 
@@ -119,8 +130,6 @@ class HeaderCache:
         self._runs: dict[bytes, ReceivedLine] = {}
         self._most_runs_bytes = most * LINE_BYTES // 4
         self._runs_bytes = 0
-        self._dates: set[bytes] = set()
-        self._date_chars = 0
 
     @property
     def counted_bytes(self) -> int:
@@ -140,7 +149,7 @@ class HeaderCache:
         shown = top.shown
         if top.is_from_itself and shown is not None and shown.build is not None:
             for raw in received[1:MAX_LINES]:
-                if top.may_claim_higher_build(raw, self._date_at(raw)):
+                if top.may_claim_higher_build(raw, _date_at(raw)):
                     build = self._highest_of_run(received, top, shown.build)
                     return ShownServer(shown.key, build, shown.by_address)
         return shown
@@ -157,7 +166,7 @@ class HeaderCache:
         return best
 
     def _below(self, raw: bytes) -> ReceivedLine:
-        at = self._date_at(raw)
+        at = _date_at(raw)
         text = raw[:at]
         line = self._runs.get(text)
         if line is None:
@@ -172,7 +181,7 @@ class HeaderCache:
         return line
 
     def _top(self, value: bytes, found: FastConnection, line: bytes) -> CachedHeader:
-        at = self._date_at(line)
+        at = _date_at(line)
         if at == len(line) or at > MAX_CACHED_CHARS:
             return CachedHeader(found.tenant_id, line)
         text = value[TENANT_AT : found.top_at + at]
@@ -186,21 +195,3 @@ class HeaderCache:
                 self._lines[text] = top
                 self._bytes += len(text) + top.memory_bytes
         return top
-
-    def _date_at(self, line: bytes) -> int:
-        """Where the line's date begins, with its semicolon; at the line's end where what stands there may matter.
-
-        A comment that ends in it may begin in front of it, and a number with a dot may be a build.
-        """
-        at = len(line) - self._date_chars
-        if at > 0 and line[at:] in self._dates:
-            return at
-        at = line.rfind(b";")
-        date = line[at:]
-        if at < 0 or len(date) > _MAX_DATE_CHARS or date.translate(_FOREIGN).find(b"!") >= 0:
-            return len(line)
-        if len(self._dates) >= MAX_DATES:
-            self._dates.clear()
-        self._dates.add(date)
-        self._date_chars = len(date)
-        return at

@@ -12,19 +12,29 @@ from streams.domain.bounds import MAX_TEXT_CHARS
 from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.rulebook import NO_SPAN, Rulebook, RuleSpan
 from streams.domain.server.connection import MAX_EVENT_ID_CHARS
-from streams.domain.server.routine import may_be_routine
-from streams.domain.server.state import fingerprint, seen_recently
+from streams.domain.server.judging import tells_nothing
+from streams.domain.server.mixed import accepted_noted_at
+from streams.domain.server.routine import may_be_routine, may_be_routine_of_mixed
+from streams.domain.server.sighting import judgement_of_build
+from streams.domain.server.state import ServerEnforcement, fingerprint, seen_recently
 from streams.domain.time import EARLIEST_MS
 from streams.engine.partition.placement import Placement
+from streams.state.orders import CONNECTOR_TYPES, FINDINGS
 from streams.state.server_row import ServerRow
 from streams.state.stamp_row import StampRow, repeated_stamp
 from streams.wire.fast_connection import FastConnection
 from streams.worker.counters import REJECTED
-from streams.worker.header_cache import HeaderCache
+from streams.worker.header_cache import HeaderCache, ShownServer
 from streams.worker.repository import PartitionRepository
 
 NO_MOMENT: Final = -1
 """Of a connection that has to be decided."""
+BELIEVED: Final = 0
+ACCEPTED: Final = 1
+REFUSED: Final = 2
+IGNORED: Final = 3
+"""What the build of a connection is to its server: the one that is believed, one of the two of a mixed server, or one
+that does not count: it tells nothing of an episode, or comes after a later decision."""
 
 
 class RoutinePath:
@@ -89,25 +99,51 @@ class RoutinePath:
             source_ip = address.encode("ascii")
         mark = fingerprint(at, found.event_id)
         is_late = at <= row.last_seen_at
+        if is_late and seen_recently(row.marks, mark):
+            return NO_MOMENT
         stamp: StampRow | None = None
-        if is_late:
-            if seen_recently(row.marks, mark):
-                return NO_MOMENT
-        elif build is not None:
-            stamp = repeated_stamp(row.stamps, row.build, build, seen.by_address, source_ip, at, span.stamp_holds_ms)
-            if stamp is None:
-                return NO_MOMENT
-        if before is None or at < before:
-            counts, refused_before = self._counts[row.finding], found.refused_before
-            counts[found.outcome] += 1
-            if refused_before:
-                counts[REJECTED] += refused_before
-            if is_late:
-                row.count_late(at, found.outcome, mark, build is not None, refused_before)
+        shows = IGNORED
+        if at >= row.judged_at:
+            shows = BELIEVED
+            if build is None:
+                if is_late or row.is_mixed:
+                    return NO_MOMENT
             else:
-                row.count(at, found.outcome, mark, found.connector_id, source_ip, stamp, refused_before)
-            self._cache.change(seen.key, row)
+                by_address, holds_ms = seen.by_address, span.stamp_holds_ms
+                stamp = repeated_stamp(row.stamps, row.build, build, by_address, source_ip, at, holds_ms)
+                if stamp is None or row.is_mixed:
+                    stamp, shows = self._look_closer(seen, row, stamp, at, source_ip, span)
+                    if stamp is None:
+                        return NO_MOMENT
+        if before is None or at < before:
+            self._count(seen, row, found, mark, source_ip, stamp, shows)
         return at
+
+    def _count(
+        self,
+        seen: ShownServer,
+        row: ServerRow,
+        found: FastConnection,
+        mark: bytes,
+        source_ip: bytes,
+        stamp: StampRow | None,
+        shows: int,
+    ) -> None:
+        at, outcome, refused_before = found.observed_at, found.outcome, found.refused_before
+        counts = self._counts[row.finding]
+        counts[outcome] += 1
+        if refused_before:
+            counts[REJECTED] += refused_before
+        is_judged = shows != IGNORED
+        if at <= row.last_seen_at:
+            row.count_late(at, outcome, mark, seen.build is not None, stamp, refused_before, is_judged)
+        else:
+            row.count(at, outcome, mark, found.connector_id, source_ip, stamp, refused_before, is_judged)
+        if shows == ACCEPTED:
+            row.note_accepted(at)
+        elif shows == REFUSED:
+            row.note_refused(at)
+        self._cache.change(seen.key, row)
 
     def _row_of(self, key: bytes, tenant_id: bytes) -> ServerRow | None:
         """The row of the server; None where there is none, or it may have to be caught up first."""
@@ -119,6 +155,40 @@ class RoutinePath:
         if row is None and (self._placement is None or self._placement.holds(tenant_id)):
             row = self._cache.row(key)
         return row
+
+    def _look_closer(
+        self, seen: ShownServer, row: ServerRow, stamp: StampRow | None, at: int, source_ip: bytes, span: RuleSpan
+    ) -> tuple[StampRow | None, int]:
+        """The stamp that a connection repeats, and what its build is to a server that is mixed, or shows another one.
+
+        `stamp` is it where the build is the one that is believed. Gives no stamp where it has to be decided.
+        """
+        build, starts_at = seen.build, span.starts_at
+        if stamp is not None:
+            noted_at = self._details_of(seen.key, row).refused_at
+            return (stamp, REFUSED) if may_be_routine_of_mixed(at, noted_at, starts_at) else (None, REFUSED)
+        if build is None or not FINDINGS[row.finding].is_enforced:
+            return None, BELIEVED
+        by_address, holds_ms = seen.by_address, span.stamp_holds_ms
+        details = self._details_of(seen.key, row)
+        if row.is_mixed:
+            accepted = details.accepted_build
+            stamp = repeated_stamp(row.stamps, accepted, build, by_address, source_ip, at, holds_ms)
+            if stamp is not None and may_be_routine_of_mixed(at, accepted_noted_at(details), starts_at):
+                return stamp, ACCEPTED
+        stamp = repeated_stamp(row.stamps, build, build, by_address, source_ip, at, holds_ms)
+        if stamp is not None and details.is_in_episode:
+            connector_type = CONNECTOR_TYPES[row.judged_over]
+            if tells_nothing(judgement_of_build(details.key, build, at, connector_type, self._rulebook)):
+                return stamp, IGNORED
+        return None, IGNORED
+
+    def _details_of(self, key: bytes, row: ServerRow) -> ServerEnforcement:
+        is_larger = not row.is_decoded
+        details = row.details()
+        if is_larger:
+            self._cache.count(key, row)
+        return details
 
     def _span_at(self, at: int) -> RuleSpan:
         span = self._span

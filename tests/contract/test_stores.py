@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,29 @@ def test_rocksdb_keeps_rows_over_a_restart_and_names_the_folder_it_cannot_open(t
     again = RocksDBStore(tmp_path / "store")
     assert again.get(b"a") == b"1"
     again.close()
+
+
+def test_what_was_flushed_survives_a_crash(tmp_path: Path) -> None:
+    store = RocksDBStore(tmp_path / "store")
+    store.write({b"a": b"1"})
+    store.flush()
+
+    def after_a_crash() -> bytes | None:
+        shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+        shutil.copytree(tmp_path / "store", tmp_path / "copy", ignore=shutil.ignore_patterns("LOCK"))
+        copy = RocksDBStore(tmp_path / "copy")
+        try:
+            return copy.get(b"a")
+        finally:
+            copy.close()
+
+    deadline = time.monotonic() + 60
+    while after_a_crash() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    store.write({b"a": b"2"})
+    assert after_a_crash() == b"1"
+    store.close()
 
 
 def test_a_scan_over_a_damaged_file_fails_and_does_not_end_early(tmp_path: Path) -> None:

@@ -74,7 +74,10 @@ def test_the_pod_gives_arguments_to_the_entry_point() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["pyproject.toml", "setup.py", "build_backend.py", "compiled.txt", "README.md", "LICENSE", "streams", "schemas"],
+    [
+        *("pyproject.toml", "setup.py", "build_backend.py", "compiled.txt", "README.md", "LICENSE"),
+        *("docs/reference/tes.1", "streams", "schemas"),
+    ],
 )
 def test_what_the_image_is_made_from_is_not_ignored(name: str) -> None:
     lines = (REPOSITORY / ".dockerignore").read_text().splitlines()

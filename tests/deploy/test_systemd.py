@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.cli.main import build_parser
+from streams.cli.main import build_parser, main
 from streams.edge.connectors.files import read_connectors
 from streams.kafka.timing import Timing
 from streams.notify.process import END_SECONDS
@@ -19,8 +18,20 @@ from streams.settings.base import SettingsError
 from streams.settings.edge import EdgeSettings, read_edge_settings
 from streams.settings.notify import NotifySettings, read_notify_settings
 from streams.settings.report import ReportSettings, read_report_settings
+from streams.settings.worker import Settings, read_settings
 from tests.deploy.manifests import REPOSITORY
-from tests.deploy.systemd import EDGE, FOLDER, NOTIFY, REPORT, SERVICES, environment_file, unit, values
+from tests.deploy.systemd import (
+    EDGE,
+    FOLDER,
+    NOTIFY,
+    REPORT,
+    SERVICES,
+    WORKER,
+    environment_file,
+    systemds_environment,
+    unit,
+    values,
+)
 
 EXPOSURE = 15
 """Most of 100 points; systemd calls 20 safe."""
@@ -116,6 +127,45 @@ def test_the_line_of_notify_for_postgresql_can_be_taken_in() -> None:
     assert notify_settings(**{variable: value}).database_file == value
 
 
+def worker_settings(**others: str) -> Settings:
+    return read_settings(environment_of(WORKER) | others)
+
+
+def test_the_worker_keeps_its_state_where_it_may_write() -> None:
+    assert values(WORKER, "ExecStart") == ["/opt/tes/bin/tes worker"]
+    build_parser()[0].parse_args(["worker"])
+    assert values(WORKER, "StateDirectory") == ["tes"]
+    assert worker_settings().state_dir == "/var/lib/tes"
+    assert values(WORKER, "User") == values(WORKER, "Group") == ["tes"]
+
+
+def test_the_worker_reaches_kafka_in_the_dark_and_is_asked_on_this_machine_only() -> None:
+    found = worker_settings()
+    assert found.has_tls
+    assert found.has_password
+    assert found.web_host == "127.0.0.1"
+    with pytest.raises(SettingsError, match="TES_KAFKA_SECURITY_PROTOCOL: 'PLAINTEXT'"):
+        worker_settings(TES_KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
+
+
+def test_the_lines_of_a_static_member_can_be_taken_in_and_leave_time_to_stop() -> None:
+    text = (FOLDER / "worker.env").read_text(encoding="utf-8")
+    lines = dict(re.findall(r"^#(TES_\w+)=(.*)$", text, re.MULTILINE))
+    found = worker_settings(**lines)
+    assert found.instance_id
+    # Half the session timeout for the unit of work, and 20 seconds where no broker answers.
+    assert int(values(WORKER, "TimeoutStopSec")[0]) > found.session_timeout_seconds / 2 + 20
+
+
+def test_a_worker_whose_settings_are_refused_is_not_started_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TES_TICK_SECONDS", "0")
+    (code,) = values(WORKER, "RestartPreventExitStatus")
+    assert main(["worker"]) == int(code)
+    assert "TES_TICK_SECONDS" in capsys.readouterr().err
+
+
 def test_only_sync_knows_kafka() -> None:
     door, sync = EDGE
     assert not [variable for variable in environment_of(door) if "KAFKA" in variable]
@@ -194,18 +244,8 @@ def test_systemd_finds_them_little_exposed(units: list[Path]) -> None:
 
 
 def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run systemd-analyze; where it is not installed, Debian's package has it."""
-    program, environment = shutil.which("systemd-analyze"), dict(os.environ)
-    if program is None:
-        root = unpacked("systemd")
-        program = str(root / "usr" / "bin" / "systemd-analyze")
-        libraries = {str(path.parent) for path in root.rglob("*.so*")}
-        libraries |= {str(path.parent) for path in unpacked("libsystemd-shared").rglob("*.so*")}
-        environment["LD_LIBRARY_PATH"] = ":".join(sorted(libraries))
+    """Run systemd-analyze."""
+    environment = systemds_environment()
+    program = shutil.which("systemd-analyze", path=environment["PATH"])
+    assert program is not None
     return subprocess.run([program, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False)
-
-
-def unpacked(package: str) -> Path:
-    command = [str(REPOSITORY / "scripts" / "debian_package"), package]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return REPOSITORY / done.stdout.strip()

@@ -109,6 +109,7 @@ def test_every_command_works_as_it_is_written(settings: Settings, tmp_path: Path
     others = {
         "catalogue.md": "test_catalogues.py",
         "command-line.md": "test_emit.py, test_verdicts.py, test_top.py and test_command_line_help.py",
+        "debian.md": "test_path.py, whose pages have the same",
         "doctor.md": "test_doctor.py",
         "managed-kafka.md": "test_schemas_command.py",
     }

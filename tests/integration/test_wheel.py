@@ -17,6 +17,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = ("pyproject.toml", "setup.py", "build_backend.py", "compiled.txt", "README.md", "LICENSE")
+MANUAL = "docs/reference/tes.1"
 PACKAGES = ("streams", "schemas")
 UNTIL = "2026-10-01"
 FEED_LINES = 400
@@ -72,6 +73,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     source.mkdir()
     for name in SOURCES:
         shutil.copy(REPOSITORY / name, source)
+    (source / MANUAL).parent.mkdir(parents=True)
+    shutil.copy(REPOSITORY / MANUAL, source / MANUAL)
     for name in PACKAGES:
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source)
@@ -106,7 +109,8 @@ def kafka(installed: Installed) -> Iterator[dict[str, str]]:
 def test_a_wheel_holds_the_product_and_nothing_else(installed: Installed) -> None:
     with zipfile.ZipFile(installed.wheel) as wheel:
         names = wheel.namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"streams"}
+    others = {name for name in names if ".dist-info/" not in name and not name.startswith("streams/")}
+    assert [name.partition(".data/data/")[2] for name in others] == ["share/man/man1/tes.1"]
     kept = {"py.typed", "schemas/registry.json", "schemas/verdict.avsc", "dev/pom.xml", "dev/log4j2.properties"}
     assert {f"streams/{name}" for name in kept} <= set(names)
 
@@ -114,6 +118,11 @@ def test_a_wheel_holds_the_product_and_nothing_else(installed: Installed) -> Non
 def test_the_module_that_runs_is_the_installed_one(installed: Installed) -> None:
     place = installed.run(installed.python, "-c", "import streams; print(streams.__file__)")
     assert Path(place.strip()).is_relative_to(installed.folder / "venv")
+
+
+def test_the_manual_page_is_where_man_looks_for_that_of_a_command(installed: Installed) -> None:
+    page = installed.folder / "venv" / "share" / "man" / "man1" / "tes.1"
+    assert page.read_bytes() == (REPOSITORY / MANUAL).read_bytes()
 
 
 def test_commands_that_need_no_kafka(installed: Installed, simulated: Path) -> None:

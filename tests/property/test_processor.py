@@ -32,7 +32,7 @@ from streams.worker.header_cache import HeaderCache
 from streams.worker.processor import InputProcessor
 from tests.support.cached_headers import found_in
 from tests.support.four_servers import CODEC, HEADER, SETTINGS, START, WIRES, connection, feed
-from tests.support.machine_feed import machine_feed
+from tests.support.machine_feed import cloud_feed, machine_feed, mixed_feed
 
 LINE = "from a by mx.example.com with Microsoft SMTP Server id 15.1.2507.39; Thu, 1 Oct 2026 20:00:00 +0000"
 
@@ -122,7 +122,11 @@ STEPS = (20_000, HOUR_MS // 30, HOUR_MS, DAY_MS)
 
 
 @pytest.mark.parametrize("policies", POLICIES)
-@pytest.mark.parametrize("make", [feed, machine_feed], ids=["any builds", "steady machines"])
+@pytest.mark.parametrize(
+    "make",
+    [feed, machine_feed, mixed_feed, cloud_feed],
+    ids=["any builds", "steady machines", "mixed machines", "cloud builds"],
+)
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), step=st.sampled_from(STEPS), cached=st.sampled_from((1, 3, 1000)))
 def test_counting_only_gives_what_deciding_gives(
@@ -148,6 +152,19 @@ def test_connections_of_steady_machines_are_counted_too(policies: str) -> None:
     ]
     assert 0 < min(decided) < 250
     assert sum(decided) < 5 * 300
+
+
+@pytest.mark.parametrize("policies", POLICIES)
+@pytest.mark.parametrize("make", [mixed_feed, cloud_feed], ids=["mixed machines", "cloud builds"])
+def test_connections_that_decide_nothing_of_an_episode_are_counted_too(
+    make: Callable[..., list[dict[str, Any]]], policies: str
+) -> None:
+    decided = [
+        assert_counted_is_decided(make(seed, 400, 4_000, start=CHANGE - 800_000), RULEBOOKS[policies], cached, 1)
+        for seed in range(3)
+        for cached in (1, 1000)
+    ]
+    assert 0 < sum(decided) < 2 * 770
 
 
 class _Refusing:

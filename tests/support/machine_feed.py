@@ -11,6 +11,7 @@ from streams.domain.time import DAY_MS, HOUR_MS
 
 SMTP_BUILDS = ("15.1.2507.39", "15.1.2507.61", "15.1.2507.66", "15.1.2507.72", "15.1.2507.73", "14.3.123.4")
 MAPI_BUILDS = ("15.01.2507.069", "15.01.2507.073", "15.01.2507.075")
+CURRENT_BUILDS, OLD_BUILDS = ("15.2.2562.45", "15.1.2507.73"), ("14.3.123.4", "15.0.1497.48", "15.1.2106.2")
 HOST_ADDRESSES = ("", "10.0.0.1", "10.0.0.2", "fe80::1")
 SOURCES = ("192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1", "2001:DB8::1")
 """Two spellings are of one address."""
@@ -70,6 +71,44 @@ def machine_feed(seed: int, count: int, step: int, *, start: int) -> list[dict[s
         for tenant in ("t0", "t1")
         for host, is_lagging in (("mx0.example.com", chance.random() < 0.5), ("mx1.example.com", False))
     }
+    return _connections(chance, machines, count, step, start)
+
+
+def mixed_feed(seed: int, count: int, step: int, *, start: int) -> list[dict[str, Any]]:
+    """Connections as of `machine_feed`, of servers each of which has an accepted machine and one that is not."""
+    chance = random.Random(seed)
+    machines = {
+        (tenant, host): [
+            Machine("10.0.0.1", SOURCES[:1], chance.choice(CURRENT_BUILDS), None, False, "ON_PREMISES"),
+            Machine("10.0.0.2", SOURCES[1:2], chance.choice(OLD_BUILDS), None, False, "ON_PREMISES"),
+        ]
+        for tenant in ("t0", "t1")
+        for host in ("mx0.example.com", "mx1.example.com")
+    }
+    return _connections(chance, machines, count, step, start)
+
+
+def cloud_feed(seed: int, count: int, step: int, *, start: int) -> list[dict[str, Any]]:
+    """Connections as of `machine_feed`, of servers that also show a build that no own server has."""
+    chance = random.Random(seed)
+    machines = {
+        (tenant, host): [
+            Machine(address, (chance.choice(SOURCES),), build, None, False, "ON_PREMISES")
+            for address, build in (
+                ("10.0.0.1", chance.choice(OLD_BUILDS)),
+                (chance.choice(HOST_ADDRESSES), "15.20.8466.16"),
+                *((("10.0.0.2", chance.choice(CURRENT_BUILDS)),) if chance.random() < 0.3 else ()),
+            )
+        ]
+        for tenant in ("t0", "t1")
+        for host in ("mx0.example.com", "mx1.mail.protection.outlook.com")
+    }
+    return _connections(chance, machines, count, step, start)
+
+
+def _connections(
+    chance: random.Random, machines: dict[tuple[str, str], list[Machine]], count: int, step: int, start: int
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     at = start
     for number in range(count):

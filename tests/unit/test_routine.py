@@ -12,7 +12,7 @@ from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.decide import decide
-from streams.domain.server.routine import may_be_routine, routine_until
+from streams.domain.server.routine import may_be_routine, may_be_routine_of_mixed, routine_until
 from streams.domain.server.sighting import detect_server
 from streams.domain.server.stamps import Stamp, highest_held, is_held_above
 from streams.domain.server.state import ServerEnforcement, add_fingerprint, fingerprint
@@ -36,7 +36,6 @@ SERVER: dict[str, Any] = {
     "is_report_due": True,
     "is_verdict_due": False,
     "is_overridden": False,
-    "is_mixed": False,
 }
 """A server that was reported at noon, and has connected once since."""
 CONNECTION: dict[str, Any] = {
@@ -84,7 +83,7 @@ def test_connections_are_routine_for_an_hour_after_a_report() -> None:
     assert routine_until(**SERVER) == NOON + HOUR_MS
 
 
-@pytest.mark.parametrize("name", ["has_vanished", "is_overridden", "is_mixed"])
+@pytest.mark.parametrize("name", ["has_vanished", "is_overridden"])
 def test_a_server_about_which_the_next_connection_may_decide_has_no_routine(name: str) -> None:
     assert routine_until(**SERVER | {name: True}) == 0
 
@@ -131,7 +130,7 @@ def test_a_server_that_was_judged_at_a_switch_was_judged_by_what_began_then() ->
         {"switched_at": NOON + 2},
         {"build": None},
         {"judged_build": None},
-        {"last_seen_at": NOON + 60_000, "judged_at": NOON + 60_000},
+        {"last_seen_at": NOON + 60_000},
         {"judged_at": NOON + 60_001},
     ],
     ids=[
@@ -141,7 +140,7 @@ def test_a_server_that_was_judged_at_a_switch_was_judged_by_what_began_then() ->
         "judged before a switch",
         "a gateway's, of a known build",
         "with a build, of a gateway",
-        "late, at the last decision",
+        "at the same moment as the last one",
         "later than seen, before the last decision",
     ],
 )
@@ -149,11 +148,30 @@ def test_a_connection_that_may_decide_is_not_routine(different: dict[str, Any]) 
     assert not may_be_routine(**CONNECTION | different)
 
 
-def test_another_build_is_asked_for_its_stamp_unless_the_connection_is_late() -> None:
+def test_another_build_is_asked_for_its_stamp_or_late() -> None:
     assert may_be_routine(**CONNECTION | {"build": LOWER})
     late = CONNECTION | {"last_seen_at": NOON + 90_000, "judged_at": NOON + 90_000}
     assert may_be_routine(**late)
-    assert not may_be_routine(**late | {"build": LOWER})
+    assert may_be_routine(**late | {"build": LOWER})
+    assert not may_be_routine(**late | {"build": None})
+
+
+@pytest.mark.parametrize(
+    ("noted_at", "switched_at", "is_routine"),
+    [
+        (NOON, NOON - DAY_MS, True),
+        (NOON, NOON, True),
+        (NOON, NOON + 1, False),
+        (NOON - 12 * HOUR_MS, NOON - DAY_MS, True),
+        (NOON - 12 * HOUR_MS - 1, NOON - DAY_MS, False),
+        (None, NOON - DAY_MS, False),
+    ],
+    ids=["today", "at a switch", "before a switch", "at midnight", "the day before", "never"],
+)
+def test_a_build_of_a_mixed_server_is_routine_where_it_was_noted_under_the_same_rules_that_day(
+    noted_at: int | None, switched_at: int, is_routine: bool
+) -> None:
+    assert may_be_routine_of_mixed(NOON + 60_000, noted_at, switched_at) is is_routine
 
 
 def test_a_gateways_connection_is_routine_for_a_gateway() -> None:
@@ -170,7 +188,7 @@ def test_deciding_about_a_routine_connection_emits_nothing_and_only_counts() -> 
     at = NOON + 60_000
     until = routine_until(
         *(due_at, state.judged_at, state.reported_at, state.verdict_issued_at),
-        *(True, state.has_vanished, state.is_report_due, state.is_verdict_due, False, state.is_mixed),
+        *(True, state.has_vanished, state.is_report_due, state.is_verdict_due, False),
     )
     assert until == NOON + HOUR_MS
     after, _, emitted = decided(state, connection(at))

@@ -39,6 +39,11 @@ def may_be_judged(state: ServerEnforcement, rules: ServerRules, event: InboundCo
     return state.build is None or event.connector_type in judged or state.judged_over not in judged
 
 
+def tells_nothing(shown: Judgement) -> bool:
+    """Whether a connection does not count for an episode: it shows a number that no build of an own server has."""
+    return shown.finding in (Finding.UNDETERMINED, Finding.NOT_EXCHANGE)
+
+
 def judge_shown(state: ServerEnforcement, rules: ServerRules, event: InboundConnection, found: Detection) -> Changes:
     """Judge what a connection shows, change the state by it, and return what that changes for others."""
     at = event.observed_at
@@ -49,8 +54,8 @@ def judge_shown(state: ServerEnforcement, rules: ServerRules, event: InboundConn
             return NO_CHANGES  # Nor does one over another connector, which is not judged.
     build = _believed_build(state, rules, event, found)
     shown = judgement_of(event, found if build == found.build else found._replace(build=build), rules.rulebook)
-    if state.is_in_episode and shown.finding in (Finding.UNDETERMINED, Finding.NOT_EXCHANGE):
-        return NO_CHANGES  # Nor does a number that no build of an own server has.
+    if state.is_in_episode and tells_nothing(shown):
+        return NO_CHANGES
     before, override = _before(state, rules, at), state.override
     is_over = override is not None and ends_override(override, found.build, rules, at)
     if before.is_settling and shown.finding.is_enforced and (override is None or is_over) and _waited(state, found):

@@ -44,3 +44,9 @@ def note_accepted(state: ServerEnforcement, build: Build | None, event: InboundC
     if build != state.accepted_build or state.accepted_evidence is None:
         state.accepted_evidence = evidence_of(event, found)
     state.accepted_build, state.accepted_at, state.judged_at = build, event.observed_at, event.observed_at
+
+
+def accepted_noted_at(state: ServerEnforcement) -> int | None:
+    """When `note_accepted` was last there; None where the accepted build is only that of before the episode."""
+    at = state.accepted_at
+    return at if at is not None and at > state.clock.as_of else None

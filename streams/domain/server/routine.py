@@ -20,7 +20,6 @@ def routine_until(
     is_report_due: bool,
     is_verdict_due: bool,
     is_overridden: bool,
-    is_mixed: bool,
 ) -> int:
     """The moment from which on any connection of a server may decide; 0 where the next one may. UTC milliseconds.
 
@@ -34,10 +33,9 @@ def routine_until(
         is_report_due: a report is to come once the hour since the last one is over.
         is_verdict_due: a verdict is to come once the day since the last one is over.
         is_overridden: an administrator said what to judge it as, until it shows a higher build.
-        is_mixed: accepted builds and others are shown in turns, and each other one makes that last longer.
     """
     # Only after the first connection since the last report is one counted without anything becoming due.
-    if not is_known or not is_report_due or has_vanished or is_overridden or is_mixed:
+    if not is_known or not is_report_due or has_vanished or is_overridden:
         return 0
     # A judgement may differ from day to day.
     end_of_day = (judged_at // DAY_MS + 1) * DAY_MS
@@ -59,8 +57,9 @@ def may_be_routine(
 ) -> bool:
     """Whether a connection is routine as far as its moment, its connector and its build tell.
 
-    A late one must not be a duplicate either, and any other one with a build must repeat a stamp that is the one to
-    believe.
+    A late one must not be a duplicate either. One at or after the last decision, late or not, must also repeat a stamp
+    if it shows a build: the one to believe, or one that tells nothing of an episode. Of a mixed server,
+    `may_be_routine_of_mixed` has to hold as well.
 
     Args:
         observed_at: its moment; this and all others in UTC milliseconds.
@@ -76,9 +75,19 @@ def may_be_routine(
     """
     if not reported_at < observed_at < until or connector_type != judged_connector_type or judged_at < switched_at:
         return False
-    is_late = observed_at <= last_seen_at
-    if is_late == (observed_at >= judged_at):
+    # One that is judged, though later ones were seen, must not be as late as the last one: that takes the place of it.
+    if observed_at == last_seen_at if observed_at >= judged_at else observed_at > last_seen_at:
         return False
-    if build == judged_build:
-        return True
-    return not is_late and build is not None and judged_build is not None
+    return build == judged_build or (build is not None and judged_build is not None)
+
+
+def may_be_routine_of_mixed(observed_at: int, noted_at: int | None, switched_at: int) -> bool:
+    """Whether a judged connection of a mixed server repeats what was noted of its build: only that lasts longer.
+
+    Args:
+        observed_at: its moment; this and all others in UTC milliseconds.
+        noted_at: when its build was noted last, as the accepted one or as the other; None where it never was.
+        switched_at: the last switch of policies or catalogues before this connection.
+    """
+    # Each of the two builds was judged at a moment of its own, and a judgement may differ from day to day.
+    return noted_at is not None and noted_at >= switched_at and noted_at // DAY_MS == observed_at // DAY_MS

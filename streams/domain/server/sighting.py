@@ -11,6 +11,7 @@ from streams.domain.exchange.detection import Detection, Origin, check_server, d
 from streams.domain.exchange.evidence import Evidence
 from streams.domain.keys import ServerKey
 from streams.domain.policy.judgement import NEVER_JUDGED, Finding, Judgement
+from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection, check_connection
 
@@ -87,11 +88,19 @@ def judgement_of(event: InboundConnection, found: Detection, rulebook: Rulebook)
         return Judgement(Finding.UNDETERMINED, "The message carries no Received line of the connecting server.")
     if (reason := _WITHOUT_BUILD.get(found.origin)) is not None:
         return Judgement(Finding.UNDETERMINED, reason)
-    if is_exchange_online(found.server, found.build):
-        return Judgement(Finding.NOT_EXCHANGE, NEVER_JUDGED)
     if found.build is None:
         return Judgement(Finding.UNDETERMINED, "The topmost line carries no Exchange build.")
-    return rulebook.judge(found.build, event.observed_at, event.connector_type, event.tenant_id)
+    key = ServerKey(event.tenant_id, found.server)
+    return judgement_of_build(key, found.build, event.observed_at, event.connector_type, rulebook)
+
+
+def judgement_of_build(
+    key: ServerKey, build: Build, at: int, connector_type: ConnectorType, rulebook: Rulebook
+) -> Judgement:
+    """What a server that shows a build is found to be at `at` (UTC milliseconds)."""
+    if is_exchange_online(key.server, build):
+        return Judgement(Finding.NOT_EXCHANGE, NEVER_JUDGED)
+    return rulebook.judge(build, at, connector_type, key.tenant_id)
 
 
 def evidence_of(event: InboundConnection, found: Detection) -> Evidence:

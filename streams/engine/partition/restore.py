@@ -65,8 +65,11 @@ async def restore(
         if not position:
             store.write({FILLED_AT: b"%d" % now})
         consumer.seek(changelog, max(position, begin))
-        await _read(consumer, changelog, end, store, on_progress)
+        count = await _read(consumer, changelog, end, store, on_progress)
         store.write({FILLED_AT: b"%d" % now})
+        if count >= WRITE_ROWS:
+            # A crash soon after would have to read the last of them again, which takes longer than all else of a start.
+            store.flush()
     finally:
         await close_with_timeout(consumer.stop())
 
@@ -127,7 +130,7 @@ async def _read(
     end: int,
     store: StateStore,
     on_progress: Callable[[int, int], None],
-) -> None:
+) -> int:
     count, told = 0, 0
     rows: dict[bytes, bytes | None] = {}
     position = await consumer.position(changelog)
@@ -151,3 +154,4 @@ async def _read(
                 *(changelog, count, position, end),
                 extra=log_event("restore_progress", partition=changelog.partition, rows=count, left=end - position),
             )
+    return count
