@@ -27,7 +27,7 @@ from streams.kafka.topics import TopicError
 from streams.policies.catalogue.files import read_catalogue_folder
 from streams.policies.configured import configured_policies, policy_topic_of
 from streams.policies.files import read_policy, shipped_policies
-from streams.policies.modes import governing_policy, in_mode
+from streams.policies.modes import governing_policy, publish_mode
 from streams.policies.publishing import moment_now, publish
 from streams.policies.reader import read_published
 from streams.policies.topic import Published
@@ -140,36 +140,37 @@ def _publish(arguments: argparse.Namespace) -> int:
             policy = replace(policy, effective_at=from_millis(typed.at))
         elif written := re.search(r"^effective_at: *['\"]?([^'\"#\n]*[^'\"#\s])", source, re.MULTILINE):
             typed = TypedTime("effective_at", written[1], to_millis(policy.effective_at))
-        return _published(settings, policy, arguments.by, source)
+        topic, configured = policy_topic_of(settings), configured_policies(settings)
+        _say(asyncio.run(publish(topic, settings.app_id, policy, configured, arguments.by, source)))
     except PublicationError as error:
         said = typed.quote(str(error)) if typed else str(error)
         hint = " (give --effective-at)" if "is in the past" in said and not arguments.effective_at else ""
         return _refused("publish", PublicationError(f"{said}{hint}"))
     except (ValueError, OSError, KafkaError, TopicError) as error:
         return _refused("publish", error)
+    return 0
 
 
-def _published(settings: Settings, policy: Policy, by: str, source: str) -> int:
-    topic = policy_topic_of(settings)
-    done = asyncio.run(publish(topic, settings.app_id, policy, configured_policies(settings), by, source))
+def _say(done: Policy) -> None:
     at = iso(to_millis(done.effective_at))
     print(f"{visible(done.policy_id)} version {done.version} ({done.mode.value}) takes effect at {at}")
-    return 0
 
 
 def _mode(arguments: argparse.Namespace) -> int:
     try:
         settings = read_settings()
-        published = published_policies(settings)
-        changed = in_mode(configured_policies(settings), published, Mode(arguments.mode), moment_now())
-        for policy in published:
-            if policy.effective_at > changed.effective_at and policy.mode is not changed.mode:
-                at = iso(to_millis(policy.effective_at))
-                said = f"{policy.policy_id} version {policy.version} takes effect at {at} with mode {policy.mode.value}"
-                print_message(f"tes policy mode: {said}")
-        return _published(settings, changed, arguments.by, policy_yaml(changed))
+        topic, configured = policy_topic_of(settings), configured_policies(settings)
+        changed, later = asyncio.run(
+            publish_mode(topic, settings.app_id, configured, Mode(arguments.mode), arguments.by)
+        )
     except (ValueError, OSError, KafkaError, TopicError) as error:
         return _refused("mode", error)
+    for policy in later:
+        at = iso(to_millis(policy.effective_at))
+        said = f"{policy.policy_id} version {policy.version} takes effect at {at} with mode {policy.mode.value}"
+        print_message(f"tes policy mode: {said}")
+    _say(changed)
+    return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -41,7 +41,10 @@ _PARTITIONS, _REPLICATION, _CLEANUP, _EXISTENCE = "partitions", "replication", "
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A topic that is not as it would have been created, or is not; `has` is None where this user may not see it."""
+    """A topic that is not as it would have been created, or is not.
+
+    `has` is None where this user may not see it, and `wanted` is the error then.
+    """
 
     topic: str
     field: str
@@ -57,7 +60,7 @@ class Difference:
         if self.field == _EXISTENCE:
             return f"{self.topic}: {self.has}: tes topics create"
         if self.has is None:
-            return f"{self.topic}: {self.field}: not visible to this user: expected {self.wanted}"
+            return f"{self.topic}: {self.field}: not visible to this user: {self.wanted}"
         return f"{self.topic}: {self.field}: {self.has}: tes topics create would make it {self.wanted}"
 
 

@@ -25,6 +25,7 @@ from urllib.parse import quote_plus, urlencode
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
+from streams.bounded_http import body_parts, body_so_far, bounded_opener
 from streams.kafka.secret_files import SecretFileError, read_secret
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
         self, url: str, client_id: str, secret: Callable[[], str], scope: str, context: ssl.SSLContext
     ) -> None:
         self._url, self._client_id, self._secret, self._scope = url, client_id, secret, scope
-        self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirect)
+        self._opener = bounded_opener(context)
         self._lock = threading.Lock()
         self._token = ""
         self._renew_at = self._ends_at = 0.0
@@ -129,10 +130,11 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
         )
         try:
             with self._opener.open(request, timeout=ASK_SECONDS) as response:
-                return self._read(response.read(MAX_ANSWER_BYTES))
+                return self._read(b"".join(body_parts(response, MAX_ANSWER_BYTES)))
         except urllib.error.HTTPError as error:
             with error:
-                raise TokenError(self._url, f"HTTP {error.code}{_code_of(error.read(MAX_ANSWER_BYTES))}") from None
+                said = body_so_far(error.fp, MAX_ANSWER_BYTES)
+            raise TokenError(self._url, f"HTTP {error.code}{_code_of(said)}") from None
         except (OSError, HTTPException) as error:
             raise TokenError(self._url, str(getattr(error, "reason", error))) from None
 
@@ -145,13 +147,6 @@ class TokenEndpoint(AbstractTokenProvider):  # type: ignore[misc]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise TokenError(self._url, "the response contains no bearer token") from None
         return token, seconds
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the client's secret to another address."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
 
 
 def _code_of(answer: bytes) -> str:

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from streams.domain.policy.policy import Mode, Policy
-from streams.wire.policy import from_millis, to_millis
+from streams.policies.publishing import Draft, publish_draft
+from streams.policies.topic import PolicyTopic, Published
+from streams.wire.policy import from_millis, policy_yaml, to_millis
 
 MODE_LEAD: Final = timedelta(seconds=5)
 """How far ahead a change of mode begins, so that every worker has read it by then."""
@@ -33,3 +35,25 @@ def in_mode(configured: Sequence[Policy], published: Sequence[Policy], mode: Mod
         mode=mode,
         effective_at=from_millis(to_millis(now + MODE_LEAD)),
     )
+
+
+async def publish_mode(
+    topic: PolicyTopic, app_id: str, configured: Sequence[Policy], mode: Mode, published_by: str
+) -> tuple[Policy, list[Policy]]:
+    """Publish the policy that governs in another mode; it takes effect `MODE_LEAD` after it is written.
+
+    Returns:
+        The new version, and those published before that take effect after it with yet another mode.
+
+    Raises:
+        PublicationError: another version takes effect at the very moment.
+        KafkaError: see `publish_audited`.
+    """
+
+    def draft(known: Published, now: datetime) -> Draft:
+        policy = in_mode(configured, known.policies, mode, now)
+        return Draft(policy, policy_yaml(policy))
+
+    changed, known = await publish_draft(topic, app_id, draft, configured, published_by)
+    later = [policy for policy in known.policies if policy.effective_at > changed.effective_at]
+    return changed, [policy for policy in later if policy.mode is not mode]

@@ -21,10 +21,19 @@ from streams.domain.tenant.audit import AuditRecord
 from streams.domain.tenant.publications import ALL_TENANTS, audit_policy
 from streams.policies.reader import catalogue_at, read_published
 from streams.policies.topic import PolicyTopic, Published
+from streams.wire.codec import AvroCodec
 from streams.wire.policy import content_of, from_millis, policy_key, policy_record, to_millis
 from streams.wire.records import to_json_line, to_record
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A policy that is to be published, and the text that it comes from."""
+
+    policy: Policy
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,7 @@ class Publication:
 
 async def publish_audited(
     topic: PolicyTopic,
+    codec: AvroCodec,
     transactional_id: str,
     prepare: Callable[[Published, datetime], Awaitable[tuple[Publication, Result]]],
 ) -> Result:
@@ -46,16 +56,26 @@ async def publish_audited(
 
     Publishers share a transactional id, so one that overlaps with another fails and changes nothing. What is published
     before is therefore read, and given to `prepare` with the moment of publication, once no other can publish any more.
+    That moment is taken last: Kafka and a registry may be slow before it, and a version that `prepare` lets take effect
+    soon is not late for it.
+
+    Args:
+        topic: where it is published.
+        codec: of the version.
+        transactional_id: shared by publishers of such versions.
+        prepare: makes the version from what is published and the moment.
 
     Raises:
         PublicationError: `prepare` refuses it.
         KafkaError: another publisher began meanwhile, or the broker refused it.
     """
+    for one in (topic.audit, codec):
+        await asyncio.to_thread(one.learn_id)  # it may ask a registry
     producer = topic.cluster.producer(transactional_id=transactional_id, acks="all")
     try:
         await producer.start()
         publication, result = await prepare(await read_published(topic), moment_now())
-        audit = await asyncio.to_thread(topic.audit.encode, to_record(publication.audit))  # it may ask a registry
+        audit = topic.audit.encode(to_record(publication.audit))
         async with producer.transaction():
             await producer.send(publication.topic, publication.value, key=publication.key, partition=0)
             await producer.send(topic.audit_topic, audit, key=ALL_TENANTS.encode())
@@ -73,10 +93,30 @@ async def publish(
         PublicationError: it begins in the past, at the moment of another one, its version is not new, or it names a CU
             line that the catalogue in force at its moment does not have.
     """
+    published, _ = await publish_draft(topic, app_id, lambda *_: Draft(policy, source), in_force, published_by)
+    return published
 
-    async def prepare(known: Published, now: datetime) -> tuple[Publication, Policy]:
+
+async def publish_draft(
+    topic: PolicyTopic,
+    app_id: str,
+    draft: Callable[[Published, datetime], Draft],
+    in_force: Sequence[Policy],
+    published_by: str,
+) -> tuple[Policy, Published]:
+    """Publish a policy that is made from what is published already, and from the moment of publication.
+
+    Returns:
+        The policy as it is published, and what was published before it.
+
+    Raises:
+        PublicationError: see `publish`.
+    """
+
+    async def prepare(known: Published, now: datetime) -> tuple[Publication, tuple[Policy, Published]]:
+        made = draft(known, now)
+        policy, effective_at = made.policy, to_millis(made.policy.effective_at)
         require_future(policy.effective_at, now)
-        effective_at = to_millis(policy.effective_at)
         wrong = (
             conflict(policy, [*in_force, *known.policies])
             or shared_moment(policy.effective_at, (), known.catalogues)
@@ -88,10 +128,11 @@ async def publish(
         governing = [item for item in [*in_force, *known.policies] if item.policy_id == policy.policy_id]
         before = _shown(governing[-1]) if governing else None
         audit = audit_policy(published, effective_at, to_millis(now), published_by, before, _shown(published))
-        value = await asyncio.to_thread(topic.policies.encode, policy_record(published, published_by, source))
-        return Publication(topic.policies_topic, policy_key(policy.policy_id, policy.version), value, audit), published
+        value = topic.policies.encode(policy_record(published, published_by, made.source))
+        key = policy_key(policy.policy_id, policy.version)
+        return Publication(topic.policies_topic, key, value, audit), (published, known)
 
-    return await publish_audited(topic, f"{app_id}-policy-publisher", prepare)
+    return await publish_audited(topic, topic.policies, f"{app_id}-policy-publisher", prepare)
 
 
 def moment_now() -> datetime:

@@ -15,14 +15,11 @@ from streams.errors import DependencyError
 from streams.kafka.topics import TopicError
 from streams.log_events import log_event
 from streams.operations.dead_letters import DeadLetterFilter, read_letters
-from streams.policies.modes import in_mode
-from streams.policies.publishing import moment_now, publish
-from streams.policies.reader import read_published
+from streams.policies.modes import publish_mode
 from streams.policies.topic import PolicyTopic
 from streams.report.access.callers import Caller
 from streams.report.web.commands import CommandsUnavailableError, Outcome, OutcomeKind
 from streams.settings.report import ReportSettings
-from streams.wire.policy import policy_yaml
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +62,8 @@ class Operating:
         """See `OperatorPort`."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                published = await read_published(self._topic)
-                policy = in_mode(self._configured, published.policies, Mode.REPORT, moment_now())
-                await publish(
-                    self._topic, self._settings.app_id, policy, self._configured, caller.name, policy_yaml(policy)
+                policy, _ = await publish_mode(
+                    self._topic, self._settings.app_id, self._configured, Mode.REPORT, caller.name
                 )
         except PublicationError as error:
             return Outcome("", OutcomeKind.REFUSED, str(error))

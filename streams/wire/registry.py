@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import copy
-import http.client
 import json
-import re
 import ssl
 import threading
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 from streams.errors import DependencyError
 from streams.kafka.authorities import trusting
-from streams.kafka.secret_files import SecretFileError, read_secret
+from streams.kafka.secret_files import SecretFileError
 from streams.settings.registry import RegistrySettings
+from streams.wire.registry_credentials import authorization_of
+from streams.wire.registry_http import MAX_BODY_BYTES, RegistryClient, RequestError, TooLongError
 from streams.wire.schemas import REGISTRY_FILE, SCHEMA_DIR, Schema, without_docs
 
-_CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
-_MAX_RESPONSE_BYTES = 4 * 1_048_576
 _MAX_ID: Final = (1 << 31) - 1
-_TOKEN: Final = re.compile("[!-~]+")
 
 UNKNOWN_SECONDS: Final = 60.0
 """How long an id without a usable schema is not asked for again; it may have been registered meanwhile."""
@@ -66,11 +59,6 @@ class RegistryError(DependencyError):
 
 class _TooLongError(RegistryError):
     """An answer is longer than it may be."""
-
-
-class _NoRedirection(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 class SchemaRegistry(Protocol):
@@ -166,19 +154,16 @@ class ConfluentRegistry:
             url: its address, http or https.
             timeout_seconds: how long each answer is waited for.
             now: returns seconds.
-            authorization: returns the header of this name for the next request, None for none.
+            authorization: returns the header of this name for the next request, None for none; it may raise
+                SecretFileError.
             context: checks the registry's certificate; None for the system's.
             prefix: of the topics' names, and so of their subjects there.
 
         Raises:
             ValueError: `url` is neither http nor https.
         """
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise ValueError(f"not an http or https address: {url!r}")
-        self._url = url.rstrip("/")
-        self._timeout_seconds, self._authorization, self._prefix = timeout_seconds, authorization, prefix
-        # Elsewhere credentials have no business, so no redirection is followed.
-        self._opener = urllib.request.build_opener(_NoRedirection, urllib.request.HTTPSHandler(context=context))
+        self._client = RegistryClient(url, timeout_seconds, context)
+        self._authorization, self._prefix = authorization, prefix
         self._ids: dict[tuple[str, str], int] = {}
         self._schemas: dict[int, Schema] = {}
         self._now = now
@@ -224,7 +209,7 @@ class ConfluentRegistry:
         )
 
     def _path_of(self, subject: str) -> str:
-        return f"/subjects/{urllib.parse.quote(self._prefix + subject, safe='')}"
+        return f"/subjects/{quote(self._prefix + subject, safe='')}"
 
     def _ask_for_id(self, path: str, text: str) -> int:
         answer = self._ask(path, {"schema": text})
@@ -259,7 +244,7 @@ class ConfluentRegistry:
         try:
             answer = self._ask(f"/schemas/ids/{schema_id}")
         except _TooLongError as error:
-            raise UnknownSchemaIdError(schema_id, f"its schema has more than {_MAX_RESPONSE_BYTES} bytes") from error
+            raise UnknownSchemaIdError(schema_id, f"its schema has more than {MAX_BODY_BYTES} bytes") from error
         except RegistryError as error:
             if error.status in _OF_ONE_ID:
                 why = "not in the registry" if error.status == 404 else f"the registry returned HTTP {error.status}"
@@ -278,46 +263,14 @@ class ConfluentRegistry:
         return schema
 
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        request = urllib.request.Request(  # noqa: S310 - the constructor takes http and https only
-            self._url + path,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Accept": _CONTENT_TYPE, "Content-Type": _CONTENT_TYPE},
-        )
-        if (authorization := self._authorization()) is not None:
-            request.add_header("Authorization", authorization)
         try:
-            with self._opener.open(request, timeout=self._timeout_seconds) as response:
-                text = self._read(response)
-            if len(text) > _MAX_RESPONSE_BYTES:
-                raise _TooLongError(f"{path}: a response of more than {_MAX_RESPONSE_BYTES} bytes")
-            answer = json.loads(text)
-        except urllib.error.HTTPError as error:
-            raise RegistryError(f"{path}: HTTP {error.code}: {_detail(error)}", error.code) from error
-        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
-            raise RegistryError(f"{path}: {type(error).__name__}: {error}") from error
-        if not isinstance(answer, dict):
-            raise RegistryError(f"{path}: the response is not an object: {str(answer)[:200]}")
-        return answer
-
-    def _read(self, response: http.client.HTTPResponse) -> bytes:
-        """The body, or what is longer than it may be: the timeout of a socket begins again with each byte.
-
-        Raises:
-            TimeoutError: it is not whole in time.
-        """
-        end, text = time.monotonic() + self._timeout_seconds, b""
-        while len(text) <= _MAX_RESPONSE_BYTES and (part := response.read1(_MAX_RESPONSE_BYTES + 1)):
-            text += part
-            if time.monotonic() > end:
-                raise TimeoutError(f"the response is not whole within {self._timeout_seconds:.0f} s")
-        return text
-
-
-def _detail(error: urllib.error.HTTPError) -> str:
-    try:
-        return error.read(1_000).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
-        return "without a readable body"
+            return self._client.ask(path, body, self._authorization())
+        except TooLongError as error:
+            raise _TooLongError(str(error)) from error
+        except RequestError as error:
+            raise RegistryError(str(error), error.status) from error
+        except SecretFileError as error:
+            raise RegistryError(str(error)) from error
 
 
 def may_learn(registry: SchemaRegistry) -> bool:
@@ -335,23 +288,7 @@ def registry_of(settings: RegistrySettings) -> SchemaRegistry:
         return LocalRegistry()
     return ConfluentRegistry(
         settings.schema_registry_url,
-        authorization=partial(_authorization, settings),
+        authorization=partial(authorization_of, settings),
         context=trusting(settings, "registry_ca_file") if settings.schema_registry_url.startswith("https:") else None,
         prefix=settings.topic_prefix,
     )
-
-
-def _authorization(settings: RegistrySettings) -> str | None:
-    """What a request shows of who asks; files are read now, as whoever mounts them may have replaced them."""
-    try:
-        if settings.registry_token_file:
-            file = Path(settings.registry_token_file)
-            if not _TOKEN.fullmatch(token := read_secret(file)):
-                raise SecretFileError(file, "must hold a token of visible ASCII characters")
-            return f"Bearer {token}"
-        if not settings.registry_user:
-            return None
-        password = settings.registry_password or read_secret(Path(settings.registry_password_file))
-    except SecretFileError as error:
-        raise RegistryError(str(error)) from error
-    return f"Basic {b64encode(f'{settings.registry_user}:{password}'.encode()).decode()}"

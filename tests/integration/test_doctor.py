@@ -21,6 +21,8 @@ from streams.operations.doctor.examination import Subject, examine
 from streams.operations.doctor.findings import Finding, State
 from streams.operations.feeds import produce_feed
 from streams.operations.group import require_stopped
+from streams.policies.reader import read_published
+from streams.policies.topic import PolicyTopic, Published
 from streams.settings.worker import Settings
 from streams.wire.registry import LocalRegistry
 from streams.worker.wiring import rulebook_of
@@ -39,8 +41,16 @@ async def examined(settings: Settings, capfd: pytest.CaptureFixture[str]) -> tup
 
 @pytest.mark.timeout(200)
 def test_a_working_service_is_well_and_each_fault_is_found(
-    settings: Settings, capfd: pytest.CaptureFixture[str]
+    settings: Settings, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    published = list[PolicyTopic]()
+
+    async def read_counted(topic: PolicyTopic) -> Published:
+        published.append(topic)
+        return await read_published(topic)
+
+    monkeypatch.setattr(examination, "read_published", read_counted)
+
     async def scenario() -> None:
         await create_topics(settings)
         source = settings.topic(TOPICS["inbound_connection"])
@@ -49,6 +59,7 @@ def test_a_working_service_is_well_and_each_fault_is_found(
             await until_found(settings, lambda found: len(found.servers) == 8)
             code, found = await examined(settings, capfd)
             assert code == 0
+            assert len(published) == 1
             assert {row["check"] for row in found.values() if row["state"] not in ("ok", "skipped")} <= {"catalogue"}
             assert {"brokers", "topics", "rights", "partitioner", "signs of life", "lag", "dead letters"} <= set(found)
             async with cluster_of(settings).producer() as producer:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from streams.domain.policy.policy import Policy
 from streams.domain.policy.publication import PublicationError
-from streams.domain.time import MINUTE_MS
+from streams.domain.time import MINUTE_MS, iso
 from streams.kafka.provisioning import create_topics
 from streams.operations.feeds import Collected, collect, produce_feed
+from streams.policies import publishing
 from streams.policies.configured import policy_topic_of
 from streams.policies.files import read_policy
 from streams.policies.publishing import publish
@@ -92,3 +96,27 @@ def test_a_policy_in_the_past_or_at_a_taken_moment_is_refused_and_leaves_no_trac
         return said
 
     assert asyncio.run(scenario()) == ["effective_at", "version", "effective_at"]
+
+
+@pytest.mark.timeout(60)
+def test_a_change_of_mode_is_never_late_however_slow_kafka_is(
+    settings: Settings, tes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = from_millis(now_ms() + 30 * MINUTE_MS)
+
+    async def prepare() -> None:
+        await create_topics(settings)
+        coming = replace(LENIENT, effective_at=later)
+        await publish(policy_topic_of(settings), settings.app_id, coming, [], "operator", "")
+
+    asyncio.run(prepare())
+    # Between two looks at the clock goes by more than a change of mode is ahead.
+    began, looks = now_ms(), itertools.count()
+    monkeypatch.setattr(publishing, "wall_clock_ms", lambda: began + MINUTE_MS * next(looks))
+    for mode in ("observe", "report"):
+        code, out, err = tes("policy", "mode", mode)
+        assert code == 0, err
+        assert f"({mode}) takes effect at " in out
+        # A version to come that will overrule it is told.
+        assert f"lenient version 1 takes effect at {iso(to_millis(later))} with mode enforce" in err
+        assert re.search(rf"{mode} +topic +governs", tes("policy", "list")[1])

@@ -73,7 +73,7 @@ def test_topics_that_others_made_are_taken_without_the_right_to_make_any(
     assert tes(secured.scram(open_settings, "worker", kafka_mechanism="PLAIN"), monkeypatch, "topics", "create") == 0
     said = capsys.readouterr()
     assert said.out == ""
-    assert "not visible to this user" in said.err  # their settings
+    assert "not visible to this user: TopicAuthorizationFailedError" in said.err  # their settings
 
 
 @pytest.mark.timeout(150)

@@ -10,12 +10,16 @@ import smtplib
 import socket
 import ssl
 import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from streams.domain.edge import Cause
+from streams.domain.exchange.build import parse_build
+from streams.domain.exchange.detection import detect
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.server.connection import Outcome
 from streams.edge.client import Connector
@@ -27,6 +31,7 @@ from tests.support.postfix import Postfix, running_postfix
 from tests.support.waiting import until_true
 
 ACCEPTED = re.compile(r"250 2\.0\.0 Ok: (?:\d+ bytes )?queued as \w+")
+PAGE = Path(__file__).parents[2] / "docs" / "path" / "observe.md"
 PATIENCE_SECONDS = 25
 """Postfix waits 2 s for a milter as `postfix.MILTER` has it; without, it would be 30 s for a command."""
 
@@ -80,6 +85,23 @@ def test_swaks_sees_the_reply_too(fronts: Fronts, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, f"<** {BLOCKED}" in done.stdout) == (26, True), done.stdout + done.stderr
+
+
+def test_the_messages_by_hand_of_the_page_look_like_those_of_exchange_servers(fronts: Fronts) -> None:
+    front = fronts.open()
+    block = re.search(r"^    python3 - <<'END'\n(.+?)^    END$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    script = textwrap.dedent(block[1])
+    for written, here in (('"127.0.0.1", 25,', f'"127.0.0.1", {front.port},'), ("root@localhost", RECIPIENT)):
+        assert written in script
+        script = script.replace(written, here)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    told = front.doorway.told
+    assert {event.source_ip for event in told} == {"127.0.0.2"}
+    found = [detect(event.received, event.helo, event.source_ip) for event in told]
+    assert [(one.server, one.build) for one in found] == [
+        (f"mx{number}.contoso.com", parse_build(build)) for number, build in enumerate((OLD, GOOD, "15.0.1497.32"), 1)
+    ]
 
 
 def test_a_client_is_answered_at_mail_after_three_messages_and_shows_its_build_within_the_probe_window(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ from streams.domain.outputs.progress import PartitionProgress
 from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.kafka.partitioner import kafka_partition
 from streams.operations.doctor.findings import Finding, State
-from streams.operations.doctor.inputs import examine_connections
+from streams.operations.doctor.inputs import examine_connections, look_at_connections
 from streams.operations.doctor.workers import examine_lag, examine_signs
 from streams.testing import FakeRecord
 from streams.wire.codec import AvroCodec
 from streams.wire.records import to_record
-from streams.wire.registry import LocalRegistry
+from streams.wire.registry import LocalRegistry, RegistryError
+from tests.support.hanging_registry import HangingRegistry
 from tests.support.live import line
 
 NOW = 1_800_000_000_000
@@ -49,8 +52,14 @@ def stored(**changed: Any) -> Stored:
     return Stored(**fields)
 
 
+async def coming(*records: Stored) -> AsyncIterator[Stored]:
+    for record in records:
+        yield record
+
+
 def found_in(*records: Stored, now: int = NOW) -> dict[str, Finding]:
-    return by_check(examine_connections(records, PARTITIONS, CODEC, now))
+    seen = asyncio.run(look_at_connections(coming(*records), PARTITIONS, CODEC))
+    return by_check(examine_connections(seen, now))
 
 
 def by_check(findings: Iterable[Finding]) -> dict[str, Finding]:
@@ -113,6 +122,34 @@ def test_a_producers_own_time_proves_nothing_of_clocks() -> None:
 
 def test_a_machine_that_is_behind_the_brokers_is_told() -> None:
     assert found_in(stored(), now=NOW - MINUTE_MS)["own clock"].state is State.WARNING
+
+
+def test_a_connection_that_was_looked_at_is_not_kept() -> None:
+    given = list[weakref.ref[Stored]]()
+
+    async def many() -> AsyncIterator[Stored]:
+        for offset in range(50):
+            record = stored(offset=offset)
+            given.append(weakref.ref(record))
+            yield record
+            # This one, and the one in the hands of who looks.
+            assert sum(one() is not None for one in given) <= 2
+
+    assert len(asyncio.run(look_at_connections(many(), PARTITIONS, CODEC))) == 50
+
+
+def test_a_registry_that_does_not_answer_keeps_nothing_else_waiting() -> None:
+    async def scenario() -> None:
+        registry = HangingRegistry(asyncio.get_running_loop())
+        codec = AvroCodec("inbound_connection", registry)
+        looking = asyncio.create_task(look_at_connections(coming(stored()), PARTITIONS, codec))
+        await registry.is_asked.wait()
+        assert registry.is_hanging
+        registry.may_answer.set()
+        with pytest.raises(RegistryError, match="made up"):
+            await looking
+
+    asyncio.run(scenario())
 
 
 # --- workers ---

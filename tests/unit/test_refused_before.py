@@ -122,7 +122,7 @@ def test_a_registry_that_does_not_know_the_schema_before_is_not_given_it() -> No
     with RegistryServer() as server:
         registry = ConfluentRegistry(server.url)
         assert fast_headers(registry).previous == older(record_of(1))[:5]
-        server.forgotten.add(1)
+        del server.subjects[SUBJECTS["inbound_connection"]][0]
         assert fast_headers(registry).previous == b""
         assert server.registered == 1  # this version's, once
 

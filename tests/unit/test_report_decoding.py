@@ -123,7 +123,7 @@ def test_a_schema_that_a_registry_may_learn_is_waited_for_and_the_rest_is_read()
             assert "unknown schema id 7000" in batch.waits[Place(SERVERS, 0)].reason
             assert [read.offset for read in batch.servers] == [0, 1, 3, 5]
             assert batch.unreadable == []
-        server.answers[7_000] = server.answer(int.from_bytes(known[1:5], "big"))
+        server.answers[7_000] = server.schema_answer(int.from_bytes(known[1:5], "big"))
         clock.seconds += UNKNOWN_SECONDS
         batch = decoder.decode(records, {})
         assert (len(batch.servers), dict(batch.waits), batch.unreadable) == (6, {}, [])

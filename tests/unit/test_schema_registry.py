@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -22,7 +20,6 @@ from streams.wire.registry import (
     UnknownSchemaIdError,
 )
 from streams.wire.schemas import SUBJECTS, load_schema
-from tests.support.local_server import LocalServer
 from tests.support.registry_server import RegistryServer
 
 
@@ -88,7 +85,7 @@ def test_what_concerns_one_id_is_its_records_fault_and_is_asked_once(
     assert server.asked == [7_000]
     clock.advance(UNKNOWN_SECONDS)
     del server.answers[7_000]
-    server.answers[7_000] = server.answer(
+    server.answers[7_000] = server.schema_answer(
         LocalRegistry().id_of(SUBJECTS["inbound_connection"], load_schema("inbound_connection"))
     )
     with pytest.raises(MalformedRecordError, match="cut off"):  # its schema is known by now
@@ -161,30 +158,3 @@ def test_a_schema_that_does_not_fit_is_read_once(
         with pytest.raises(MalformedRecordError, match="schema id 8000: "):
             codec.decode(b"\0" + (8_000).to_bytes(4, "big") + b"\x02")
         monkeypatch.setattr(registry, "schema_of", None)  # it is not asked for again
-
-
-def test_an_answer_that_comes_byte_by_byte_is_given_up() -> None:
-    ended = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            rest = b'{"schema": "{}"}'
-            self.send_response(200)
-            self.send_header("Content-Length", str(100 + len(rest)))
-            self.end_headers()
-            for _ in range(100):
-                if ended.wait(0.1):
-                    return
-                self.wfile.write(b" ")
-            self.wfile.write(rest)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with LocalServer(Handler) as server:
-        try:
-            registry = ConfluentRegistry(f"http://127.0.0.1:{server.port}", timeout_seconds=1.0)
-            with pytest.raises(RegistryError, match="not whole within 1 s"):
-                registry.schema_of(1)
-        finally:
-            ended.set()

@@ -16,14 +16,13 @@ from streams.wire.codec import AvroCodec
 from streams.wire.registry import ConfluentRegistry, RegistryError, registry_of
 from streams.wire.schemas import SUBJECTS, load_schema, without_docs
 from tests.support.registry_server import RegistryServer
-from tests.support.strict_registry import StrictRegistry
 
 SECRET = "s3cret-of-nobody"
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictRegistry]:
-    with StrictRegistry() as found:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RegistryServer]:
+    with RegistryServer(is_empty=True) as found:
         monkeypatch.setenv("TES_SCHEMA_REGISTRY_URL", found.url)
         yield found
 
@@ -33,7 +32,7 @@ def basic(password: str) -> str:
 
 
 def test_schemas_are_registered_once_and_then_found(
-    server: StrictRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: RegistryServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TES_TOPIC_PREFIX", "eu.")
     assert main(["schemas", "check", "--json"]) == 3
@@ -61,12 +60,11 @@ def test_schemas_are_registered_once_and_then_found(
 
 @pytest.mark.parametrize("action", ["check", "register"])
 def test_one_that_the_registry_would_refuse_keeps_all_out(
-    action: str, server: StrictRegistry, capsys: pytest.CaptureFixture[str]
+    action: str, server: RegistryServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     subject, schema = SUBJECTS["verdict"], without_docs(load_schema("verdict"))
     other = schema | {"fields": [field for field in schema["fields"] if field["name"] != "tenant_id"]}
-    server.subjects[subject] = [json.dumps(other)]
-    server.ids[json.dumps(other)] = 7
+    server.put(subject, other)
     assert main(["schemas", action, "--json"]) == 3
     said = capsys.readouterr()
     assert f"tes schemas {action}: {subject}: READER_FIELD_MISSING_DEFAULT_VALUE: tenant_id" in said.err
@@ -77,7 +75,7 @@ def test_one_that_the_registry_would_refuse_keeps_all_out(
 
 
 def test_what_a_registry_says_reaches_no_terminal_as_it_is(
-    server: StrictRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: RegistryServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(server, "answer", lambda path, schema: (500, {"message": "\x1b[2J\u202e\r\nforged"}))
     assert main(["schemas", "check"]) == 1
@@ -87,7 +85,7 @@ def test_what_a_registry_says_reaches_no_terminal_as_it_is(
 
 
 def test_a_user_logs_in_with_a_password_that_is_shown_nowhere(
-    server: StrictRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    server: RegistryServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     server.authorization = basic(SECRET)
     assert main(["schemas", "check"]) == 1
@@ -111,7 +109,7 @@ def test_a_user_logs_in_with_a_password_that_is_shown_nowhere(
 
 
 def test_a_bearer_shows_the_token_of_a_file(
-    server: StrictRegistry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    server: RegistryServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     server.authorization = "Bearer of-nobody"
     file = tmp_path / "token"
@@ -123,10 +121,10 @@ def test_a_bearer_shows_the_token_of_a_file(
     assert f"{str(file)!r}: must be readable" in capsys.readouterr().err
 
 
-def test_credentials_follow_no_redirection(server: StrictRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_follow_no_redirection(server: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TES_SCHEMA_REGISTRY_USER", "key")
     monkeypatch.setenv("TES_SCHEMA_REGISTRY_PASSWORD", SECRET)
-    with StrictRegistry() as elsewhere:
+    with RegistryServer(is_empty=True) as elsewhere:
         server.redirects_to = elsewhere.url
         assert main(["schemas", "check"]) == 1
         assert elsewhere.shown == []
@@ -150,7 +148,7 @@ def test_the_files_of_credentials_are_kept_out_of_logs() -> None:
 
 @pytest.mark.parametrize("token", ["\ufeffof-nobody", "of nobody", "of-\u20acnobody", "of-\x1bnobody", " of-nobody"])
 def test_a_token_with_odd_characters_is_refused_and_shown_nowhere(
-    server: StrictRegistry,
+    server: RegistryServer,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -167,9 +165,9 @@ def test_a_token_with_odd_characters_is_refused_and_shown_nowhere(
 
 
 @pytest.mark.parametrize("schema_id", [True, -1, 1 << 31])
-def test_an_id_that_no_record_can_have_is_refused(schema_id: int) -> None:
-    with RegistryServer() as lying:
-        lying.id_of = lambda *_: schema_id
-        registry = ConfluentRegistry(lying.url)
-        with pytest.raises(RegistryError, match="the response has no id"):
-            registry.id_of(SUBJECTS["verdict"], load_schema("verdict"))
+def test_an_id_that_no_record_can_have_is_refused(
+    schema_id: int, server: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "answer", lambda path, schema: (200, {"id": schema_id}))
+    with pytest.raises(RegistryError, match="the response has no id"):
+        ConfluentRegistry(server.url).id_of(SUBJECTS["verdict"], load_schema("verdict"))

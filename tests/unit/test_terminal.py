@@ -69,7 +69,7 @@ from tests.support.channels import RecordingChannel
 from tests.support.memory_topic import MemoryLog, MemoryTopic, Partition
 from tests.support.notices import add_destination, notice, subscribe
 from tests.support.notify_site import Site
-from tests.support.strict_registry import StrictRegistry
+from tests.support.registry_server import RegistryServer
 
 FEED = Path(__file__).parents[1] / "data" / "hostile" / "control-characters.jsonl"
 ALL_KINDS = "\x1b]0;x\x07\r\nforged\t\x00\x7f\x9b31m"
@@ -487,7 +487,7 @@ def _connectors(shell: Shell) -> None:
 
 
 def _schemas(shell: Shell) -> None:
-    with StrictRegistry() as server:
+    with RegistryServer(is_empty=True) as server:
         shell.patch.setenv("TES_SCHEMA_REGISTRY_URL", server.url)
         shell.patch.setenv("TES_TOPIC_PREFIX", "a\x1b\u202e.")
         refused, unknown = (200, {"is_compatible": False, "messages": [ALL_KINDS]}), (404, dict[str, Any]())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -21,15 +22,19 @@ from streams.kafka.provisioning import compare_topics
 from streams.kafka.reader import extents_of, partitions_of, read_partitions, read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import DEAD_LETTER_SUFFIX, TOPICS, TopicError
-from streams.kafka.unread import UnreadBatch
 from streams.operations.doctor.findings import Finding, ok, problem, skipped, warning
-from streams.operations.doctor.inputs import TOPICS_PAGE, examine_connections, latest_records
+from streams.operations.doctor.inputs import (
+    TOPICS_PAGE,
+    examine_connections,
+    latest_records,
+    look_at_connections,
+)
 from streams.operations.doctor.workers import examine_lag, examine_signs
 from streams.operations.group import INPUTS, committed_offsets, members_of
 from streams.policies.catalogue.topic import tables_in_force
 from streams.policies.configured import policy_topic_of
 from streams.policies.reader import read_published
-from streams.policies.topic import Published
+from streams.policies.topic import PolicyTopic, Published
 from streams.settings.worker import Settings
 from streams.wire.codec import AvroCodec, MalformedRecordError
 from streams.wire.policy import from_millis
@@ -56,6 +61,19 @@ class Subject:
     now: Callable[[], int]
 
 
+class _PublishedOnce:
+    """What is published, for all checks that need it; the topics are read when the first one asks."""
+
+    def __init__(self, topic: PolicyTopic) -> None:
+        self.topic = topic
+        self._found: Published | None = None
+
+    async def read(self) -> Published:
+        if self._found is None:
+            self._found = await read_published(self.topic)
+        return self._found
+
+
 async def examine(subject: Subject) -> AsyncIterator[Finding]:
     """All findings on the cluster, as they are found."""
     refusal = await cluster_of(subject.settings).refusal()
@@ -64,13 +82,14 @@ async def examine(subject: Subject) -> AsyncIterator[Finding]:
         yield skipped("cluster", "without a broker nothing on it can be looked at")
         return
     yield ok("brokers", f"{subject.settings.bootstrap} answers")
+    published = _PublishedOnce(policy_topic_of(subject.settings))
     checks: tuple[tuple[str, str, Callable[[Subject], Awaitable[Findings]]], ...] = (
         ("topics", TOPICS_PAGE, _topics),
         ("rights", "docs/reference/access.md", _rights),
         ("connections", TOPICS_PAGE, _connections),
-        ("workers", "docs/runbooks/TesNoWorkerReady.md", _workers),
+        ("workers", "docs/runbooks/TesNoWorkerReady.md", partial(_workers, published)),
         ("lag", "docs/runbooks/TesLagGrows.md", _lag),
-        ("catalogue", "docs/how-to/catalogue.md", _catalogue),
+        ("catalogue", "docs/how-to/catalogue.md", partial(_catalogue, published)),
         ("dead letters", "docs/how-to/dead-letters.md", _dead_letters),
     )
     for name, page, check in checks:
@@ -102,10 +121,10 @@ async def _connections(subject: Subject) -> Findings:
     topic = settings.topic(TOPICS["inbound_connection"])
     records, partitions = await latest_records(cluster_of(settings), topic)
     codec = AvroCodec("inbound_connection", subject.registry)
-    return examine_connections(records, partitions, codec, subject.now())
+    return examine_connections(await look_at_connections(records, partitions, codec), subject.now())
 
 
-async def _workers(subject: Subject) -> Findings:
+async def _workers(published: _PublishedOnce, subject: Subject) -> Findings:
     settings, cluster = subject.settings, cluster_of(subject.settings)
     topic = settings.topic(TOPICS["inbound_connection"])
     partitions = len((await partitions_of(cluster, topic))[topic])
@@ -113,13 +132,12 @@ async def _workers(subject: Subject) -> Findings:
     signs: dict[int, tuple[PartitionProgress, int]] = {}
     async for record in read_settled(cluster, settings.topic(TOPICS["partition_progress"])):
         try:
-            sign = progress_of(codec.decode(record.value))
+            sign = progress_of(await asyncio.to_thread(codec.decode, record.value))  # it may ask a registry
         except (MalformedRecordError, MalformedError):
             continue  # edges pass over them too, and say so
         if sign.app_id == settings.app_id:
             signs[sign.partition] = sign, record.timestamp
-    published = await read_published(policy_topic_of(settings))
-    rulebook = subject.rulebook(published)
+    rulebook = subject.rulebook(await published.read())
 
     def in_force(moment: int) -> str:
         policy = rulebook.policy_at(moment)
@@ -162,10 +180,9 @@ async def _first_records(
     return found
 
 
-async def _catalogue(subject: Subject) -> Findings:
-    topic, now = policy_topic_of(subject.settings), subject.now()
-    published = await read_published(topic)
-    version, tables = await tables_in_force(topic, published, from_millis(now))
+async def _catalogue(published: _PublishedOnce, subject: Subject) -> Findings:
+    now = subject.now()
+    version, tables = await tables_in_force(published.topic, await published.read(), from_millis(now))
     name = f"version {version}" if version else "the built-in one"
     text = f"{name}, whose newest update is of {tables.newest_day}"
     if tables.newest_day < iso(now - OLD_CATALOGUE_MS)[:10]:
@@ -179,13 +196,9 @@ async def _dead_letters(subject: Subject) -> Findings:
     for name in INPUTS:
         topic = f"{subject.settings.topic(name)}{DEAD_LETTER_SUFFIX}"
         records, _ = await latest_records(cluster, topic)
-        recent[topic] = _since(records, now - RECENT_MS)
+        recent[topic] = sum([1 async for record in records if record.timestamp >= now - RECENT_MS])
     found = {topic: count for topic, count in recent.items() if count}
     if not found:
         return [ok("dead letters", "none within a day")]
     text = ", ".join(f"{count} or more on {topic}" for topic, count in found.items())
     return [warning("dead letters", f"within a day: {text}", "docs/runbooks/TesDeadLetters.md")]
-
-
-def _since(records: Sequence[Any], moment: int) -> int:
-    return sum(1 for record in records if not isinstance(record, UnreadBatch) and record.timestamp >= moment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ async def read_stored(topic: PolicyTopic, versions: Iterable[int]) -> list[Store
     async for row in read_settled(topic.cluster, topic.catalogues_topic):
         if row.value is None or row.key not in {catalogue_key(version) for version in wanted}:
             continue
-        record = topic.catalogues.decode(row.value)
+        record = await asyncio.to_thread(topic.catalogues.decode, row.value)  # it may ask a registry
         if record["version"] in wanted:
             wanted.discard(record["version"])
             tables = tables_of(record)
@@ -130,7 +131,7 @@ async def publish_catalogue(
         )
         return Publication(topic.catalogues_topic, catalogue_key(version), value, audit), (published, changes)
 
-    return await publish_audited(topic, f"{app_id}-catalogue-publisher", prepare)
+    return await publish_audited(topic, topic.catalogues, f"{app_id}-catalogue-publisher", prepare)
 
 
 def _encode(

@@ -58,7 +58,7 @@ def test_it_says_what_it_waits_for_and_goes_on_when_that_is_known(settings: Sett
             await until_true(has_verdict)
             assert REGISTRY in status.failures
             assert rows_of(database, SERVER) == rows_of(database, UNREADABLE) == []
-            server.answers[UNKNOWN_ID] = server.answer(int.from_bytes(value[1:5], "big"))
+            server.answers[UNKNOWN_ID] = server.schema_answer(int.from_bytes(value[1:5], "big"))
             await until_true(has_server)
             assert status.failures == {}
             assert rows_of(database, UNREADABLE) == []
