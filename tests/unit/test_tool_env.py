@@ -34,7 +34,8 @@ class Tree:
         self.lock = folder / "requirements" / "tools.txt"
         self.lock.write_text(f"hello @ file://{wheel} --hash=sha256:{digest}\n")
         counting = folder / "bin" / "python3"
-        counting.write_text(f'#!/bin/sh\n[ "$1" != -m ] || echo "$@" >> "{folder}/made"\nexec "{sys.executable}" "$@"\n')
+        noted = f'[ "$1" != -m ] || echo "$@" >> "{folder}/made"'
+        counting.write_text(f'#!/bin/sh\n{noted}\nexec "{sys.executable}" "$@"\n')
         counting.chmod(0o755)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
