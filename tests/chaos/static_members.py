@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.kafka.topics import TOPICS
-from tests.chaos.feeds import Feed
+from tests.chaos.feeds import RECENT_STEP_MS, Feed
 from tests.chaos.trial import POLL_SECONDS, Trial, expect
 from tests.chaos.worker import Worker
 from tests.support.ports import free_port
@@ -115,8 +115,12 @@ class Service:
     async def load(self, count: int) -> None:
         """Produce so many connections, of the last minutes."""
         chance = self.trial.chance.randrange(10**6)
-        await self.trial.load(Feed("recent", chance, count, self.base_ms + self.produced * 20), until_ms=None)
+        await self.trial.load(Feed("recent", chance, count, self.base_ms + self.produced * RECENT_STEP_MS), until_ms=None)
         self.produced += count
+
+    def seconds_ahead(self, count: int) -> float:
+        """How far ahead of the clock the last of so many more connections would be; 0 where it is not."""
+        return max(0.0, (self.base_ms + (self.produced + count) * RECENT_STEP_MS) / 1000 - time.time())
 
     async def start(self, number: int) -> Member:
         """Start a member, or start it again."""
@@ -148,8 +152,13 @@ class Service:
         is_done, pauses = asyncio.Event(), Pauses(self.trial)
 
         async def produce() -> None:
+            count = self.trial.size(400, 2_000)
             while not is_done.is_set():
-                await self.load(self.trial.size(400, 2_000))
+                # A long trial overtakes the clock, ahead of which a worker takes nothing.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(is_done.wait(), self.seconds_ahead(count))
+                    break
+                await self.load(count)
 
         tasks = [asyncio.create_task(produce()), asyncio.create_task(pauses.watch())]
         try:

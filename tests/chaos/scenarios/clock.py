@@ -17,7 +17,7 @@ from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from tests.chaos.disk import CannotBeDoneError
-from tests.chaos.feeds import Feed
+from tests.chaos.feeds import RECENT_STEP_MS, Feed
 from tests.chaos.scenario import scenario
 from tests.chaos.trial import Trial, expect
 from tests.chaos.worker import Worker
@@ -60,7 +60,7 @@ async def _worker(trial: Trial, clock: Clock) -> Worker:
 
 
 async def _load(trial: Trial, base_ms: int, number: int, **step: int) -> int:
-    feed = Feed("recent", trial.chance.randrange(10**6), COUNT, base_ms + number * COUNT * 20)
+    feed = Feed("recent", trial.chance.randrange(10**6), COUNT, base_ms + number * COUNT * RECENT_STEP_MS)
     settings: dict[str, Any] = {"until_ms": None, **step}
     await trial.load(feed, **settings)
     return COUNT * (number + 1)

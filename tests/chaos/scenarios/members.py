@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tests.chaos.feeds import Feed
+from tests.chaos.feeds import RECENT_STEP_MS, Feed
 from tests.chaos.scenario import scenario
 from tests.chaos.trial import POLL_SECONDS, Trial, expect
 from tests.chaos.worker import READY, Worker
@@ -70,7 +70,7 @@ async def members_under_live_load(trial: Trial) -> None:
 
     produced = 0
     for part in range(parts):
-        feed = Feed("recent", trial.chance.randrange(10**6), count // parts, base + produced * 20)
+        feed = Feed("recent", trial.chance.randrange(10**6), count // parts, base + produced * RECENT_STEP_MS)
         await trial.load(feed, until_ms=None)
         produced += feed.count
         if len(workers) < 3:
