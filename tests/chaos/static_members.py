@@ -115,7 +115,8 @@ class Service:
     async def load(self, count: int) -> None:
         """Produce so many connections, of the last minutes."""
         chance = self.trial.chance.randrange(10**6)
-        await self.trial.load(Feed("recent", chance, count, self.base_ms + self.produced * RECENT_STEP_MS), until_ms=None)
+        begin = self.base_ms + self.produced * RECENT_STEP_MS
+        await self.trial.load(Feed("recent", chance, count, begin), until_ms=None)
         self.produced += count
 
     def seconds_ahead(self, count: int) -> float:
