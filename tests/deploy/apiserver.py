@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,9 @@ import time
 from pathlib import Path
 from typing import Self
 
+import yaml
+
+from tests.deploy.manifests import SOURCES
 from tests.deploy.tools import ToolError, run, tool
 
 _HOST = "127.0.0.1"
@@ -47,6 +51,14 @@ class ApiServer:
         # Its cache of what the server offers is kept out of the home directory of whoever runs this.
         options: list[str | Path] = ["--kubeconfig", self.kubeconfig, "--cache-dir", self._folder / "discovery"]
         return run([tool("kubectl"), *options, *arguments], stdin=stdin)
+
+    def make_namespace(self, name: str) -> None:
+        """Make a namespace as `deploy/k8s/namespace.yaml` is, with the account that a controller would put into it."""
+        namespace = yaml.safe_load((SOURCES / "namespace.yaml").read_text(encoding="utf-8"))
+        namespace["metadata"]["name"] = name
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}}
+        for item in (namespace, account):
+            self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(item))
 
     def _certify(self) -> None:
         self._openssl("req", "-x509", "-nodes", "-subj", "/CN=tes-validation", "-days", "2", *self._pair("ca"))

@@ -194,9 +194,7 @@ def _live(
 ) -> None:
     """Install from the archive, upgrade, roll back, uninstall; each time look at what the server has then."""
     space = f"tes-helm-{name}"
-    namespace = yaml.safe_load((SOURCES / "namespace.yaml").read_text(encoding="utf-8"))
-    namespace["metadata"]["name"] = space
-    server.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(namespace))
+    server.make_namespace(space)
     where = ("--namespace", space)
 
     helm("install", "tes", archive, *where, *_set(values))

@@ -55,9 +55,7 @@ def validate(*, keep: bool) -> int:
 def _apply(server: ApiServer, overlay: str) -> None:
     text = run([tool("kustomize"), "build", SOURCES / "overlays" / overlay])
     space = f"tes-{overlay}"
-    namespace = yaml.safe_load((SOURCES / "namespace.yaml").read_text(encoding="utf-8"))
-    namespace["metadata"]["name"] = space
-    _kubectl_json(server, namespace, "apply", "--server-side")
+    server.make_namespace(space)
     # Unknown fields are errors by default; the option makes errors of what is deprecated, and of pods to be refused.
     options = ("-n", space, "--server-side", "--warnings-as-errors", "-f", "-")
     server.kubectl("apply", "--dry-run=server", *options, stdin=text)
