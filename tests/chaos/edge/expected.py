@@ -44,9 +44,12 @@ class Knowledge:
 
     def answers(self, sent: Sent, look_ms: int = LOOK_MS) -> set[Answer]:
         """Every answer to a message that was right when it was given by a door that looked so long ago at most."""
-        near = list(self._near(sent, look_ms))
+        hurt = [span for span in self._excused if span.meets(sent.sent_at - look_ms, sent.answered_at)]
+        is_hurt = bool(hurt)
+        # A door that nobody has told goes on with what it read before the damage, however long that is ago.
+        begin = min((sent.sent_at, *(span.begin for span in hurt)))
+        near = list(self._near(sent, sent.sent_at - begin + look_ms))
         right: set[Answer] = set()
-        is_hurt = any(span.meets(sent.sent_at - look_ms, sent.answered_at) for span in self._excused)
         if is_hurt or any(sample.confirmed_at is None or sent.key not in sample.revisions for sample in near):
             right.add(ACCEPT)
         confirmations = {sample.confirmed_at for sample in near if sample.confirmed_at is not None}

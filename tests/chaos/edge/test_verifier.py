@@ -226,6 +226,18 @@ def test_mail_may_be_accepted_while_the_verdicts_are_damaged_and_a_moment_longer
         assert (compare(run) == []) == is_right
 
 
+def test_a_door_that_runs_may_go_on_with_what_it_read_before_the_damage() -> None:
+    damaged_at = START - LOOK_MS - 3_000
+    for excused, is_right in (([Span(damaged_at, START + 5_000)], True), ([], False)):
+        run = sound()
+        run.samples = [
+            sample if sample.ended < damaged_at else sample._replace(confirmed_at=None, revisions={})
+            for sample in run.samples
+        ]
+        run.excused += excused
+        assert (compare(run) == []) == is_right
+
+
 def test_mail_may_be_accepted_where_the_disk_had_no_verdict() -> None:
     run = sound()
     only(run, "blocked", None)
