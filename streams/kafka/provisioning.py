@@ -120,28 +120,31 @@ async def create_missing(cluster: Cluster, topics: list[NewTopic]) -> list[str]:
         TopicError: the broker refused one, or a broker does not learn of one.
         KafkaError: the broker did not answer.
     """
-    created = []
+    created: list[str] = []
+    names = [topic.name for topic in topics]
     async with cluster.opened_admin() as admin:
-        described = await admin.describe_topics([topic.name for topic in topics])
-        there = {row["topic"] for row in described if row["error_code"] == 0}
-        missing = [topic for topic in topics if topic.name not in there]
-        response = await admin.create_topics(missing) if missing else None
-        for name, code, *message in response.topic_errors if response is not None else ():
-            if code == 0:
-                created.append(name)
-            elif code != TopicAlreadyExistsError.errno:
-                raise TopicError(f"{name}: {for_code(code).__name__}: {message[0] if message else ''}")
-        await _wait_until_known(admin, [topic.name for topic in topics])
-    return created
-
-
-async def _wait_until_known(admin: Admin, names: list[str]) -> None:
-    """Wait until each broker knows the topics; the controller, which made them, knows them first."""
-    for _ in range(_LOOKS):
-        if not (unknown := await admin.unknown_topics(names)):
-            return
-        await asyncio.sleep(_LOOK_SECONDS)
+        for _ in range(_LOOKS):
+            # At each look: one that was still being deleted may have been there, and is gone by now.
+            created += await _create_absent(admin, topics)
+            # The controller, which makes them, knows them first.
+            if not (unknown := await admin.unknown_topics(names)):
+                return created
+            await asyncio.sleep(_LOOK_SECONDS)
     raise TopicError(f"{min(unknown)}: a broker does not know it {_LOOKS * _LOOK_SECONDS:.0f} s after it was made")
+
+
+async def _create_absent(admin: Admin, topics: list[NewTopic]) -> list[str]:
+    described = await admin.describe_topics([topic.name for topic in topics])
+    there = {row["topic"] for row in described if row["error_code"] == 0}
+    missing = [topic for topic in topics if topic.name not in there]
+    response = await admin.create_topics(missing) if missing else None
+    created = []
+    for name, code, *message in response.topic_errors if response is not None else ():
+        if code == 0:
+            created.append(name)
+        elif code != TopicAlreadyExistsError.errno:
+            raise TopicError(f"{name}: {for_code(code).__name__}: {message[0] if message else ''}")
+    return created
 
 
 async def compare_topics(settings: Settings, left_out: frozenset[str] = frozenset()) -> list[Difference]:
