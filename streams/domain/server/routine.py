@@ -75,8 +75,8 @@ def may_be_routine(
     """
     if not reported_at < observed_at < until or connector_type != judged_connector_type or judged_at < switched_at:
         return False
-    # One that is judged, though later ones were seen, must not be as late as the last one: that takes the place of it.
-    if observed_at == last_seen_at if observed_at >= judged_at else observed_at > last_seen_at:
+    # A judged one of the last one's moment would take its place; one after all others cannot come before a decision.
+    if observed_at == last_seen_at >= judged_at or last_seen_at < observed_at < judged_at:
         return False
     return build == judged_build or (build is not None and judged_build is not None)
 
