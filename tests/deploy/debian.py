@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
-from tests.chaos.worker import READY
-from tests.deploy.image import COMPILED, ImageError, await_line, child_of, expect
+from tests.deploy.image import COMPILED, ImageError, check_worker_life, expect
 from tests.deploy.systemd import environment_file, systemds_environment
 
 # `$0` is the root of the package. The mounts end with the shell.
@@ -216,17 +214,8 @@ def check_worker(system: System, scratch: Path) -> None:
         variables = [f"{name}={value}" for name, value in {**kept, **own, "TES_STATE_DIR": str(state)}.items()]
         tes = ("env", "-i", "HOME=/var/lib/tes", *variables, "/opt/tes/bin/tes")
         system.run(*tes, "topics", "create", user="tes")
-        log = scratch / "worker.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(system.command(*tes, "worker", user="tes"), stdout=output, stderr=output)
-        try:
-            await_line(process, log, READY)
-            os.kill(child_of(process.pid), signal.SIGTERM)
-            expect(process.wait(timeout=60) == 0, "its worker becomes ready on a real Kafka, and ends well")
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        command = system.command(*tes, "worker", user="tes")
+        check_worker_life(command, scratch / "worker.log", "its worker becomes ready on a real Kafka, and ends well")
 
 
 def main() -> int:

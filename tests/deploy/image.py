@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from operator import itemgetter
@@ -174,18 +175,24 @@ def check_worker(image: Image) -> None:
         expect(TOPICS["verdict"] in image.tes("topics", "create", **settings), "tes topics create")
         check_judgement(image, settings)
         command = image.command([*image.entry_point, "worker"], **settings)
-        log = Path(scratch) / "worker.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        try:
-            await_line(process, log, READY)
-            # unshare itself does not end on SIGTERM; the worker is the process below it.
-            os.kill(child_of(process.pid), signal.SIGTERM)
-            expect(process.wait(timeout=60) == 0, "tes worker starts, and ends with exit code 0 on SIGTERM")
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        check_worker_life(
+            command, Path(scratch) / "worker.log", "tes worker starts, and ends with exit code 0 on SIGTERM"
+        )
+
+
+def check_worker_life(command: Sequence[str], log: Path, what: str) -> None:
+    """A worker behind another process, as `command` starts it, becomes ready, and ends well on SIGTERM."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        await_line(process, log, READY)
+        # What started the worker does not end on SIGTERM; the worker is the process below it.
+        os.kill(child_of(process.pid), signal.SIGTERM)
+        expect(process.wait(timeout=60) == 0, what)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def check_judgement(image: Image, settings: dict[str, Any]) -> None:
