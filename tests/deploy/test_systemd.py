@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,15 +83,6 @@ def test_the_report_keeps_its_files_where_it_may_write() -> None:
     assert int(values(REPORT, "TimeoutStopSec")[0]) > Timing().end
 
 
-def test_the_report_reaches_kafka_in_the_dark_and_is_asked_on_this_machine_only() -> None:
-    found = report_settings()
-    assert found.has_tls
-    assert found.has_password
-    assert found.web_host == "127.0.0.1"
-    with pytest.raises(SettingsError, match="TES_KAFKA_SECURITY_PROTOCOL: 'PLAINTEXT'"):
-        report_settings(TES_KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
-
-
 def test_the_line_for_postgresql_can_be_taken_in() -> None:
     text = (FOLDER / "report.env").read_text(encoding="utf-8")
     (line,) = re.findall(r"^#(TES_\w+=.*)$", text, re.MULTILINE)
@@ -111,15 +103,6 @@ def test_the_ledger_is_beside_the_reports_files() -> None:
     assert int(values(NOTIFY, "TimeoutStopSec")[0]) > END_SECONDS + 20
 
 
-def test_notify_reaches_kafka_in_the_dark_and_is_asked_on_this_machine_only() -> None:
-    found = notify_settings()
-    assert found.has_tls
-    assert found.has_password
-    assert found.web_host == "127.0.0.1"
-    with pytest.raises(SettingsError, match="TES_KAFKA_SECURITY_PROTOCOL: 'PLAINTEXT'"):
-        notify_settings(TES_KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
-
-
 def test_the_line_of_notify_for_postgresql_can_be_taken_in() -> None:
     text = (FOLDER / "notify.env").read_text(encoding="utf-8")
     (line,) = re.findall(r"^#(TES_REPORT_DATABASE_FILE=.*)$", text, re.MULTILINE)
@@ -131,21 +114,24 @@ def worker_settings(**others: str) -> Settings:
     return read_settings(environment_of(WORKER) | others)
 
 
+@pytest.mark.parametrize("read", [report_settings, notify_settings, worker_settings])
+def test_each_reaches_kafka_in_the_dark_and_is_asked_on_this_machine_only(
+    read: Callable[..., ReportSettings | NotifySettings | Settings],
+) -> None:
+    found = read()
+    assert found.has_tls
+    assert found.has_password
+    assert found.web_host == "127.0.0.1"
+    with pytest.raises(SettingsError, match="TES_KAFKA_SECURITY_PROTOCOL: 'PLAINTEXT'"):
+        read(TES_KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
+
+
 def test_the_worker_keeps_its_state_where_it_may_write() -> None:
     assert values(WORKER, "ExecStart") == ["/opt/tes/bin/tes worker"]
     build_parser()[0].parse_args(["worker"])
     assert values(WORKER, "StateDirectory") == ["tes"]
     assert worker_settings().state_dir == "/var/lib/tes"
     assert values(WORKER, "User") == values(WORKER, "Group") == ["tes"]
-
-
-def test_the_worker_reaches_kafka_in_the_dark_and_is_asked_on_this_machine_only() -> None:
-    found = worker_settings()
-    assert found.has_tls
-    assert found.has_password
-    assert found.web_host == "127.0.0.1"
-    with pytest.raises(SettingsError, match="TES_KAFKA_SECURITY_PROTOCOL: 'PLAINTEXT'"):
-        worker_settings(TES_KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
 
 
 def test_the_lines_of_a_static_member_can_be_taken_in_and_leave_time_to_stop() -> None:

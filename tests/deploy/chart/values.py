@@ -164,6 +164,15 @@ def _pods(part: str, *, is_spread: bool = True) -> dict[str, Value]:
     return {f"{part}.{name}": value for name, value in where.items()}
 
 
+def _scaling(part: str) -> dict[str, Value]:
+    """How many pods a part has that scales by itself."""
+    return {
+        f"{part}.minReplicas": Value("Fewest pods.", _count(1)),
+        f"{part}.maxReplicas": Value("Most pods; each has up to 9 connections to PostgreSQL.", _count(1)),
+        f"{part}.cpuPercent": Value(_METRIC, _count(1, 100)),
+    }
+
+
 def _secret(about: str) -> Value:
     return Value(f"Secret, made by you: {about}.", _NAME)
 
@@ -249,9 +258,7 @@ VALUES: Final[dict[str, Value]] = {
     "edge.egress": Value("Where the edge may connect beside DNS: name your brokers here.", _RULES),
     **_pods("edge"),
     "report.enabled": Value("The report, http://tes-report:6070, for an ingress of yours that ends TLS.", _FLAG),
-    "report.minReplicas": Value("Fewest pods.", _count(1)),
-    "report.maxReplicas": Value("Most pods; each has up to 9 connections to PostgreSQL.", _count(1)),
-    "report.cpuPercent": Value(_METRIC, _count(1, 100)),
+    **_scaling("report"),
     "report.settings": Value(
         "Settings; `tes report config` lists them all. Others restart the pods, one by one.",
         _settings("report", required=("TES_KAFKA_BOOTSTRAP",)),
@@ -263,9 +270,7 @@ VALUES: Final[dict[str, Value]] = {
     "report.egress": Value("Where the report may connect beside DNS: name yours here.", _RULES),
     **_pods("report"),
     "notify.enabled": Value("What tells people: mail, webhooks, chat.", _FLAG),
-    "notify.minReplicas": Value("Fewest pods.", _count(1)),
-    "notify.maxReplicas": Value("Most pods; each has up to 9 connections to PostgreSQL.", _count(1)),
-    "notify.cpuPercent": Value(_METRIC, _count(1, 100)),
+    **_scaling("notify"),
     "notify.settings": Value(
         "Settings; `tes notify config` lists them all. Others restart the pods, one by one.",
         _settings("notify", required=("TES_KAFKA_BOOTSTRAP",)),
