@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from streams.domain.exchange.build import Build
 from streams.domain.policy.judgement import Finding
 from streams.domain.server.routine import routine_until
 from streams.domain.server.state import MOST_COUNTED, ServerEnforcement, add_fingerprint
@@ -12,60 +13,48 @@ from streams.engine.ports import StoreError
 from streams.state.orders import CONNECTOR_TYPES, FINDING_NUMBERS
 from streams.state.row_format import STATE_FORMAT, check_format
 from streams.state.server_details import decode_details, encode_details
-from streams.state.stamp_row import BUILD, STAMP_MOMENT, StampRow, build_of, numbers_of, read_stamps
+from streams.state.stamp_row import BUILD, StampRow, build_of, encode_stamp, numbers_of, read_stamps
 
 _BEFORE_BUILD: Final = ">B11qBBBB"
-_HOT = struct.Struct(_BEFORE_BUILD + "4iHHHB")
+_HEAD = struct.Struct(_BEFORE_BUILD + "4iHHHB")
 """Format, moments and counts, flags, the two connector types, finding, build, lengths of connector id, IP and marks,
 and how many stamps there are."""
-_BUILD_AT: Final = struct.calcsize(_BEFORE_BUILD)
+_COUNTED = struct.Struct(">10q")
+"""Of these, what a counted connection may change: moments and counts, as `_HEAD` has them from `last_seen_at` on."""
+_MOMENT = struct.Struct(">q")
+_LENGTHS = struct.Struct(">HHHB")
+_LENGTH = struct.Struct(">H")
+_COUNTED_AT: Final = 9
+_FLAGS_AT: Final = 89
+_CONNECTOR_AT, _JUDGED_OVER_AT, _FINDING_AT = 90, 91, 92
+_BUILD_AT: Final = 93
+_LENGTHS_AT: Final = 109
+_MARKS_LENGTH_AT: Final = 113
+_TEXTS_AT: Final = 116
 _NONE: Final = -1
 _VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD, _MIXED = (1 << bit for bit in range(7))
-_ROW_MEMORY: Final = 700
-"""Of a row as an object: its slots, its numbers, and the heads of its texts."""
-_STAMP_MEMORY: Final = 450
-"""Of a stamp, as a part of the row and of its state."""
-_STATE_MEMORY: Final = 1_200
+_ROW_MEMORY: Final = 320
+"""Of a row as an object, its value aside."""
+_STAMP_MEMORY: Final = 250
+"""Of a stamp of a decoded state."""
+_STATE_MEMORY: Final = 1_600
 """Of a decoded state, its texts aside."""
+KEPT: Final = STATE_FORMAT
+CHANGED: Final = 0x80 | STATE_FORMAT
+GONE: Final = 0
+"""What the first byte of a row in memory says: the store or the unit's view holds the same; it differs from that; it
+is no longer the row of its server."""
 
 
 class ServerRow:
     """A server's state as a row of the store holds it; decoded only as far as it is needed.
 
-    `routine_until` is what the rule of that name gives for it (UTC milliseconds).
-    `indexed` is the moment under which the due index holds the server, -1 for none, `finding` the number of the finding
-    that decided last, `is_changed` whether it differs from what the store or the unit's view holds.
-    `cached_bytes` and `unit_bytes` are what it was counted with in the cache that holds it, and in the unit.
+    `packed` is the row's value, but for its first byte: `KEPT`, `CHANGED` or `GONE`. `routine_until` is what the rule of
+    that name gives for it (UTC milliseconds). `cached_bytes` and `unit_bytes` are what it was counted with in the cache
+    that holds it, and in the unit.
     """
 
-    __slots__ = (
-        "_cold",
-        "_state",
-        "accepted",
-        "build",
-        "cached_bytes",
-        "clock_at",
-        "connections",
-        "connector",
-        "connector_id",
-        "deferred",
-        "exchange_seen_at",
-        "finding",
-        "flags",
-        "indexed",
-        "is_changed",
-        "judged_at",
-        "judged_over",
-        "last_seen_at",
-        "marks",
-        "rejected",
-        "reported_at",
-        "routine_until",
-        "source_ip",
-        "stamps",
-        "unit_bytes",
-        "verdict_issued_at",
-    )
+    __slots__ = ("_has_new_details", "_state", "cached_bytes", "packed", "routine_until", "unit_bytes")
 
     def __init__(self, value: bytes | None = None) -> None:
         """Read a row; without one, hold a state by `from_state`.
@@ -74,44 +63,108 @@ class ServerRow:
             StoreError: the format is unknown; the worker must stop, not guess.
         """
         self._state: ServerEnforcement | None = None
-        self._cold: bytes | None = None
-        self.is_changed = False
+        self._has_new_details = False
         self.cached_bytes = self.unit_bytes = 0
-        self.stamps: list[StampRow] = []
+        self.packed = bytearray()
+        self.routine_until = 0
         if value is None:
             return
         check_format(value)
-        if len(value) < _HOT.size:
+        if len(value) < _HEAD.size:
             raise StoreError(f"state {value[:60]!r}: corrupt: {len(value)} bytes")
-        hot = _HOT.unpack_from(value)
-        # By index: taking a tuple apart in slices costs three times as much.
-        self.indexed, self.last_seen_at, self.judged_at, self.clock_at = hot[1], hot[2], hot[3], hot[4]
-        self.reported_at, self.verdict_issued_at = hot[5], hot[6]
-        self.exchange_seen_at = hot[7]
-        self.connections, self.accepted, self.deferred, self.rejected = hot[8], hot[9], hot[10], hot[11]
-        self.flags, self.connector, self.judged_over, self.finding = hot[12], hot[13], hot[14], hot[15]
-        self.build = build_of(value[_BUILD_AT : _BUILD_AT + BUILD.size]) if self.flags & _HAS_BUILD else None
-        at = _HOT.size
-        self.connector_id = value[at : (at := at + hot[20])]
-        self.source_ip = value[at : (at := at + hot[21])]
-        self.marks = value[at : (at := at + hot[22])]
-        self.stamps, at = read_stamps(value, at, hot[23])
-        self._cold = value[at:]
+        self.packed = bytearray(value)
         self._recompute_routine_until()
 
     def _recompute_routine_until(self) -> None:
-        flags = self.flags
+        head = _HEAD.unpack_from(self.packed)
+        flags = head[12]
         self.routine_until = routine_until(
-            self.indexed,
-            self.judged_at,
-            self.reported_at,
-            self.verdict_issued_at,
+            head[1],
+            head[3],
+            head[5],
+            head[6],
             flags & (_HAS_BUILD | _GATEWAY) != 0,
             flags & _VANISHED != 0,
             flags & _REPORT_DUE != 0,
             flags & _VERDICT_DUE != 0,
             flags & _OVERRIDDEN != 0,
         )
+
+    # --- what is read of it ---
+
+    @property
+    def indexed(self) -> int:
+        """The moment under which the due index holds the server, -1 for none."""
+        return self._moment(1)
+
+    @property
+    def last_seen_at(self) -> int:
+        """The latest connection."""
+        return self._moment(9)
+
+    @property
+    def judged_at(self) -> int:
+        """The moment of the last decision."""
+        return self._moment(17)
+
+    @property
+    def reported_at(self) -> int:
+        """The moment of the last report."""
+        return self._moment(33)
+
+    def _moment(self, at: int) -> int:
+        moment: int = _MOMENT.unpack_from(self.packed, at)[0]
+        return moment
+
+    @property
+    def judged_over(self) -> int:
+        """The number of the connector type of the connection that was judged last."""
+        return self.packed[_JUDGED_OVER_AT]
+
+    @property
+    def finding(self) -> int:
+        """The number of the finding that decided last."""
+        return self.packed[_FINDING_AT]
+
+    @property
+    def build(self) -> Build | None:
+        """The build that is believed."""
+        if not self.packed[_FLAGS_AT] & _HAS_BUILD:
+            return None
+        return build_of(bytes(self.packed[_BUILD_AT:_LENGTHS_AT]))
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether accepted builds and others are shown in turns."""
+        return self.packed[_FLAGS_AT] & _MIXED != 0
+
+    @property
+    def source_ip(self) -> bytes:
+        """The address of the latest connection."""
+        lengths = self._lengths()
+        at = _TEXTS_AT + lengths[0]
+        return bytes(self.packed[at : at + lengths[1]])
+
+    @property
+    def marks(self) -> bytes:
+        """The fingerprints of the recent connections."""
+        lengths = self._lengths()
+        at = _TEXTS_AT + lengths[0] + lengths[1]
+        return bytes(self.packed[at : at + lengths[2]])
+
+    def stamps(self) -> list[StampRow]:
+        """The stamps of its machines; good until the row changes."""
+        return self._stamps()[0]
+
+    def _stamps(self) -> tuple[list[StampRow], int]:
+        lengths = self._lengths()
+        return read_stamps(self.packed, _TEXTS_AT + lengths[0] + lengths[1] + lengths[2], lengths[3])
+
+    def _lengths(self) -> tuple[int, int, int, int]:
+        lengths: tuple[int, int, int, int] = _LENGTHS.unpack_from(self.packed, _LENGTHS_AT)
+        return lengths
+
+    # --- connections that are only counted ---
 
     def count(
         self,
@@ -125,17 +178,20 @@ class ServerRow:
         is_judged: bool,
     ) -> None:
         """Count a routine connection of this `stamp`; `outcome` is its symbol's number, -1 for none."""
-        self._count(outcome, mark, refused_before)
+        packed = self.packed
+        _, judged_at, clock_at, reported_at, issued_at, exchange_seen_at, *counts = self._counted()
         if stamp is not None:
-            stamp.seen_at = self.exchange_seen_at = observed_at
-        self.last_seen_at = observed_at
+            _MOMENT.pack_into(packed, stamp.at, observed_at)
+            exchange_seen_at = observed_at
         if is_judged:
-            self.judged_at = observed_at
-        if observed_at > self.clock_at:
-            self.clock_at = observed_at
-        self.connector = self.judged_over
-        self.connector_id = connector_id
-        self.source_ip = source_ip
+            judged_at = observed_at
+        moments = observed_at, judged_at, max(clock_at, observed_at), reported_at, issued_at, exchange_seen_at
+        _COUNTED.pack_into(packed, _COUNTED_AT, *moments, *_add_outcome(counts, outcome, refused_before))
+        packed[_CONNECTOR_AT] = packed[_JUDGED_OVER_AT]
+        lengths = self._lengths()
+        packed[_TEXTS_AT : _TEXTS_AT + lengths[0] + lengths[1]] = connector_id + source_ip
+        _LENGTHS.pack_into(packed, _LENGTHS_AT, len(connector_id), len(source_ip), lengths[2], lengths[3])
+        self._add_mark(mark)
 
     def count_late(
         self,
@@ -148,90 +204,83 @@ class ServerRow:
         is_judged: bool,
     ) -> None:
         """Count a routine connection that comes after a later one."""
-        self._count(outcome, mark, refused_before)
-        if shows_build and observed_at > self.exchange_seen_at:
-            self.exchange_seen_at = observed_at
+        packed = self.packed
+        seen_at, judged_at, clock_at, reported_at, issued_at, exchange_seen_at, *counts = self._counted()
+        if shows_build and observed_at > exchange_seen_at:
+            exchange_seen_at = observed_at
         if stamp is not None and observed_at > stamp.seen_at:
-            stamp.seen_at = observed_at
+            _MOMENT.pack_into(packed, stamp.at, observed_at)
         if is_judged:
-            self.judged_at = observed_at
+            judged_at = observed_at
+        moments = seen_at, judged_at, clock_at, reported_at, issued_at, exchange_seen_at
+        _COUNTED.pack_into(packed, _COUNTED_AT, *moments, *_add_outcome(counts, outcome, refused_before))
+        self._add_mark(mark)
 
-    @property
-    def is_mixed(self) -> bool:
-        """Whether accepted builds and others are shown in turns."""
-        return bool(self.flags & _MIXED)
+    def _counted(self) -> tuple[int, ...]:
+        return _COUNTED.unpack_from(self.packed, _COUNTED_AT)
+
+    def _add_mark(self, mark: bytes) -> None:
+        lengths = self._lengths()
+        at = _TEXTS_AT + lengths[0] + lengths[1]
+        end = at + lengths[2]
+        marks = add_fingerprint(bytes(self.packed[at:end]), mark)
+        self.packed[at:end] = marks
+        _LENGTH.pack_into(self.packed, _MARKS_LENGTH_AT, len(marks))
+
+    def note_accepted(self, observed_at: int) -> None:
+        """The accepted build of a mixed server was shown once more."""
+        self.details().accepted_at = observed_at
+        self._has_new_details = True
+
+    def note_refused(self, observed_at: int) -> None:
+        """The build of a mixed server that is not accepted was shown once more."""
+        self.details().refused_at = observed_at
+        self._has_new_details = True
+
+    # --- the state ---
 
     @property
     def is_decoded(self) -> bool:
-        """Whether the row holds its state, beside its bytes or in place of them."""
+        """Whether the row holds its state beside its bytes."""
         return self._state is not None
 
     def details(self) -> ServerEnforcement:
         """The state, of which only what stands in the second part of the row is sure to be right."""
         if self._state is None:
-            self._state = decode_details(self._cold or b"")
+            self._state = decode_details(bytes(self.packed[self._stamps()[1] :]))
         return self._state
 
-    def note_accepted(self, observed_at: int) -> None:
-        """The accepted build of a mixed server was shown once more."""
-        self.details().accepted_at = observed_at
-        self._cold = None
-
-    def note_refused(self, observed_at: int) -> None:
-        """The build of a mixed server that is not accepted was shown once more."""
-        self.details().refused_at = observed_at
-        self._cold = None
-
-    def _count(self, outcome: int, mark: bytes, refused_before: int) -> None:
-        self.connections = min(self.connections + 1 + refused_before, MOST_COUNTED)
-        if outcome == 0:
-            self.accepted += 1
-        elif outcome == 1:
-            self.deferred += 1
-        elif outcome == 2:
-            refused_before += 1
-        if refused_before:
-            self.rejected = min(self.rejected + refused_before, MOST_COUNTED)
-        self.marks = add_fingerprint(self.marks, mark)
+    def forget_details(self) -> None:
+        """Hold no more than the bytes."""
+        self._encode_details()
+        self._state = None
 
     def to_state(self) -> ServerEnforcement:
         """The state; not to be changed in place."""
         state = self.details()
-        state.last_seen_at, state.judged_at, state.clock_at = self.last_seen_at, self.judged_at, self.clock_at
-        state.reported_at, state.verdict_issued_at = self.reported_at, self.verdict_issued_at
-        state.exchange_seen_at = self.exchange_seen_at
-        state.build, state.recent_events = self.build, self.marks
-        state.stamps = tuple([stamp.stamp() for stamp in self.stamps])
-        state.connections, state.accepted = self.connections, self.accepted
-        state.deferred, state.rejected = self.deferred, self.rejected
-        state.connector_id, state.source_ip = self.connector_id.decode(), self.source_ip.decode()
-        state.connector_type, state.judged_over = CONNECTOR_TYPES[self.connector], CONNECTOR_TYPES[self.judged_over]
-        state.has_vanished = bool(self.flags & _VANISHED)
-        state.is_report_due = bool(self.flags & _REPORT_DUE)
-        state.is_verdict_due = bool(self.flags & _VERDICT_DUE)
+        head = _HEAD.unpack_from(self.packed)
+        state.last_seen_at, state.judged_at, state.clock_at = head[2], head[3], head[4]
+        state.reported_at, state.verdict_issued_at, state.exchange_seen_at = head[5], head[6], head[7]
+        state.connections, state.accepted, state.deferred, state.rejected = head[8], head[9], head[10], head[11]
+        state.connector_type, state.judged_over = CONNECTOR_TYPES[head[13]], CONNECTOR_TYPES[head[14]]
+        state.build = self.build
+        marks_at = _TEXTS_AT + head[20] + head[21]
+        state.connector_id = self.packed[_TEXTS_AT : _TEXTS_AT + head[20]].decode()
+        state.source_ip = self.packed[_TEXTS_AT + head[20] : marks_at].decode()
+        state.recent_events = bytes(self.packed[marks_at : marks_at + head[22]])
+        state.stamps = tuple([stamp.stamp() for stamp in self.stamps()])
+        flags = head[12]
+        state.has_vanished = bool(flags & _VANISHED)
+        state.is_report_due = bool(flags & _REPORT_DUE)
+        state.is_verdict_due = bool(flags & _VERDICT_DUE)
         return state
 
     def from_state(self, state: ServerEnforcement, indexed: int | None) -> None:
         """Hold another state from now on."""
-        self._state, self._cold = state, None
-        self.finding = FINDING_NUMBERS[state.finding]
-        self.indexed = _NONE if indexed is None else indexed
-        self.last_seen_at, self.judged_at, self.clock_at = state.last_seen_at, state.judged_at, state.clock_at
-        self.reported_at, self.verdict_issued_at = state.reported_at, state.verdict_issued_at
-        self.exchange_seen_at = state.exchange_seen_at
-        self.build, self.marks = state.build, state.recent_events
-        self.stamps = [
-            StampRow(stamp.build, stamp.seen_at, stamp.by_address.encode(), stamp.source_ip.encode())
-            for stamp in state.stamps
-        ]
-        self.connections, self.accepted = state.connections, state.accepted
-        self.deferred, self.rejected = state.deferred, state.rejected
-        self.connector_id, self.source_ip = state.connector_id.encode(), state.source_ip.encode()
-        self.connector, self.judged_over = (
-            CONNECTOR_TYPES.index(state.connector_type),
-            CONNECTOR_TYPES.index(state.judged_over),
-        )
-        self.flags = (
+        self._state, self._has_new_details = state, False
+        connector_id, source_ip = state.connector_id.encode(), state.source_ip.encode()
+        major, minor, line, update = (0, 0, 0, 0) if state.build is None else numbers_of(state.build)
+        flags = (
             _VANISHED * state.has_vanished
             | _REPORT_DUE * state.is_report_due
             | _VERDICT_DUE * state.is_verdict_due
@@ -240,67 +289,95 @@ class ServerRow:
             | _HAS_BUILD * (state.build is not None)
             | _MIXED * state.is_mixed
         )
-        self._recompute_routine_until()
-
-    @property
-    def size(self) -> int:
-        """The bytes of the row's value."""
-        size = _HOT.size + len(self.connector_id) + len(self.source_ip) + len(self.marks) + len(self._encoded_cold())
-        for stamp in self.stamps:
-            size += STAMP_MOMENT.size + len(stamp.fixed)
-        return size
-
-    @property
-    def memory_bytes(self) -> int:
-        """What the row takes in memory at most, its key aside."""
-        cold = self._encoded_cold()
-        size = _ROW_MEMORY + len(cold) + len(self.connector_id) + len(self.source_ip) + len(self.marks)
-        size += _STAMP_MEMORY * len(self.stamps)
-        if self._state is not None:
-            # A text that has one character beyond the first 65,536 takes four bytes for each of its characters, and
-            # keeps its UTF-8 once it was asked for it.
-            size += _STATE_MEMORY + (len(cold) if cold.isascii() else 5 * len(cold))
-        return size
-
-    def _encoded_cold(self) -> bytes:
-        cold = self._cold
-        if cold is None:
-            assert self._state is not None
-            cold = self._cold = encode_details(self._state)
-        return cold
-
-    def encode(self) -> bytes:
-        """The row's value."""
-        cold = self._encoded_cold()
-        major, minor, line, update = (0, 0, 0, 0) if self.build is None else numbers_of(self.build)
-        head = _HOT.pack(
-            STATE_FORMAT,
-            self.indexed,
-            self.last_seen_at,
-            self.judged_at,
-            self.clock_at,
-            self.reported_at,
-            self.verdict_issued_at,
-            self.exchange_seen_at,
-            min(self.connections, MOST_COUNTED),
-            min(self.accepted, MOST_COUNTED),
-            min(self.deferred, MOST_COUNTED),
-            min(self.rejected, MOST_COUNTED),
-            self.flags,
-            self.connector,
-            self.judged_over,
-            self.finding,
+        head = _HEAD.pack(
+            KEPT,
+            _NONE if indexed is None else indexed,
+            state.last_seen_at,
+            state.judged_at,
+            state.clock_at,
+            state.reported_at,
+            state.verdict_issued_at,
+            state.exchange_seen_at,
+            min(state.connections, MOST_COUNTED),
+            min(state.accepted, MOST_COUNTED),
+            min(state.deferred, MOST_COUNTED),
+            min(state.rejected, MOST_COUNTED),
+            flags,
+            CONNECTOR_TYPES.index(state.connector_type),
+            CONNECTOR_TYPES.index(state.judged_over),
+            FINDING_NUMBERS[state.finding],
             major,
             minor,
             line,
             update,
-            len(self.connector_id),
-            len(self.source_ip),
-            len(self.marks),
-            len(self.stamps),
+            len(connector_id),
+            len(source_ip),
+            len(state.recent_events),
+            len(state.stamps),
         )
-        stamps = b"".join([stamp.encode() for stamp in self.stamps])
-        return head + self.connector_id + self.source_ip + self.marks + stamps + cold
+        stamps = b"".join([encode_stamp(stamp) for stamp in state.stamps])
+        details = encode_details(state)
+        self.packed = bytearray(head + connector_id + source_ip + state.recent_events + stamps + details)
+        self._recompute_routine_until()
+
+    # --- its place in the cache ---
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether it differs from what the store or the unit's view holds."""
+        return self.packed[0] == CHANGED
+
+    def stand(self, place: int) -> None:
+        """Be `KEPT`, `CHANGED` or `GONE` from now on."""
+        self.packed[0] = place
+
+    @property
+    def size(self) -> int:
+        """The bytes of the row's value."""
+        self._encode_details()
+        return len(self.packed)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the row takes in memory at most, its key aside."""
+        self._encode_details()
+        packed = self.packed
+        size = _ROW_MEMORY + len(packed)
+        if self._state is not None:
+            # A text that has one character beyond the first 65,536 takes four bytes for each of its characters, and
+            # keeps its UTF-8 once it was asked for it.
+            stamps, at = self._stamps()
+            details = packed[at:]
+            size += _STATE_MEMORY + at + _STAMP_MEMORY * len(stamps)
+            size += len(details) if details.isascii() else 5 * len(details)
+        return size
+
+    def _encode_details(self) -> None:
+        if self._has_new_details:
+            assert self._state is not None
+            self.packed[self._stamps()[1] :] = encode_details(self._state)
+            self._has_new_details = False
+
+    def encode(self) -> bytes:
+        """The row's value."""
+        self._encode_details()
+        value = bytes(self.packed)
+        return value if value[0] == STATE_FORMAT else _FORMAT + value[1:]
+
+
+_FORMAT: Final = bytes([STATE_FORMAT])
+
+
+def _add_outcome(counts: list[int], outcome: int, refused_before: int) -> tuple[int, int, int, int]:
+    connections, accepted, deferred, rejected = counts
+    connections = min(connections + 1 + refused_before, MOST_COUNTED)
+    if outcome == 0:
+        accepted = min(accepted + 1, MOST_COUNTED)
+    elif outcome == 1:
+        deferred = min(deferred + 1, MOST_COUNTED)
+    elif outcome == 2:
+        refused_before += 1
+    return connections, accepted, deferred, min(rejected + refused_before, MOST_COUNTED)
 
 
 def decode_state(value: bytes) -> tuple[ServerEnforcement, int | None]:

@@ -8,12 +8,12 @@ from typing import Final
 
 from streams.domain.exchange.build import Build
 from streams.domain.server.stamps import Stamp, is_held_above
+from streams.engine.ports import StoreError
 
 BUILD: Final = struct.Struct(">4i")
 _STAMP: Final = struct.Struct(">q4iBB")
 """Moment, build, and the lengths of both addresses, which follow."""
-STAMP_MOMENT, _STAMP_REST = struct.Struct(">q"), struct.Struct(">4iBB")
-"""The same in two parts: only the moment changes."""
+_BUILD_IN_STAMP: Final = 8
 _NO_UPDATE: Final = -1
 
 
@@ -30,35 +30,47 @@ def build_of(value: bytes) -> Build:
 
 
 class StampRow:
-    """A stamp as a row of the store holds it; only its moment changes."""
+    """A stamp in a row of the store; `at` is where the row has its moment, which alone changes."""
 
-    __slots__ = ("build", "by_address", "fixed", "seen_at", "source_ip")
+    __slots__ = ("at", "build", "by_address", "seen_at", "source_ip")
 
-    def __init__(self, build: Build, seen_at: int, by_address: bytes, source_ip: bytes) -> None:
+    def __init__(self, build: Build, seen_at: int, by_address: bytes, source_ip: bytes, at: int) -> None:
         self.build, self.seen_at, self.by_address, self.source_ip = build, seen_at, by_address, source_ip
-        major, minor, line, update = numbers_of(build)
-        lengths = len(by_address), len(source_ip)
-        self.fixed: bytes = _STAMP_REST.pack(major, minor, line, update, *lengths) + by_address + source_ip
+        self.at = at
 
     def stamp(self) -> Stamp:
         """The stamp."""
         return Stamp(self.build, self.seen_at, self.by_address.decode(), self.source_ip.decode())
 
-    def encode(self) -> bytes:
-        """The stamp's part of a row."""
-        return STAMP_MOMENT.pack(self.seen_at) + self.fixed
+
+def encode_stamp(stamp: Stamp) -> bytes:
+    """The stamp's part of a row."""
+    by_address, source_ip = stamp.by_address.encode(), stamp.source_ip.encode()
+    return (
+        _STAMP.pack(stamp.seen_at, *numbers_of(stamp.build), len(by_address), len(source_ip)) + by_address + source_ip
+    )
 
 
-def read_stamps(value: bytes, at: int, count: int) -> tuple[list[StampRow], int]:
-    """The stamps that begin at `at`, and where they end."""
+def read_stamps(value: bytearray, at: int, count: int) -> tuple[list[StampRow], int]:
+    """The stamps that begin at `at`, and where they end.
+
+    Raises:
+        StoreError: the row ends before them.
+    """
     rows = []
+    size = len(value)
     for _ in range(count):
+        if at + _STAMP.size > size:
+            raise StoreError(f"state {bytes(value[:60])!r}: corrupt: {size} bytes")
         found = _STAMP.unpack_from(value, at)
-        build = build_of(value[at + 8 : at + 8 + BUILD.size])
+        build = build_of(bytes(value[at + _BUILD_IN_STAMP : at + _BUILD_IN_STAMP + BUILD.size]))
         by_at = at + _STAMP.size
         ip_at = by_at + found[5]
-        at = ip_at + found[6]
-        rows.append(StampRow(build, found[0], value[by_at:ip_at], value[ip_at:at]))
+        end = ip_at + found[6]
+        rows.append(StampRow(build, found[0], bytes(value[by_at:ip_at]), bytes(value[ip_at:end]), at))
+        at = end
+    if at > size:
+        raise StoreError(f"state {bytes(value[:60])!r}: corrupt: {size} bytes")
     return rows, at
 
 

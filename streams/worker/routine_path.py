@@ -74,15 +74,16 @@ class RoutinePath:
         if row is None:
             return NO_MOMENT
         span = self._span_at(at)
+        believed, judged_at, last_seen_at = row.build, row.judged_at, row.last_seen_at
         if (
             not may_be_routine(
                 at,
                 found.connector,
                 build,
                 row.judged_over,
-                row.build,
-                row.judged_at,
-                row.last_seen_at,
+                believed,
+                judged_at,
+                last_seen_at,
                 row.reported_at,
                 row.routine_until,
                 span.starts_at,
@@ -98,19 +99,19 @@ class RoutinePath:
                 return NO_MOMENT
             source_ip = address.encode("ascii")
         mark = fingerprint(at, found.event_id)
-        is_late = at <= row.last_seen_at
+        is_late = at <= last_seen_at
         if is_late and seen_recently(row.marks, mark):
             return NO_MOMENT
         stamp: StampRow | None = None
         shows = IGNORED
-        if at >= row.judged_at:
+        if at >= judged_at:
             shows = BELIEVED
             if build is None:
                 if is_late or row.is_mixed:
                     return NO_MOMENT
             else:
-                by_address, holds_ms = seen.by_address, span.stamp_holds_ms
-                stamp = repeated_stamp(row.stamps, row.build, build, by_address, source_ip, at, holds_ms)
+                stamps, by_address, holds_ms = row.stamps(), seen.by_address, span.stamp_holds_ms
+                stamp = repeated_stamp(stamps, believed, build, by_address, source_ip, at, holds_ms)
                 if stamp is None or row.is_mixed:
                     stamp, shows = self._look_closer(seen, row, stamp, at, source_ip, span)
                     if stamp is None:
@@ -169,14 +170,14 @@ class RoutinePath:
             return (stamp, REFUSED) if may_be_routine_of_mixed(at, noted_at, starts_at) else (None, REFUSED)
         if build is None or not FINDINGS[row.finding].is_enforced:
             return None, BELIEVED
-        by_address, holds_ms = seen.by_address, span.stamp_holds_ms
+        stamps, by_address, holds_ms = row.stamps(), seen.by_address, span.stamp_holds_ms
         details = self._details_of(seen.key, row)
         if row.is_mixed:
             accepted = details.accepted_build
-            stamp = repeated_stamp(row.stamps, accepted, build, by_address, source_ip, at, holds_ms)
+            stamp = repeated_stamp(stamps, accepted, build, by_address, source_ip, at, holds_ms)
             if stamp is not None and may_be_routine_of_mixed(at, accepted_noted_at(details), starts_at):
                 return stamp, ACCEPTED
-        stamp = repeated_stamp(row.stamps, build, build, by_address, source_ip, at, holds_ms)
+        stamp = repeated_stamp(stamps, build, build, by_address, source_ip, at, holds_ms)
         if stamp is not None and details.is_in_episode:
             connector_type = CONNECTOR_TYPES[row.judged_over]
             if tells_nothing(judgement_of_build(details.key, build, at, connector_type, self._rulebook)):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from streams.engine.partition.view import StateView
-from streams.state.server_row import ServerRow
+from streams.state.server_row import CHANGED, GONE, KEPT, ServerRow
 
-SERVER_BYTES: Final = 3_800
-"""What a cached server is taken to have in memory: a row with the marks of 32 connections, decided about lately."""
+SERVER_BYTES: Final = 2_000
+"""What a cached server is taken to have in memory: a row with the marks of 32 connections, and its share of what is
+decoded."""
+_DECODED_SHARE: Final = 8
+"""Of so many rows one keeps its state decoded, those that were decoded last: deciding again soon is cheaper then."""
 _ENTRY_MEMORY: Final = 200
 """Of a key and its entry in a table, the key's text aside."""
 SLACK_BYTES: Final = 16 << 20
@@ -25,7 +28,9 @@ class ServerCache:
         self.rows: dict[bytes, ServerRow] = {}
         self.counted_bytes = 0
         self._changed: dict[bytes, ServerRow] = {}
+        self._decoded: dict[bytes, ServerRow] = {}
         self._most_bytes = most_bytes
+        self._most_decoded = most_bytes // SERVER_BYTES // _DECODED_SHARE
         self._view: StateView
 
     def begin(self, view: StateView) -> None:
@@ -46,7 +51,7 @@ class ServerCache:
     def change(self, key: bytes, row: ServerRow) -> None:
         """The row has changed, and is encoded at the end of the unit."""
         if not row.is_changed:
-            row.is_changed = True
+            row.stand(CHANGED)
             self._changed[key] = row
             row.unit_bytes = len(key) + row.size
             self._view.size_bytes += row.unit_bytes
@@ -59,6 +64,7 @@ class ServerCache:
             if old.is_changed:
                 self._view.size_bytes -= old.unit_bytes
                 del self._changed[key]
+            self._leave(key, old)
         if row is None:
             self._view.put(key, None)
             return
@@ -75,13 +81,18 @@ class ServerCache:
             self.counted_bytes += grown
             self._view.size_bytes -= row.unit_bytes
             row.unit_bytes = 0
-            row.is_changed = False
+            row.stand(KEPT)
             self._view.put(key, value)
         self._changed.clear()
 
     def finish(self) -> None:
         """End the unit: everything is in its view, and no more is kept in memory than the limit allows."""
         self.flush()
+        while len(self._decoded) > self._most_decoded:
+            key = next(iter(self._decoded))
+            row = self._decoded.pop(key)
+            row.forget_details()
+            self.count(key, row)
         if self.counted_bytes > self._most_bytes:
             gone = []
             for key, row in self.rows.items():
@@ -90,7 +101,11 @@ class ServerCache:
                 self.counted_bytes -= row.cached_bytes
                 gone.append(key)
             for key in gone:
-                del self.rows[key]
+                self._leave(key, self.rows.pop(key))
+
+    def _leave(self, key: bytes, row: ServerRow) -> None:
+        row.stand(GONE)
+        self._decoded.pop(key, None)
 
     def _add(self, key: bytes, row: ServerRow) -> None:
         row.cached_bytes = 0
@@ -101,5 +116,7 @@ class ServerCache:
         size = _ENTRY_MEMORY + len(key) + row.memory_bytes
         self.counted_bytes += size - row.cached_bytes
         row.cached_bytes = size
+        if row.is_decoded:
+            self._decoded[key] = row
         if self.counted_bytes > self._most_bytes + SLACK_BYTES:
             self._view.close()

@@ -78,8 +78,11 @@ def test_what_is_counted_is_no_less_than_what_it_takes(kind: str, rounds: int) -
     counted = partition.processor.cached_bytes
     assert taken <= counted + 100_000
     assert counted <= 4 * taken
-    if kind == "ordinary":
-        assert counted / SERVERS <= SERVER_BYTES + LINE_BYTES
+
+
+def test_as_many_ordinary_servers_fit_as_are_asked_for() -> None:
+    partition = fed("ordinary", SERVERS, 33, cached=SERVERS)
+    assert len(partition.processor._repository.cache.rows) == SERVERS
 
 
 @pytest.mark.parametrize("kind", KINDS)
