@@ -76,7 +76,9 @@ def wheels_of(source: Path) -> Path:
 
 def stamp_of(source: Path) -> str:
     """What `scripts/compile` marks its result with: a hash over all that the compiled modules are made from."""
-    modules = sorted(str(path.relative_to(source)) for path in (source / "streams").rglob("*.py"))
+    # `git ls-files` sorts all names at once, whatever they end with.
+    found = (path for end in ("py", "pyi", "pyx") for path in (source / "streams").rglob(f"*.{end}"))
+    modules = sorted(str(path.relative_to(source)) for path in found)
     named = ("setup.py", "compiled.txt", "requirements/dev.txt", "scripts/compile", *modules)
     return hashlib.sha256(b"".join((source / name).read_bytes() for name in named)).hexdigest()
 
@@ -116,11 +118,11 @@ def modules_in(tree: Path, source: Path) -> dict[str, Path]:
     found = {path.name: path for path in tree.glob(f"*__mypyc.{tag}")}
     if not found:
         raise SystemExit(f"deb: {tree}: was compiled by another Python than Debian's")
-    for pattern in (source / "compiled.txt").read_text(encoding="utf-8").split():
-        for path in (source / "streams").glob(f"{pattern}.py"):
-            name = path.relative_to(source).with_suffix("")
-            (extension,) = (tree / name.parent).glob(f"{name.name}.{tag}")
-            found[str(name.parent / extension.name)] = extension
+    patterns = [f"{line}.py" for line in (source / "compiled.txt").read_text(encoding="utf-8").split()]
+    for path in (path for pattern in (*patterns, "**/*.pyx") for path in (source / "streams").glob(pattern)):
+        name = path.relative_to(source).with_suffix("")
+        (extension,) = (tree / name.parent).glob(f"{name.name}.{tag}")
+        found[str(name.parent / extension.name)] = extension
     return found
 
 

@@ -35,6 +35,7 @@ from streams.settings.worker import Settings
 from streams.wire.records import parse_moment, to_record
 from tests.chaos.worker import READY
 from tests.deploy.manifests import REPOSITORY
+from tests.support.compiled_tests import kernels
 
 READY_SECONDS = 120.0
 MESSAGE = (REPOSITORY / "tests" / "deploy" / "message.eml").read_bytes()
@@ -46,8 +47,9 @@ COMPILED = (
     "streams.state.server_row",
     "streams.worker.processor",
     "streams.engine.partition.view",
+    *kernels(),
 )
-"""A module of each folder that is compiled; `setup.py` has them all."""
+"""A module of each folder that is compiled, and the kernels; `setup.py` has them all."""
 FEED = REPOSITORY / "examples" / "feed.jsonl"
 FEED_LINES = 2000
 UNTIL = "2026-10-01T00:00:00.000Z"

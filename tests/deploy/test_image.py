@@ -24,11 +24,11 @@ def test_the_image_has_the_packages_that_the_tests_run_with() -> None:
     assert image.items() <= dev.items(), "requirements/image.txt and requirements/dev.txt differ: lock both again"
     wanted = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
     assert {re.split(r"[^a-z0-9._-]", line)[0] for line in wanted} <= set(image)
-    assert not {"pytest", "mypy", "ruff"} & set(image)
+    assert not {"cython", "pytest", "mypy", "ruff"} & set(image)
 
 
 def test_what_builds_the_image_is_locked_too() -> None:
-    assert {"pip", "build", "setuptools", "cyclonedx-bom", "mypy"} <= set(locked("image-build.txt"))
+    assert {"pip", "build", "setuptools", "cyclonedx-bom", "cython", "mypy"} <= set(locked("image-build.txt"))
     assert len(re.findall(r"pip (?:install|wheel) [^\n]*--require-hashes", DOCKERFILE)) == 2
     assert DOCKERFILE.count("--no-deps --no-index") == len(re.findall(r"pip \S*.*\binstall .*\.whl", DOCKERFILE)) == 2
 
@@ -36,7 +36,7 @@ def test_what_builds_the_image_is_locked_too() -> None:
 def test_what_compiles_the_product_is_what_its_tests_are_compiled_with() -> None:
     tools, image, dev = locked("image-build.txt"), locked("image.txt"), locked("dev.txt")
     # Tools and packages are side by side in one environment while it is compiled.
-    for name in tools.keys() & (image.keys() | {"mypy", "librt", "setuptools"}):
+    for name in tools.keys() & (image.keys() | {"cython", "mypy", "librt", "setuptools"}):
         assert tools[name] == dev[name], f"{name}: lock requirements/image-build.txt again"
 
 

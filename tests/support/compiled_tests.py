@@ -15,10 +15,19 @@ FOLDERS = ("property", "simulation", "unit", "contract")
 
 
 def compiled_modules() -> set[str]:
-    """The names of all modules that `compiled.txt` has."""
-    streams = REPOSITORY / "streams"
-    paths = (path for line in (REPOSITORY / "compiled.txt").read_text().split() for path in streams.glob(f"{line}.py"))
-    return {".".join(path.relative_to(REPOSITORY).with_suffix("").parts) for path in paths}
+    """The names of all modules that are compiled: those that `compiled.txt` has, and the kernels."""
+    patterns = [f"{line}.py" for line in (REPOSITORY / "compiled.txt").read_text().split()]
+    return {name_of(path) for pattern in patterns for path in (REPOSITORY / "streams").glob(pattern)} | set(kernels())
+
+
+def kernels() -> list[str]:
+    """The names of the modules in Cython: a tree that is not compiled has none of them."""
+    return sorted(name_of(path) for path in (REPOSITORY / "streams").rglob("*.pyx"))
+
+
+def name_of(path: Path) -> str:
+    """By which name a module of the product is imported."""
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
 
 
 def imported(file: Path) -> Iterator[str]:

@@ -9,17 +9,22 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 STREAMS = REPOSITORY / "streams"
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-MODULES = {path.relative_to(STREAMS).as_posix(): path for path in STREAMS.rglob("*.py") if path.name != "__init__.py"}
+MODULES = {
+    path.relative_to(STREAMS).as_posix(): path
+    for end in ("py", "pyx")
+    for path in STREAMS.rglob(f"*.{end}")
+    if path.name != "__init__.py"
+}
 PLACEHOLDERS = {"__init__.py", "app.py", "file.py"}
 
 
 def test_the_map_describes_every_module_once() -> None:
-    described = re.findall(r"^\* `([\w/]+\.py)`: \S.+", PAGE.partition("## Module map")[2], re.MULTILINE)
+    described = re.findall(r"^\* `([\w/]+\.pyx?)`: \S.+", PAGE.partition("## Module map")[2], re.MULTILINE)
     assert sorted(described) == sorted(MODULES)
 
 
 def test_every_module_that_is_named_exists() -> None:
-    named = set(re.findall(r"(?<![\w./])(?:\w+/)*\w+\.py\b", PAGE)) - PLACEHOLDERS
+    named = set(re.findall(r"(?<![\w./])(?:\w+/)*\w+\.pyx?\b", PAGE)) - PLACEHOLDERS
     assert len(named) >= len(MODULES)
     assert {name for name in named if not any((root / name).is_file() for root in (STREAMS, REPOSITORY))} == set()
 
@@ -30,10 +35,10 @@ def test_every_folder_that_is_named_exists() -> None:
 
 
 def test_every_name_of_a_module_exists_in_it() -> None:
-    named = [pair for pair in re.findall(r"`([\w/]+\.py): (\w+)`", PAGE) if pair[0] not in PLACEHOLDERS]
+    named = [pair for pair in re.findall(r"`([\w/]+\.pyx?): (\w+)`", PAGE) if pair[0] not in PLACEHOLDERS]
     assert named
     for module, name in named:
-        defined = rf"^(?:(?:async )?(?:def|class) {name}\b|{name}\b.* = )"
+        defined = rf"^(?:(?:(?:async )?(?:def|class)|cpdef [^=\n]*) {name}\b|{name}\b.* = )"
         assert re.search(defined, MODULES[module].read_text(encoding="utf-8"), re.MULTILINE), f"{module}: {name}"
 
 

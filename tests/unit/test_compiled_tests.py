@@ -18,7 +18,13 @@ def test_each_line_of_the_list_is_found() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["property/test_processor.py", "unit/test_routine.py", "unit/test_effects.py", "simulation/test_engine_work.py"],
+    [
+        "property/test_processor.py",
+        "unit/test_compiled_tree.py",
+        "unit/test_routine.py",
+        "unit/test_effects.py",
+        "simulation/test_engine_work.py",
+    ],
 )
 def test_what_uses_compiled_modules_runs_again(path: str) -> None:
     assert (REPOSITORY / "tests" / path).exists()
