@@ -7,13 +7,14 @@ from typing import Final
 
 from streams.domain.exchange.build import Build
 from streams.domain.policy.judgement import Finding
+from streams.domain.server.mixed import accepted_noted_at
 from streams.domain.server.routine import routine_until
 from streams.domain.server.state import MOST_COUNTED, ServerEnforcement, add_fingerprint
 from streams.engine.ports import StoreError
 from streams.state.orders import CONNECTOR_TYPES, FINDING_NUMBERS
 from streams.state.row_format import STATE_FORMAT, check_format
 from streams.state.server_details import decode_details, encode_details
-from streams.state.stamp_row import BUILD, StampRow, build_of, encode_stamp, numbers_of, read_stamps
+from streams.state.stamp_row import StampRow, build_of, encode_stamp, numbers_of, read_stamps
 
 _BEFORE_BUILD: Final = ">B11qBBBB"
 _HEAD = struct.Struct(_BEFORE_BUILD + "4iHHHB")
@@ -24,6 +25,8 @@ _COUNTED = struct.Struct(">10q")
 _MOMENT = struct.Struct(">q")
 _LENGTHS = struct.Struct(">HHHB")
 _LENGTH = struct.Struct(">H")
+_NOTES = struct.Struct(">2q")
+"""What is noted of a mixed server: when its other build, and when its accepted one was shown last; -1 for never."""
 _COUNTED_AT: Final = 9
 _FLAGS_AT: Final = 89
 _CONNECTOR_AT, _JUDGED_OVER_AT, _FINDING_AT = 90, 91, 92
@@ -33,7 +36,7 @@ _MARKS_LENGTH_AT: Final = 113
 _TEXTS_AT: Final = 116
 _NONE: Final = -1
 _VANISHED, _REPORT_DUE, _VERDICT_DUE, _OVERRIDDEN, _GATEWAY, _HAS_BUILD, _MIXED = (1 << bit for bit in range(7))
-_ROW_MEMORY: Final = 320
+_ROW_MEMORY: Final = 420
 """Of a row as an object, its value aside."""
 _STAMP_MEMORY: Final = 250
 """Of a stamp of a decoded state."""
@@ -41,20 +44,27 @@ _STATE_MEMORY: Final = 1_600
 """Of a decoded state, its texts aside."""
 KEPT: Final = STATE_FORMAT
 CHANGED: Final = 0x80 | STATE_FORMAT
-GONE: Final = 0
-"""What the first byte of a row in memory says: the store or the unit's view holds the same; it differs from that; it
-is no longer the row of its server."""
+"""What the first byte of a row in memory says: the store or the unit's view holds the same, or it differs from that."""
 
 
 class ServerRow:
     """A server's state as a row of the store holds it; decoded only as far as it is needed.
 
-    `packed` is the row's value, but for its first byte: `KEPT`, `CHANGED` or `GONE`. `routine_until` is what the rule of
+    `packed` is the row's value, but for its first byte: `KEPT` or `CHANGED`. `routine_until` is what the rule of
     that name gives for it (UTC milliseconds). `cached_bytes` and `unit_bytes` are what it was counted with in the cache
     that holds it, and in the unit.
     """
 
-    __slots__ = ("_has_new_details", "_state", "cached_bytes", "packed", "routine_until", "unit_bytes")
+    __slots__ = (
+        "_has_new_details",
+        "_notes",
+        "_state",
+        "_taken",
+        "cached_bytes",
+        "packed",
+        "routine_until",
+        "unit_bytes",
+    )
 
     def __init__(self, value: bytes | None = None) -> None:
         """Read a row; without one, hold a state by `from_state`.
@@ -64,6 +74,8 @@ class ServerRow:
         """
         self._state: ServerEnforcement | None = None
         self._has_new_details = False
+        self._notes = bytearray()
+        self._taken = b""
         self.cached_bytes = self.unit_bytes = 0
         self.packed = bytearray()
         self.routine_until = 0
@@ -227,15 +239,37 @@ class ServerRow:
         self.packed[at:end] = marks
         _LENGTH.pack_into(self.packed, _MARKS_LENGTH_AT, len(marks))
 
+    # --- what is noted of a mixed server ---
+
+    def notes(self) -> bytearray:
+        """When its other build and when its accepted one was shown last, as `_NOTES`; what is set there is kept.
+
+        Empty for a server that is not mixed.
+        """
+        if not self._notes and self.is_mixed:
+            state = self.details()
+            noted = state.refused_at, accepted_noted_at(state)
+            self._taken = _NOTES.pack(*[_NONE if at is None else at for at in noted])
+            self._notes = bytearray(self._taken)
+        return self._notes
+
     def note_accepted(self, observed_at: int) -> None:
         """The accepted build of a mixed server was shown once more."""
-        self.details().accepted_at = observed_at
-        self._has_new_details = True
+        _MOMENT.pack_into(self.notes(), _MOMENT.size, observed_at)
 
     def note_refused(self, observed_at: int) -> None:
         """The build of a mixed server that is not accepted was shown once more."""
-        self.details().refused_at = observed_at
-        self._has_new_details = True
+        _MOMENT.pack_into(self.notes(), 0, observed_at)
+
+    def _take_notes(self, state: ServerEnforcement) -> None:
+        noted = bytes(self._notes)
+        if noted != self._taken:
+            before, (refused_at, accepted_at) = _NOTES.unpack(self._taken), _NOTES.unpack(noted)
+            if refused_at != before[0]:
+                state.refused_at = refused_at
+            if accepted_at != before[1]:
+                state.accepted_at = accepted_at
+            self._taken, self._has_new_details = noted, True
 
     # --- the state ---
 
@@ -248,6 +282,8 @@ class ServerRow:
         """The state, of which only what stands in the second part of the row is sure to be right."""
         if self._state is None:
             self._state = decode_details(bytes(self.packed[self._stamps()[1] :]))
+        if self._notes:
+            self._take_notes(self._state)
         return self._state
 
     def forget_details(self) -> None:
@@ -278,6 +314,7 @@ class ServerRow:
     def from_state(self, state: ServerEnforcement, indexed: int | None) -> None:
         """Hold another state from now on."""
         self._state, self._has_new_details = state, False
+        self._notes = bytearray()
         connector_id, source_ip = state.connector_id.encode(), state.source_ip.encode()
         major, minor, line, update = (0, 0, 0, 0) if state.build is None else numbers_of(state.build)
         flags = (
@@ -328,13 +365,17 @@ class ServerRow:
         return self.packed[0] == CHANGED
 
     def stand(self, place: int) -> None:
-        """Be `KEPT`, `CHANGED` or `GONE` from now on."""
+        """Be `KEPT` or `CHANGED` from now on."""
         self.packed[0] = place
+
+    def empty(self) -> None:
+        """Hold nothing any more: it is no longer the row of its server, whoever still has it."""
+        self.packed.clear()
+        self._state = None
 
     @property
     def size(self) -> int:
-        """The bytes of the row's value."""
-        self._encode_details()
+        """The bytes of the row's value, but for what was noted since it was encoded."""
         return len(self.packed)
 
     @property
@@ -353,6 +394,8 @@ class ServerRow:
         return size
 
     def _encode_details(self) -> None:
+        if self._notes and self._notes != self._taken:
+            self.details()
         if self._has_new_details:
             assert self._state is not None
             self.packed[self._stamps()[1] :] = encode_details(self._state)

@@ -6,7 +6,7 @@ build. Most cannot, which is seen without parsing them.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from streams.domain.bounds import MAX_SERVER_CHARS
 from streams.domain.exchange.any_form import ReceivedLine
@@ -20,11 +20,12 @@ MAX_CACHED_CHARS: Final = 1024
 """Of a line's text in front of its date; real ones have a few hundred, and others must not fill the memory."""
 LINE_BYTES: Final = 700
 """What a line is taken to have in memory."""
-_ENTRY_MEMORY: Final = 360
-"""Of an entry as objects, its texts aside."""
+_ENTRY_MEMORY: Final = 520
+"""Of an entry as objects, its texts aside, and of its ticket."""
 MAX_LINES_BELOW: Final = 4096
 """Lines below a topmost one that are remembered; each host has a few."""
-_MAX_DATE_CHARS: Final = 64
+MAX_DATE_CHARS: Final = 64
+"""Of a plain date, with the semicolon in front of it."""
 _MAX_BUILD_CHARS: Final = 39
 """Four numbers of nine digits, which `parse_build` takes at most, and three dots."""
 _SHAPE: Final[bytes] = bytes(48 if 48 <= code <= 57 else 46 if code == 46 else 32 for code in range(256))
@@ -48,10 +49,12 @@ class CachedHeader:
     """What a topmost line tells of the server that connects for a tenant.
 
     `shown` is None where the line alone cannot name the server, `name` and `host` are the name of the line's host.
-    `repeats` is whether other connections have the same text in front of the date.
+    `repeats` is whether other connections have the same text in front of the date. `claim` is its build of four parts
+    as it stands there, with the ` id ` in front of it; empty where there is none, and no other line can be compared by
+    it. `ticket` is what the counting kernel keeps with it, None where there is nothing.
     """
 
-    __slots__ = ("_stamp", "host", "is_from_itself", "name", "repeats", "shown")
+    __slots__ = ("claim", "host", "is_from_itself", "name", "repeats", "shown", "ticket")
 
     def __init__(self, tenant_id: bytes, text: bytes) -> None:
         line = parse_received(text.decode("ascii"))
@@ -66,14 +69,13 @@ class CachedHeader:
             self.host = self.name.encode()
             if origin is Origin.GATEWAY or (origin is Origin.EXCHANGE and build is not None):
                 self.shown = ShownServer(raw_server_key(tenant_id, self.host), build, (line.by_address or "").encode())
-        # Its build of four parts as it stands there, with the ` id ` in front of it; empty where there is none, and no
-        # other line can be compared by it.
-        self._stamp: bytes = b"" if build is None or build.update is None else _claim_in(text, build)
+        self.ticket: Any = None
+        self.claim: bytes = b"" if build is None or build.update is None else _claim_in(text, build)
 
     @property
     def memory_bytes(self) -> int:
         """What it takes in memory at most, the text that it is found by aside."""
-        return _ENTRY_MEMORY + len(self.host) + len(self._stamp) + (len(self.shown.key) if self.shown else 0)
+        return _ENTRY_MEMORY + len(self.host) + len(self.claim) + (len(self.shown.key) if self.shown else 0)
 
     def may_claim_higher_build(self, line: bytes, date_at: int) -> bool:
         """Whether a line below, whose plain date begins at `date_at`, may name the host with a higher build.
@@ -81,11 +83,11 @@ class CachedHeader:
         Without that name in any case it does not name it; and where no number with a dot is left when all that repeats
         the claim is taken out, it claims no other build.
         """
-        if self._stamp:
+        if self.claim:
             # Most lines end with the claim. Elsewhere it begins another build in front of one more digit; in front of a
             # dot none, as it has four parts.
             text = line[:date_at]
-            text = text[: -len(self._stamp)] if text.endswith(self._stamp) else line.replace(self._stamp, b"0.")
+            text = text[: -len(self.claim)] if text.endswith(self.claim) else line.replace(self.claim, b"0.")
             if text.translate(_SHAPE).find(_NUMBER) < 0:
                 return False
         return line.find(self.host) >= 0 or line.lower().find(self.host) >= 0
@@ -111,13 +113,13 @@ def _date_at(line: bytes) -> int:
     """
     at = line.rfind(b";")
     date = line[at:]
-    if at < 0 or len(date) > _MAX_DATE_CHARS or date.translate(_FOREIGN).find(b"!") >= 0:
+    if at < 0 or len(date) > MAX_DATE_CHARS or date.translate(_FOREIGN).find(b"!") >= 0:
         return len(line)
     return at
 
 
 class HeaderCache:
-    """Topmost lines by tenant and text in front of the date.
+    """Topmost lines by tenant and text in front of the date; `lines` are those that were seen lately.
 
     Where they take more than the bytes of `most` lines, those go that were not seen lately.
     """
@@ -125,7 +127,7 @@ class HeaderCache:
     def __init__(self, most: int) -> None:
         self._half_bytes = most * LINE_BYTES * 3 // 8
         self._bytes = self._older_bytes = 0
-        self._lines: dict[bytes, CachedHeader] = {}
+        self.lines: dict[bytes, CachedHeader] = {}
         self._older: dict[bytes, CachedHeader] = {}
         self._runs: dict[bytes, ReceivedLine] = {}
         self._most_runs_bytes = most * LINE_BYTES // 4
@@ -185,13 +187,13 @@ class HeaderCache:
         if at == len(line) or at > MAX_CACHED_CHARS:
             return CachedHeader(found.tenant_id, line)
         text = value[TENANT_AT : found.top_at + at]
-        top = self._lines.get(text)
+        top = self.lines.get(text)
         if top is None:
             top = self._older.get(text) or CachedHeader(found.tenant_id, line)
             if top.repeats:
                 if self._bytes >= self._half_bytes:
-                    self._older, self._older_bytes = self._lines, self._bytes
-                    self._lines, self._bytes = {}, 0
-                self._lines[text] = top
+                    self._older, self._older_bytes = self.lines, self._bytes
+                    self.lines, self._bytes = {}, 0
+                self.lines[text] = top
                 self._bytes += len(text) + top.memory_bytes
         return top

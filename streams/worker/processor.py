@@ -28,7 +28,7 @@ from streams.worker.channels import RecordChannels
 from streams.worker.progress import SignsOfLife
 from streams.worker.reading import Read, RecordReader, timestamp_in
 from streams.worker.repository import PartitionRepository
-from streams.worker.routine_path import NO_MOMENT, RoutinePath
+from streams.worker.routine_path import HAS_KERNEL, NO_MOMENT, RoutinePath
 from streams.worker.server_cache import SERVER_BYTES
 from streams.worker.sweeps import MAX_PUT_OFF
 from streams.worker.ticking import Ticker
@@ -64,6 +64,7 @@ class InputProcessor:
         placement: Placement | None = None,
         servers_at_once: int = SERVERS_AT_ONCE,
         signs: SignsOfLife | None = None,
+        has_kernel: bool = HAS_KERNEL,
     ) -> None:
         """Process one partition.
 
@@ -80,6 +81,7 @@ class InputProcessor:
             placement: detects records in the wrong partition; None for a processor without partitions.
             servers_at_once: the most servers that a tenant-wide command changes in its own unit of work.
             signs: the partition's signs of life; None for a processor that gives none.
+            has_kernel: count plainly routine connections in the compiled kernel.
         """
         self._rulebook, self._wires, self._fast_headers = rulebook, wires, fast_headers
         self._replay_until, self._now = replay_until, now
@@ -87,7 +89,7 @@ class InputProcessor:
         self._stream_time = 0
         self._repository = PartitionRepository(wires, cached_servers * SERVER_BYTES)
         self._ticker = Ticker(self._repository)
-        self._routine_path = RoutinePath(self._repository, cached_servers, placement)
+        self._routine_path = RoutinePath(self._repository, cached_servers, placement, fast_headers, has_kernel)
         self._reader = RecordReader(wires, placement, self._wall_clock)
         self._telemetry = telemetry
         self._servers_at_once = servers_at_once
@@ -117,6 +119,7 @@ class InputProcessor:
 
     def finish(self, view: StateView) -> None:
         """See `Processor`."""
+        self._routine_path.finish()
         self._repository.finish()
         if (count := self._repository.timers.count) is not None:
             self._telemetry.timers_counted(view.partition, count)
@@ -136,9 +139,14 @@ class InputProcessor:
             latest = 0  # no connection is early enough to be only counted
         path, headers = self._routine_path, self._fast_headers
         path.begin(self._rulebook(), latest)
-        for index, record in enumerate(records):
-            if view.is_full:
+        index = 0
+        while True:
+            if not view.is_full:
+                index, moment = path.count_plain(records, index, before)
+                self._stream_time = max(self._stream_time, moment)
+            if index == len(records) or view.is_full:
                 return index
+            record = records[index]
             value = record.value
             found = decode_fast(value, headers) if value is not None else None
             moment = NO_MOMENT
@@ -153,7 +161,7 @@ class InputProcessor:
                 return index
             elif moment > self._stream_time:
                 self._stream_time = moment
-        return len(records)
+            index += 1
 
     def _on_commands(self, view: StateView, records: Sequence[Record], before: int | None) -> int:
         for index, record in enumerate(records):

@@ -2,11 +2,14 @@
 
 Such a connection is recognised in its bytes, and counted in its server's row. Both ways give the same state; which
 connections are such ones is a rule of the domain, see `routine`.
+
+Where the counting kernel is built, it takes all those that are plainly routine, a list of records at a time.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from streams.domain.bounds import MAX_TEXT_CHARS
 from streams.domain.exchange.names import canonical_address
@@ -17,15 +20,24 @@ from streams.domain.server.mixed import accepted_noted_at
 from streams.domain.server.routine import may_be_routine, may_be_routine_of_mixed
 from streams.domain.server.sighting import judgement_of_build
 from streams.domain.server.state import ServerEnforcement, fingerprint, seen_recently
-from streams.domain.time import EARLIEST_MS
+from streams.domain.time import DAY_MS, EARLIEST_MS
 from streams.engine.partition.placement import Placement
+from streams.engine.ports import Record
 from streams.state.orders import CONNECTOR_TYPES, FINDINGS
 from streams.state.server_row import ServerRow
-from streams.state.stamp_row import StampRow, repeated_stamp
+from streams.state.stamp_row import BUILD, StampRow, numbers_of, repeated_stamp
 from streams.wire.fast_connection import FastConnection
+from streams.wire.fast_headers import FastHeaders
 from streams.worker.counters import REJECTED
 from streams.worker.header_cache import HeaderCache, ShownServer
 from streams.worker.repository import PartitionRepository
+
+try:
+    from streams.worker.counting_kernel import CountingKernel, Ticket
+except ImportError:  # not built: everything is counted here
+    HAS_KERNEL = False
+else:
+    HAS_KERNEL = True
 
 NO_MOMENT: Final = -1
 """Of a connection that has to be decided."""
@@ -40,10 +52,20 @@ that does not count: it tells nothing of an episode, or comes after a later deci
 class RoutinePath:
     """The short way of one partition's connections; `rulebook` is the one in force, `latest` what `begin` is given."""
 
-    def __init__(self, repository: PartitionRepository, cached_servers: int, placement: Placement | None) -> None:
+    def __init__(
+        self,
+        repository: PartitionRepository,
+        cached_servers: int,
+        placement: Placement | None,
+        fast_headers: FastHeaders,
+        has_kernel: bool = HAS_KERNEL,
+    ) -> None:
         self._cache, self._sweeps, self._placement = repository.cache, repository.sweeps, placement
         self._headers = HeaderCache(cached_servers)
         self._counts = repository.counters.routine
+        self._kernel: Any = None
+        if has_kernel:
+            self._kernel = CountingKernel(fast_headers.current, fast_headers.previous, repository.cache.change)
         self._span, self._span_of = NO_SPAN, ""
         self._latest = 0
 
@@ -57,6 +79,45 @@ class RoutinePath:
         self._rulebook, self._latest = rulebook, latest
         if self._span_of != rulebook.fingerprint:
             self._span, self._span_of = NO_SPAN, rulebook.fingerprint
+
+    def finish(self) -> None:
+        """End the unit: all that was counted is in the unit's counts."""
+        if self._kernel is not None:
+            self._kernel.add_counts(self._counts)
+
+    def count_plain(self, records: Sequence[Record], index: int, before: int | None) -> tuple[int, int]:
+        """Count those of `records` that the kernel takes, from `index` on.
+
+        Gives the index of the first that it leaves, and the latest moment (UTC milliseconds) that it has counted yet.
+        """
+        kernel = self._kernel
+        if kernel is None or self._sweeps.of:
+            return index, 0
+        latest = self._latest if before is None else min(self._latest, before - 1)
+        span = self._span
+        args = latest, span.starts_at, span.ends_at, span.stamp_holds_ms, self._headers.lines
+        return kernel.count(records, index, *args), kernel.latest
+
+    def _learn(self, seen: ShownServer, row: ServerRow, shows: int, at: int) -> None:
+        """Let the kernel take connections like the one that was counted, if the topmost line alone names its server."""
+        header = self._kernel.unknown
+        if header is None or header.shown is not seen or seen.build is None:
+            return
+        notes = row.notes()
+        accepted = row.details().accepted_build if row.is_mixed else None
+        header.ticket = Ticket(
+            row,
+            notes,
+            seen.key,
+            BUILD.pack(*numbers_of(seen.build)),
+            b"" if accepted is None else BUILD.pack(*numbers_of(accepted)),
+            seen.by_address,
+            header.claim,
+            header.host,
+            header.is_from_itself,
+            FINDINGS[row.finding].is_enforced,
+            at // DAY_MS if shows == IGNORED and at >= row.judged_at else -1,
+        )
 
     def count(self, key: bytes | None, value: bytes, found: FastConnection, before: int | None) -> int:
         """Count a connection that is routine; returns its time, or `NO_MOMENT` if it has to be decided.
@@ -118,6 +179,8 @@ class RoutinePath:
                         return NO_MOMENT
         if before is None or at < before:
             self._count(seen, row, found, mark, source_ip, stamp, shows)
+            if self._kernel is not None:
+                self._learn(seen, row, shows, at)
         return at
 
     def _count(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from streams.engine.partition.view import StateView
-from streams.state.server_row import CHANGED, GONE, KEPT, ServerRow
+from streams.state.server_row import CHANGED, KEPT, ServerRow
 
 SERVER_BYTES: Final = 2_000
 """What a cached server is taken to have in memory: a row with the marks of 32 connections, and its share of what is
@@ -48,13 +48,14 @@ class ServerCache:
             self._add(key, row)
         return row
 
-    def change(self, key: bytes, row: ServerRow) -> None:
-        """The row has changed, and is encoded at the end of the unit."""
+    def change(self, key: bytes, row: ServerRow) -> bool:
+        """The row has changed, and is encoded at the end of the unit; gives whether the unit is full."""
         if not row.is_changed:
             row.stand(CHANGED)
             self._changed[key] = row
             row.unit_bytes = len(key) + row.size
             self._view.size_bytes += row.unit_bytes
+        return self._view.is_full
 
     def replace(self, key: bytes, row: ServerRow | None) -> None:
         """Another row takes the place of the one that there is, None deletes it."""
@@ -104,7 +105,7 @@ class ServerCache:
                 self._leave(key, self.rows.pop(key))
 
     def _leave(self, key: bytes, row: ServerRow) -> None:
-        row.stand(GONE)
+        row.empty()
         self._decoded.pop(key, None)
 
     def _add(self, key: bytes, row: ServerRow) -> None:

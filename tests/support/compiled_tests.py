@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-FOLDERS = ("property", "simulation", "unit", "contract")
+FOLDERS = ("compiled", "property", "simulation", "unit", "contract")
 
 
 def compiled_modules() -> set[str]:

@@ -19,6 +19,7 @@ def test_each_line_of_the_list_is_found() -> None:
 @pytest.mark.parametrize(
     "path",
     [
+        "compiled/test_counting_kernel.py",
         "property/test_processor.py",
         "unit/test_compiled_tree.py",
         "unit/test_routine.py",

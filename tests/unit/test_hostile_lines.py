@@ -211,4 +211,4 @@ def test_long_lines_do_not_fill_the_cache_of_lines() -> None:
         assert found_in(cache, [f"from a by {host} (x{'x' * MAX_CACHED_CHARS}) with mapi id 15.1.2507.39; date"])
         assert found_in(cache, [f"from a by {host} with mapi id 15.1.2507.39; date (UTC)"])
         assert found_in(cache, [f"from a by {host} with ESMTPS id {number}; date"])
-    assert not cache._lines
+    assert not cache.lines
