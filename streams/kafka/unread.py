@@ -7,6 +7,9 @@ other reader says which batch it is. Nobody takes it for a record: it has no `va
 
 How many records are handed on at once is bounded in bytes too: a fetch may hold many batches that inflate.
 
+Checksums are computed by the processor's own instruction, in a tenth of the time that aiokafka's code takes, and where
+the batch kernel is built it reads the records of uncompressed batches.
+
 Importing this module puts this in place for all of aiokafka's consumers, Faust's included.
 """
 
@@ -14,14 +17,16 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import google_crc32c
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.util import calc_crc32c
 
 from streams.errors import DependencyError
-from streams.kafka.fetched import fetched_record, take_into
+from streams.kafka.fetched import fetched_record, read_plain_batch, take_into
 from streams.kafka.inflation import CODECS
 from streams.kafka.record import Headers
 
@@ -34,6 +39,8 @@ _CRC: Final = struct.Struct(">I")
 _CRC_AT, _ATTRIBUTES_AT, _MAX_TIMESTAMP_AT = 17, 21, 35
 _CODEC_MASK: Final = 0x07
 
+# Where there is no compiled code for the machine it would be interpreted, which is a thousand times slower.
+_crc32c: Callable[[bytes], int] = google_crc32c.value if google_crc32c.implementation == "c" else calc_crc32c
 _MemoryRecords = fetcher.MemoryRecords
 
 
@@ -87,8 +94,32 @@ class UnreadBatch:
         return len(self.batch)
 
 
+class _Batch:
+    """A batch of message format 2, as aiokafka's fetcher asks for it; `batch` is its own, which lies in `data`."""
+
+    def __init__(self, batch: Any, place: Any, data: bytes, begin: int, end: int) -> None:
+        self._batch, self._place, self._data, self._begin, self._end = batch, place, data, begin, end
+        self.producer_id, self.base_offset, self.next_offset = batch.producer_id, batch.base_offset, batch.next_offset
+        self.is_control_batch, self.is_transactional = batch.is_control_batch, batch.is_transactional
+
+    def validate_crc(self) -> bool:
+        """Whether it is what its producer wrote."""
+        return _has_right_checksum(self._data[self._begin : self._end])
+
+    def __iter__(self) -> Iterator[Any]:
+        records = None
+        if self._batch.compression_type == 0:
+            records = read_plain_batch(self._place, self._data, self._begin, self._end)
+        return iter(self._batch if records is None else records)
+
+    def __next__(self) -> Any:
+        return next(self._batch)
+
+
 class _Batches:
-    """Batches of a fetched partition, and the bytes of the one that was taken last."""
+    """Batches of a fetched partition, which is `place`, and the bytes of the one that was taken last."""
+
+    place: Any
 
     def __init__(self, data: bytes) -> None:
         self._data, self._begin, self._end = data, 0, 0
@@ -98,10 +129,12 @@ class _Batches:
         self.last: Any = None
 
     def next_batch(self) -> Any:
-        self.last = self._batches.next_batch()
+        batch = self._batches.next_batch()
         self._begin = self._end
         (length,) = _LENGTH.unpack_from(self._data, self._begin + _LENGTH_AT)
         self._end = self._begin + _OVERHEAD + length
+        is_current = self._data[self._begin + _MAGIC_AT] > 1
+        self.last = _Batch(batch, self.place, self._data, self._begin, self._end) if is_current else batch
         return self.last
 
     @property
@@ -114,6 +147,10 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     _records_iterator: Any
 
     _consumer_record = staticmethod(fetched_record)
+
+    def __init__(self, tp: Any, records: _Batches, *args: Any) -> None:
+        super().__init__(tp, records, *args)
+        records.place = tp
 
     def __next__(self) -> Any:
         records = self._records_iterator
@@ -151,7 +188,7 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 def _has_right_checksum(batch: bytes) -> bool:
     if batch[_MAGIC_AT] < 2:
         return False
-    return bool(_CRC.unpack_from(batch, _CRC_AT)[0] == calc_crc32c(batch[_ATTRIBUTES_AT:]))
+    return bool(_CRC.unpack_from(batch, _CRC_AT)[0] == _crc32c(batch[_ATTRIBUTES_AT:]))
 
 
 class _FetchResult(fetcher.FetchResult):  # type: ignore[misc]
