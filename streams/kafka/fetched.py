@@ -78,7 +78,9 @@ def read_plain_batch(place: Any, data: bytes, begin: int, end: int) -> list[Any]
 
 def fetched_record(place: Any, raw: Any) -> Any:
     """A record of a partition, from what was found in its batch: by aiokafka's parser, or by the batch kernel."""
-    return raw if HAS_KERNEL and type(raw) is BatchRecord else FetchedRecord(place.topic, place.partition, raw)
+    if HAS_KERNEL and type(raw) is BatchRecord:
+        return raw
+    return FetchedRecord(place.topic, place.partition, raw)
 
 
 def take_into(taken: list[Any], records: Iterator[Any], most: int, most_bytes: int) -> bool:

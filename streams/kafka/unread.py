@@ -42,6 +42,8 @@ _CODEC_MASK: Final = 0x07
 # Where there is no compiled code for the machine it would be interpreted, which is a thousand times slower.
 _crc32c: Callable[[bytes], int] = google_crc32c.value if google_crc32c.implementation == "c" else calc_crc32c
 _MemoryRecords = fetcher.MemoryRecords
+_NOT_THE_BATCHS: Final = OSError | MemoryError | TypeError | AttributeError | NameError
+"""The machine's faults, and the program's own, after which good records would become dead letters."""
 
 
 class UnreadBatchError(DependencyError):
@@ -173,7 +175,7 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         """
         self._records_iterator = None
         batches = self._records
-        if isinstance(error, OSError | MemoryError) or batches.last is None:
+        if isinstance(error, _NOT_THE_BATCHS) or batches.last is None:
             raise error
         data = batches.last_bytes
         tp, first, following = self._tp, self.next_fetch_offset, batches.last.next_offset

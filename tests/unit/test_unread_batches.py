@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streams.kafka.cluster  # noqa: F401 (puts the bounds in place)
+from streams.kafka.fetched import NO_TIMESTAMP
 from streams.kafka.inflation import MAX_INFLATED_BYTES, InflationError, TooLargeError, gunzip, unlz4, unsnap, unzstd
 from streams.kafka.reader import read_partitions
 from streams.kafka.topics import TopicError
@@ -198,7 +199,7 @@ def test_a_record_of_an_old_format_that_has_no_time_is_read(magic: int) -> None:
     builder = LegacyRecordBatchBuilder(magic, 0, 1 << 20)
     assert builder.append(0, None if magic == 0 else -1, b"k", b"v") is not None
     (found,) = fetched(bytes(builder.build()))[0].getall(500)
-    assert (found.key, found.value, found.timestamp, found.timestamp_type) == (b"k", b"v", -1, 0)
+    assert (found.key, found.value, found.timestamp, found.timestamp_type) == (b"k", b"v", NO_TIMESTAMP, 0)
 
 
 def test_a_wrong_checksum_is_not_the_batchs_fault() -> None:
@@ -214,15 +215,18 @@ def test_a_wrong_checksum_is_not_the_batchs_fault() -> None:
         assert place.position == 2
 
 
-def test_what_memory_refuses_is_not_the_batchs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [MemoryError, TypeError, AttributeError])
+def test_what_memory_or_the_program_refuses_is_not_the_batchs_fault(
+    monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
     def refuse(_: Any) -> bytes:
-        raise MemoryError
+        raise fault
 
     from aiokafka.record._crecords import default_records
 
     monkeypatch.setattr(default_records, "gzip_decode", refuse)
     result, _ = fetched(batch(0, [b"a" * 1_000], GZIP))
-    with pytest.raises(MemoryError):
+    with pytest.raises(fault):
         result.getall(500)
 
 
