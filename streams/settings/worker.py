@@ -60,8 +60,8 @@ class Settings(RegistrySettings):
     )
     cached_servers: int = _setting(
         "TES_CACHED_SERVERS",
-        200_000,
-        "servers kept in memory over all TES_PARTITIONS, an equal part for each: 4.5 KB a server, in bytes",
+        360_000,
+        "servers kept in memory over all TES_PARTITIONS, an equal part for each: 2.4 KB a server, in bytes",
     )
     policies: tuple[str, ...] = _setting(
         "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas"
