@@ -173,7 +173,7 @@ class _Refusing:
     def __init__(self, codec: Any) -> None:
         self.codec, self.is_on = codec, False
 
-    def encode(self, record: dict[str, Any]) -> bytes:
+    def encode(self, record: dict[str, Any] | tuple[Any, ...]) -> bytes:
         if self.is_on:
             raise ValueError("refused")
         return bytes(self.codec.encode(record))
