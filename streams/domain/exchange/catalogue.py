@@ -81,6 +81,7 @@ class Catalogue:
         self._support_ends = dict(support_ends or {})
         self._esu_ends = dict(esu_ends or {})
         self._missing_cves: dict[Build, tuple[str, ...]] = {}
+        self._names: dict[Build, str] = {}
         self._fixes: dict[Product | None, dict[str, list[Fix]]] = {}
         for fix in sorted(fixes, key=lambda fix: fix.fixed_build.cu_line):
             self._fixes.setdefault(fix.fixed_build.product, {}).setdefault(fix.cve, []).append(fix)
@@ -148,6 +149,15 @@ class Catalogue:
 
     def name(self, build: Build) -> str:
         """What to call `build`: exact name, `at least X`, `newer than X` above the table, or the product."""
+        found = self._names.get(build)
+        if found is None:
+            # Senders claim any number, so what is remembered is bounded.
+            if len(self._names) >= _MAX_REMEMBERED:
+                self._names.clear()
+            found = self._names[build] = self._find_name(build)
+        return found
+
+    def _find_name(self, build: Build) -> str:
         number = self.canonical(build)
         product = number.product
         if product is Product.EXCHANGE_ONLINE:
