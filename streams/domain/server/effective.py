@@ -57,7 +57,8 @@ def effective_enforcement(state: ServerEnforcement, rules: ServerRules, at: int)
     clock_stops = rules.clock_stops()
     # The number never goes back: where another ladder is behind, its stages are shown as the one that was reached.
     changes = _changes(now, stages, clock_stops, at)
-    upcoming = tuple(change._replace(stage=max(change.stage, state.reached_stage)) for change in changes)
+    reached = state.reached_stage
+    upcoming = tuple([change if change.stage >= reached else change._replace(stage=reached) for change in changes])
     if waived_until(clock_stops, at) is not None:
         return EffectiveEnforcement(Action.ACCEPT, 0, 0, stages, upcoming, *spans)
     throttle, block = now.throttle_minutes_per_hour, now.block_minutes_per_hour
