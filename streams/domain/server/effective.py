@@ -80,11 +80,15 @@ def _changes(
                 ends.pop()
             ends.append(ends_at)
             reached = ends_at
-    moments = sorted({*begins, *ends, *(stage.starts_at for stage in stages if stage.stage > now.stage)})
+    coming = [stage for stage in stages if stage.stage > now.stage]
+    moments = sorted({*begins, *ends, *[stage.starts_at for stage in coming]})
+    following = 0
     for moment in moments:
-        entered = [stage for stage in stages if stage.stage > now.stage and stage.starts_at <= moment]
-        if entered:
-            now = entered[-1]
+        entered = following
+        while following < len(coming) and coming[following].starts_at <= moment:
+            following += 1
+        if following > entered:
+            now = coming[following - 1]
             yield now
         elif moment in ends and _has_minutes(now) and moment < LATEST_MS:
             yield now._replace(starts_at=moment)
