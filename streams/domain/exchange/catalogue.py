@@ -205,15 +205,14 @@ class Catalogue:
 
     def missing_cves(self, build: Build) -> tuple[str, ...]:
         """The CVE numbers of the missing fixes, sorted; at most `MAX_CVES`, the exploited and the newest ones kept."""
-        number = self.counted_as(build)
-        found = self._missing_cves.get(number)
+        found = self._missing_cves.get(build)
         if found is None:
-            fixes = sorted(self.missing_fixes(number), key=lambda fix: (fix.is_known_exploited, fix.fixed_on, fix.cve))
+            fixes = sorted(self.missing_fixes(build), key=lambda fix: (fix.is_known_exploited, fix.fixed_on, fix.cve))
             kept = list(dict.fromkeys(fix.cve for fix in reversed(fixes)))[:MAX_CVES]
             # Senders claim any number, so what is remembered is bounded.
             if len(self._missing_cves) >= _MAX_REMEMBERED:
                 self._missing_cves.clear()
-            found = self._missing_cves[number] = tuple(sorted(kept))
+            found = self._missing_cves[build] = tuple(sorted(kept))
         return found
 
 
