@@ -26,7 +26,8 @@ class FastConnection:
     """A connection as far as it is read; `connector` and `outcome` as symbol numbers, `outcome` -1 for none.
 
     Texts are left as their ASCII bytes: most of them are seldom looked at. `top_at` is where the value has the text of
-    the topmost line, if there is one. `run` is what somebody has found out about the lines by now.
+    the topmost line, if there is one. `run` is what the lines show of their host, once that was found
+    out; None before, and where only `detect` can tell.
     """
 
     __slots__ = (

@@ -143,8 +143,8 @@ class HeaderCache:
     def find(self, value: bytes, found: FastConnection) -> ShownServer | None:
         """The server that connects and its build; None where the long way is needed.
 
-        `found` is what `value` projects to, and gets to know it too. Gives what `detect` does, for lines that name
-        their host and are a gateway's, or Exchange's with a build.
+        `found` is what `value` projects to; its `run` becomes what is returned. Gives what `detect` does, for lines
+        that name their host and are a gateway's, or Exchange's with a build.
         """
         received = found.received
         if not received:
