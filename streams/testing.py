@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from streams.engine.ports import Output, Record, size_of
+from streams.engine.partition.view import size_of
+from streams.engine.ports import Output, Record
 from streams.engine.telemetry import PresentState, Telemetry, Trace, UnitReport
 from streams.errors import DependencyError
 

@@ -48,15 +48,6 @@ class Output(NamedTuple):
     headers: Headers = ()
 
 
-def size_of(record: Record | Output) -> int:
-    """The bytes of a record's key, value and headers."""
-    size = len(record.key or b"") + len(record.value or b"")
-    for name, content in record.headers:
-        # And two lengths, of which there may be very many.
-        size += 2 + len(name.encode("utf-8", "replace")) + len(content or b"")
-    return size
-
-
 class StateStore(Protocol):
     """An ordered map from bytes to bytes, kept on disk or in memory. Every method may raise `StoreError`."""
 

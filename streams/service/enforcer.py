@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from streams.domain.exchange.detection import HostRun
 from streams.domain.keys import ServerKey
 from streams.domain.policy.ladder import ClockStop
 from streams.domain.policy.rulebook import Rulebook
@@ -55,10 +56,10 @@ class Enforcer:
         """Decide about the states in `repository`."""
         self._repository, self._rulebook = repository, rulebook
 
-    def connection(self, connection: InboundConnection) -> Effects:
-        """Take a connection into account."""
+    def connection(self, connection: InboundConnection, run: HostRun | None = None) -> Effects:
+        """Take a connection into account; `run` is what is known of its host's lines already."""
         step = _Step(self._repository, self._rulebook)
-        step.connection(detect_server(connection))
+        step.connection(detect_server(connection, run))
         return step.effects
 
     def command(self, command: AdminCommand) -> Effects:

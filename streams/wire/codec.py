@@ -19,6 +19,7 @@ from fastavro.validation import ValidationError, validate
 from streams.errors import is_records_fault
 from streams.wire.fast_decoder import Decoder, decode_record, decoder_of
 from streams.wire.fast_encoder import TupleEncoder, encoder_of
+from streams.wire.records import to_record
 from streams.wire.registry import SchemaRegistry, UnknownSchemaIdError
 from streams.wire.schemas import SUBJECTS, Schema, load_schema, without
 from streams.wire.walkers import Walk, walker_of
@@ -107,8 +108,10 @@ class AvroCodec:
         """
         return TupleEncoder(_HEADER.pack(0, self.learn_id()), self._parsed, self._names, fields)
 
-    def encode(self, record: dict[str, Any]) -> bytes:
+    def encode(self, record: dict[str, Any] | tuple[Any, ...]) -> bytes:
         """The record's value; a missing field takes its default.
+
+        A domain object that is a named tuple need not become a dict first: see `fast_encoder`.
 
         Raises:
             RecordEncodingError: a field is missing, unknown or of the wrong type, or the value is too long.
@@ -116,12 +119,12 @@ class AvroCodec:
             RegistryError: the registry did not answer.
         """
         header = _HEADER.pack(0, self.learn_id())
-        value = self._packed(record, header) or self._checked(record, header)
+        value = self._packed(record, header) or self._checked(to_record(record), header)
         if len(value) > self._max_bytes:
             raise RecordEncodingError(f"{self._plain['name']}: {len(value)} bytes, more than {self._max_bytes}")
         return value
 
-    def _packed(self, record: dict[str, Any], header: bytes) -> bytes | None:
+    def _packed(self, record: dict[str, Any] | tuple[Any, ...], header: bytes) -> bytes | None:
         if self._encoder is None:
             return None
         parts = [header]

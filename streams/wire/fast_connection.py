@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from streams.domain.exchange.detection import HostRun
 from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.policy import CONNECTORS
 from streams.domain.server.connection import InboundConnection
@@ -25,7 +26,8 @@ class FastConnection:
     """A connection as far as it is read; `connector` and `outcome` as symbol numbers, `outcome` -1 for none.
 
     Texts are left as their ASCII bytes: most of them are seldom looked at. `top_at` is where the value has the text of
-    the topmost line, if there is one.
+    the topmost line, if there is one. `run` is what the lines show of their host, once that was found
+    out; None before, and where only `detect` can tell.
     """
 
     __slots__ = (
@@ -39,6 +41,7 @@ class FastConnection:
         "received",
         "recipients",
         "refused_before",
+        "run",
         "source_ip",
         "tenant_id",
         "tls_subject",
@@ -67,6 +70,7 @@ class FastConnection:
         self.tls_subject, self.message_id = tls_subject, message_id
         self.outcome, self.recipients, self.refused_before = outcome, recipients, refused_before
         self.top_at = top_at
+        self.run: HostRun | None = None
 
     def connection(self) -> InboundConnection:
         """The whole connection."""

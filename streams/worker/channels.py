@@ -28,8 +28,8 @@ Place = tuple[str, bytes, "Codec | None", Headers]
 class Codec(Protocol):
     """Records to bytes and back."""
 
-    def encode(self, record: dict[str, Any]) -> bytes:
-        """The value of a record."""
+    def encode(self, record: dict[str, Any] | tuple[Any, ...]) -> bytes:
+        """The value of a record, or of a named tuple with its fields."""
 
     def decode(self, value: bytes | None) -> dict[str, Any]:
         """The record of a value."""
@@ -83,7 +83,7 @@ def encode_what_fits(
 
 def _output(place: Place, emitted: Emitted | AuditRecord, headers: Headers) -> Output:
     topic, key, codec, own = place
-    value = codec.encode(to_record(emitted)) if codec is not None else None
+    value = codec.encode(emitted if isinstance(emitted, tuple) else to_record(emitted)) if codec is not None else None
     output = Output(topic, key, value, (*own, *headers) if own else headers)
     check_output(output)
     return output

@@ -51,8 +51,9 @@ class UnitCounters:
 
     def decided(self, connection: InboundConnection, finding: Finding | None) -> None:
         """Count a connection that was decided, with what its server then was found to be."""
-        outcome = connection.outcome.value if connection.outcome is not None else _OUTCOMES[-1]
-        found = finding.value if finding is not None else _FINDINGS[-1]
+        # The `value` of a member of an enum is looked up by an interpreted method.
+        outcome = str(connection.outcome) if connection.outcome is not None else _OUTCOMES[-1]
+        found = str(finding) if finding is not None else _FINDINGS[-1]
         self._notes.counts[CONNECTIONS, outcome, found] += 1
         if connection.refused_before:
             self._notes.counts[CONNECTIONS, Outcome.REJECTED.value, found] += connection.refused_before

@@ -11,7 +11,7 @@ from typing import Any, Final
 from streams.domain.bounds import MAX_SERVER_CHARS
 from streams.domain.exchange.any_form import ReceivedLine
 from streams.domain.exchange.build import Build, parse_build
-from streams.domain.exchange.detection import MAX_LINES, Origin, is_higher, origin_of
+from streams.domain.exchange.detection import MAX_LINES, HostRun, Origin, is_higher, origin_of
 from streams.domain.exchange.received import parse_received
 from streams.state.keys import raw_server_key
 from streams.wire.fast_connection import TENANT_AT, FastConnection
@@ -20,7 +20,7 @@ MAX_CACHED_CHARS: Final = 1024
 """Of a line's text in front of its date; real ones have a few hundred, and others must not fill the memory."""
 LINE_BYTES: Final = 700
 """What a line is taken to have in memory."""
-_ENTRY_MEMORY: Final = 520
+_ENTRY_MEMORY: Final = 544
 """Of an entry as objects, its texts aside, and of its ticket."""
 MAX_LINES_BELOW: Final = 4096
 """Lines below a topmost one that are remembered; each host has a few."""
@@ -36,13 +36,16 @@ _FOREIGN: Final[bytes] = bytes(33 if chr(code) in '()<>"\\.' else 32 for code in
 """Turns what no date has, and what could matter if one had it, into exclamation marks."""
 
 
-class ShownServer:
-    """What a connection shows: its server's row, the build, None for a gateway's, and the address the line gives."""
+class ShownServer(HostRun):
+    """What a connection shows: its server's row, and what its lines tell; the build is None for a gateway's."""
 
-    __slots__ = ("build", "by_address", "key")
+    __slots__ = ("key",)
 
-    def __init__(self, key: bytes, build: Build | None, by_address: bytes) -> None:
-        self.key, self.build, self.by_address = key, build, by_address
+    def __init__(
+        self, key: bytes, host: bytes, by_address: bytes, build: Build | None, protocol: str | None, position: int = 0
+    ) -> None:
+        super().__init__(host, by_address, build, protocol, position)
+        self.key = key
 
 
 class CachedHeader:
@@ -68,7 +71,8 @@ class CachedHeader:
         if self.name is not None and len(self.name) <= MAX_SERVER_CHARS:
             self.host = self.name.encode()
             if origin is Origin.GATEWAY or (origin is Origin.EXCHANGE and build is not None):
-                self.shown = ShownServer(raw_server_key(tenant_id, self.host), build, (line.by_address or "").encode())
+                key, by_address = raw_server_key(tenant_id, self.host), (line.by_address or "").encode()
+                self.shown = ShownServer(key, self.host, by_address, build, line.protocol)
         self.ticket: Any = None
         self.claim: bytes = b"" if build is None or build.update is None else _claim_in(text, build)
 
@@ -141,8 +145,8 @@ class HeaderCache:
     def find(self, value: bytes, found: FastConnection) -> ShownServer | None:
         """The server that connects and its build; None where the long way is needed.
 
-        `found` is what `value` projects to. Gives what `detect` does, for lines that name their host and are a
-        gateway's, or Exchange's with a build.
+        `found` is what `value` projects to; its `run` becomes what is returned. Gives what `detect` does, for lines
+        that name their host and are a gateway's, or Exchange's with a build.
         """
         received = found.received
         if not received:
@@ -152,20 +156,21 @@ class HeaderCache:
         if top.is_from_itself and shown is not None and shown.build is not None:
             for raw in received[1:MAX_LINES]:
                 if top.may_claim_higher_build(raw, _date_at(raw)):
-                    build = self._highest_of_run(received, top, shown.build)
-                    return ShownServer(shown.key, build, shown.by_address)
+                    shown = self._highest_of_run(received, top, shown)
+                    break
+        found.run = shown
         return shown
 
-    def _highest_of_run(self, received: list[bytes], top: CachedHeader, best: Build) -> Build:
-        for raw in received[1:MAX_LINES]:
+    def _highest_of_run(self, received: list[bytes], top: CachedHeader, shown: ShownServer) -> ShownServer:
+        for position, raw in enumerate(received[1:MAX_LINES], 1):
             line = self._below(raw)
             if line.by_host != top.name:
                 break
-            if line.build is not None and is_higher(line.build, best):
-                best = line.build
+            if is_higher(line.build, shown.build):
+                shown = ShownServer(shown.key, shown.host, shown.by_address, line.build, line.protocol, position)
             if not line.is_from_itself:
                 break
-        return best
+        return shown
 
     def _below(self, raw: bytes) -> ReceivedLine:
         at = _date_at(raw)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from streams.clock import wall_clock_ms
+from streams.domain.exchange.detection import HostRun
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.server.connection import InboundConnection
 from streams.domain.tenant.commands import AdminCommand
@@ -156,7 +157,7 @@ class InputProcessor:
                 read = self._reader.read(record, found)
                 if before is not None and timestamp_in(read) >= before:
                     return index
-                self._decide(view, record, read)
+                self._decide(view, record, read, found.run if found is not None else None)
             elif before is not None and moment >= before:
                 return index
             elif moment > self._stream_time:
@@ -184,7 +185,7 @@ class InputProcessor:
         view.close()
         return True
 
-    def _decide(self, view: StateView, record: Record, read: Read) -> None:
+    def _decide(self, view: StateView, record: Record, read: Read, run: HostRun | None = None) -> None:
         if record.topic != self._wires.connections_topic:
             self._repository.cache.flush()  # a command may look for all servers of its tenant
         self.decided += 1
@@ -194,7 +195,7 @@ class InputProcessor:
             headers = trace.headers
             view.notes.traces.append(trace)
         try:
-            effects = self._effects_of(read)
+            effects = self._effects_of(read, run)
             changes = self._repository.prepare(effects, self._stream_time, headers)
         except Exception as error:  # noqa: BLE001 - the view decides whose fault it is
             if trace is not None:
@@ -210,11 +211,11 @@ class InputProcessor:
         if effects.put_off is not None:
             self._sweep(view, effects.put_off[0], self._servers_at_once, headers)
 
-    def _effects_of(self, read: Read) -> Effects:
+    def _effects_of(self, read: Read, run: HostRun | None) -> Effects:
         enforcer = Enforcer(self._repository, self._rulebook())
         match read:
             case InboundConnection() as connection:
-                return enforcer.connection(connection)
+                return enforcer.connection(connection, run)
             case AdminCommand() as command:
                 return enforcer.command(command)
             case error:

@@ -17,6 +17,7 @@ from streams.state.server_row import decode_state, encode_state
 from streams.telemetry.counts import COMMANDS as COMMANDS_COUNTED
 from streams.telemetry.counts import CONNECTIONS as CONNECTIONS_COUNTED
 from streams.wire.codec import MAX_VALUE_BYTES
+from streams.wire.records import to_record
 from streams.worker.channels import Codec
 from streams.worker.processor import InputProcessor
 from tests.support.partition import (
@@ -107,8 +108,8 @@ class _Refusing:
     def __init__(self, codec: Codec, server: str, error: Exception) -> None:
         self.codec, self.server, self.error, self.is_on = codec, server, error, False
 
-    def encode(self, record: dict[str, Any]) -> bytes:
-        if self.is_on and record["server"] == self.server:
+    def encode(self, record: dict[str, Any] | tuple[Any, ...]) -> bytes:
+        if self.is_on and to_record(record)["server"] == self.server:
             raise self.error
         return self.codec.encode(record)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections import namedtuple
+from functools import cache
 from typing import Any
 
 import pytest
@@ -10,11 +12,19 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.domain.policy.rulebook import Rulebook
+from streams.domain.time import DAY_MS
+from streams.policies.catalogue.files import shipped_catalogue
+from streams.policies.files import read_policy
+from streams.service.simulation import Simulation
 from streams.wire.codec import AvroCodec, MalformedRecordError, RecordEncodingError
 from streams.wire.fast_decoder import decode_record, decoder_of
+from streams.wire.fast_encoder import encoder_of
+from streams.wire.records import connection_of, to_record
 from streams.wire.registry import LocalRegistry
 from streams.wire.schemas import SUBJECTS, load_schema, without
 from tests.support.avro_values import values
+from tests.support.four_servers import feed
 
 REGISTRY = LocalRegistry()
 
@@ -35,6 +45,49 @@ OWN_RECORDS = ("admin_notification", "audit_record", "server_report", "verdict")
 def test_the_products_own_records_are_written_as_others_are(name: str, data: st.DataObject) -> None:
     record = data.draw(values(load_schema(name), {}))
     assert AvroCodec(name, REGISTRY, is_checked=False).encode(record) == AvroCodec(name, REGISTRY).encode(record)
+
+
+@cache
+def row_of(names: tuple[str, ...]) -> Any:
+    return namedtuple("Row", names)  # noqa: PYI024 - its fields are drawn
+
+
+def in_tuples(value: Any, is_in_order: bool) -> Any:
+    """A value with tuples in the place of lists, and named ones in that of dicts, their fields in order or not."""
+    if isinstance(value, dict):
+        names = list(value) if is_in_order else list(value)[::-1]
+        return row_of(tuple(names))(*[in_tuples(value[name], is_in_order) for name in names])
+    return tuple(in_tuples(item, is_in_order) for item in value) if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("is_in_order", [True, False])
+@pytest.mark.parametrize("name", OWN_RECORDS)
+@given(data=st.data())
+def test_named_tuples_are_written_as_the_records_that_they_become(
+    name: str, is_in_order: bool, data: st.DataObject
+) -> None:
+    record = data.draw(values(load_schema(name), {}))
+    written = AvroCodec(name, REGISTRY, is_checked=False).encode(in_tuples(record, is_in_order))
+    assert written == AvroCodec(name, REGISTRY).encode(record)
+
+
+def test_what_decisions_emit_is_written_without_dicts_in_between() -> None:
+    simulation = Simulation(Rulebook((read_policy("microsoft-2026-09"),), shipped_catalogue()))
+    for row in feed(5, 200, DAY_MS):
+        simulation.feed(connection_of(row))
+    results = simulation.results
+    for name, emitted in (
+        ("verdict", results.verdicts),
+        ("admin_notification", results.notifications),
+        ("server_report", list(results.servers.values())),
+    ):
+        assert emitted
+        names: dict[str, Any] = {}
+        schema = parse_schema(without(load_schema(name), {"doc", "logicalType"}), names)
+        for item in emitted:
+            parts: list[bytes] = []
+            encoder_of(schema, names).write(parts, item)
+            assert AvroCodec(name, REGISTRY).encode(to_record(item)).endswith(b"".join(parts))
 
 
 @pytest.mark.parametrize("name", OWN_RECORDS)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.exchange.build import Product, parse_build
-from streams.domain.exchange.detection import Origin, detect
+from streams.domain.exchange.detection import Origin, detect, detection_of
 from streams.domain.exchange.received import parse_received
 from streams.domain.policy.policy import ConnectorType, CriticalPatches
 from streams.domain.policy.rulebook import Rulebook
@@ -30,7 +30,7 @@ from streams.wire.fast_connection import decode_fast
 from streams.wire.records import connection_of, parse_moment, to_record
 from streams.worker.header_cache import HeaderCache
 from streams.worker.processor import InputProcessor
-from tests.support.cached_headers import found_in
+from tests.support.cached_headers import run_in
 from tests.support.four_servers import CODEC, HEADER, SETTINGS, START, WIRES, connection, feed
 from tests.support.machine_feed import cloud_feed, machine_feed, mixed_feed
 
@@ -173,7 +173,7 @@ class _Refusing:
     def __init__(self, codec: Any) -> None:
         self.codec, self.is_on = codec, False
 
-    def encode(self, record: dict[str, Any]) -> bytes:
+    def encode(self, record: dict[str, Any] | tuple[Any, ...]) -> bytes:
         if self.is_on:
             raise ValueError("refused")
         return bytes(self.codec.encode(record))
@@ -296,11 +296,11 @@ LINES = st.lists(ANY_LINE, min_size=1, max_size=4) | st.lists(STAMPS, min_size=2
 def test_cached_lines_give_what_detection_gives(first: list[str], second: list[str]) -> None:
     cache = HeaderCache(50)
     for lines in (first, second, first, [line + " (x; y) z" for line in first]):
-        found = found_in(cache, lines)
-        if found is not None:
+        run = run_in(cache, lines)
+        if run is not None:
             seen = detect(lines, "helo", "192.0.2.1")
-            assert found == (seen.server, seen.build)
-            assert seen.origin is (Origin.EXCHANGE if found[1] is not None else Origin.GATEWAY)
+            assert detection_of(run, lines) == seen
+            assert seen.origin is (Origin.EXCHANGE if run.build is not None else Origin.GATEWAY)
             assert parse_received(lines[0]).by_host == seen.server
 
 

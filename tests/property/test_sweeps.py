@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.time import DAY_MS, HOUR_MS
-from streams.engine.partition.view import UNIT_BYTES, StateView
-from streams.engine.ports import Output, size_of
+from streams.engine.partition.view import UNIT_BYTES, StateView, size_of
+from streams.engine.ports import Output
 from streams.service.simulation import Simulation
 from streams.state.keys import POLICIES_KEY, server_key
 from streams.state.server_row import decode_state, encode_state

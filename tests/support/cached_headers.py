@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.domain.exchange.build import Build
+from streams.domain.exchange.detection import HostRun
 from streams.wire.codec import AvroCodec
 from streams.wire.fast_connection import decode_fast
 from streams.wire.fast_headers import fast_headers
@@ -16,6 +17,12 @@ _CODEC, _HEADER = AvroCodec("inbound_connection", LocalRegistry()), fast_headers
 
 def found_in(cache: HeaderCache | None = None, lines: Sequence[str] = ()) -> tuple[str, Build | None] | None:
     """The server and its build, None for a gateway's; None where the long way is needed."""
+    run = run_in(cache, lines)
+    return None if run is None else (run.host.decode(), run.build)
+
+
+def run_in(cache: HeaderCache | None = None, lines: Sequence[str] = ()) -> HostRun | None:
+    """What the connection gets to know of its lines; None where the long way is needed."""
     record = {
         "observed_at": 1_790_000_000_000,
         "connector_type": "NONE",
@@ -33,8 +40,9 @@ def found_in(cache: HeaderCache | None = None, lines: Sequence[str] = ()) -> tup
     }
     value = _CODEC.encode(record)
     projected = decode_fast(value, _HEADER)
-    seen = (cache or HeaderCache(50)).find(value, projected) if projected is not None else None
-    if seen is None:
+    if projected is None:
         return None
-    assert seen.key.startswith(b"s/contoso/")
-    return seen.key.removeprefix(b"s/contoso/").decode(), seen.build
+    seen = (cache or HeaderCache(50)).find(value, projected)
+    assert projected.run is seen
+    assert seen is None or seen.key == b"s/contoso/" + seen.host
+    return seen

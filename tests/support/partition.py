@@ -9,8 +9,8 @@ from typing import Any
 
 from streams.domain.policy.rulebook import Rulebook
 from streams.domain.time import DAY_MS
-from streams.engine.partition.view import StateView
-from streams.engine.ports import Output, size_of
+from streams.engine.partition.view import StateView, size_of
+from streams.engine.ports import Output
 from streams.kafka.record import MAX_ROW_BYTES
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy

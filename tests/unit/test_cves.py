@@ -118,6 +118,15 @@ def test_builds_that_senders_invent_are_not_remembered_for_ever() -> None:
     assert len(catalogue._missing_cves) < 5_000
 
 
+def test_names_of_builds_that_senders_invent_are_not_remembered_for_ever() -> None:
+    catalogue = with_fixes(3)
+    for number in range(10_000):
+        assert catalogue.name(Build(99, 1, 2507, number)) == (
+            f"Unknown product (build 99.1.2507.{number} is not in the catalogue)"
+        )
+    assert len(catalogue._names) < 5_000
+
+
 def test_a_newer_catalogue_makes_no_noise() -> None:
     """Every connection with the same build is counted as before; what is written next has the longer list."""
     found = Simulation(Rulebook((POLICY,), with_fixes(1)))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from streams.engine.dead_letters import MAX_HEADERS_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, dead_letter
-from streams.engine.ports import Output, size_of
+from streams.engine.partition.view import size_of
+from streams.engine.ports import Output
 from streams.kafka.record import MAX_LETTER_BYTES, MAX_RECORD_BYTES, Headers
 from streams.operations.dead_letters import (
     DeadLetter,

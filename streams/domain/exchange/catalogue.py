@@ -81,6 +81,7 @@ class Catalogue:
         self._support_ends = dict(support_ends or {})
         self._esu_ends = dict(esu_ends or {})
         self._missing_cves: dict[Build, tuple[str, ...]] = {}
+        self._names: dict[Build, str] = {}
         self._fixes: dict[Product | None, dict[str, list[Fix]]] = {}
         for fix in sorted(fixes, key=lambda fix: fix.fixed_build.cu_line):
             self._fixes.setdefault(fix.fixed_build.product, {}).setdefault(fix.cve, []).append(fix)
@@ -148,6 +149,15 @@ class Catalogue:
 
     def name(self, build: Build) -> str:
         """What to call `build`: exact name, `at least X`, `newer than X` above the table, or the product."""
+        found = self._names.get(build)
+        if found is None:
+            # Senders claim any number, so what is remembered is bounded.
+            if len(self._names) >= _MAX_REMEMBERED:
+                self._names.clear()
+            found = self._names[build] = self._find_name(build)
+        return found
+
+    def _find_name(self, build: Build) -> str:
         number = self.canonical(build)
         product = number.product
         if product is Product.EXCHANGE_ONLINE:
@@ -195,15 +205,14 @@ class Catalogue:
 
     def missing_cves(self, build: Build) -> tuple[str, ...]:
         """The CVE numbers of the missing fixes, sorted; at most `MAX_CVES`, the exploited and the newest ones kept."""
-        number = self.counted_as(build)
-        found = self._missing_cves.get(number)
+        found = self._missing_cves.get(build)
         if found is None:
-            fixes = sorted(self.missing_fixes(number), key=lambda fix: (fix.is_known_exploited, fix.fixed_on, fix.cve))
+            fixes = sorted(self.missing_fixes(build), key=lambda fix: (fix.is_known_exploited, fix.fixed_on, fix.cve))
             kept = list(dict.fromkeys(fix.cve for fix in reversed(fixes)))[:MAX_CVES]
             # Senders claim any number, so what is remembered is bounded.
             if len(self._missing_cves) >= _MAX_REMEMBERED:
                 self._missing_cves.clear()
-            found = self._missing_cves[number] = tuple(sorted(kept))
+            found = self._missing_cves[build] = tuple(sorted(kept))
         return found
 
 

@@ -74,6 +74,22 @@ class Detection(NamedTuple):
     dated_at: int | None = None
 
 
+class HostRun:
+    """The unbroken run of a host that names itself in the topmost line, as far as `detect` asks for it.
+
+    `host` and `by_address` are bytes of the topmost line's `by` host and of its address, which is empty where it gives
+    none. `build`, `protocol` and `position` are those of the line that is the evidence.
+    """
+
+    __slots__ = ("build", "by_address", "host", "position", "protocol")
+
+    def __init__(
+        self, host: bytes, by_address: bytes, build: Build | None, protocol: str | None, position: int
+    ) -> None:
+        self.host, self.by_address = host, by_address
+        self.build, self.protocol, self.position = build, protocol, position
+
+
 def is_higher(candidate: Build | None, best: Build | None) -> bool:
     """Whether one stamp of a host counts before another one: inside its CU line only, and any before none."""
     if candidate is None or best is None:
@@ -97,9 +113,14 @@ def product_of(server: str, build: Build | None) -> Product | None:
 
 def origin_of(line: ReceivedLine) -> Origin:
     """What wrote a line."""
-    if line.protocol is None:
+    return _origin_by(line.protocol)
+
+
+def _origin_by(protocol: str | None) -> Origin:
+    if protocol is None:
         return Origin.GATEWAY
-    return Origin(WITHOUT_BUILD.get(line.protocol, "EXCHANGE"))
+    other = WITHOUT_BUILD.get(protocol)
+    return Origin.EXCHANGE if other is None else Origin(other)
 
 
 def check_server(received: Sequence[str], helo: str) -> None:
@@ -157,3 +178,18 @@ def detect(received: Sequence[str], helo: str, source_ip: str, *, is_dated: bool
                 break
     evidence = received[position][:MAX_LINE_CHARS]
     return Detection(server, identity, origin, best.build, best.protocol, position, evidence, top.by_address, dated_at)
+
+
+def detection_of(run: HostRun, received: Sequence[str]) -> Detection:
+    """What `detect` gives for lines whose run is known: nothing but the topmost line's date is read of them."""
+    return Detection(
+        server=run.host.decode(),
+        identity=Identity.STAMP,
+        origin=_origin_by(run.protocol),
+        build=run.build,
+        protocol=run.protocol,
+        position=run.position,
+        received=received[run.position][:MAX_LINE_CHARS],
+        by_address=run.by_address.decode() or None,
+        dated_at=date_of(received[0]),
+    )

@@ -60,4 +60,5 @@ def _common_line(head: str) -> ReceivedLine | None:
     name, shown, host, stated, protocol, build = found.groups()
     by_host, by_address = host.lower(), first_address(stated[2:-1])
     is_own = name.lower().strip(".") == by_host and is_shown_by(by_address, [shown[2:-1]] if shown else [])
-    return ReceivedLine(by_host, by_address, protocol, parse_build(build), is_own)
+    # One text of it for all lines: many are remembered.
+    return ReceivedLine(by_host, by_address, SMTP if protocol == SMTP else MAPI, parse_build(build), is_own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from streams.domain.exchange.build import Build
@@ -66,6 +67,7 @@ def _longest(template: str) -> int:
     return len(template) + grown
 
 
+@lru_cache(16)  # a service has one name and one link
 def _own_text(text: str) -> str:
     """A text of the settings as it may stand in a template: printable ASCII without placeholders."""
     return "".join(char if " " <= char <= "~" and char not in "{}" else "?" for char in text)

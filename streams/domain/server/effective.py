@@ -57,7 +57,8 @@ def effective_enforcement(state: ServerEnforcement, rules: ServerRules, at: int)
     clock_stops = rules.clock_stops()
     # The number never goes back: where another ladder is behind, its stages are shown as the one that was reached.
     changes = _changes(now, stages, clock_stops, at)
-    upcoming = tuple(change._replace(stage=max(change.stage, state.reached_stage)) for change in changes)
+    reached = state.reached_stage
+    upcoming = tuple([change if change.stage >= reached else change._replace(stage=reached) for change in changes])
     if waived_until(clock_stops, at) is not None:
         return EffectiveEnforcement(Action.ACCEPT, 0, 0, stages, upcoming, *spans)
     throttle, block = now.throttle_minutes_per_hour, now.block_minutes_per_hour
@@ -79,11 +80,15 @@ def _changes(
                 ends.pop()
             ends.append(ends_at)
             reached = ends_at
-    moments = sorted({*begins, *ends, *(stage.starts_at for stage in stages if stage.stage > now.stage)})
+    coming = [stage for stage in stages if stage.stage > now.stage]
+    moments = sorted({*begins, *ends, *[stage.starts_at for stage in coming]})
+    following = 0
     for moment in moments:
-        entered = [stage for stage in stages if stage.stage > now.stage and stage.starts_at <= moment]
-        if entered:
-            now = entered[-1]
+        entered = following
+        while following < len(coming) and coming[following].starts_at <= moment:
+            following += 1
+        if following > entered:
+            now = coming[following - 1]
             yield now
         elif moment in ends and _has_minutes(now) and moment < LATEST_MS:
             yield now._replace(starts_at=moment)

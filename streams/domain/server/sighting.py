@@ -7,7 +7,15 @@ from typing import NamedTuple
 from streams.domain.bounds import MAX_EVIDENCE_CHARS, MAX_TEXT_CHARS, cut
 from streams.domain.exchange.build import Build, Product
 from streams.domain.exchange.catalogue import Catalogue
-from streams.domain.exchange.detection import Detection, Origin, check_server, detect, is_exchange_online
+from streams.domain.exchange.detection import (
+    Detection,
+    HostRun,
+    Origin,
+    check_server,
+    detect,
+    detection_of,
+    is_exchange_online,
+)
 from streams.domain.exchange.evidence import Evidence
 from streams.domain.keys import ServerKey
 from streams.domain.policy.judgement import NEVER_JUDGED, Finding, Judgement
@@ -48,9 +56,13 @@ def check_sighting(connection: InboundConnection, key: bytes | None = None, now_
     check_server(connection.received, connection.helo)
 
 
-def detect_server(connection: InboundConnection) -> Sighting:
-    """Find out which server connects."""
-    return Sighting(bounded(connection), detect(connection.received, connection.helo, connection.source_ip))
+def detect_server(connection: InboundConnection, run: HostRun | None = None) -> Sighting:
+    """Find out which server connects; `run` is what is known of its host's lines already."""
+    if run is not None:
+        found = detection_of(run, connection.received)
+    else:
+        found = detect(connection.received, connection.helo, connection.source_ip)
+    return Sighting(bounded(connection), found)
 
 
 def bounded(connection: InboundConnection) -> InboundConnection:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from streams.engine.dead_letters import dead_letter
-from streams.engine.ports import Output, Record, StateStore, size_of
+from streams.engine.ports import Output, Record, StateStore
 from streams.engine.telemetry import DEAD_LETTERS, UnitMetrics
 from streams.errors import is_records_fault
 from streams.kafka.record import MAX_ROW_BYTES
@@ -20,6 +20,15 @@ About eight rows of the largest size (`MAX_ROW_BYTES`), and as much as the queue
 
 _ABSENT: Any = object()
 _NOTHING: Mapping[bytes, bytes | None] = {}
+
+
+def size_of(record: Record | Output) -> int:
+    """The bytes of a record's key, value and headers."""
+    size = len(record.key or b"") + len(record.value or b"")
+    for name, content in record.headers:
+        # And two lengths, of which there may be very many.
+        size += 2 + len(name.encode("utf-8", "replace")) + len(content or b"")
+    return size
 
 
 def check_row(key: bytes, value: bytes | None) -> int:
