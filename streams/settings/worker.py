@@ -61,7 +61,7 @@ class Settings(RegistrySettings):
     cached_servers: int = _setting(
         "TES_CACHED_SERVERS",
         360_000,
-        "servers kept in memory over all TES_PARTITIONS, an equal part for each: 2.4 KB a server, in bytes",
+        "servers kept in memory over all TES_PARTITIONS, an equal part for each: 2.5 KB a server, in bytes",
     )
     policies: tuple[str, ...] = _setting(
         "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas"

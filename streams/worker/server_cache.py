@@ -7,7 +7,7 @@ from typing import Final
 from streams.engine.partition.view import StateView
 from streams.state.server_row import CHANGED, KEPT, ServerRow
 
-SERVER_BYTES: Final = 1_700
+SERVER_BYTES: Final = 1_800
 """What a cached server is taken to have in memory: a row with the marks of 32 connections, and its share of what is
 decoded."""
 _DECODED_SHARE: Final = 8
