@@ -34,7 +34,7 @@ from benchmarks.broker import RaceKafka
 from benchmarks.engines import ENGINES, PEER_VERDICTS_TOPIC, WORKER, Engine, Run
 from benchmarks.environment import CACHE_DIR, COMMITTED_DIR, machine
 from benchmarks.feed import Feed, Fleet, connections
-from benchmarks.known import KnownServers
+from benchmarks.known import KnownServers, shipped_rules
 from benchmarks.load import Row, produce, write
 from benchmarks.measure import peak_rss_mib
 from benchmarks.peers.job import STATE, decode_verdict
@@ -44,6 +44,7 @@ from streams.engine.partition import state_format
 from streams.kafka.provisioning import create_topics
 from streams.kafka.topics import TOPICS
 from streams.settings.worker import Settings
+from streams.state.keys import POLICIES_KEY
 from streams.state.row_format import STATE_FORMAT
 from streams.wire.codec import AvroCodec
 from streams.wire.registry import LocalRegistry
@@ -279,7 +280,9 @@ def restore_worker(bootstrap: str, folder: Path, servers: int) -> dict[str, Any]
     """A worker's restore of so many servers, its start without any state, and with a RocksDB that was kept."""
     settings = settings_of(bootstrap, f"restore{servers}", folder)
     asyncio.run(create_topics(settings))
-    first = state_format.new_rows(b"%d" % STATE_FORMAT)
+    # Without the policies that it knows, a worker would look at every server again, beside its start.
+    known = {POLICIES_KEY: shipped_rules().fingerprint.encode()}
+    first = state_format.new_rows(b"%d" % STATE_FORMAT) | known
     rows = KnownServers(Fleet(servers), round(time.time() * 1000)).changelog_rows()
     size = asyncio.run(write(bootstrap, settings.changelog, settings.partitions, rows, first))
     asyncio.run(_one_connection(settings))
