@@ -59,9 +59,11 @@ def read_stacks(text: str) -> Counter[tuple[str, ...]]:
 
 
 def _short(frame: str) -> str:
-    """A frame with its path from the package on."""
+    """A frame with its path from the package on, or the end of it where it is of the system."""
     name, _, place = frame.partition(" (")
     place = _ROOT.sub("", place)
+    if place.startswith("/"):
+        place = "/".join(place.split("/")[-2:])
     return f"{name} ({place}" if place else name
 
 
