@@ -22,6 +22,8 @@ LINE_BYTES: Final = 700
 """What a line is taken to have in memory."""
 _ENTRY_MEMORY: Final = 544
 """Of an entry as objects, its texts aside, and of its ticket."""
+MAX_GATEWAYS: Final = 4096
+"""Lines without a build that are remembered without their message's id; a tenant has few gateways."""
 MAX_LINES_BELOW: Final = 4096
 """Lines below a topmost one that are remembered; each host has a few."""
 MAX_DATE_CHARS: Final = 64
@@ -122,6 +124,17 @@ def _date_at(line: bytes) -> int:
     return at
 
 
+def id_at(text: bytes) -> int:
+    """Where the id of the message begins that ends a line's text in front of the date; -1 where none surely does.
+
+    Letters and digits, both of them, are neither a build nor a word of a line's own: whatever they are, the rest of the
+    line says the same.
+    """
+    at = text.rfind(b" id ") + 4
+    token = text[at:]
+    return at if at >= 4 and token.isalnum() and not token.isalpha() and not token.isdigit() else -1
+
+
 class HeaderCache:
     """Topmost lines by tenant and text in front of the date; `lines` are those that were seen lately.
 
@@ -133,14 +146,16 @@ class HeaderCache:
         self._bytes = self._older_bytes = 0
         self.lines: dict[bytes, CachedHeader] = {}
         self._older: dict[bytes, CachedHeader] = {}
+        self._gateways: dict[bytes, CachedHeader] = {}
+        self._gateways_bytes = 0
         self._runs: dict[bytes, ReceivedLine] = {}
-        self._most_runs_bytes = most * LINE_BYTES // 4
+        self._most_beside_bytes = most * LINE_BYTES // 8
         self._runs_bytes = 0
 
     @property
     def counted_bytes(self) -> int:
         """What the lines take in memory, as it is counted."""
-        return self._bytes + self._older_bytes + self._runs_bytes
+        return self._bytes + self._older_bytes + self._runs_bytes + self._gateways_bytes
 
     def find(self, value: bytes, found: FastConnection) -> ShownServer | None:
         """The server that connects and its build; None where the long way is needed.
@@ -180,7 +195,7 @@ class HeaderCache:
             line = parse_received(raw.decode("ascii"))
             # A line without a build has the id of its message, which no other one has.
             if line.build is not None and at < len(raw) and at <= MAX_CACHED_CHARS:
-                if len(self._runs) >= MAX_LINES_BELOW or self._runs_bytes >= self._most_runs_bytes:
+                if len(self._runs) >= MAX_LINES_BELOW or self._runs_bytes >= self._most_beside_bytes:
                     self._runs.clear()
                     self._runs_bytes = 0
                 self._runs[text] = line
@@ -191,6 +206,8 @@ class HeaderCache:
         at = _date_at(line)
         if at == len(line) or at > MAX_CACHED_CHARS:
             return CachedHeader(found.tenant_id, line)
+        if (end := id_at(line[:at])) >= 0:
+            return self._gateway(value[TENANT_AT : found.top_at + end], found, line)
         text = value[TENANT_AT : found.top_at + at]
         top = self.lines.get(text)
         if top is None:
@@ -201,4 +218,16 @@ class HeaderCache:
                     self.lines, self._bytes = {}, 0
                 self.lines[text] = top
                 self._bytes += len(text) + top.memory_bytes
+        return top
+
+    def _gateway(self, text: bytes, found: FastConnection, line: bytes) -> CachedHeader:
+        top = self._gateways.get(text)
+        if top is None:
+            top = CachedHeader(found.tenant_id, line)
+            if not top.repeats:
+                if len(self._gateways) >= MAX_GATEWAYS or self._gateways_bytes >= self._most_beside_bytes:
+                    self._gateways.clear()
+                    self._gateways_bytes = 0
+                self._gateways[text] = top
+                self._gateways_bytes += len(text) + top.memory_bytes
         return top

@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.detection import detect
@@ -17,7 +19,7 @@ from streams.wire.codec import AvroCodec
 from streams.wire.records import command_of, command_record, connection_record, to_json_line, to_record
 from streams.wire.registry import LocalRegistry
 from streams.wire.server_report import report_of_record, rows_of_file
-from streams.worker.header_cache import MAX_CACHED_CHARS, HeaderCache
+from streams.worker.header_cache import LINE_BYTES, MAX_CACHED_CHARS, MAX_GATEWAYS, HeaderCache, id_at
 from tests.support.cached_headers import found_in
 from tests.support.episodes import DETECTED, connection, run
 
@@ -202,6 +204,44 @@ def test_a_line_below_raises_the_build_where_it_claims_a_higher_one(
     assert detect(lines, "", "192.0.2.1").build == parse_build(build)
     for _ in range(2):
         assert found_in(cache, lines) == ("ex01.example.com", parse_build(build))
+
+
+TOKENS = st.from_regex(r"[0-9][A-Za-z0-9]{0,20}[A-Za-z]|[A-Za-z][A-Za-z0-9]{0,20}[0-9]", fullmatch=True)
+PARTS = st.sampled_from(
+    (
+        *("from a", "by mx.example.com", "by ex.example.com", "with ESMTPS", "with mapi", "id", "via x", "for <a@b>"),
+        *("(Postfix)", "([192.0.2.1])", "(", ")", '"', "\\", "id 15.1.2507.39", "(15.1.2507.39)", "; x", ";", "with"),
+    )
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(PARTS, min_size=1, max_size=9), TOKENS, TOKENS)
+def test_a_line_says_the_same_whatever_the_id_of_its_message(parts: list[str], one: str, other: str) -> None:
+    text = " ".join([*parts, "id "])
+    lines = [f"{text}{token}; Mon, 1 Dec 2025 10:00:00 +0000" for token in (one, other)]
+    assert id_at(lines[0].partition("; Mon")[0].encode()) == len(text)
+    assert parse_received(lines[0]) == parse_received(lines[1])
+    cache = HeaderCache(50)
+    for line in lines:
+        seen = detect([line], "helo", "192.0.2.1")
+        assert found_in(cache, [line]) in (None, (seen.server, seen.build))
+
+
+def test_a_gateways_lines_are_remembered_without_the_ids_of_their_messages() -> None:
+    cache = HeaderCache(50)
+    for number in range(20):
+        assert found_in(cache, [f"from a by mx.example.com (Postfix) with ESMTPS id 4F{number:04}; date"])
+    assert len(cache._gateways) == 1
+    for number in range(20_000):
+        found_in(cache, [f"from a by mx{number}.example.com (Postfix) with ESMTPS id 4F2A; date"])
+    assert len(cache._gateways) <= MAX_GATEWAYS
+    assert cache.counted_bytes <= 51 * LINE_BYTES
+
+
+@pytest.mark.parametrize("token", ["15.1.2507.39", "with", "1234567890", "4F-2A", "", "4F2A)", "4F 2A"])
+def test_what_may_be_more_than_an_id_is_no_id(token: str) -> None:
+    assert id_at(f"from a by mx.example.com with ESMTPS id {token}".encode()) == -1
 
 
 def test_long_lines_do_not_fill_the_cache_of_lines() -> None:
