@@ -16,7 +16,7 @@ from streams.engine.partition.view import StateView
 from streams.testing import FakeRecord, MemoryStore
 from streams.worker.counting_kernel import CountingKernel
 from streams.worker.processor import InputProcessor
-from tests.property.test_processor import CHANGE, POLICIES, REFUSED, RULEBOOKS, STEPS
+from tests.support.changing_policies import CHANGE, POLICIES, REFUSED, RULEBOOKS, STEPS
 from tests.support.four_servers import CODEC, HEADER, WIRES, feed
 from tests.support.machine_feed import cloud_feed, machine_feed, mixed_feed
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.domain.exchange.build import Product, parse_build
 from streams.domain.exchange.detection import Origin, detect, detection_of
 from streams.domain.exchange.received import parse_received
-from streams.domain.policy.policy import ConnectorType, CriticalPatches
+from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.time import DAY_MS, HOUR_MS
+from streams.domain.time import DAY_MS
 from streams.engine.partition.view import StateView
 from streams.engine.ports import StoreError
 from streams.policies.catalogue.files import shipped_catalogue
@@ -27,10 +25,11 @@ from streams.state.keys import server_key
 from streams.state.server_row import ServerRow, decode_state, encode_state
 from streams.testing import FakeRecord, MemoryStore
 from streams.wire.fast_connection import decode_fast
-from streams.wire.records import connection_of, parse_moment, to_record
+from streams.wire.records import connection_of, to_record
 from streams.worker.header_cache import HeaderCache
 from streams.worker.processor import InputProcessor
 from tests.support.cached_headers import run_in
+from tests.support.changing_policies import CHANGE, POLICIES, REFUSED, RULEBOOKS, STEPS
 from tests.support.four_servers import CODEC, HEADER, SETTINGS, START, WIRES, connection, feed
 from tests.support.machine_feed import cloud_feed, machine_feed, mixed_feed
 
@@ -65,26 +64,6 @@ def run(processor: InputProcessor, store: MemoryStore, records: list[FakeRecord]
 
 # --- counting and deciding ---
 
-CHANGE = parse_moment("change", "2026-10-02T00:00:00Z")
-"""In the middle of every feed; from here on each of the policies but the plain one judges some builds another way."""
-SHIPPED = read_policy("microsoft-2026-09")
-GRACE = CriticalPatches(grace_days=23, known_exploited_only=False)
-"""The fixes of 8 September 2026 are insisted on from the change on, and those of 2 October 24 days later."""
-ROLLOUT = SHIPPED.rollout | {Product.EXCHANGE_2016: date(2026, 10, 2), Product.EXCHANGE_2010: date(2026, 10, 3)}
-EXACT_FLOOR = SHIPPED.products[Product.EXCHANGE_2016]
-LOWER_FLOOR = replace(EXACT_FLOOR, floors=(parse_build("15.1.2507.39"),))
-SWITCHED = datetime(2026, 10, 2, 0, 0, 7, 123_000, UTC)
-POLICIES = {
-    "plain": (SHIPPED,),
-    "critical patches": (replace(SHIPPED, critical_patches=GRACE),),
-    "rollout": (replace(SHIPPED, rollout=ROLLOUT),),
-    "switch": (
-        replace(SHIPPED, products=SHIPPED.products | {Product.EXCHANGE_2016: LOWER_FLOOR}, stamp_holds_days=1),
-        replace(SHIPPED, version=2, effective_at=SWITCHED, critical_patches=replace(GRACE, grace_days=24)),
-    ),
-}
-RULEBOOKS = {name: Rulebook(policies, shipped_catalogue()) for name, policies in POLICIES.items()}
-
 
 def assert_counted_is_decided(rows: list[dict[str, Any]], rulebook: Rulebook, cached: int, seed: int) -> int:
     """Both ways give the same records and states; gives how many of the rows were decided."""
@@ -113,12 +92,6 @@ def assert_counted_is_decided(rows: list[dict[str, Any]], rulebook: Rulebook, ca
     states = {key: decode_state(value)[0] for key, value in store.scan(b"s/", b"s0")}
     assert states == {server_key(key): state for key, state in simulation.states.items()}
     return processor.decided
-
-
-REFUSED = (*(0,) * 90, 1, 7, 63, 64, 4_000, 2**31 - 1)
-"""What an edge refused before a connection: mostly nothing, and at times more than the fast decoder takes."""
-STEPS = (20_000, HOUR_MS // 30, HOUR_MS, DAY_MS)
-"""Most milliseconds between two connections: feeds of twenty minutes, two hours, two days and a half, two months."""
 
 
 @pytest.mark.parametrize("policies", POLICIES)
