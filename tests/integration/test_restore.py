@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import PolicyViolationError
-from aiokafka.protocol.fetch import FetchRequest
 
-from streams.engine.partition.restore import FILLED_AT, FIRST_ROW_BYTES, KEPT_SECONDS, LOCAL_ROWS, restore
+from streams.engine.partition.restore import FILLED_AT, KEPT_SECONDS, LOCAL_ROWS, restore
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
 from streams.settings.worker import Settings
@@ -66,33 +63,6 @@ def test_a_store_is_carried_on_where_the_changelog_was_cut(settings: Settings) -
         return store
 
     assert rows_of(asyncio.run(scenario())) == {b"s/a": b"1", b"s/b": b"2", GHOST: b"1"}
-
-
-def test_what_a_kept_store_has_is_not_fetched_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for the changelog's name, of which it asks little."""
-    asked: list[tuple[int, int]] = []
-    send = AIOKafkaClient.send
-
-    async def recording(self: AIOKafkaClient, node: int, request: Any, **options: Any) -> Any:
-        if isinstance(request, FetchRequest):
-            asked.extend((offset, most) for _, rows in request.topics for _, offset, most in rows)
-        return await send(self, node, request, **options)
-
-    async def scenario() -> None:
-        await create_topics(settings)
-        changelog, store = TopicPartition(settings.changelog, 0), MemoryStore()
-        async with AIOKafkaProducer(bootstrap_servers=settings.bootstrap) as producer:
-            for _ in range(3):
-                await producer.send_and_wait(changelog.topic, b"1", b"s/a", 0)
-            await restore(cluster_of(settings), changelog, store, lambda _rows, _left: None)
-            await producer.send_and_wait(changelog.topic, b"2", b"s/b", 0)
-        monkeypatch.setattr(AIOKafkaClient, "send", recording)
-        await restore(cluster_of(settings), changelog, store, lambda _rows, _left: None)
-        assert rows_of(store) == {b"s/a": b"1", b"s/b": b"2"}
-
-    asyncio.run(scenario())
-    assert {most for offset, most in asked if offset < 3} == {FIRST_ROW_BYTES}
-    assert max(most for offset, most in asked if offset >= 3) > FIRST_ROW_BYTES
 
 
 async def delete_before(settings: Settings, partition: TopicPartition, offset: int) -> None:

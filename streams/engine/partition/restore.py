@@ -38,8 +38,6 @@ KEPT_SECONDS = 12 * 3600
 """Half of what the broker keeps deletions for, unless somebody set it: clocks differ, and a restore takes its time."""
 WRITE_ROWS = 20_000
 """Rows that are written to the store at once."""
-FIRST_ROW_BYTES = 64 << 10
-"""What is fetched for the sake of the first row; a broker sends one whole batch at least, however long that is."""
 PROGRESS_ROWS = 500_000
 """Rows between two lines in the log."""
 
@@ -48,15 +46,21 @@ async def restore(
     cluster: Cluster, changelog: TopicPartition, store: StateStore, on_progress: Callable[[int, int], None]
 ) -> None:
     """Bring the store to the changelog's end; `on_progress` gets the rows of each write, and how many are to come."""
-    consumer = _consumer(cluster, 8 << 20)
+    consumer = cluster.consumer(
+        isolation_level="read_committed",
+        auto_offset_reset="none",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=8 << 20,
+        fetch_max_wait_ms=100,
+        max_poll_records=WRITE_ROWS,
+    )
     await consumer.start()
     try:
         consumer.assign([changelog])
         now = wall_clock_ms()
         begin = (await consumer.beginning_offsets([changelog]))[changelog]
         end = (await consumer.end_offsets([changelog]))[changelog]
-        # A store that holds nothing is filled from the beginning, whatever the changelog's name.
-        first = await _first(cluster, changelog, begin, end) if store.get(POSITION) else None
+        first = await _first(consumer, changelog, begin, end)
         position = _usable_position(changelog, store, begin, end, first, now)
         if not position:
             store.write({FILLED_AT: b"%d" % now})
@@ -111,30 +115,12 @@ def _is_recent(filled_at: bytes | None, now: int) -> bool:
     return filled_at is not None and 0 <= now - int(filled_at) < KEPT_SECONDS * 1000
 
 
-def _consumer(cluster: Cluster, fetch_bytes: int) -> Consumer:
-    return cluster.consumer(
-        isolation_level="read_committed",
-        auto_offset_reset="none",
-        enable_auto_commit=False,
-        max_partition_fetch_bytes=fetch_bytes,
-        fetch_max_wait_ms=100,
-        max_poll_records=WRITE_ROWS,
-    )
-
-
-async def _first(cluster: Cluster, changelog: TopicPartition, begin: int, end: int) -> Any:
+async def _first(consumer: Consumer, changelog: TopicPartition, begin: int, end: int) -> Any:
     """The first committed row; None where there is none."""
-    # A consumer of its own: that of the rest would fetch megabytes that a store already has.
-    consumer = _consumer(cluster, FIRST_ROW_BYTES)
-    await consumer.start()
-    try:
-        consumer.assign([changelog])
-        consumer.seek(changelog, begin)
-        while await consumer.position(changelog) < end:
-            for rows in (await consumer.getmany(changelog, timeout_ms=200, max_records=1)).values():
-                return rows[0]
-    finally:
-        await close_with_timeout(consumer.stop())
+    consumer.seek(changelog, begin)
+    while await consumer.position(changelog) < end:
+        for rows in (await consumer.getmany(changelog, timeout_ms=200, max_records=1)).values():
+            return rows[0]
     return None
 
 
