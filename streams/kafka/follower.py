@@ -94,7 +94,6 @@ class KafkaLog:
         self._starts, self._fetch_wait_ms = starts, fetch_wait_ms
         self._partitions: list[TopicPartition] = []
         self._consumer: Consumer | None = None
-        self._is_paused = False
 
     async def open(self) -> None:
         """See `Log`."""
@@ -105,9 +104,6 @@ class KafkaLog:
         self._consumer = consumer = open_consumer(self._cluster, fetch_wait_ms=self._fetch_wait_ms)
         await consumer.start()
         consumer.assign(self._partitions)
-        # A broker answers a connection's requests in turn: behind a fetch that waits, a request for ends waits too.
-        consumer.pause(*self._partitions)
-        self._is_paused = True
         begins = await consumer.beginning_offsets(self._partitions)
         ends = await consumer.end_offsets(self._partitions)
         known = {} if self._starts is None else self._starts({one: await self.identity(one) for one in self._topics})
@@ -150,9 +146,6 @@ class KafkaLog:
 
     async def fetch(self, partitions: Collection[TopicPartition]) -> Sequence[Any]:
         """See `Log`."""
-        if self._is_paused:
-            self._opened.resume(*self._partitions)
-            self._is_paused = False
         milliseconds = round(FETCH_SECONDS * 1000)
         fetched = await self._opened.getmany(*partitions, timeout_ms=milliseconds, max_records=FETCH_RECORDS)
         return [record for records in fetched.values() for record in records]
