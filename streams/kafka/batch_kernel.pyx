@@ -53,6 +53,11 @@ cdef inline int64_t number_at(Bytes data, int size) noexcept:
     return <int64_t>number
 
 
+cdef inline int64_t sum_of(int64_t base, int64_t delta) noexcept:
+    """Their sum; one that is too large begins again at the other end, as aiokafka's does."""
+    return <int64_t>(<uint64_t>base + <uint64_t>delta)
+
+
 cdef inline Py_ssize_t read_number(Bytes data, Py_ssize_t at, Py_ssize_t end, int64_t* number) noexcept:
     """Where the zigzag varint ends that stands at `at`; -1 where it does not end, or is too large."""
     cdef uint64_t found = 0
@@ -109,8 +114,8 @@ def read_batch(str topic, partition, bytes batch_data, Py_ssize_t begin, Py_ssiz
             return None
         record = BatchRecord.__new__(BatchRecord)
         record.topic, record.partition = topic, partition
-        record.offset = base_offset + offset
-        record.timestamp = max_timestamp if is_log_append_time else first_timestamp + timestamp
+        record.offset = sum_of(base_offset, offset)
+        record.timestamp = max_timestamp if is_log_append_time else sum_of(first_timestamp, timestamp)
         record.timestamp_type = is_log_append_time
         record.key = PyBytes_FromStringAndSize(<char*>key, key_size) if key_size >= 0 else None
         record.value = PyBytes_FromStringAndSize(<char*>value, value_size) if value_size >= 0 else None

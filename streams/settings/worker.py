@@ -60,8 +60,8 @@ class Settings(RegistrySettings):
     )
     cached_servers: int = _setting(
         "TES_CACHED_SERVERS",
-        360_000,
-        "servers kept in memory over all TES_PARTITIONS, an equal part for each: 2.5 KB a server, in bytes",
+        320_000,
+        "servers kept in memory over all TES_PARTITIONS, an equal part for each: 2.9 KB a server, in bytes",
     )
     policies: tuple[str, ...] = _setting(
         "TES_POLICY", (DEFAULT_POLICY,), "shipped policies or YAML files, joined by commas"

@@ -18,10 +18,10 @@ from streams.wire.fast_connection import TENANT_AT, FastConnection
 
 MAX_CACHED_CHARS: Final = 1024
 """Of a line's text in front of its date; real ones have a few hundred, and others must not fill the memory."""
-LINE_BYTES: Final = 700
+LINE_BYTES: Final = 1_036
 """What a line is taken to have in memory."""
-_ENTRY_MEMORY: Final = 544
-"""Of an entry as objects, its texts aside, and of its ticket."""
+_ENTRY_MEMORY: Final = 880
+"""Of an entry as objects, its texts aside, and of its ticket with what is left of a row that went."""
 MAX_GATEWAYS: Final = 4096
 """Lines without a build that are remembered without their message's id; a tenant has few gateways."""
 MAX_LINES_BELOW: Final = 4096

@@ -38,7 +38,7 @@ SERVERS_AT_ONCE: Final = 200
 """Servers that a tenant-wide command changes in its own unit of work; and in each unit that a later one has to wait."""
 LATENESS_MS = 5 * MINUTE_MS
 """While a partition has a backlog, its clock stays this far behind its stream time."""
-CACHED_SERVERS: Final = 90_000
+CACHED_SERVERS: Final = 80_000
 """Servers that a partition keeps in memory unless it is told: the bytes of their rows and of as many topmost lines."""
 
 

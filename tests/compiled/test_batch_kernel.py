@@ -77,3 +77,14 @@ def test_a_damaged_batch_is_left_or_read_as_aiokafka_reads_it(records: list[Any]
 @pytest.mark.parametrize(("begin", "end"), [(-1, 70), (0, 60), (0, 10_000), (5, 3), (2**62, 2**62 + 100)])
 def test_places_outside_of_the_data_are_left(begin: int, end: int) -> None:
     assert read(batch_of([(1, b"k", b"v" * 100)]), begin, end) is None
+
+
+@pytest.mark.parametrize("base_offset", [2**63 - 1, 2**63 - 2])
+def test_sums_that_are_too_large_are_those_of_aiokafka(base_offset: int) -> None:
+    data = bytearray(batch_of([(0, b"k", b"v")] * 3, base_offset))
+    data[27:35] = (2**63 - 1).to_bytes(8, "big")
+    # The second record's moment, of a varint of one byte, follows its length and attributes.
+    data[61 + data[61] // 2 + 3] = 4
+    found = read(bytes(data))
+    assert found is not None
+    assert [seen(record) for record in found] == read_by_aiokafka(bytes(data))
