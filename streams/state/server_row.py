@@ -394,12 +394,15 @@ class ServerRow:
         return size
 
     def _encode_details(self) -> None:
+        is_decoded = self.is_decoded
         if self._notes and self._notes != self._taken:
             self.details()
         if self._has_new_details:
             assert self._state is not None
             self.packed[self._stamps()[1] :] = encode_details(self._state)
             self._has_new_details = False
+        if not is_decoded:
+            self._state = None  # the cache counts what is decoded, and does not know of this
 
     def encode(self) -> bytes:
         """The row's value."""

@@ -103,11 +103,11 @@ class RoutinePath:
         header = self._kernel.unknown
         if header is None or header.shown is not seen or seen.build is None:
             return
-        notes = row.notes()
-        accepted = row.details().accepted_build if row.is_mixed else None
+        # By way of the cache, which counts what is decoded.
+        accepted = self._details_of(seen.key, row).accepted_build if row.is_mixed else None
         header.ticket = Ticket(
             row,
-            notes,
+            row.notes(),
             seen.key,
             BUILD.pack(*numbers_of(seen.build)),
             b"" if accepted is None else BUILD.pack(*numbers_of(accepted)),

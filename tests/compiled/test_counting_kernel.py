@@ -95,6 +95,16 @@ def test_it_takes_some_connections_of_mixed_servers(make: Callable[..., list[dic
     assert taken > len(rows) / 10
 
 
+def test_the_cache_knows_of_each_row_that_is_decoded() -> None:
+    for seed in range(12):
+        rows = mixed_feed(seed, 400, 2_000, start=CHANGE - 400_000)
+        for cached in (1_000, 4):
+            run = Run(RULEBOOKS["plain"], rows[-1]["observed_at"], cached, has_kernel=True)
+            run.feed(records_of(rows, seed), seed)
+            cache = run.processor._repository.cache
+            assert {key for key, row in cache.rows.items() if row.is_decoded} == set(cache._decoded)
+
+
 def test_it_takes_most_connections_of_ordinary_servers() -> None:
     rows = [row for _, row in connections(Feed(5_000, 50, CHANGE))]
     taken = assert_same(RULEBOOKS["plain"], records_of(rows, 1), CHANGE, 1_000, 1)
