@@ -83,7 +83,9 @@ class RocksDBStore:
             make_private_folder(self._path)
             for file in self._path.iterdir():  # those of an earlier version are open to more
                 file.chmod(FILE_MODE)
-            return rocksdict.Rdict(str(self._path), options=options)
+            # Without the second naming, a store that there is would be opened with what RocksDB itself wrote down of
+            # its options: no filter, and a small cache of its own.
+            return rocksdict.Rdict(str(self._path), options=options, column_families={"default": options})
         except Exception as error:
             raise StoreError(f"{self._path}: {error}") from error
 

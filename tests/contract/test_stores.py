@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streams.engine.ports import StateStore, StoreError
-from streams.state.stores import RocksDBStore
+from streams.state.stores import MemoryBudget, RocksDBStore
 from streams.testing import MemoryStore
 
 
@@ -57,6 +57,32 @@ def test_rocksdb_keeps_rows_over_a_restart_and_names_the_folder_it_cannot_open(t
     store.close()
     again = RocksDBStore(tmp_path / "store")
     assert again.get(b"a") == b"1"
+    again.close()
+
+
+def test_a_store_that_is_opened_again_has_the_options_of_a_new_one(tmp_path: Path) -> None:
+    budget = MemoryBudget(64 << 20)
+
+    def options_in_use() -> list[str]:
+        store = RocksDBStore(tmp_path / "store", budget)
+        store.close()
+        newest = max((tmp_path / "store").glob("OPTIONS-*"))
+        return [line for line in newest.read_text().splitlines() if "=" in line]
+
+    first, again = options_in_use(), options_in_use()
+    assert "  filter_policy=bloomfilter" in first
+    assert again == first
+
+
+def test_the_budget_holds_what_a_store_that_is_opened_again_has_read(tmp_path: Path) -> None:
+    store = RocksDBStore(tmp_path / "store")
+    store.write({b"%06d" % number: b"x" * 1_000 for number in range(1_000)})
+    store.close()
+    budget = MemoryBudget(64 << 20)
+    again = RocksDBStore(tmp_path / "store", budget)
+    before = budget.memory_bytes()["cache"]
+    assert len(list(again.scan(b"0", b"1"))) == 1_000
+    assert budget.memory_bytes()["cache"] > before + 900_000
     again.close()
 
 
