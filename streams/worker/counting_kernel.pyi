@@ -25,7 +25,13 @@ class CountingKernel:
     taken: int
     unknown: CachedHeader | None
 
-    def __init__(self, current: bytes, previous: bytes, change: Callable[[bytes, ServerRow], bool]) -> None: ...
+    def __init__(
+        self,
+        current: bytes,
+        previous: bytes,
+        change: Callable[[bytes, ServerRow], bool],
+        issue: Callable[[bytes, bytes, bytes, CachedHeader | None], CachedHeader | None],
+    ) -> None: ...
     def count(
         self,
         records: list[Record],

@@ -2,8 +2,8 @@
 """Counts routine connections in the bytes of their values and of their servers' packed rows.
 
 It is an option. `RoutinePath.count` is the reference: what this counts, it counts the same way, and whatever is not
-plainly routine here is left to it. Kept out are lines that were not seen since their server's last decision, and values
-that `decode_fast` does not take.
+plainly routine here is left to it. Kept out are lines that name no known server with a build, and values that
+`decode_fast` does not take.
 
 Nothing is read beyond the end of a value or a row: every length is checked where it is read.
 """
@@ -429,19 +429,20 @@ cdef class CountingKernel:
     """The kernel of one partition.
 
     `current` and `previous` begin the values that it reads, see `FastHeaders`. `change` is called with the key of a
-    row and the row once it has changed in a unit, and says whether the unit is full. `latest` is the latest moment that
-    was counted (UTC milliseconds), `taken` how many were, `unknown` the cached topmost line of the connection that was
-    left, if its ticket was not good enough.
+    row and the row once it has changed in a unit, and says whether the unit is full. `issue` gives a topmost line
+    without a good ticket a new one, see `RoutinePath`. `latest` is the latest moment that was counted (UTC
+    milliseconds), `taken` how many were, `unknown` the topmost line of the connection that was left, if its ticket was
+    not enough.
     """
 
     cdef bytes current, previous
-    cdef object change
+    cdef object change, issue
     cdef int64_t[FINDINGS][OUTCOMES] counts
     cdef readonly int64_t latest, taken
     cdef readonly object unknown
 
-    def __init__(self, bytes current, bytes previous, change):
-        self.current, self.previous, self.change = current, previous, change
+    def __init__(self, bytes current, bytes previous, change, issue):
+        self.current, self.previous, self.change, self.issue = current, previous, change, issue
         self.latest = self.taken = 0
 
     def count(
@@ -466,7 +467,7 @@ cdef class CountingKernel:
             lines: the topmost lines that are cached, see `HeaderCache`.
         """
         cdef Connection found
-        cdef object record, key, value, header, ticket
+        cdef object record, key, value, text, line, header, ticket
         cdef Bytes at
         cdef Py_ssize_t size, end
         cdef bint has_refused_before
@@ -493,13 +494,15 @@ cdef class CountingKernel:
             if end < 0 or end > MAX_CACHED_CHARS:
                 break
             end += found.lines[0].at - at
-            header = lines.get(PyBytes_FromStringAndSize(<char*>at + TENANT_AT, end - TENANT_AT))
-            if header is None:
-                break
-            ticket = header.ticket
+            text = PyBytes_FromStringAndSize(<char*>at + TENANT_AT, end - TENANT_AT)
+            header = lines.get(text)
+            ticket = None if header is None else header.ticket
             if type(ticket) is not Ticket or not PyByteArray_GET_SIZE((<Ticket>ticket).packed):
-                self.unknown = header
-                break
+                line = PyBytes_FromStringAndSize(<char*>found.lines[0].at, found.lines[0].size)
+                header = self.issue(key, text, line, header)
+                if header is None:
+                    break
+                ticket = header.ticket
             answer = self.take(<Ticket>ticket, &found, starts_at, holds_ms)
             if answer == LEFT:
                 self.unknown = header

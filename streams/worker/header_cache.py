@@ -210,14 +210,23 @@ class HeaderCache:
             return self._gateway(value[TENANT_AT : found.top_at + end], found, line)
         text = value[TENANT_AT : found.top_at + at]
         top = self.lines.get(text)
-        if top is None:
-            top = self._older.get(text) or CachedHeader(found.tenant_id, line)
-            if top.repeats:
-                if self._bytes >= self._half_bytes:
-                    self._older, self._older_bytes = self.lines, self._bytes
-                    self.lines, self._bytes = {}, 0
-                self.lines[text] = top
-                self._bytes += len(text) + top.memory_bytes
+        return self._add(text, found.tenant_id, line) if top is None else top
+
+    def add(self, text: bytes, tenant_id: bytes, line: bytes) -> CachedHeader | None:
+        """What a topmost line tells that is not among `lines`; None where it may end with the id of its message.
+
+        `text` is what the value has from its tenant to the line's plain date, which there is.
+        """
+        return None if id_at(text) >= 0 else self._add(text, tenant_id, line)
+
+    def _add(self, text: bytes, tenant_id: bytes, line: bytes) -> CachedHeader:
+        top = self._older.get(text) or CachedHeader(tenant_id, line)
+        if top.repeats:
+            if self._bytes >= self._half_bytes:
+                self._older, self._older_bytes = self.lines, self._bytes
+                self.lines, self._bytes = {}, 0
+            self.lines[text] = top
+            self._bytes += len(text) + top.memory_bytes
         return top
 
     def _gateway(self, text: bytes, found: FastConnection, line: bytes) -> CachedHeader:

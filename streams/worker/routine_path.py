@@ -9,9 +9,11 @@ Where the counting kernel is built, it takes all those that are plainly routine,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from streams.domain.bounds import MAX_TEXT_CHARS
+from streams.domain.exchange.build import Build
 from streams.domain.exchange.names import canonical_address
 from streams.domain.policy.rulebook import NO_SPAN, Rulebook, RuleSpan
 from streams.domain.server.connection import MAX_EVENT_ID_CHARS
@@ -29,7 +31,7 @@ from streams.state.stamp_row import BUILD, StampRow, numbers_of, repeated_stamp
 from streams.wire.fast_connection import FastConnection
 from streams.wire.fast_headers import FastHeaders
 from streams.worker.counters import REJECTED
-from streams.worker.header_cache import HeaderCache, ShownServer
+from streams.worker.header_cache import CachedHeader, HeaderCache, ShownServer
 from streams.worker.repository import PartitionRepository
 
 try:
@@ -41,6 +43,7 @@ else:
 
 NO_MOMENT: Final = -1
 """Of a connection that has to be decided."""
+NO_DAY: Final = -1
 BELIEVED: Final = 0
 ACCEPTED: Final = 1
 REFUSED: Final = 2
@@ -65,7 +68,8 @@ class RoutinePath:
         self._counts = repository.counters.routine
         self._kernel: Any = None
         if has_kernel:
-            self._kernel = CountingKernel(fast_headers.current, fast_headers.previous, repository.cache.change)
+            current, previous = fast_headers.current, fast_headers.previous
+            self._kernel = CountingKernel(current, previous, repository.cache.change, self._issue)
         self._span, self._span_of = NO_SPAN, ""
         self._latest = 0
 
@@ -98,25 +102,41 @@ class RoutinePath:
         args = latest, span.starts_at, span.ends_at, span.stamp_holds_ms, self._headers.lines
         return kernel.count(records, index, *args), kernel.latest
 
-    def _learn(self, seen: ShownServer, row: ServerRow, shows: int, at: int) -> None:
-        """Let the kernel take connections like the one that was counted, if the topmost line alone names its server."""
-        header = self._kernel.unknown
-        if header is None or header.shown is not seen or seen.build is None:
-            return
+    def _issue(self, tenant_id: bytes, text: bytes, line: bytes, header: CachedHeader | None) -> CachedHeader | None:
+        """Give a topmost line a ticket, with which the kernel takes connections of its server.
+
+        Gives the line; None where it alone names no server that is known, with a build.
+
+        Args:
+            tenant_id: of the connection.
+            text: what its value has from there to the line's date.
+            line: the line itself.
+            header: what it tells, None where it is not cached.
+        """
+        top = self._headers.add(text, tenant_id, line) if header is None else header
+        if top is None or top.shown is None or top.shown.build is None:
+            return None
+        row = self._row_of(top.shown.key, tenant_id)
+        if row is None:
+            return None
+        top.ticket = self._ticket_of(top, top.shown, row)
+        return top
+
+    def _ticket_of(self, top: CachedHeader, seen: ShownServer, row: ServerRow, ignored_on: int = NO_DAY) -> Any:
         # By way of the cache, which counts what is decoded.
         accepted = self._details_of(seen.key, row).accepted_build if row.is_mixed else None
-        header.ticket = Ticket(
+        return Ticket(
             row,
             row.notes(),
             seen.key,
-            BUILD.pack(*numbers_of(seen.build)),
-            b"" if accepted is None else BUILD.pack(*numbers_of(accepted)),
+            _packed(seen.build),
+            _packed(accepted),
             seen.by_address,
-            header.claim,
-            header.host,
-            header.is_from_itself,
+            top.claim,
+            top.host,
+            top.is_from_itself,
             FINDINGS[row.finding].is_enforced,
-            at // DAY_MS if shows == IGNORED and at >= row.judged_at else -1,
+            ignored_on,
         )
 
     def count(self, key: bytes | None, value: bytes, found: FastConnection, before: int | None) -> int:
@@ -179,8 +199,10 @@ class RoutinePath:
                         return NO_MOMENT
         if before is None or at < before:
             self._count(seen, row, found, mark, source_ip, stamp, shows)
-            if self._kernel is not None:
-                self._learn(seen, row, shows, at)
+            if self._kernel is not None and shows == IGNORED and at >= judged_at:
+                top = self._kernel.unknown
+                if top is not None and top.shown is seen:
+                    top.ticket = self._ticket_of(top, seen, row, at // DAY_MS)
         return at
 
     def _count(
@@ -259,3 +281,8 @@ class RoutinePath:
         if not span.starts_at <= at < span.ends_at:
             span = self._span = self._rulebook.span_at(at)
         return span
+
+
+@lru_cache(1024)  # many servers have the same
+def _packed(build: Build | None) -> bytes:
+    return b"" if build is None else BUILD.pack(*numbers_of(build))
