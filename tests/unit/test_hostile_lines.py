@@ -160,6 +160,19 @@ def test_a_row_whose_support_ends_beyond_the_calendar_is_malformed() -> None:
         report_of_record(record | {"support_ends_on": 2**31 - 1})
 
 
+@pytest.mark.parametrize("letter", "\u0130\u0131\u017f\u212a")
+def test_no_letter_that_folds_to_ascii_is_read_as_one(letter: str) -> None:
+    line = (
+        "from a.example ([192.0.2.1]) by mx1.example with Microsoft SMTP Server (TLS) id 15.1.2507.39; Tue, 1 Sep 2026"
+    )
+    keyword = line.index("Microsoft"), line.index(" (TLS)")
+    for at in range(len(line)):
+        read = parse_received(line[:at] + letter + line[at + 1 :])
+        assert at not in range(*keyword) or read.protocol is None
+    for protocol in ("M\u0130crosoft SMTPSVC", "\u017fhadowRedundancy", "E\u017fMTP", "Internet Ma\u0131l Service"):
+        assert parse_received(f"from a by mx1.example with {protocol} id 15.1.2507.39").protocol is None
+
+
 def test_a_line_does_not_pass_for_the_beginning_of_another_that_reads_otherwise() -> None:
     """The text in front of one line's date can be the whole of another line, which reads otherwise."""
     for whole in (

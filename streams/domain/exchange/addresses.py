@@ -12,7 +12,7 @@ from streams.domain.exchange.names import canonical_address, is_of_host
 _WORD = re.compile(r"[0-9A-Za-z.:%_-]++")
 _ADDRESS = re.compile(
     r"(?:IPv6:)?([0-9]++(?:\.[0-9]*+)++|[0-9A-F]*+:[0-9A-F]*+:[0-9A-F:.]*+)(%[0-9A-Z._-]*+)?(?::[0-9]*+)?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _ONLY_ADDRESS = re.compile(r"[0-9A-Fa-f.:]++(?:%[0-9A-Za-z._-]++)?")
 _MAX_COMMENT_CHARS: Final = 64

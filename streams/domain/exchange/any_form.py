@@ -9,16 +9,16 @@ from streams.domain.exchange.addresses import first_address, is_shown_by, withou
 from streams.domain.exchange.build import Build, parse_build
 from streams.domain.exchange.clauses import split_comments, unfold
 from streams.domain.exchange.names import canonical_address, canonical_name
-from streams.domain.exchange.protocols import WITHOUT_BUILD, protocol_at
+from streams.domain.exchange.protocols import KEYWORDS, WITHOUT_BUILD, protocol_at
 
-_FROM = re.compile(r" from (\S+)(?= |$)", re.IGNORECASE)
+_FROM = re.compile(r" from (\S+)(?= |$)", KEYWORDS)
 # Keywords share the blank between them: `from by by ex01` has the greeting `by`. No host is called as a clause is.
-_BY = re.compile(r" by(?= (?!(?:by|with) ))", re.IGNORECASE)
-_WITH = re.compile(r" with(?= )", re.IGNORECASE)
-_ID = re.compile(r" id ([^\s();,]+)", re.IGNORECASE)
+_BY = re.compile(r" by(?= (?!(?:by|with) ))", KEYWORDS)
+_WITH = re.compile(r" with(?= )", KEYWORDS)
+_ID = re.compile(r" id ([^\s();,]+)", KEYWORDS)
 _HOST = re.compile(r"[^\s()<>,;\"]+")
 # A word without a dot is a host name only where a clause may follow: `by EX01 with`, not `by Some Product with`.
-_END_OF_HOST = re.compile(r" ?(?:[(\[;]|$|(?:with|via|id|for|over|using)(?: |$))", re.IGNORECASE)
+_END_OF_HOST = re.compile(r" ?(?:[(\[;]|$|(?:with|via|id|for|over|using)(?: |$))", KEYWORDS)
 # A plain comment right behind a host name.
 _BESIDE = re.compile(r" ?\(([^()]*)\)")
 

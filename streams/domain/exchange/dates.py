@@ -13,7 +13,7 @@ from streams.domain.time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, days_of
 _DATE = re.compile(
     r"(?:[A-Za-z]{3}, ?)?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{2}):([0-9]{2})(?::([0-9]{2}))? "
     r"(?:([+-])([0-9]{2})([0-9]{2})|GMT|UTC?|Z)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _MAX_DATE_CHARS: Final = 128
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")

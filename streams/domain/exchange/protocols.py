@@ -6,15 +6,18 @@ import re
 
 SMTP = "Microsoft SMTP Server"
 MAPI = "mapi"
+KEYWORDS = re.IGNORECASE | re.ASCII
+"""How words of a line are looked for: in either case of ASCII. Beyond it a long s or an I with a dot would pass for the
+plain letter, and in lower case neither is that."""
 _SMTPSVC = "Microsoft SMTPSVC"
 _HTTP_DAV = "Microsoft Exchange Server HTTP-DAV"
 _IMS = "Internet Mail Service"
 _IMC = "Microsoft Exchange (IMC)"
 _PROTOCOLS = {name.lower(): name for name in (SMTP, _SMTPSVC, MAPI, "ShadowRedundancy", _HTTP_DAV, _IMS)}
-_PROTOCOL = re.compile(rf"(?:{'|'.join(_PROTOCOLS)})(?![^\s(,;])", re.IGNORECASE)
+_PROTOCOL = re.compile(rf"(?:{'|'.join(_PROTOCOLS)})(?![^\s(,;])", KEYWORDS)
 # Exchange 4.0 to 5.5 name themselves in the comment: `with SMTP (Microsoft Exchange Internet Mail Service Version 5.5`.
-_OLD_PROTOCOL = re.compile(r"(?:E?SMTP|Microsoft Exchange)(?= |$)", re.IGNORECASE)
-_OLD_COMMENT = re.compile(r"(?:Microsoft Exchange )?(Internet Mail (?:Service|Connector)|IMC)(?: |$)", re.IGNORECASE)
+_OLD_PROTOCOL = re.compile(r"(?:E?SMTP|Microsoft Exchange)(?= |$)", KEYWORDS)
+_OLD_COMMENT = re.compile(r"(?:Microsoft Exchange )?(Internet Mail (?:Service|Connector)|IMC)(?: |$)", KEYWORDS)
 WITHOUT_BUILD = {_SMTPSVC: "SMTPSVC", _HTTP_DAV: "HTTP_DAV", _IMS: "IMS", _IMC: "IMS"}
 
 
