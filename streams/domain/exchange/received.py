@@ -1,5 +1,7 @@
 """Parses one `Received` line: in Exchange's own form by one pattern, otherwise clause by clause.
 
+Where the line kernel is built, it reads the plain ones of that form.
+
 Parsing is linear: each line is cut to `MAX_LINE_CHARS`, and a line is split at keywords found by position, or taken by
 a pattern whose parts cannot begin with what ends them: none can backtrack.
 """
@@ -15,6 +17,13 @@ from streams.domain.exchange.any_form import ReceivedLine, parse_received_slow
 from streams.domain.exchange.build import parse_build
 from streams.domain.exchange.clauses import MAX_LINE_CHARS, unfold
 from streams.domain.exchange.protocols import MAPI, SMTP
+
+try:
+    from streams.domain.exchange.line_kernel import read_common_line
+except ImportError:  # not built: every line is read here
+    HAS_KERNEL = False
+else:
+    HAS_KERNEL = True
 
 # What Exchange itself writes, all but always: printable tokens with single blanks between them, a host name with a dot,
 # plain comments. In this form no other clause can be meant, so each part stands where it is looked for.
@@ -37,6 +46,12 @@ def parse_received(line: str) -> ReceivedLine:
     What a client says of itself stands first in a line and the writer's own clauses stand last, so the last `by` and
     `with` count: a greeting cannot pose as the server.
     """
+    parsed = read_common_line(line) if HAS_KERNEL else None
+    return parse_by_pattern(line) if parsed is None else parsed
+
+
+def parse_by_pattern(line: str) -> ReceivedLine:
+    """`parse_received` without the kernel."""
     if "\n" in line and len(line) <= MAX_LINE_CHARS:
         line = unfold(line)  # as it comes from an MTA; what it says is the same
     at = line.rfind("; ")

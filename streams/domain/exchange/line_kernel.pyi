@@ -1,0 +1,3 @@
+from streams.domain.exchange.any_form import ReceivedLine
+
+def read_common_line(line: str) -> ReceivedLine | None: ...
