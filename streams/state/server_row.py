@@ -22,11 +22,14 @@ _HEAD = struct.Struct(_BEFORE_BUILD + "4iHHHB")
 and how many stamps there are."""
 _COUNTED = struct.Struct(">10q")
 """Of these, what a counted connection may change: moments and counts, as `_HEAD` has them from `last_seen_at` on."""
+_ROUTINE = struct.Struct(">q8xq8x2q")
+"""Of these, what `routine_until` is made of: indexed, judged, reported, verdict issued."""
 _MOMENT = struct.Struct(">q")
 _LENGTHS = struct.Struct(">HHHB")
 _LENGTH = struct.Struct(">H")
 _NOTES = struct.Struct(">2q")
 """What is noted of a mixed server: when its other build, and when its accepted one was shown last; -1 for never."""
+_INDEXED_AT: Final = 1
 _COUNTED_AT: Final = 9
 _FLAGS_AT: Final = 89
 _CONNECTOR_AT, _JUDGED_OVER_AT, _FINDING_AT = 90, 91, 92
@@ -88,13 +91,13 @@ class ServerRow:
         self._recompute_routine_until()
 
     def _recompute_routine_until(self) -> None:
-        head = _HEAD.unpack_from(self.packed)
-        flags = head[12]
+        indexed, judged_at, reported_at, issued_at = _ROUTINE.unpack_from(self.packed, _INDEXED_AT)
+        flags = self.packed[_FLAGS_AT]
         self.routine_until = routine_until(
-            head[1],
-            head[3],
-            head[5],
-            head[6],
+            indexed,
+            judged_at,
+            reported_at,
+            issued_at,
             flags & (_HAS_BUILD | _GATEWAY) != 0,
             flags & _VANISHED != 0,
             flags & _REPORT_DUE != 0,

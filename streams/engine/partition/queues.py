@@ -24,6 +24,7 @@ class RecordQueue:
     def __init__(self, max_records: int, max_bytes: int) -> None:
         self._max_records, self._max_bytes = max_records, max_bytes
         self._batches: deque[list[Any]] = deque()
+        self._sizes: deque[int] = deque()
         self._records = self._bytes = 0
         self._wake = asyncio.Event()
 
@@ -47,21 +48,26 @@ class RecordQueue:
         self.notify()
 
     def _add(self, records: list[Any]) -> None:
+        size = sum([record.size for record in records])
         self._batches.append(records)
+        self._sizes.append(size)
         self._records += len(records)
-        self._bytes += _size(records)
+        self._bytes += size
 
     def first(self, most: int) -> list[Any]:
         """The first records of the batch that waits longest; an unread batch stands alone."""
         return self._batches[0][:most]
 
     def drop(self, count: int) -> None:
-        """Remove the first records of the batch that waits longest; they are in the unit."""
+        """Remove the first records of the batch that waits longest; they are in the unit.
+
+        Their bytes count until the whole batch is gone: to sum them up again costs more than it frees.
+        """
         records = self._batches[0]
         self._records -= count
-        self._bytes -= _size(records[:count])
         if count == len(records):
             self._batches.popleft()
+            self._bytes -= self._sizes.popleft()
         else:
             self._batches[0] = records[count:]
 
@@ -96,7 +102,3 @@ class PartitionInputs:
     def are_at_end(self) -> bool:
         """Whether every record of both inputs so far was taken."""
         return self.is_source_at_end and self.merged.is_at_end and not self.merged.waiting
-
-
-def _size(records: list[Any]) -> int:
-    return sum([record.size for record in records])
