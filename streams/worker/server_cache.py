@@ -76,13 +76,13 @@ class ServerCache:
     def flush(self) -> None:
         """Put the changed rows into the view."""
         for key, row in self._changed.items():
+            row.stand(KEPT)
             value = row.encode()
             grown = len(key) + len(value) - row.unit_bytes
             row.cached_bytes += grown
             self.counted_bytes += grown
             self._view.size_bytes -= row.unit_bytes
             row.unit_bytes = 0
-            row.stand(KEPT)
             self._view.put(key, value)
         self._changed.clear()
 
