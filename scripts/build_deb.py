@@ -77,7 +77,7 @@ def wheels_of(source: Path) -> Path:
 def stamp_of(source: Path) -> str:
     """What `scripts/compile` marks its result with: a hash over all that the compiled modules are made from."""
     # `git ls-files` sorts all names at once, whatever they end with.
-    found = (path for end in ("py", "pyi", "pyx") for path in (source / "streams").rglob(f"*.{end}"))
+    found = (path for end in ("py", "pyi", "pyx", "pxd") for path in (source / "streams").rglob(f"*.{end}"))
     modules = sorted(str(path.relative_to(source)) for path in found)
     named = ("setup.py", "compiled.txt", "requirements/dev.txt", "scripts/compile", *modules)
     return hashlib.sha256(b"".join((source / name).read_bytes() for name in named)).hexdigest()

@@ -150,7 +150,7 @@ def left_out(wheel: Path, revision: str) -> list[str]:
 
 def _ships(name: str) -> bool:
     """Whether a file is for those who run the product, and not only for its authors."""
-    return Path(name).name != "README.md" and Path(name).suffix not in {".pot", ".pyx"}
+    return Path(name).name != "README.md" and Path(name).suffix not in {".pot", ".pyx", ".pxd"}
 
 
 def main() -> int:

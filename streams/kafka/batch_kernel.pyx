@@ -26,12 +26,7 @@ cdef enum:
 @cython.no_gc
 @cython.freelist(1024)
 cdef class BatchRecord:
-    """A record as `FetchedRecord` is one, without headers."""
-
-    cdef readonly object topic, partition, key, value
-    cdef readonly int64_t offset, timestamp
-    cdef readonly Py_ssize_t size
-    cdef readonly int timestamp_type
+    """A record as `FetchedRecord` is one, without headers; `batch_kernel.pxd` has its fields."""
 
     checksum = None
     headers = ()

@@ -100,7 +100,6 @@ class ServerRow:
             issued_at,
             flags & (_HAS_BUILD | _GATEWAY) != 0,
             flags & _VANISHED != 0,
-            flags & _REPORT_DUE != 0,
             flags & _VERDICT_DUE != 0,
             flags & _OVERRIDDEN != 0,
         )
@@ -110,7 +109,7 @@ class ServerRow:
     @property
     def indexed(self) -> int:
         """The moment under which the due index holds the server, -1 for none."""
-        return self._moment(1)
+        return self._moment(_INDEXED_AT)
 
     @property
     def last_seen_at(self) -> int:
@@ -152,6 +151,11 @@ class ServerRow:
     def is_mixed(self) -> bool:
         """Whether accepted builds and others are shown in turns."""
         return self.packed[_FLAGS_AT] & _MIXED != 0
+
+    @property
+    def is_report_due(self) -> bool:
+        """Whether a report is to come of what was counted since the last one."""
+        return self.packed[_FLAGS_AT] & _REPORT_DUE != 0
 
     @property
     def source_ip(self) -> bytes:
@@ -241,6 +245,11 @@ class ServerRow:
         marks = add_fingerprint(bytes(self.packed[at:end]), mark)
         self.packed[at:end] = marks
         _LENGTH.pack_into(self.packed, _MARKS_LENGTH_AT, len(marks))
+
+    def make_report_due(self, indexed: int) -> None:
+        """A report is to come, and the due index holds the server under this moment (UTC milliseconds)."""
+        _MOMENT.pack_into(self.packed, _INDEXED_AT, indexed)
+        self.packed[_FLAGS_AT] |= _REPORT_DUE
 
     # --- what is noted of a mixed server ---
 

@@ -9,9 +9,10 @@ Nothing is read beyond the end of a value or a row: every length is checked wher
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memchr, memcmp, memcpy, memmove
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from streams.kafka.batch_kernel cimport BatchRecord
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 
 from zlib import crc32
@@ -64,6 +65,7 @@ cdef enum:
     BUILD_AT = 93
     LENGTHS_AT = 109
     TEXTS_AT = 116
+    REPORT_DUE = 2
     HAS_BUILD = 32
     MIXED = 64
     # Of a stamp in a row, and where it has its fields: see `stamp_row`.
@@ -258,10 +260,15 @@ cdef inline Py_ssize_t date_at(Text line) noexcept:
 
 cdef bint has_number(Bytes text, Py_ssize_t size) noexcept:
     """Whether there is a dot between two digits."""
-    cdef Py_ssize_t at
-    for at in range(1, size - 1):
-        if text[at] == b"." and b"0" <= text[at + 1] <= b"9" and b"0" <= text[at - 1] <= b"9":
+    cdef Bytes end = text + size - 1
+    cdef Bytes at = text + 1
+    while at < end:
+        at = <Bytes>memchr(at, b".", end - at)
+        if at == NULL:
+            return False
+        if b"0" <= at[1] <= b"9" and b"0" <= (at - 1)[0] <= b"9":
             return True
+        at += 1
     return False
 
 
@@ -475,7 +482,10 @@ cdef class CountingKernel:
         self.unknown = None
         while index < PyList_GET_SIZE(records):
             record = <object>PyList_GET_ITEM(records, index)
-            key, value = record.key, record.value
+            if type(record) is BatchRecord:
+                key, value = (<BatchRecord>record).key, (<BatchRecord>record).value
+            else:
+                key, value = record.key, record.value
             if type(key) is not bytes or type(value) is not bytes:
                 break
             at, size = <Bytes>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
@@ -522,7 +532,9 @@ cdef class CountingKernel:
         cdef bint is_late = at <= seen_at
         if not number_at(row, REPORTED_AT) < at < known.routine_until or judged_at < starts_at:
             return LEFT
-        if found.connector != row[JUDGED_OVER_AT] or not row[FLAGS_AT] & HAS_BUILD:
+        if found.connector != row[JUDGED_OVER_AT]:
+            return LEFT
+        if row[FLAGS_AT] & (HAS_BUILD | REPORT_DUE) != HAS_BUILD | REPORT_DUE:
             return LEFT
         if at == seen_at >= judged_at or seen_at < at < judged_at:
             return LEFT

@@ -152,7 +152,7 @@ class InputProcessor:
             found = decode_fast(value, headers) if value is not None else None
             moment = NO_MOMENT
             if value is not None and found is not None:
-                moment = path.count(record.key, value, found, before)
+                moment = path.count(record.key, value, found, before, self._stream_time)
             if moment == NO_MOMENT:
                 read = self._reader.read(record, found)
                 if before is not None and timestamp_in(read) >= before:

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from streams.domain.keys import ServerKey
+from streams.domain.server.routine import report_due_at
 from streams.domain.server.state import ServerEnforcement
 from streams.domain.tenant.state import TenantEnforcement
 from streams.engine.partition.view import StateView
 from streams.kafka.record import Headers
 from streams.service.effects import Effects, TenantChange
 from streams.state.keys import parse_server_key, server_key, servers_range, tenant_key, tombstone_key
+from streams.state.server_row import ServerRow
 from streams.state.tenant_row import decode_tenant
 from streams.worker.changes import Changes, EffectsEncoder
 from streams.worker.channels import RecordChannels
@@ -88,6 +90,17 @@ class PartitionRepository:
             sweeps.put_off(*changes.put_off)
         for record in changes.counted:
             self.counters.emitted(record, observed_at)
+
+    def make_report_due(self, row_key: bytes, row: ServerRow, now: int) -> None:
+        """Let a server be reported at the end of the hour since its last report; its next timer is not due at `now`.
+
+        Under an earlier moment the due index goes on to hold it.
+        """
+        changes = Changes()
+        due_at = report_due_at(row.reported_at)
+        indexed = changes.move_timer(parse_server_key(row_key), row.indexed, due_at, now, None)
+        self.commit(changes)
+        row.make_report_due(due_at if indexed is None else indexed)
 
     # --- loads ---
 

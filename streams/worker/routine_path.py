@@ -63,7 +63,8 @@ class RoutinePath:
         fast_headers: FastHeaders,
         has_kernel: bool = HAS_KERNEL,
     ) -> None:
-        self._cache, self._sweeps, self._placement = repository.cache, repository.sweeps, placement
+        self._repository, self._placement = repository, placement
+        self._cache, self._sweeps = repository.cache, repository.sweeps
         self._headers = HeaderCache(cached_servers)
         self._counts = repository.counters.routine
         self._kernel: Any = None
@@ -139,10 +140,11 @@ class RoutinePath:
             ignored_on,
         )
 
-    def count(self, key: bytes | None, value: bytes, found: FastConnection, before: int | None) -> int:
+    def count(self, key: bytes | None, value: bytes, found: FastConnection, before: int | None, now: int) -> int:
         """Count a connection that is routine; returns its time, or `NO_MOMENT` if it has to be decided.
 
         `key` and `value` are the record's, `found` is what the value holds. One at or after `before` is left alone.
+        `now` is the moment whose timers fire (UTC milliseconds).
         """
         at = found.observed_at
         if not EARLIEST_MS <= at <= self._latest or key != found.tenant_id:
@@ -171,6 +173,8 @@ class RoutinePath:
             )
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
             or len(found.connector_id) > MAX_TEXT_CHARS
+            # Only a decision tells when the next timer fires of a server whose last one is due.
+            or (now >= row.indexed and not row.is_report_due)
         ):
             return NO_MOMENT
         source_ip = found.source_ip
@@ -198,7 +202,7 @@ class RoutinePath:
                     if stamp is None:
                         return NO_MOMENT
         if before is None or at < before:
-            self._count(seen, row, found, mark, source_ip, stamp, shows)
+            self._count(seen, row, found, mark, source_ip, stamp, shows, now)
             if self._kernel is not None and shows == IGNORED and at >= judged_at:
                 top = self._kernel.unknown
                 if top is not None and top.shown is seen:
@@ -214,7 +218,10 @@ class RoutinePath:
         source_ip: bytes,
         stamp: StampRow | None,
         shows: int,
+        now: int,
     ) -> None:
+        if not row.is_report_due:
+            self._repository.make_report_due(seen.key, row, now)
         at, outcome, refused_before = found.observed_at, found.outcome, found.refused_before
         counts = self._counts[row.finding]
         counts[outcome] += 1

@@ -21,7 +21,7 @@ from streams.engine.ports import StoreError
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.files import read_policy
 from streams.service.simulation import Simulation
-from streams.state.keys import server_key
+from streams.state.keys import parse_server_key, parse_timer_key, server_key
 from streams.state.server_row import ServerRow, decode_state, encode_state
 from streams.testing import FakeRecord, MemoryStore
 from streams.wire.fast_connection import decode_fast
@@ -107,6 +107,30 @@ def test_counting_only_gives_what_deciding_gives(
 ) -> None:
     rows = make(seed, 120, step, start=CHANGE - 30 * step)
     assert_counted_is_decided(rows, RULEBOOKS[policies], cached, seed)
+
+
+def test_all_but_the_first_connection_of_a_steady_server_are_counted_and_the_due_index_follows() -> None:
+    servers = {(row["tenant_id"], row["received"][0][:30]): row for row in feed(1, 40, 1, swing=0)}
+    steady = [row | {"connector_type": "ON_PREMISES"} for row in servers.values()]
+    rows = [
+        steady[number % len(steady)] | {"event_id": f"e{number}", "observed_at": START + number * 60_000}
+        for number in range(50)
+    ]
+    processor, store = InputProcessor(lambda: RULEBOOKS["plain"], WIRES, HEADER, START + DAY_MS), MemoryStore()
+    for number, row in enumerate(rows):
+        value = CODEC.encode(row)
+        view = StateView(store)
+        processor.begin(view)
+        processor.on_tick(view, 0, 100)
+        processor.on_records(
+            view, [FakeRecord(WIRES.connections_topic, number, 0, row["tenant_id"].encode(), value)], None
+        )
+        processor.finish(view)
+        store.write(view.changes)
+        held = {parse_server_key(key): decode_state(value)[1] for key, value in store.scan(b"s/", b"s0")}
+        assert {key: due for due, key in map(parse_timer_key, dict(store.scan(b"d/", b"d0")))} == held
+    assert processor.decided == len(held)
+    assert all(decode_state(value)[0].is_report_due for _, value in store.scan(b"s/", b"s0"))
 
 
 @pytest.mark.parametrize("policies", POLICIES)

@@ -33,11 +33,10 @@ SERVER: dict[str, Any] = {
     "verdict_issued_at": NOON,
     "is_known": True,
     "has_vanished": False,
-    "is_report_due": True,
     "is_verdict_due": False,
     "is_overridden": False,
 }
-"""A server that was reported at noon, and has connected once since."""
+"""A server that was reported at noon."""
 CONNECTION: dict[str, Any] = {
     "observed_at": NOON + 60_000,
     "connector_type": 0,
@@ -88,9 +87,8 @@ def test_a_server_about_which_the_next_connection_may_decide_has_no_routine(name
     assert routine_until(**SERVER | {name: True}) == 0
 
 
-@pytest.mark.parametrize("name", ["is_known", "is_report_due"])
-def test_the_first_connection_of_a_server_or_since_a_report_is_decided(name: str) -> None:
-    assert routine_until(**SERVER | {name: False}) == 0
+def test_the_first_connection_of_a_server_is_decided() -> None:
+    assert routine_until(**SERVER | {"is_known": False}) == 0
 
 
 def test_routine_ends_when_a_timer_is_due() -> None:
@@ -181,20 +179,25 @@ def test_a_gateways_connection_is_routine_for_a_gateway() -> None:
 # --- what is decided about them ---
 
 
-def test_deciding_about_a_routine_connection_emits_nothing_and_only_counts() -> None:
-    state, _, emitted = decided(None, connection(NOON))
+@pytest.mark.parametrize("is_first", [True, False])
+def test_deciding_about_a_routine_connection_emits_nothing_and_only_counts(is_first: bool) -> None:
+    state, due_at, emitted = decided(None, connection(NOON))
     assert emitted
-    state, due_at, _ = decided(state, connection(NOON + 1))
+    if not is_first:
+        state, due_at, _ = decided(state, connection(NOON + 1))
+    assert state.is_report_due is not is_first
     at = NOON + 60_000
     until = routine_until(
         *(due_at, state.judged_at, state.reported_at, state.verdict_issued_at),
-        *(True, state.has_vanished, state.is_report_due, state.is_verdict_due, False),
+        *(True, state.has_vanished, state.is_verdict_due, False),
     )
     assert until == NOON + HOUR_MS
-    after, _, emitted = decided(state, connection(at))
+    after, due_after, emitted = decided(state, connection(at))
     assert emitted == 0
+    assert due_after == NOON + HOUR_MS
     assert after == replace(
         state,
+        is_report_due=True,
         connections=state.connections + 1,
         last_seen_at=at,
         judged_at=at,

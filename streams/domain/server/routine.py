@@ -1,4 +1,4 @@
-"""Which connections are routine: they change nothing of their server but what is counted.
+"""Which connections are routine: they change nothing of their server but what is counted, and that it is to be told.
 
 `decide` gives the same state for such a connection as counting it does, and emits nothing. So it may be counted
 without a decision. Whatever `decide` comes to depend on has to be asked for here.
@@ -17,7 +17,6 @@ def routine_until(
     verdict_issued_at: int,
     is_known: bool,
     has_vanished: bool,
-    is_report_due: bool,
     is_verdict_due: bool,
     is_overridden: bool,
 ) -> int:
@@ -30,17 +29,23 @@ def routine_until(
         verdict_issued_at: the moment of the last verdict.
         is_known: it has shown a build, or is known as a gateway.
         has_vanished: it was told of as silent, and the next connection takes that back.
-        is_report_due: a report is to come once the hour since the last one is over.
         is_verdict_due: a verdict is to come once the day since the last one is over.
         is_overridden: an administrator said what to judge it as, until it shows a higher build.
     """
-    # Only after the first connection since the last report is one counted without anything becoming due.
-    if not is_known or not is_report_due or has_vanished or is_overridden:
+    if not is_known or has_vanished or is_overridden:
         return 0
     # A judgement may differ from day to day.
     end_of_day = (judged_at // DAY_MS + 1) * DAY_MS
-    until = min(next_due, end_of_day, reported_at + HOUR_MS)
+    until = min(next_due, end_of_day, report_due_at(reported_at))
     return min(until, verdict_issued_at + DAY_MS) if is_verdict_due else until
+
+
+def report_due_at(reported_at: int) -> int:
+    """When a report is due of what came since the last one, of `reported_at`: UTC milliseconds.
+
+    The first connection since then makes it due, and is routine nevertheless.
+    """
+    return reported_at + HOUR_MS
 
 
 def may_be_routine(
