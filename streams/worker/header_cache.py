@@ -146,6 +146,8 @@ class HeaderCache:
         self._bytes = self._older_bytes = 0
         self.lines: dict[bytes, CachedHeader] = {}
         self._older: dict[bytes, CachedHeader] = {}
+        self._single_text = b""
+        self._single: CachedHeader | None = None
         self._gateways: dict[bytes, CachedHeader] = {}
         self._gateways_bytes = 0
         self._runs: dict[bytes, ReceivedLine] = {}
@@ -220,8 +222,15 @@ class HeaderCache:
         return None if id_at(text) >= 0 else self._add(text, tenant_id, line)
 
     def _add(self, text: bytes, tenant_id: bytes, line: bytes) -> CachedHeader:
-        top = self._older.get(text) or CachedHeader(tenant_id, line)
-        if top.repeats:
+        top = self._older.get(text)
+        if top is None and text == self._single_text:
+            top = self._single
+        if top is None:
+            top = CachedHeader(tenant_id, line)
+        if not top.repeats:
+            # The kernel asks for it, and whoever counts what the kernel leaves.
+            self._single_text, self._single = text, top
+        else:
             if self._bytes >= self._half_bytes:
                 self._older, self._older_bytes = self.lines, self._bytes
                 self.lines, self._bytes = {}, 0

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.feed import Feed, connections
+from streams.domain.exchange.any_form import LINES_PARSED
 from streams.domain.policy.rulebook import Rulebook
 from streams.engine.partition.view import StateView
 from streams.testing import FakeRecord, MemoryStore
@@ -109,6 +110,20 @@ def test_it_takes_most_connections_of_ordinary_servers() -> None:
     rows = [row for _, row in connections(Feed(5_000, 50, CHANGE))]
     taken = assert_same(RULEBOOKS["plain"], records_of(rows, 1), CHANGE, 1_000, 1)
     assert taken > len(rows) * 0.8
+
+
+def test_a_line_that_no_other_message_has_is_read_once() -> None:
+    line = "from a by mx1.example with ESMTPS id 4Xq{} for <a@b.example>; Thu, 1 Oct 2026 20:00:00 +0000"
+    rows = [
+        row | {"received": [line.format(number)]} for number, (_, row) in enumerate(connections(Feed(200, 20, CHANGE)))
+    ]
+    read = []
+    for has_kernel in (False, True):
+        run = Run(RULEBOOKS["plain"], CHANGE, 1_000, has_kernel)
+        before = LINES_PARSED.of_other_form
+        run.feed(records_of(rows, 1), 1)
+        read.append(LINES_PARSED.of_other_form - before)
+    assert read[0] == read[1] >= len(rows)
 
 
 DAMAGES: list[Callable[[random.Random, bytes], bytes]] = [
