@@ -36,8 +36,10 @@ NAME = b"\0changelog-name"
 """State row: which changelog this is; its first row, written before any other."""
 KEPT_SECONDS = 12 * 3600
 """Half of what the broker keeps deletions for, unless somebody set it: clocks differ, and a restore takes its time."""
-WRITE_ROWS = 20_000
-"""Rows that are written to the store at once."""
+WRITE_ROWS = 2_000
+"""Rows that are fetched, and written to the store, at once: few enough that they take the same memory again."""
+FLUSH_ROWS = 20_000
+"""Restored rows after which the store is flushed."""
 PROGRESS_ROWS = 500_000
 """Rows between two lines in the log."""
 
@@ -50,7 +52,6 @@ async def restore(
         isolation_level="read_committed",
         auto_offset_reset="none",
         enable_auto_commit=False,
-        max_partition_fetch_bytes=8 << 20,
         fetch_max_wait_ms=100,
         max_poll_records=WRITE_ROWS,
     )
@@ -67,7 +68,7 @@ async def restore(
         consumer.seek(changelog, max(position, begin))
         count = await _read(consumer, changelog, end, store, on_progress)
         store.write({FILLED_AT: b"%d" % now})
-        if count >= WRITE_ROWS:
+        if count >= FLUSH_ROWS:
             # A crash soon after would have to read the last of them again, which takes longer than all else of a start.
             store.flush()
     finally:
