@@ -9,6 +9,11 @@ COLLECTED_OBJECTS: Final = 50_000
 """New objects that may be part of cycles, such as tasks and errors with their frames, before these are looked for."""
 
 
+def collect_seldom() -> None:
+    """Look for garbage in cycles seldom: a start makes thousands of objects that stay, and hardly any garbage."""
+    gc.set_threshold(COLLECTED_OBJECTS, 20, 20)
+
+
 def tune_gc() -> None:
     """Look for garbage in cycles seldom, and never among what the start made.
 
@@ -17,4 +22,4 @@ def tune_gc() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECTED_OBJECTS, 20, 20)
+    collect_seldom()

@@ -16,6 +16,7 @@ from typing import Final
 from streams.cli.messages import print_error
 from streams.cli.parser import Parser
 from streams.cli.terminal import ClosedOutput, OutputError, VisibleStream, discard
+from streams.garbage import collect_seldom
 from streams.kafka.patience import told_soon
 
 _EXAMPLES = """examples:
@@ -129,6 +130,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str] | None) -> int:
+    collect_seldom()
     try:
         arguments = build_parser(is_whole=False)[0].parse_args(argv)
         with nullcontext() if arguments.command in _PROCESSES else told_soon():

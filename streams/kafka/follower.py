@@ -12,7 +12,14 @@ from typing import Any, Final, NamedTuple, Protocol
 from aiokafka import TopicPartition
 
 from streams.kafka.cluster import Cluster, Consumer
-from streams.kafka.reader import FETCH_WAIT_MS, extents_of, open_consumer, partitions_of
+from streams.kafka.reader import (
+    EMPTY_FETCHES,
+    FETCH_WAIT_MS,
+    extents_of,
+    open_consumer,
+    partitions_of,
+    refuse_less,
+)
 from streams.kafka.topic_ids import TopicIdentity, identify
 from streams.kafka.topics import TopicError
 
@@ -191,10 +198,20 @@ class TopicFollower:
         await self._log.close()
 
     async def read_to_end(self, *topics: str) -> AsyncIterator[Sequence[Any]]:
-        """What comes up to the end as it is now, of some topics or of all, batch by batch."""
+        """What comes up to the end as it is now, of some topics or of all, batch by batch.
+
+        Raises:
+            TopicError: a partition was made again with less, so that nothing may ever come up to its end.
+        """
         ends = {one: end for one, end in (await self._ends()).items() if not topics or one.topic in topics}
+        empty = 0
         while left := [one for one, end in ends.items() if await self._log.position(one) < end]:
-            yield await self._fetch(left)
+            records = await self._fetch(left)
+            empty = 0 if records else empty + 1
+            if empty == EMPTY_FETCHES:
+                empty, now = 0, await self._ends()
+                refuse_less(ends, {one: now[one] for one in left})
+            yield records
 
     async def poll(self) -> Sequence[Any]:
         """What comes within a moment."""

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 FETCH_WAIT_MS: Final = 100
 """How long a broker holds back an answer without records."""
+EMPTY_FETCHES: Final = 50
+"""Fetches in a row without a record after which the ends are asked for again: ten seconds."""
 
 
 async def partitions_of(cluster: Cluster, *topics: str) -> dict[str, list[TopicPartition]]:
@@ -79,7 +81,7 @@ async def read_partitions(
     read is told on stderr and left out, unless the reader `needs_all`.
 
     Raises:
-        TopicError: a batch cannot be read, and the reader needs all.
+        TopicError: a batch cannot be read, and the reader needs all; or a partition was made again with less.
     """
     consumer = open_consumer(cluster)
     try:
@@ -89,8 +91,8 @@ async def read_partitions(
         ends = ends or await consumer.end_offsets(partitions)
         for partition, begin in (await consumer.beginning_offsets(partitions)).items():
             consumer.seek(partition, max(begin, starts[partition] or 0))
-        while left := [one for one in partitions if await consumer.position(one) < ends[one]]:
-            for partition, records in (await consumer.getmany(*left, timeout_ms=200)).items():
+        async for fetched in fetch_to(cluster, consumer, {one: ends[one] for one in partitions}):
+            for partition, records in fetched.items():
                 for record in records:
                     if isinstance(record, UnreadBatch):
                         (refuse_unread if needs_all else report_unread)(record)
@@ -98,6 +100,38 @@ async def read_partitions(
                         yield record
     finally:
         await consumer.stop()
+
+
+async def fetch_to(
+    cluster: Cluster, consumer: Consumer, ends: Mapping[TopicPartition, int], max_records: int | None = None
+) -> AsyncIterator[Mapping[TopicPartition, Sequence[Any]]]:
+    """What is fetched until the consumer is at the ends that were told, fetch by fetch; some have nothing.
+
+    Raises:
+        TopicError: a partition was made again with less, so that nothing may ever come up to its end.
+    """
+    empty = 0
+    while left := [one for one, end in ends.items() if await consumer.position(one) < end]:
+        fetched = await consumer.getmany(*left, timeout_ms=200, max_records=max_records)
+        empty = 0 if fetched else empty + 1
+        if empty == EMPTY_FETCHES:
+            empty = 0
+            refuse_less(
+                ends, {one: end for one, (_, end) in (await extents_of(cluster, left, "read_uncommitted")).items()}
+            )
+        yield fetched
+
+
+def refuse_less(told: Mapping[TopicPartition, int], now: Mapping[TopicPartition, int]) -> None:
+    """Refuse ends that are in front of those that were told before.
+
+    Raises:
+        TopicError: one is.
+    """
+    for partition, end in now.items():
+        if end < told[partition]:
+            was = f"ended at offset {told[partition]}, and now at {end}"
+            raise TopicError(f"{partition.topic}-{partition.partition}: {was}: it was deleted and made again")
 
 
 def report_unread(unread: UnreadBatch) -> None:

@@ -22,6 +22,7 @@ from aiokafka import TopicPartition
 from streams.clock import wall_clock_ms
 from streams.engine.ports import StateStore
 from streams.kafka.cluster import Cluster, Consumer
+from streams.kafka.reader import fetch_to
 from streams.kafka.shutdown import close_with_timeout
 from streams.log_events import log_event
 
@@ -36,8 +37,10 @@ NAME = b"\0changelog-name"
 """State row: which changelog this is; its first row, written before any other."""
 KEPT_SECONDS = 12 * 3600
 """Half of what the broker keeps deletions for, unless somebody set it: clocks differ, and a restore takes its time."""
-WRITE_ROWS = 20_000
-"""Rows that are written to the store at once."""
+WRITE_ROWS = 2_000
+"""Rows that are fetched, and written to the store, at once: few enough that they take the same memory again."""
+FLUSH_ROWS = 20_000
+"""Restored rows after which the store is flushed."""
 PROGRESS_ROWS = 500_000
 """Rows between two lines in the log."""
 
@@ -45,12 +48,15 @@ PROGRESS_ROWS = 500_000
 async def restore(
     cluster: Cluster, changelog: TopicPartition, store: StateStore, on_progress: Callable[[int, int], None]
 ) -> None:
-    """Bring the store to the changelog's end; `on_progress` gets the rows of each write, and how many are to come."""
+    """Bring the store to the changelog's end; `on_progress` gets the rows of each write, and how many are to come.
+
+    Raises:
+        TopicError: the changelog was made again meanwhile, with less.
+    """
     consumer = cluster.consumer(
         isolation_level="read_committed",
         auto_offset_reset="none",
         enable_auto_commit=False,
-        max_partition_fetch_bytes=8 << 20,
         fetch_max_wait_ms=100,
         max_poll_records=WRITE_ROWS,
     )
@@ -60,14 +66,14 @@ async def restore(
         now = wall_clock_ms()
         begin = (await consumer.beginning_offsets([changelog]))[changelog]
         end = (await consumer.end_offsets([changelog]))[changelog]
-        first = await _first(consumer, changelog, begin, end)
+        first = await _first(cluster, consumer, changelog, begin, end)
         position = _usable_position(changelog, store, begin, end, first, now)
         if not position:
             store.write({FILLED_AT: b"%d" % now})
         consumer.seek(changelog, max(position, begin))
-        count = await _read(consumer, changelog, end, store, on_progress)
+        count = await _read(cluster, consumer, changelog, end, store, on_progress)
         store.write({FILLED_AT: b"%d" % now})
-        if count >= WRITE_ROWS:
+        if count >= FLUSH_ROWS:
             # A crash soon after would have to read the last of them again, which takes longer than all else of a start.
             store.flush()
     finally:
@@ -115,16 +121,17 @@ def _is_recent(filled_at: bytes | None, now: int) -> bool:
     return filled_at is not None and 0 <= now - int(filled_at) < KEPT_SECONDS * 1000
 
 
-async def _first(consumer: Consumer, changelog: TopicPartition, begin: int, end: int) -> Any:
+async def _first(cluster: Cluster, consumer: Consumer, changelog: TopicPartition, begin: int, end: int) -> Any:
     """The first committed row; None where there is none."""
     consumer.seek(changelog, begin)
-    while await consumer.position(changelog) < end:
-        for rows in (await consumer.getmany(changelog, timeout_ms=200, max_records=1)).values():
+    async for fetched in fetch_to(cluster, consumer, {changelog: end}, max_records=1):
+        for rows in fetched.values():
             return rows[0]
     return None
 
 
 async def _read(
+    cluster: Cluster,
     consumer: Consumer,
     changelog: TopicPartition,
     end: int,
@@ -135,8 +142,7 @@ async def _read(
     rows: dict[bytes, bytes | None] = {}
     position = await consumer.position(changelog)
     on_progress(0, end - position)
-    while position < end:
-        fetched = await consumer.getmany(changelog, timeout_ms=200)
+    async for fetched in fetch_to(cluster, consumer, {changelog: end}):
         for row in fetched.get(changelog, ()):
             rows[row.key] = row.value
         position = await consumer.position(changelog)
