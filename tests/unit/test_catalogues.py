@@ -308,36 +308,40 @@ def test_a_policy_file_may_be_checked_against_other_files(tmp_path: Path, capsys
 
 # --- simulate and what-if ---
 
+SIMULATE = ("simulate", "--feed", "examples/feed.jsonl", "--policy", "strict-critical")
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The servers that the sample feed leaves under the shipped catalogue."""
+    folder = tmp_path_factory.mktemp("shipped")
+    assert main([*SIMULATE, "--out", str(folder)]) == 0
+    return folder / "servers.jsonl"
+
 
 def test_a_simulation_takes_catalogues_from_their_moments_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    servers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_tables(tables(fixed_on="2026-06-09"), tmp_path / "tables")
-    words = ["simulate", "--feed", "examples/feed.jsonl", "--policy", "strict-critical"]
-    for out, more in (("one", []), ("two", ["--catalogue", f"{tmp_path / 'tables'}@2027-01-01"])):
-        assert main([*words, *more, "--out", str(tmp_path / out)]) == 0
-    one, two = ((tmp_path / out / "servers.jsonl").read_bytes() for out in ("one", "two"))
-    assert one == two
-    assert main([*words, "--catalogue", str(tmp_path / "tables"), "--out", str(tmp_path / "three")]) == 0
+    assert main([*SIMULATE, "--catalogue", f"{tmp_path / 'tables'}@2027-01-01", "--out", str(tmp_path / "two")]) == 0
+    assert servers.read_bytes() == (tmp_path / "two" / "servers.jsonl").read_bytes()
+    assert main([*SIMULATE, "--catalogue", str(tmp_path / "tables"), "--out", str(tmp_path / "three")]) == 0
     reasons = (tmp_path / "three" / "verdicts.jsonl").read_text()
     assert NEW_CVE in reasons
     assert NEW_CVE not in (tmp_path / "two" / "verdicts.jsonl").read_text()
     for moment, said in (("@x", "--catalogue: 'x': must be a day or time"), ("/none", "must be a folder")):
-        assert main([*words, "--catalogue", f"{tmp_path / 'tables'}{moment}", "--out", str(tmp_path / "no")]) == 2
+        assert main([*SIMULATE, "--catalogue", f"{tmp_path / 'tables'}{moment}", "--out", str(tmp_path / "no")]) == 2
         assert said in capsys.readouterr().err
     twice = ["--catalogue", str(tmp_path / "tables")] * 2
-    assert main([*words, *twice, "--out", str(tmp_path / "no")]) == 2
+    assert main([*SIMULATE, *twice, "--out", str(tmp_path / "no")]) == 2
     assert "takes effect at this time" in capsys.readouterr().err
 
 
 def test_a_what_if_of_a_catalogue_names_the_servers_that_change(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    servers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_tables(tables(build=None), tmp_path / "lenient")
-    assert (
-        main(["simulate", "--feed", "examples/feed.jsonl", "--policy", "strict-critical", "--out", str(tmp_path)]) == 0
-    )
-    words = ["whatif", "--servers", str(tmp_path / "servers.jsonl"), "--current", "strict-critical", "--json"]
+    words = ["whatif", "--servers", str(servers), "--current", "strict-critical", "--json"]
     capsys.readouterr()
     assert main([*words, "--catalogue", str(tmp_path / "lenient")]) == 0
     found = json.loads(capsys.readouterr().out)
