@@ -44,9 +44,12 @@ NEED_TOOLCHAINS = TESTS / "examples"
 NEED_A_BROWSER = (TESTS / "report/browser", TESTS / "notify/browser")
 """Folders whose tests are marked `browser`."""
 
+NOT_COUNTED = tuple(TESTS / name for name in ("chaos", "compiled", "deploy", "fuzz", "monitoring"))
+"""Folders whose tests are marked `no_cover`: what chance and whole processes reach, no test may have looked at."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a broker, a mail server, a browser or toolchains.
+    """Mark what needs a broker, a mail server, a browser or toolchains, and what does not count for coverage.
 
     Raises:
         pytest.UsageError: a test elsewhere asks for a broker.
@@ -58,6 +61,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.examples)
         if any(item.path.is_relative_to(place) for place in NEED_A_BROWSER):
             item.add_marker(pytest.mark.browser)
+        if any(item.path.is_relative_to(place) for place in NOT_COUNTED):
+            item.add_marker(pytest.mark.no_cover)
         if any(item.path.is_relative_to(place) for place in NEED_A_BROKER):
             item.add_marker(pytest.mark.kafka)
         elif isinstance(item, pytest.Function) and BROKER_FIXTURES & set(item.fixturenames):

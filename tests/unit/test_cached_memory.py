@@ -33,6 +33,7 @@ from tests.support.partition import (
     line_of,
 )
 
+pytestmark = pytest.mark.no_cover
 SERVERS = 400
 KINDS: dict[str, dict[str, Any]] = {
     "ordinary": {"message_id": "<CAF6sW1x@mail.example.com>", "note": ".example.com (192.0.2.1)"},

@@ -319,6 +319,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "servers.jsonl"
 
 
+@pytest.mark.no_cover
 def test_a_simulation_takes_catalogues_from_their_moments_on(
     servers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -353,6 +354,7 @@ def test_a_what_if_of_a_catalogue_names_the_servers_that_change(
     assert "--policy, --catalogue: neither given" in capsys.readouterr().err
 
 
+@pytest.mark.no_cover
 @settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(list(FILES)),

@@ -94,6 +94,7 @@ def test_a_change_that_is_put_off_is_read_from_its_rows() -> None:
     assert [*put_off_in(dict(rows_named("of a change that is put off")))] == [full(TenantChange)]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_sample_feed_gives_what_it_gave(policy: str) -> None:
     found, expected = simulated(policy), stored("simulate.json")[policy]

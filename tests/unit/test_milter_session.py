@@ -395,6 +395,7 @@ def test_a_reply_that_smtp_cannot_carry_accepts(monkeypatch: pytest.MonkeyPatch)
     assert (where, str(error)) == ("reply", "no reply of SMTP that delays or refuses: '250 2.0.0 Ok'")
 
 
+@pytest.mark.no_cover
 def test_what_is_kept_of_a_connection_is_bounded() -> None:
     told = MilterTold()
     session = Session(Doorway().door, told)

@@ -21,6 +21,7 @@ from streams.state.tenant_row import encode_tenant
 from streams.wire.records import to_json_line, to_record
 from tests.support.episodes import DETECTED, connection, run
 
+pytestmark = pytest.mark.no_cover
 SERVER = "mx1.example.com"
 PAIRS = 2_800
 MAX_ROW_BYTES = 400_000
