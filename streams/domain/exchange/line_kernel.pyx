@@ -8,9 +8,9 @@ other line is left to it.
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memcmp
 
-from streams.domain.exchange.addresses import is_shown_by
 from streams.domain.exchange.any_form import ReceivedLine
 from streams.domain.exchange.build import parse_build
+from streams.domain.exchange.names import is_of_host
 from streams.domain.exchange.protocols import MAPI, SMTP
 
 cdef extern from "Python.h":
@@ -212,5 +212,5 @@ def read_common_line(str line not None):
         lowered[index] = lower(host.at[index])
     host_text = PyUnicode_DecodeASCII(lowered, host.size, NULL)
     by_address = text_of(without_brackets(stated))
-    is_own = is_same_name(name, host) and is_shown_by(by_address, [text_of(shown)])
+    is_own = is_same_name(name, host) and is_of_host(text_of(without_brackets(shown)), by_address)
     return new_tuple(ReceivedLine, (host_text, by_address, protocol, parse_build(text_of(build)), is_own))
