@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from streams.database.database import ALL_TENANTS, is_passing
 from streams.database.postgresql import PostgreSqlDatabase
+from streams.database.waits import ANSWER_SECONDS
 from streams.kafka.timing import Timing
 from streams.report.model.batch import SERVERS
 from streams.report.store.opening import READ_MODEL
@@ -67,11 +68,26 @@ def hanging(server: PostgreSql) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def impatient(database: PostgreSqlDatabase) -> PostgreSqlDatabase:
-    """The same, which waits no longer than a test can."""
-    database.close()
-    database._waits.answer_seconds = 2.0
-    return database
+@contextmanager
+def hanging_for(database: PostgreSqlDatabase, server: PostgreSql) -> Iterator[None]:
+    """The same, where meanwhile a database waits no longer than a test can.
+
+    For what is answered it waits as ever: a slow machine may take its time.
+    """
+    with hanging(server):
+        wait_for(database, 2.0)
+        try:
+            yield
+        finally:
+            wait_for(database, ANSWER_SECONDS)
+
+
+def wait_for(database: PostgreSqlDatabase, seconds: float) -> None:
+    """Let the database's connections, those to come too, wait so long for an answer."""
+    waits = database._waits
+    waits.answer_seconds = seconds
+    for connection in waits._connections:
+        connection.answer_seconds = seconds
 
 
 def look(database: PostgreSqlDatabase) -> None:
@@ -87,9 +103,8 @@ def write(database: PostgreSqlDatabase) -> None:
 def test_a_call_ends_when_nothing_answers_in_time(
     server: PostgreSql, database: PostgreSqlDatabase, work: Callable[[PostgreSqlDatabase], None]
 ) -> None:
-    database = impatient(database)
     look(database)
-    with hanging(server), pytest.raises(OperationalError) as failed:
+    with hanging_for(database, server), pytest.raises(OperationalError) as failed:
         work(database)
     assert is_passing(failed.value)
     write(database)
@@ -103,19 +118,19 @@ def test_a_write_that_is_under_way_ends_when_nothing_answers_in_time(
 
         def hang(step: str) -> None:
             if step == "written":
-                stack.enter_context(hanging(server))
+                stack.enter_context(hanging_for(database, server))
 
         with pytest.raises(OperationalError, match="no answer in 2 seconds") as failed:
-            Writer(impatient(database), hang).write(batch_of([read_of(SERVERS, 0, report_record())]))
+            Writer(database, hang).write(batch_of([read_of(SERVERS, 0, report_record())]))
     assert is_passing(failed.value)
     write(database)
     assert len(rows_of(database, SERVER)) == 1
 
 
 def test_the_lease_is_lost_when_nothing_answers_in_time(server: PostgreSql, database: PostgreSqlDatabase) -> None:
-    lease = impatient(database).lease()
+    lease = database.lease()
     assert lease.take()
-    with hanging(server), pytest.raises(OperationalError):
+    with hanging_for(database, server), pytest.raises(OperationalError):
         lease.take()
     assert lease.take()
     lease.give_back()
