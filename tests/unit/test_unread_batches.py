@@ -255,7 +255,10 @@ class OneFetch:
     def __init__(self, unread: UnreadBatch) -> None:
         self._unread, self._position = unread, 0
 
-    async def getmany(self, *partitions: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[UnreadBatch]]:
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int, max_records: int | None = None
+    ) -> dict[TopicPartition, list[UnreadBatch]]:
+        del timeout_ms, max_records
         self._position = 1
         return {partitions[0]: [self._unread]}
 
