@@ -122,6 +122,11 @@ class ServerRow:
         return self._moment(17)
 
     @property
+    def clock_at(self) -> int:
+        """Up to when its time has passed."""
+        return self._moment(25)
+
+    @property
     def reported_at(self) -> int:
         """The moment of the last report."""
         return self._moment(33)

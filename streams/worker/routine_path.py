@@ -19,7 +19,7 @@ from streams.domain.policy.rulebook import NO_SPAN, Rulebook, RuleSpan
 from streams.domain.server.connection import MAX_EVENT_ID_CHARS
 from streams.domain.server.judging import tells_nothing
 from streams.domain.server.mixed import accepted_noted_at
-from streams.domain.server.routine import may_be_routine, may_be_routine_of_mixed
+from streams.domain.server.routine import may_be_routine, may_be_routine_of_mixed, may_make_report_due
 from streams.domain.server.sighting import judgement_of_build
 from streams.domain.server.state import ServerEnforcement, fingerprint, seen_recently
 from streams.domain.time import DAY_MS, EARLIEST_MS
@@ -173,8 +173,7 @@ class RoutinePath:
             )
             or not 1 <= len(found.event_id) <= MAX_EVENT_ID_CHARS
             or len(found.connector_id) > MAX_TEXT_CHARS
-            # Only a decision tells when the next timer fires of a server whose last one is due.
-            or (now >= row.indexed and not row.is_report_due)
+            or not (row.is_report_due or may_make_report_due(now, row.indexed, row.clock_at, row.reported_at))
         ):
             return NO_MOMENT
         source_ip = found.source_ip

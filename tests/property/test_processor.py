@@ -15,7 +15,7 @@ from streams.domain.exchange.detection import Origin, detect, detection_of
 from streams.domain.exchange.received import parse_received
 from streams.domain.policy.policy import ConnectorType
 from streams.domain.policy.rulebook import Rulebook
-from streams.domain.time import DAY_MS
+from streams.domain.time import DAY_MS, HOUR_MS
 from streams.engine.partition.view import StateView
 from streams.engine.ports import StoreError
 from streams.policies.catalogue.files import shipped_catalogue
@@ -131,6 +131,43 @@ def test_all_but_the_first_connection_of_a_steady_server_are_counted_and_the_due
         assert {key: due for due, key in map(parse_timer_key, dict(store.scan(b"d/", b"d0")))} == held
     assert processor.decided == len(held)
     assert all(decode_state(value)[0].is_report_due for _, value in store.scan(b"s/", b"s0"))
+
+
+def test_a_late_connection_after_the_hour_in_which_its_report_was_to_come_is_decided() -> None:
+    policy = read_policy("microsoft-2026-09")
+    begin = START // DAY_MS * DAY_MS + 14 * HOUR_MS
+    silent_at = begin + policy.stale_after_days * DAY_MS
+    last_seen_at = silent_at - 2 * HOUR_MS
+    server, now = feed(1, 1, 1, swing=0)[0], begin
+    processor, store = InputProcessor(lambda: RULEBOOKS["plain"], WIRES, HEADER, now=lambda: now), MemoryStore()
+
+    def reports(moments: list[int], tick: int) -> list[tuple[int, int]]:
+        view = StateView(store)
+        processor.begin(view)
+        while processor.on_tick(view, tick, 100):
+            pass
+        rows = [server | {"event_id": f"e{at}", "observed_at": at} for at in moments]
+        topic, key = WIRES.connections_topic, server["tenant_id"].encode()
+        records = [FakeRecord(topic, at, at, key, CODEC.encode(row)) for at, row in enumerate(rows)]
+        assert processor.on_records(view, records, None) == len(records)
+        processor.finish(view)
+        store.write(view.changes)
+        found = [
+            WIRES.servers.decode(output.value or b"") for output in view.outputs if output.topic == WIRES.servers_topic
+        ]
+        return [(row["connections"], row["reported_at"] - silent_at) for row in found]
+
+    reports([], 0)
+    for now in [*range(begin, last_seen_at, DAY_MS), last_seen_at]:
+        reports([now], now)
+    now = silent_at
+    count = len(range(begin, last_seen_at, DAY_MS)) + 1
+    # The due index still holds the server under the moment when it would have been silent, had it not connected again.
+    assert reports([], now) == []
+    late = [last_seen_at + HOUR_MS // 2, last_seen_at + HOUR_MS * 2 // 3]
+    assert reports(late, 0) == [(count + 1, 0)]
+    now += 5 * HOUR_MS
+    assert reports([], now) == [(count + 2, HOUR_MS)]
 
 
 @pytest.mark.parametrize("policies", POLICIES)

@@ -41,11 +41,20 @@ def routine_until(
 
 
 def report_due_at(reported_at: int) -> int:
-    """When a report is due of what came since the last one, of `reported_at`: UTC milliseconds.
-
-    The first connection since then makes it due, and is routine nevertheless.
-    """
+    """When a report is due of what came since the last one, of `reported_at`: UTC milliseconds."""
     return reported_at + HOUR_MS
+
+
+def may_make_report_due(now: int, next_due: int, clock_at: int, reported_at: int) -> bool:
+    """Whether the first connection since a report is routine nevertheless: the report that it makes due comes later.
+
+    Args:
+        now: the moment whose timers fire; this and all others in UTC milliseconds.
+        next_due: when the next timer of the server fires, or earlier. If it is overdue, only a decision tells the next.
+        clock_at: up to when its time has passed. If that is beyond the report's moment, a decision reports at once.
+        reported_at: the moment of the last report.
+    """
+    return now < next_due and clock_at < report_due_at(reported_at)
 
 
 def may_be_routine(
