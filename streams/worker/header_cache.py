@@ -215,10 +215,13 @@ class HeaderCache:
         return self._add(text, found.tenant_id, line) if top is None else top
 
     def add(self, text: bytes, tenant_id: bytes, line: bytes) -> CachedHeader | None:
-        """What a topmost line tells that is not among `lines`; None where it may end with the id of its message.
+        """What a topmost line tells; None where it may end with the id of its message, and is not cached.
 
         `text` is what the value has from its tenant to the line's plain date, which there is.
         """
+        top = self.lines.get(text)  # it may have come there since whoever asks was given `lines`
+        if top is not None:
+            return top
         return None if id_at(text) >= 0 else self._add(text, tenant_id, line)
 
     def _add(self, text: bytes, tenant_id: bytes, line: bytes) -> CachedHeader:

@@ -173,6 +173,17 @@ def test_no_letter_that_folds_to_ascii_is_read_as_one(letter: str) -> None:
         assert parse_received(f"from a by mx1.example with {protocol} id 15.1.2507.39").protocol is None
 
 
+def test_a_line_that_is_cached_is_counted_once_however_often_it_is_asked_for() -> None:
+    cache = HeaderCache(40)
+    line = b"from a.example ([192.0.2.1]) by mx1.example ([192.0.2.1]) with mapi id 15.1.2507.39; Tue, 1 Sep 2026"
+    text = line[: line.index(b";")]
+    top = cache.add(text, b"t", line)
+    counted = cache.counted_bytes
+    assert top is not None
+    assert cache.add(text, b"t", line) is top
+    assert cache.counted_bytes == counted > 0
+
+
 def test_a_line_does_not_pass_for_the_beginning_of_another_that_reads_otherwise() -> None:
     """The text in front of one line's date can be the whole of another line, which reads otherwise."""
     for whole in (
