@@ -52,7 +52,8 @@ def test_from_a_pipe_what_is_in_front_of_a_bad_line_is_sent_and_said(settings: S
     text = b"\n".join([line(1, now), line(2, now), b"", b"{}", line(3, now)])
     done = run(settings, input=text)
     assert done.returncode == 2
-    first, last = done.stderr.decode().splitlines()
+    # In front of them the client may say that a broker was not ready yet.
+    first, last = done.stderr.decode().splitlines()[-2:]
     assert last.startswith("tes emit: line 4: received: None: must be a list of strings")
     assert first.endswith("2 connections sent to " + settings.topic(TOPICS["inbound_connection"]) + ", up to line 2")
     assert len(asyncio.run(connections(settings))) == 2
