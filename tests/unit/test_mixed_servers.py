@@ -215,6 +215,18 @@ def test_an_exchange_server_that_comes_back_after_a_takeover_goes_on_where_it_st
     assert (last.stage, last.detected_at) == (2, START)
 
 
+def test_an_override_that_an_accepted_build_ends_leaves_a_mixed_server_judged_by_its_other_build() -> None:
+    unsupported, patched = "15.0.1497.48", "15.1.2507.73"
+    simulation = run(connection(0, unsupported), connection(0.1, patched), connection(0.2, unsupported))
+    simulation.command(override_of("15.1.2507.12", 0.3))
+    assert row(simulation).finding == "OUT_OF_DATE"
+    simulation.feed(connection(0.4, patched))
+    assert kinds(simulation)[-1] == "OVERRIDE_ENDED"
+    found = row(simulation)
+    assert (found.status, str(found.build), found.finding) == ("MIXED", unsupported, "UNSUPPORTED")
+    assert simulation.results.verdicts[-1].finding == "UNSUPPORTED"
+
+
 def test_a_queued_message_does_not_end_an_override() -> None:
     steps = [connection(0, OLD), connection(36 * 24, OLD)]
     simulation = run(*steps)

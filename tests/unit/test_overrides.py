@@ -48,6 +48,12 @@ def test_an_override_to_a_build_that_is_accepted_too_changes_nothing_else() -> N
     assert str(row(found).override_build) == ACCEPTED
 
 
+def test_the_row_shows_at_once_that_a_higher_build_ended_an_override() -> None:
+    found = overridden(ACCEPTED, GOOD)
+    found.feed(connection(DETECTED + DAY_MS + 1, ACCEPTED))
+    assert (kinds(found), row(found).override_build) == (["OVERRIDE_APPLIED", "OVERRIDE_ENDED"], None)
+
+
 @pytest.mark.parametrize(("mode", "told", "stage"), [(Mode.OBSERVE, [], 0), (Mode.REPORT, ["SERVER_DETECTED"], 1)])
 def test_an_override_begins_an_episode_only_under_a_policy_that_has_them(
     mode: Mode, told: list[str], stage: int

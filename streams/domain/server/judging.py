@@ -12,11 +12,11 @@ from streams.domain.exchange.detection import Detection
 from streams.domain.exchange.evidence import Evidence
 from streams.domain.outputs.notification import NotificationKind
 from streams.domain.policy.judgement import Finding, Judgement
-from streams.domain.server.changes import NO_CHANGES, Changes, notify, verdict_if
+from streams.domain.server.changes import NEW_REPORT, NO_CHANGES, Changes, notify, verdict_if
 from streams.domain.server.connection import InboundConnection
 from streams.domain.server.episode import begin_episode, forget_lookahead, resolve_episode
 from streams.domain.server.mixed import begin_mixed, is_settling, note_accepted
-from streams.domain.server.override import ends_override
+from streams.domain.server.override import ends_override, judge_again
 from streams.domain.server.rules import ServerRules
 from streams.domain.server.sighting import TAKEN_OVER, evidence_of, judgement_of
 from streams.domain.server.stamps import Stamp, highest_held, with_stamp
@@ -64,13 +64,14 @@ def judge_shown(state: ServerEnforcement, rules: ServerRules, event: InboundConn
     if override is not None and is_over:
         before = before._replace(build=override.build, evidence=None)
         state.override = state.without_override = None
-        changes = notify(NotificationKind.OVERRIDE_ENDED)
+        changes = NEW_REPORT | notify(NotificationKind.OVERRIDE_ENDED)
     elif override is not None:
         state.without_override = shown
         judgement = rules.rulebook.judge(override.build, at, event.connector_type, event.tenant_id)
     if state.is_mixed and not judgement.finding.is_enforced:
         note_accepted(state, build, event, found)
-        return changes
+        # The override is over, but it is the other build that the server stays judged by.
+        return changes | judge_again(state, rules, at, state.judgement) if is_over else changes
     has_changed = _believe(state, rules, event, found, build, judgement)
     return changes | _follow(state, rules, at, before, has_changed)
 

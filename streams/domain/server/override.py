@@ -40,17 +40,17 @@ def _begin_override(state: ServerEnforcement, rules: ServerRules, override: Over
     if state.override is None:
         state.without_override = state.judgement
     state.override = override
-    return NEW_REPORT | _rejudge(state, rules, at, state.judgement)
+    return NEW_REPORT | judge_again(state, rules, at, state.judgement)
 
 
 def end_override(state: ServerEnforcement, rules: ServerRules, at: int) -> Changes:
     """End an override whose time is over: the server is judged as the build that it shows."""
     shown = state.without_override or state.judgement
     state.override = state.without_override = None
-    return NEW_REPORT | notify(NotificationKind.OVERRIDE_ENDED) | _rejudge(state, rules, at, shown)
+    return NEW_REPORT | notify(NotificationKind.OVERRIDE_ENDED) | judge_again(state, rules, at, shown)
 
 
-def _rejudge(state: ServerEnforcement, rules: ServerRules, at: int, fallback: Judgement) -> Changes:
+def judge_again(state: ServerEnforcement, rules: ServerRules, at: int, fallback: Judgement) -> Changes:
     """Judge again, as the build to judge the server as has changed; `fallback` holds where there is no build."""
     build = state.judged_build
     judgement = fallback
