@@ -18,6 +18,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "partitions_assigned": "Partitions assigned by the group.",
     "partitions_released": "Partitions released; uncommitted work is left to the next owner.",
     "partition_fenced": "The previous owner of the partition is fenced and can no longer write.",
+    "transaction_ended": "The last transaction of an owner before had no end in some partitions; it was written there.",
     "partition_restored": "The partition's state is complete; consumption resumes.",
     "restore_progress": "Progress of a long restore.",
     "changelog_cut": "The changelog was truncated; the state is restored from the remaining rows.",

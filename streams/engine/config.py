@@ -13,11 +13,12 @@ from streams.kafka.cluster import Cluster
 class PartitionConfig:
     """Cluster, topics, group and times (seconds) of a partition's writer.
 
-    `unit_records` and `unit_seconds` (of deciding) bound a unit of work. While the source has more it gathers from its
-    first pause on, since bigger units write a changed key less often: for `gather_seconds`, and no longer than its
-    first record was old when it was taken, so that only what is late already becomes later. `queue_records` and
-    `queue_bytes` bound what waits before it. `state_format` is the format of the state's rows; `format_of` tells that
-    of a state without a row for it.
+    `outputs` are the topics that it writes to, beside the changelog. `unit_records` and `unit_seconds` (of
+    deciding) bound a unit of work. While the source has more it gathers from its first pause on, since bigger units
+    write a changed key less often: for `gather_seconds`, and no longer than its first record was old when it was
+    taken, so that only what is late already becomes later. `queue_records` and `queue_bytes` bound what waits
+    before it. `state_format` is the format of the state's rows; `format_of` tells that of a state without a row for
+    it.
     """
 
     cluster: Cluster
@@ -26,6 +27,7 @@ class PartitionConfig:
     source: str
     merged: str
     changelog: str
+    outputs: tuple[str, ...] = ()
     tick_seconds: float = 1.0
     transaction_timeout_seconds: float = 60.0
     drain_seconds: float = 5.0

@@ -200,6 +200,20 @@ class Cluster:
         """A client for requests of one's own, with these options of aiokafka; it is not started."""
         return self._client(Client, options)
 
+    @asynccontextmanager
+    async def opened_client(self, **options: Any) -> AsyncIterator[Client]:
+        """The same, started, and closed at the end.
+
+        Raises:
+            ClusterError: no address lets it in.
+        """
+        client = self.client(**options)
+        try:
+            await client.start()
+            yield client
+        finally:
+            await client.stop()
+
     def admin(self) -> Admin:
         """A client for topics and groups; it is not started."""
         return self._client(Admin, {})

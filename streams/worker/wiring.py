@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from typing import Final
 
 from streams.clock import wall_clock_ms
 from streams.domain.policy.policy import Policy
@@ -14,7 +15,7 @@ from streams.engine.partition.placement import Placement
 from streams.engine.processor import Processor
 from streams.engine.telemetry import Telemetry
 from streams.kafka.cluster import Cluster
-from streams.kafka.topics import TOPICS
+from streams.kafka.topics import DEAD_LETTER_SUFFIX, TOPICS
 from streams.policies.catalogue.files import shipped_catalogue
 from streams.policies.configured import configured_policies
 from streams.settings.worker import Settings
@@ -27,6 +28,12 @@ from streams.wire.registry import registry_of
 from streams.worker.channels import RecordChannels
 from streams.worker.processor import InputProcessor
 from streams.worker.progress import SignsOfLife
+
+OUTPUTS: Final = (
+    *map(TOPICS.__getitem__, ("verdict", "admin_notification", "server_report", "audit_record", "partition_progress")),
+    *(TOPICS[name] + DEAD_LETTER_SUFFIX for name in ("inbound_connection", "admin_command")),
+)
+"""What a worker writes to, beside its changelog."""
 
 
 def rulebook_of(
@@ -73,6 +80,7 @@ def partition_config(settings: Settings, cluster: Cluster) -> PartitionConfig:
         group=settings.app_id,
         source=settings.topic(TOPICS["inbound_connection"]),
         changelog=settings.changelog,
+        outputs=tuple(map(settings.topic, OUTPUTS)),
         merged=settings.topic(TOPICS["admin_command"]),
         gather_seconds=settings.gather_seconds,
         tick_seconds=settings.tick_seconds,

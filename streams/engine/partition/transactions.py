@@ -42,13 +42,15 @@ class Transactions:
         self._started: TransactionalWriter | None = None
 
     async def fence(self) -> None:
-        """End the epoch of the previous owner, and settle its open transaction."""
+        """End the epoch of the previous owner, and settle its last transaction everywhere."""
         config = self._config
         self._started = await open_writer(
             config.cluster,
             f"{config.app_id}-{self._partition}",
             transactional_id(config.app_id, config.source, self._partition),
             config.transaction_timeout_seconds,
+            TopicPartition(config.changelog, self._partition),
+            config.outputs,
         )
 
     @property

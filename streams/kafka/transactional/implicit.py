@@ -66,7 +66,7 @@ class ImplicitWriter:
     """A `TransactionalWriter` for clusters with `transaction.version` 2."""
 
     def __init__(self, client: Client, transactional_id: str, timeout_ms: int) -> None:
-        """Write with a started client, which `stop` closes."""
+        """Write with a client of its own, which `start` starts and `stop` closes."""
         self._client, self._id, self._timeout_ms = client, transactional_id, timeout_ms
         self._producer = (-1, -1)
         self._has_sent = False
@@ -75,6 +75,7 @@ class ImplicitWriter:
 
     async def start(self) -> None:
         """See `TransactionalWriter`."""
+        await self._client.start()
 
         async def init() -> None:
             request = InitProducerIdRequest(self._id, self._timeout_ms)

@@ -287,3 +287,52 @@ class EndTxnRequest(Request[EndTxnStruct]):  # type: ignore[misc]
     def build(self, request_struct_class: type[EndTxnStruct]) -> EndTxnStruct:
         """See `Request`."""
         return request_struct_class(*self._fields)
+
+
+class DescribeTransactionsResponse(Response):  # type: ignore[misc]
+    """What the coordinator knows of each transactional id; an error where it does not."""
+
+    API_KEY, API_VERSION = 65, 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "transactions",
+            CompactArray(
+                ("error_code", Int16),
+                ("transactional_id", _Text),
+                ("state", _Text),
+                ("timeout_ms", Int32),
+                ("started_at_ms", Int64),
+                ("producer_id", Int64),
+                ("producer_epoch", Int16),
+                (
+                    "topics",
+                    CompactArray(("topic", _Text), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class DescribeTransactionsStruct(RequestStruct):  # type: ignore[misc]
+    """See `DescribeTransactionsRequest`."""
+
+    API_KEY, API_VERSION = 65, 0
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = DescribeTransactionsResponse
+    SCHEMA = Schema(("transactional_ids", CompactArray(_Text)), ("tags", TaggedFields))
+
+
+class DescribeTransactionsRequest(Request[DescribeTransactionsStruct]):  # type: ignore[misc]
+    """Asks how the last transaction of an id ended, or is going on."""
+
+    API_KEY = 65
+
+    def __init__(self, transactional_id: str) -> None:
+        self._fields = ([transactional_id], NO_TAGS)
+
+    def build(self, request_struct_class: type[DescribeTransactionsStruct]) -> DescribeTransactionsStruct:
+        """See `Request`."""
+        return request_struct_class(*self._fields)

@@ -18,6 +18,7 @@ from streams.kafka.cluster import Client, Cluster
 from streams.kafka.transactional.announced import AnnouncedWriter
 from streams.kafka.transactional.implicit import ImplicitWriter
 from streams.kafka.transactional.messages import FINALIZED_FEATURES, FINALIZED_FEATURES_TAG, ApiVersionsRequest
+from streams.kafka.transactional.unmarked import end_transaction, last_outcome, undecided_partitions
 
 _FEATURE: Final = "transaction.version"
 _NEEDED_VERSION: Final = 2
@@ -62,21 +63,51 @@ class TransactionalWriter(Protocol):
 
 
 async def open_writer(
-    cluster: Cluster, client_id: str, transactional_id: str, timeout_seconds: float
+    cluster: Cluster,
+    client_id: str,
+    transactional_id: str,
+    timeout_seconds: float,
+    own: TopicPartition | None = None,
+    topics: Sequence[str] = (),
 ) -> TransactionalWriter:
     """A started writer; the broker aborts transactions of it that stay open for longer than `timeout_seconds`.
+
+    The writer before is fenced. Its last transaction has ended in `own`, the partition that nobody else writes to, and
+    in every partition of `topics`, see `unmarked`. Where nothing tells how, it is aborted if `own` has undecided
+    records: whoever reads there what was done does without them, and does it again.
 
     Raises:
         ClusterError: no address of the cluster lets it in.
     """
     timeout_ms = round(timeout_seconds * 1000)
-    client = cluster.client(client_id=client_id)
-    writer: TransactionalWriter = ImplicitWriter(client, transactional_id, timeout_ms)
+    async with cluster.opened_client(client_id=client_id) as client:
+        is_implicit = await _adds_partitions(client)
+
+        async def start_writer() -> TransactionalWriter:
+            if is_implicit:
+                return await _started(ImplicitWriter(cluster.client(client_id=client_id), transactional_id, timeout_ms))
+            return await _started(AnnouncedWriter(cluster, client_id, transactional_id, timeout_ms))
+
+        if own is None:
+            return await start_writer()
+        is_commit = await last_outcome(client, transactional_id)
+        writer = await start_writer()
+        try:
+            undecided = await undecided_partitions(client, own, topics)
+            if not undecided:
+                return writer
+            if is_commit is None:
+                is_commit = own not in undecided
+            await end_transaction(cluster, transactional_id, timeout_ms, undecided, is_commit)
+        except BaseException:
+            await writer.stop()
+            raise
+        await writer.stop()  # it was fenced by that
+        return await start_writer()
+
+
+async def _started(writer: TransactionalWriter) -> TransactionalWriter:
     try:
-        await client.start()
-        if not await _adds_partitions(client):
-            await client.stop()
-            writer = AnnouncedWriter(cluster, client_id, transactional_id, timeout_ms)
         await writer.start()
     except BaseException:
         await writer.stop()

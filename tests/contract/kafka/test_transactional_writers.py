@@ -10,16 +10,23 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.client import CoordinationType
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, ProducerFenced
 
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
+from streams.kafka.cluster import Client
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
 from streams.kafka.transactional.announced import AnnouncedWriter
 from streams.kafka.transactional.implicit import ImplicitWriter
-from streams.kafka.transactional.messages import EndTxnRequest, ProduceRequest, TxnOffsetCommitRequest
+from streams.kafka.transactional.messages import (
+    DescribeTransactionsRequest,
+    EndTxnRequest,
+    ProduceRequest,
+    TxnOffsetCommitRequest,
+)
 from streams.kafka.transactional.writer import TransactionalWriter, open_writer
 from streams.settings.worker import Settings
 
@@ -32,11 +39,12 @@ class Corner:
     def __init__(self, settings: Settings) -> None:
         self._cluster, self._id, self.group = cluster_of(settings), settings.app_id, settings.app_id
         self.topic = settings.topic(TOPICS["verdict"])
+        self.own = TopicPartition(settings.changelog, 0)
         self.source = TopicPartition(settings.topic(TOPICS["inbound_connection"]), 0)
 
     async def writer(self) -> TransactionalWriter:
         """A writer; it fences the one before it."""
-        return await open_writer(self._cluster, "test", self._id, 60.0)
+        return await open_writer(self._cluster, "test", self._id, 60.0, self.own, [self.topic])
 
     async def write(
         self,
@@ -68,6 +76,22 @@ class Corner:
         """Partition and value of everything that was committed, in order."""
         found = [(record.partition, record.value) async for record in read_settled(self._cluster, self.topic)]
         return sorted(found, key=lambda row: row[0])
+
+    async def write_unmarked(self, writer: TransactionalWriter, values: Mapping[int, list[list[bytes]]]) -> None:
+        """Write a transaction that its coordinator does not hear of, and so never ends; only on an old cluster."""
+        manager = cast(Any, writer)._producer._txn_manager
+        async with self._cluster.opened_client() as client, asyncio.timeout(30):
+            while not (await self._state(client)).startswith("Complete"):
+                await asyncio.sleep(0.02)
+            await writer.begin()
+            manager._txn_partitions |= {TopicPartition(self.topic, partition) for partition in values}
+            await self.write(writer, values)
+            assert (await self._state(client)).startswith("Complete")
+
+    async def _state(self, client: Client) -> str:
+        node = await client.coordinator_lookup(CoordinationType.TRANSACTION, self._id)
+        (described,) = (await client.send(node, DescribeTransactionsRequest(self._id))).transactions
+        return str(described[2])
 
     async def committed(self) -> int | None:
         """The group's next offset of the source."""
@@ -176,6 +200,30 @@ def test_the_open_transaction_of_one_that_was_killed_is_settled_by_the_next(eith
         assert await corner.committed() == 2
 
     run(either, scenario)
+
+
+@pytest.mark.parametrize("is_commit", [True, False], ids=["committed", "aborted"])
+def test_what_a_coordinator_left_undecided_ends_as_the_last_transaction_did(
+    settings: Settings, old_bootstrap: str, is_commit: bool
+) -> None:
+    """A coordinator that comes back may leave partitions out that have no leader yet: KAFKA-20734."""
+
+    async def scenario(corner: Corner) -> None:
+        before = await corner.writer()
+        await before.begin()
+        await corner.write(before, {0: [[b"1"]]})
+        await (before.commit() if is_commit else before.abort())
+        await corner.write_unmarked(before, {0: [[b"2"]], 1: [[b"2"]]})
+        await before.stop()
+        following = await corner.writer()
+        assert await corner.values() == ([(0, b"1"), (0, b"2"), (1, b"2")] if is_commit else [])
+        await following.begin()
+        await corner.write(following, {0: [[b"3"]], 1: [[b"3"]]})
+        await following.abort()
+        await following.stop()
+        assert await corner.values() == ([(0, b"1"), (0, b"2"), (1, b"2")] if is_commit else [])
+
+    run(replace(settings, bootstrap=old_bootstrap), scenario)
 
 
 def test_after_an_abort_nobody_reads_anything_and_the_next_transaction_is_whole(either: Settings) -> None:

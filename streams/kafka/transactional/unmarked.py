@@ -1,0 +1,145 @@
+"""Ends a transaction in the partitions in which its coordinator did not.
+
+A coordinator that comes up with a transaction that was decided writes its end into every partition of it. From Kafka
+4.3.0 on it takes a partition that has no leader just then for deleted and leaves it out (KAFKA-20734), as happens after
+a crash of brokers. The transaction counts as complete, but its records there stay undecided until its writer's next
+transaction in that partition ends, and then end as that one does: an abort would take back verdicts that were
+committed. A changelog without its last rows looks like a lost state.
+
+So a writer that takes an id over asks first how the last transaction ended, then looks for partitions that are
+undecided though nobody writes with the id any more, and writes that end there. In a partition where the id has nothing
+open, because it is another writer that is slow, this changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from aiokafka import TopicPartition
+from aiokafka.client import CoordinationType
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
+from aiokafka.protocol.offset import OffsetRequest
+
+from streams.kafka.cluster import Client, Cluster
+from streams.kafka.transactional.messages import DescribeTransactionsRequest
+from streams.log_events import log_event
+
+log = logging.getLogger(__name__)
+
+OPEN_SECONDS: Final = 2.0
+"""How long records may be undecided before they are looked after: other writers commit within some milliseconds."""
+LEADER_SECONDS: Final = 30.0
+"""How long partitions are waited for that have no leader."""
+_PAUSE_SECONDS: Final = 0.02
+_FAILED_PAUSE_SECONDS: Final = 0.1
+_LATEST: Final = -1
+_UNCOMMITTED, _COMMITTED = 0, 1
+_PASSING: Final = frozenset((14, 15, 16))
+"""COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR."""
+_OUTCOMES: Final[Mapping[str, bool]] = {
+    "PrepareCommit": True,
+    "CompleteCommit": True,
+    "Ongoing": False,
+    "PrepareAbort": False,
+    "CompleteAbort": False,
+    "PrepareEpochFence": False,
+}
+"""Whether the transaction is committed; one that is going on is aborted by whoever takes its id over."""
+
+
+async def last_outcome(client: Client, transactional_id: str) -> bool | None:
+    """Whether the last transaction of an id is committed; None where nothing tells: it is new, or was taken over.
+
+    Waits for the coordinator, however long it takes. Where it refuses to answer, it will refuse the writer too.
+    """
+    while True:
+        try:
+            node = await client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
+            answer = await client.send(node, DescribeTransactionsRequest(transactional_id))
+        except (IncompatibleBrokerVersion, NotImplementedError):
+            return None
+        except KafkaError as error:
+            if not error.retriable:
+                return None
+        else:
+            (code, _id, state, *_more) = answer.transactions[0]
+            if code not in _PASSING:
+                return None if code else _OUTCOMES.get(state)
+        await asyncio.sleep(_FAILED_PAUSE_SECONDS)
+        await client.force_metadata_update()
+
+
+async def undecided_partitions(client: Client, own: TopicPartition, topics: Sequence[str]) -> list[TopicPartition]:
+    """Those of one partition and of all of some topics that have records, written before now, that stay undecided.
+
+    A topic that does not exist has none, nor has a partition without a leader.
+    """
+    now = asyncio.get_running_loop().time
+    since = now()
+    await client.set_topics([own.topic, *topics])
+    left = {own} | {
+        TopicPartition(topic, partition)
+        for topic in topics
+        for partition in client.metadata.partitions_for_topic(topic) or ()
+    }
+    ends: dict[TopicPartition, int] = {}
+    while True:
+        ends |= await _ends_of(client, left - ends.keys(), _UNCOMMITTED)
+        stable = await _ends_of(client, left & ends.keys(), _COMMITTED)
+        left -= {partition for partition, end in stable.items() if end >= ends[partition]}
+        has_all = left <= ends.keys()
+        waited = now() - since
+        if not left or waited > (OPEN_SECONDS if has_all else LEADER_SECONDS):
+            return sorted(left & ends.keys())
+        await asyncio.sleep(_PAUSE_SECONDS if has_all else _FAILED_PAUSE_SECONDS)
+        if not has_all:
+            await client.force_metadata_update()
+
+
+async def end_transaction(
+    cluster: Cluster, transactional_id: str, timeout_ms: int, partitions: Sequence[TopicPartition], is_commit: bool
+) -> None:
+    """Write the end of an id's last transaction into partitions; whoever had the id is fenced.
+
+    Raises:
+        KafkaError: it may not be written.
+    """
+    log.warning(
+        "%s: %d partitions are undecided though nobody writes there with this id (KAFKA-20734?): %s there now: %s",
+        *(transactional_id, len(partitions), "committed" if is_commit else "aborted"),
+        ", ".join(f"{partition.topic}-{partition.partition}" for partition in partitions[:5]),
+        extra=log_event("transaction_ended", transactional_id=transactional_id, partitions=len(partitions)),
+    )
+    producer = cluster.producer(transactional_id=transactional_id, acks="all", transaction_timeout_ms=timeout_ms)
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        for partition in partitions:
+            producer._txn_manager.maybe_add_partition_to_txn(partition)
+        await (producer.commit_transaction() if is_commit else producer.abort_transaction())
+    finally:
+        await producer.stop()
+
+
+async def _ends_of(
+    client: Client, partitions: Iterable[TopicPartition], isolation_level: int
+) -> dict[TopicPartition, int]:
+    """Where partitions end, as far as their leaders tell."""
+    by_leader: dict[int, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+    for partition in partitions:
+        leader = client.metadata.leader_for_partition(partition)
+        if leader is not None and leader >= 0:
+            by_leader[leader][partition.topic].append((partition.partition, _LATEST))
+    found: dict[TopicPartition, int] = {}
+    for leader, topics in by_leader.items():
+        try:
+            answer = await client.send(leader, OffsetRequest(-1, isolation_level, list(topics.items())))
+        except KafkaError:
+            continue
+        for topic, rows in answer.topics:
+            found |= {TopicPartition(topic, number): offset for number, code, _time, offset in rows if not code}
+    return found
