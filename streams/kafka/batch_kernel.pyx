@@ -2,7 +2,8 @@
 """Reads the records of an uncompressed batch at once.
 
 It is an option: `FetchedRecord` over aiokafka's own parser is the reference, and gets every batch that is not plain
-here: a damaged one, and one with a record that has headers. Nothing is read beyond the end of a batch.
+here: a damaged one, one with a record that has headers, and one whose offsets do not rise. Nothing is read beyond the
+end of a batch.
 """
 
 cimport cython
@@ -96,6 +97,7 @@ def read_batch(str topic, partition, bytes batch_data, Py_ssize_t begin, Py_ssiz
     cdef Bytes key
     cdef Bytes value
     cdef BatchRecord record
+    cdef int64_t last = -1
     cdef list records = []
     while count > 0:
         started_at = at = read_number(data, at, end, &length)
@@ -110,6 +112,9 @@ def read_batch(str topic, partition, bytes batch_data, Py_ssize_t begin, Py_ssiz
         record = BatchRecord.__new__(BatchRecord)
         record.topic, record.partition = topic, partition
         record.offset = sum_of(base_offset, offset)
+        if record.offset <= last:
+            return None  # they are not in order
+        last = record.offset
         record.timestamp = max_timestamp if is_log_append_time else sum_of(first_timestamp, timestamp)
         record.timestamp_type = is_log_append_time
         record.key = PyBytes_FromStringAndSize(<char*>key, key_size) if key_size >= 0 else None

@@ -7,11 +7,10 @@ the records of an uncompressed batch, all at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
 try:
-    from streams.kafka.batch_kernel import BatchRecord, read_batch
+    from streams.kafka.batch_kernel import read_batch
 except ImportError:  # not built: aiokafka reads every batch
     HAS_KERNEL = False
 else:
@@ -74,25 +73,3 @@ class FetchedRecord:
 def read_plain_batch(place: Any, data: bytes, begin: int, end: int) -> list[Any] | None:
     """The records of an uncompressed batch that lies in what was fetched; None where aiokafka has to read it."""
     return read_batch(place.topic, place.partition, data, begin, end) if HAS_KERNEL else None
-
-
-def fetched_record(place: Any, raw: Any) -> Any:
-    """A record of a partition, from what was found in its batch: by aiokafka's parser, or by the batch kernel."""
-    if HAS_KERNEL and type(raw) is BatchRecord:
-        return raw
-    return FetchedRecord(place.topic, place.partition, raw)
-
-
-def take_into(taken: list[Any], records: Iterator[Any], most: int, most_bytes: int) -> bool:
-    """Append records until there are so many, or just more than so many bytes; whether that was reached.
-
-    Raises:
-        Exception: what `records` raises; those in front of it are appended.
-    """
-    size = 0
-    for record in records:
-        taken.append(record)
-        size += record.size
-        if size > most_bytes or len(taken) >= most:
-            return True
-    return False

@@ -26,10 +26,11 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.util import calc_crc32c
 
 from streams.errors import DependencyError
-from streams.kafka.fetched import fetched_record, read_plain_batch, take_into
+from streams.kafka.fetched import FetchedRecord, read_plain_batch
 from streams.kafka.inflation import CODECS
 from streams.kafka.record import Headers
 
+_END: Final = object()
 LIST_BYTES: Final = 8 << 20
 """A list of records ends with the first one that makes it larger than this."""
 
@@ -96,6 +97,16 @@ class UnreadBatch:
         return len(self.batch)
 
 
+class _PlainRecords:
+    """All records of a batch, in the place of one; `offset` is that of the last, `size` at least their bytes."""
+
+    __slots__ = ("offset", "records", "size")
+
+    def __init__(self, records: list[Any], size: int) -> None:
+        self.records, self.size = records, size
+        self.offset = records[-1].offset
+
+
 class _Batch:
     """A batch of message format 2, as aiokafka's fetcher asks for it; `batch` is its own, which lies in `data`."""
 
@@ -109,10 +120,11 @@ class _Batch:
         return _has_right_checksum(self._data[self._begin : self._end])
 
     def __iter__(self) -> Iterator[Any]:
-        records = None
         if self._batch.compression_type == 0:
             records = read_plain_batch(self._place, self._data, self._begin, self._end)
-        return iter(self._batch if records is None else records)
+            if records:
+                return iter((_PlainRecords(records, self._end - self._begin),))
+        return iter(self._batch)
 
     def __next__(self) -> Any:
         return next(self._batch)
@@ -145,26 +157,73 @@ class _Batches:
 
 
 class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    """The records of a fetched partition, one by one or in lists; `next_fetch_offset` is behind what was handed on."""
+
     next_fetch_offset: int
     _records_iterator: Any
-
-    _consumer_record = staticmethod(fetched_record)
 
     def __init__(self, tp: Any, records: _Batches, *args: Any) -> None:
         super().__init__(tp, records, *args)
         records.place = tp
+        self._rest: list[Any] = []
+        self._rest_at = self._rest_bytes = 0
+        """The records of a batch that are not handed on yet begin there."""
+
+    def _consumer_record(self, tp: Any, raw: Any) -> Any:
+        if type(raw) is not _PlainRecords:
+            return FetchedRecord(tp.topic, tp.partition, raw)
+        self._rest, self._rest_at, self._rest_bytes = raw.records, 0, raw.size
+        while raw.records[self._rest_at].offset < self.next_fetch_offset:  # the fetch began within the batch
+            self._rest_at += 1
+        return None
 
     def __next__(self) -> Any:
         records = self._records_iterator
         if records is None:
             raise StopIteration
         try:
-            return next(records)
+            record = None if self._rest else next(records)
         except StopIteration:
             self._records_iterator = None
             raise
         except Exception as error:  # noqa: BLE001 - aiokafka raises many kinds for a broken batch
             return self.unread(error)
+        return self._take_rest(1)[0] if record is None else record
+
+    def take_into(self, taken: list[Any], most: int, most_bytes: int) -> bool:
+        """Append the next records until there are so many, or not many more than so many bytes; whether there are.
+
+        Raises:
+            Exception: what aiokafka raises for a broken batch; those in front of it are appended.
+        """
+        size = 0
+        while True:
+            if not self._rest:
+                record: Any = next(self._records_iterator or iter(()), _END)
+                if record is _END:
+                    return False
+                if record is not None:
+                    taken.append(record)
+                    size += record.size
+            if self._rest:
+                if size + self._rest_bytes <= most_bytes:
+                    taken += self._take_rest(most - len(taken))
+                    size += self._rest_bytes
+                else:
+                    taken += (some := self._take_rest(1))
+                    size += some[0].size
+            if size > most_bytes or len(taken) >= most:
+                return True
+
+    def _take_rest(self, most: int) -> list[Any]:
+        begin, end = self._rest_at, self._rest_at + most
+        records = self._rest[begin:end]
+        self.next_fetch_offset = records[-1].offset + 1
+        if end < len(self._rest):
+            self._rest_at = end
+        else:
+            self._rest = []
+        return records
 
     def unread(self, error: Exception) -> UnreadBatch:
         """The batch that could not be read, and nothing of the fetch behind it: that is fetched again.
@@ -204,7 +263,7 @@ class _FetchResult(fetcher.FetchResult):  # type: ignore[misc]
         records: list[Any] = []
         try:
             most = sys.maxsize if max_records is None else max_records
-            if take_into(records, reader._records_iterator or iter(()), most, LIST_BYTES):
+            if reader.take_into(records, most, LIST_BYTES):
                 self._update_position()
                 return records
         except Exception as error:  # noqa: BLE001 - aiokafka raises many kinds for a broken batch
