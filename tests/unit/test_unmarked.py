@@ -19,7 +19,7 @@ from aiokafka.protocol.offset import OffsetRequest
 
 from streams.kafka.cluster import Client
 from streams.kafka.transactional import unmarked
-from streams.kafka.transactional.unmarked import last_outcome, undecided_partitions
+from streams.kafka.transactional.unmarked import undecided_partitions, was_committed
 
 OWN = TopicPartition("changelog", 1)
 UNCOMMITTED = 0
@@ -74,35 +74,29 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unmarked, "_PAUSE_SECONDS", 0.001)
 
 
-def outcome(*states: tuple[int, str] | KafkaError) -> bool | None:
-    return asyncio.run(last_outcome(cast(Client, FakeClient(states)), "id"))
+def is_committed(*states: tuple[int, str] | KafkaError) -> bool:
+    return asyncio.run(was_committed(cast(Client, FakeClient(states)), "id"))
 
 
-@pytest.mark.parametrize(
-    ("state", "is_commit"),
-    [
-        ("PrepareCommit", True),
-        ("CompleteCommit", True),
-        ("Ongoing", False),
-        ("PrepareAbort", False),
-        ("CompleteAbort", False),
-        ("Empty", None),
-        ("Dead", None),
-    ],
-)
-def test_how_the_last_transaction_ended(state: str, is_commit: bool | None) -> None:
-    assert outcome((0, state)) is is_commit
+@pytest.mark.parametrize("state", ["PrepareCommit", "CompleteCommit"])
+def test_a_committed_transaction_is_known_as_such(state: str) -> None:
+    assert is_committed((0, state))
+
+
+@pytest.mark.parametrize("state", ["Ongoing", "PrepareAbort", "CompleteAbort", "PrepareEpochFence", "Empty", "Dead"])
+def test_any_other_state_tells_nothing_of_one_that_was_left_undecided(state: str) -> None:
+    assert not is_committed((0, state))
 
 
 def test_a_coordinator_that_is_loading_is_asked_again() -> None:
-    assert outcome(CoordinatorNotAvailableError(), (14, ""), (16, ""), (0, "CompleteAbort")) is False
+    assert is_committed(CoordinatorNotAvailableError(), (14, ""), (16, ""), (0, "CompleteCommit"))
 
 
 @pytest.mark.parametrize(
-    "answer", [(105, ""), TransactionalIdAuthorizationFailed(), IncompatibleBrokerVersion()], ids=repr
+    "answer", [(105, "CompleteCommit"), TransactionalIdAuthorizationFailed(), IncompatibleBrokerVersion()], ids=repr
 )
 def test_an_id_that_is_not_known_or_not_shown_tells_nothing(answer: tuple[int, str] | KafkaError) -> None:
-    assert outcome(answer) is None
+    assert not is_committed(answer)
 
 
 def undecided(*rounds: dict[TopicPartition, tuple[int, int]]) -> list[TopicPartition]:

@@ -13,9 +13,11 @@ from aiokafka import TopicPartition
 
 from streams.engine.config import PartitionConfig
 from streams.engine.ports import Output
+from streams.errors import DependencyError
 from streams.kafka.partitioner import kafka_partition
 from streams.kafka.record import Headers
 from streams.kafka.shutdown import close_with_timeout
+from streams.kafka.transactional.unmarked import undecided_partitions
 from streams.kafka.transactional.writer import TransactionalWriter, open_writer
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,9 @@ class Transactions:
     def __init__(self, config: PartitionConfig, partition: int, failpoint: Callable[[str], None]) -> None:
         self._config, self._partition, self._failpoint = config, partition, failpoint
         self._is_open = False
+        self._own = TopicPartition(config.changelog, partition)
         self._started: TransactionalWriter | None = None
+        self._lost_answers = 0
 
     async def fence(self) -> None:
         """End the epoch of the previous owner, and settle its last transaction everywhere."""
@@ -49,7 +53,7 @@ class Transactions:
             f"{config.app_id}-{self._partition}",
             transactional_id(config.app_id, config.source, self._partition),
             config.transaction_timeout_seconds,
-            TopicPartition(config.changelog, self._partition),
+            self._own,
             config.outputs,
         )
 
@@ -87,17 +91,34 @@ class Transactions:
         yield
         await self._writer.commit()
         self._is_open = False
+        if self._writer.lost_answers > self._lost_answers:
+            await self._check_ends()
+
+    async def _check_ends(self) -> None:
+        """Look whether brokers that went and came back have left a committed transaction open somewhere.
+
+        Raises:
+            DependencyError: they have; the next owner of the partition ends it there, see `open_writer`.
+        """
+        self._lost_answers = self._writer.lost_answers
+        async with self._config.cluster.opened_client() as client:
+            undecided = await undecided_partitions(client, self._own, self._config.outputs)
+        if undecided:
+            first = f"{undecided[0].topic}-{undecided[0].partition}"
+            raise DependencyError(
+                f"brokers came back, and {len(undecided)} partitions have a transaction without an end, such as "
+                f"{first}: what this worker has committed there ends with its next start"
+            )
 
     async def _write(self, batches: Sequence[Batch], done: Mapping[str, int]) -> int | None:
         """Write batches and offsets; returns the offset after the last row of the changelog, where the broker told."""
         offsets = {TopicPartition(topic, self._partition): offset + 1 for topic, offset in done.items()}
         counts = [batch.record_count() for _, batch in batches]
         firsts = await self._writer.write(batches, offsets, self._config.group, lambda: self._failpoint("offsets-sent"))
-        changelog = TopicPartition(self._config.changelog, self._partition)
         logged = [
             (first, count)
             for (where, _), first, count in zip(batches, firsts, counts, strict=True)
-            if where == changelog
+            if where == self._own
         ]
         # For a batch that it had already, a broker does not tell.
         if not logged or any(first < 0 for first, _ in logged):
@@ -118,8 +139,7 @@ class Transactions:
         return ((TopicPartition(row.topic, _partition_of(row.key, counts[row.topic])), *row[1:]) for row in outputs)
 
     async def _changelog(self, rows: Mapping[bytes, bytes | None] | Mapping[bytes, bytes]) -> list[Batch]:
-        where = TopicPartition(self._config.changelog, self._partition)
-        return await self._batches((where, key, value, ()) for key, value in rows.items())
+        return await self._batches((self._own, key, value, ()) for key, value in rows.items())
 
     async def _batches(self, rows: Iterable[Row]) -> list[Batch]:
         """Rows in as few batches as their size allows."""

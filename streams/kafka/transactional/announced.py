@@ -13,7 +13,9 @@ from streams.kafka.record import MAX_REQUEST_BYTES, MAX_ROW_BYTES
 
 
 class AnnouncedWriter:
-    """A `TransactionalWriter` for every cluster."""
+    """A `TransactionalWriter` for every cluster; aiokafka does not tell of answers that were lost."""
+
+    lost_answers = 0
 
     def __init__(self, cluster: Cluster, client_id: str, transactional_id: str, timeout_ms: int) -> None:
         self._producer = cluster.producer(

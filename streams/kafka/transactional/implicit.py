@@ -72,6 +72,7 @@ class ImplicitWriter:
         self._has_sent = False
         self._numbers: dict[TopicPartition, int] = {}
         self._coordinators: dict[tuple[CoordinationType, str], int] = {}
+        self.lost_answers = 0
 
     async def start(self) -> None:
         """See `TransactionalWriter`."""
@@ -216,6 +217,7 @@ class ImplicitWriter:
                 is_answer = isinstance(error, BrokerResponseError) and not isinstance(error, RequestTimedOutError)
                 if not is_answer or isinstance(error, _MOVED):
                     self._coordinators.clear()
+                    self.lost_answers += 1
                 if not is_answer or error.invalid_metadata:
                     await self._client.force_metadata_update()
             await asyncio.sleep(pause)

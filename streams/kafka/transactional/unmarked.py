@@ -6,9 +6,12 @@ a crash of brokers. The transaction counts as complete, but its records there st
 transaction in that partition ends, and then end as that one does: an abort would take back verdicts that were
 committed. A changelog without its last rows looks like a lost state.
 
-So a writer that takes an id over asks first how the last transaction ended, then looks for partitions that are
-undecided though nobody writes with the id any more, and writes that end there. In a partition where the id has nothing
-open, because it is another writer that is slow, this changes nothing.
+So a writer that takes an id over asks first whether the last transaction was committed, then looks for partitions that
+are undecided though nobody writes with the id any more, and writes an end there. In a partition where the id has
+nothing open, because it is another writer that is slow, this changes nothing.
+
+A writer that is at work when its brokers go and come back looks too, once it has committed. It may not write such an
+end itself, as another may have taken its place by then; it has to begin anew.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -40,19 +43,14 @@ _LATEST: Final = -1
 _UNCOMMITTED, _COMMITTED = 0, 1
 _PASSING: Final = frozenset((14, 15, 16))
 """COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR."""
-_OUTCOMES: Final[Mapping[str, bool]] = {
-    "PrepareCommit": True,
-    "CompleteCommit": True,
-    "Ongoing": False,
-    "PrepareAbort": False,
-    "CompleteAbort": False,
-    "PrepareEpochFence": False,
-}
-"""Whether the transaction is committed; one that is going on is aborted by whoever takes its id over."""
+_COMMITTED_STATES: Final = frozenset(("PrepareCommit", "CompleteCommit"))
 
 
-async def last_outcome(client: Client, transactional_id: str) -> bool | None:
-    """Whether the last transaction of an id is committed; None where nothing tells: it is new, or was taken over.
+async def was_committed(client: Client, transactional_id: str) -> bool:
+    """Whether the last transaction of an id is known to be committed.
+
+    It is not where the coordinator knows of an abort only: that may have been of a later transaction, and one that is
+    left undecided came before it.
 
     Waits for the coordinator, however long it takes. Where it refuses to answer, it will refuse the writer too.
     """
@@ -61,14 +59,14 @@ async def last_outcome(client: Client, transactional_id: str) -> bool | None:
             node = await client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
             answer = await client.send(node, DescribeTransactionsRequest(transactional_id))
         except (IncompatibleBrokerVersion, NotImplementedError):
-            return None
+            return False
         except KafkaError as error:
             if not error.retriable:
-                return None
+                return False
         else:
             (code, _id, state, *_more) = answer.transactions[0]
             if code not in _PASSING:
-                return None if code else _OUTCOMES.get(state)
+                return not code and state in _COMMITTED_STATES
         await asyncio.sleep(_FAILED_PAUSE_SECONDS)
         await client.force_metadata_update()
 

@@ -18,14 +18,19 @@ from streams.kafka.cluster import Client, Cluster
 from streams.kafka.transactional.announced import AnnouncedWriter
 from streams.kafka.transactional.implicit import ImplicitWriter
 from streams.kafka.transactional.messages import FINALIZED_FEATURES, FINALIZED_FEATURES_TAG, ApiVersionsRequest
-from streams.kafka.transactional.unmarked import end_transaction, last_outcome, undecided_partitions
+from streams.kafka.transactional.unmarked import end_transaction, undecided_partitions, was_committed
 
 _FEATURE: Final = "transaction.version"
 _NEEDED_VERSION: Final = 2
 
 
 class TransactionalWriter(Protocol):
-    """Writes one transaction after the other; whatever fails one ends it."""
+    """Writes one transaction after the other; whatever fails one ends it.
+
+    `lost_answers` counts the requests that were sent again since nobody answered, or their coordinator went away.
+    """
+
+    lost_answers: int
 
     async def start(self) -> None:
         """Fence the writer that had the transactional id before, and settle its open transaction."""
@@ -72,9 +77,9 @@ async def open_writer(
 ) -> TransactionalWriter:
     """A started writer; the broker aborts transactions of it that stay open for longer than `timeout_seconds`.
 
-    The writer before is fenced. Its last transaction has ended in `own`, the partition that nobody else writes to, and
-    in every partition of `topics`, see `unmarked`. Where nothing tells how, it is aborted if `own` has undecided
-    records: whoever reads there what was done does without them, and does it again.
+    The writer before is fenced, and in `own`, the partition that nobody else writes to, and in every partition of
+    `topics` nothing that it wrote is undecided, see `unmarked`. What was, is committed if the last transaction is known
+    to be, or if nothing is undecided in `own`. Else it is aborted: whoever reads in `own` what was done does it again.
 
     Raises:
         ClusterError: no address of the cluster lets it in.
@@ -90,14 +95,13 @@ async def open_writer(
 
         if own is None:
             return await start_writer()
-        is_commit = await last_outcome(client, transactional_id)
+        is_committed = await was_committed(client, transactional_id)
         writer = await start_writer()
         try:
             undecided = await undecided_partitions(client, own, topics)
             if not undecided:
                 return writer
-            if is_commit is None:
-                is_commit = own not in undecided
+            is_commit = is_committed or own not in undecided
             await end_transaction(cluster, transactional_id, timeout_ms, undecided, is_commit)
         except BaseException:
             await writer.stop()

@@ -77,15 +77,21 @@ class Corner:
         found = [(record.partition, record.value) async for record in read_settled(self._cluster, self.topic)]
         return sorted(found, key=lambda row: row[0])
 
-    async def write_unmarked(self, writer: TransactionalWriter, values: Mapping[int, list[list[bytes]]]) -> None:
+    async def write_unmarked(
+        self, writer: TransactionalWriter, values: Mapping[int, list[list[bytes]]], has_own: bool
+    ) -> None:
         """Write a transaction that its coordinator does not hear of, and so never ends; only on an old cluster."""
         manager = cast(Any, writer)._producer._txn_manager
         async with self._cluster.opened_client() as client, asyncio.timeout(30):
             while not (await self._state(client)).startswith("Complete"):
                 await asyncio.sleep(0.02)
             await writer.begin()
-            manager._txn_partitions |= {TopicPartition(self.topic, partition) for partition in values}
+            manager._txn_partitions |= {self.own, *(TopicPartition(self.topic, partition) for partition in values)}
             await self.write(writer, values)
+            if has_own:
+                batch = writer.new_batch()
+                batch.append(key=b"k", value=b"state", timestamp=None, headers=[])
+                await writer.write([(self.own, batch)], {}, self.group, lambda: None)
             assert (await self._state(client)).startswith("Complete")
 
     async def _state(self, client: Client) -> str:
@@ -202,26 +208,32 @@ def test_the_open_transaction_of_one_that_was_killed_is_settled_by_the_next(eith
     run(either, scenario)
 
 
+@pytest.mark.parametrize("has_own", [True, False], ids=["own", "others"])
 @pytest.mark.parametrize("is_commit", [True, False], ids=["committed", "aborted"])
-def test_what_a_coordinator_left_undecided_ends_as_the_last_transaction_did(
-    settings: Settings, old_bootstrap: str, is_commit: bool
+def test_what_a_coordinator_left_undecided_ends_with_the_next_owner(
+    settings: Settings, old_bootstrap: str, is_commit: bool, has_own: bool
 ) -> None:
-    """A coordinator that comes back may leave partitions out that have no leader yet: KAFKA-20734."""
+    """A coordinator that comes back may leave partitions out that have no leader yet: KAFKA-20734.
+
+    What is not known to be committed is aborted, unless the own partition has it already: then it was.
+    """
+    is_seen = is_commit or not has_own
 
     async def scenario(corner: Corner) -> None:
         before = await corner.writer()
         await before.begin()
         await corner.write(before, {0: [[b"1"]]})
         await (before.commit() if is_commit else before.abort())
-        await corner.write_unmarked(before, {0: [[b"2"]], 1: [[b"2"]]})
+        await corner.write_unmarked(before, {0: [[b"2"]], 1: [[b"2"]]}, has_own)
         await before.stop()
+        seen = [(0, b"1")] * is_commit + [(0, b"2"), (1, b"2")] * is_seen
         following = await corner.writer()
-        assert await corner.values() == ([(0, b"1"), (0, b"2"), (1, b"2")] if is_commit else [])
+        assert await corner.values() == seen
         await following.begin()
         await corner.write(following, {0: [[b"3"]], 1: [[b"3"]]})
         await following.abort()
         await following.stop()
-        assert await corner.values() == ([(0, b"1"), (0, b"2"), (1, b"2")] if is_commit else [])
+        assert await corner.values() == seen
 
     run(replace(settings, bootstrap=old_bootstrap), scenario)
 
@@ -300,6 +312,7 @@ def test_what_is_sent_again_after_a_lost_answer_is_written_once(settings: Settin
             await corner.commit(writer, {0: [[b"%d" % number], [b"+"]], 1: [[b"x"]]}, number + 1)
         await writer.stop()
         assert losing.has_lost
+        assert writer.lost_answers == 3
         values = [value for number in range(3) for value in ((0, b"%d" % number), (0, b"+"))]
         assert await corner.values() == [*values, *[(1, b"x")] * 3]
         assert await corner.committed() == 3
