@@ -1,8 +1,8 @@
-"""A record as this product's consumers get it, and lists of them that stay within a worker's memory.
+"""A record as this product's consumers get it.
 
-aiokafka makes a record of eleven fields by interpreted code, and a list of some hundred of them likewise; both are done
-for each connection. Here they are compiled, and take two thirds of the time. Where the batch kernel is built, it makes
-the records of an uncompressed batch, all at once.
+aiokafka makes a record of eleven fields by interpreted code, and that is done for each connection. Here it is compiled.
+Where the batch kernel is built, it makes the records of an uncompressed batch, all at once, and `unread` hands them on
+as lists.
 """
 
 from __future__ import annotations

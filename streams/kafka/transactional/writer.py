@@ -72,8 +72,8 @@ async def open_writer(
     client_id: str,
     transactional_id: str,
     timeout_seconds: float,
-    own: TopicPartition | None = None,
-    topics: Sequence[str] = (),
+    own: TopicPartition,
+    topics: Sequence[str],
 ) -> TransactionalWriter:
     """A started writer; the broker aborts transactions of it that stay open for longer than `timeout_seconds`.
 
@@ -93,8 +93,6 @@ async def open_writer(
                 return await _started(ImplicitWriter(cluster.client(client_id=client_id), transactional_id, timeout_ms))
             return await _started(AnnouncedWriter(cluster, client_id, transactional_id, timeout_ms))
 
-        if own is None:
-            return await start_writer()
         is_committed = await was_committed(client, transactional_id)
         writer = await start_writer()
         try:
