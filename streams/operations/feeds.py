@@ -31,6 +31,8 @@ from streams.wire.registry import registry_of
 
 WORKER_SECONDS = 1800.0
 """A replay that takes longer than this is given up."""
+STDERR = 2
+"""Of this process, whatever `sys.stderr` is meanwhile."""
 
 
 class ReplayError(RuntimeError):
@@ -172,13 +174,13 @@ async def start_worker(
 ) -> asyncio.subprocess.Process:
     """A worker process; it ends when its partitions are at their end and their clocks at `until` (UTC ms).
 
-    Without `until` it lives by the wall clock and does not end.
+    Without `until` it lives by the wall clock and does not end. All that it prints goes to `logs`, else to stderr.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TES_")}
     environment |= settings.environment()
     environment |= {"TES_REPLAY_UNTIL": iso(until) if until is not None else "", "TES_WEB_PORT": str(web_port)}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "streams.cli", "worker", "-v", env=environment, stdout=logs or sys.stderr, stderr=logs
+        sys.executable, "-m", "streams.cli", "worker", "-v", env=environment, stdout=logs or STDERR, stderr=logs
     )
 
 

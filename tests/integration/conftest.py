@@ -27,15 +27,18 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 
 @pytest.fixture
-def tes(settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Runs `tes` on the cluster corner of this test; gives exit code, stdout and stderr."""
+def tes(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs `tes` on the cluster corner of this test; gives exit code, stdout and stderr.
+
+    What a worker beside it logs, a process of its own, is no part of them.
+    """
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
 
     def run(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
+        capsys.readouterr()
         code = main(list(words))
-        out, err = capfd.readouterr()
+        out, err = capsys.readouterr()
         return code, out, err
 
     return run
