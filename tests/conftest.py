@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import coverage
 import hypothesis
 import pytest
 
@@ -44,8 +45,20 @@ NEED_TOOLCHAINS = TESTS / "examples"
 NEED_A_BROWSER = (TESTS / "report/browser", TESTS / "notify/browser")
 """Folders whose tests are marked `browser`."""
 
-NOT_COUNTED = tuple(TESTS / name for name in ("chaos", "compiled", "deploy", "fuzz", "monitoring"))
+NOT_COUNTED = tuple(TESTS / name for name in ("chaos", "compiled", "deploy", "fuzz", "monitoring", "property"))
 """Folders whose tests are marked `no_cover`: what chance and whole processes reach, no test may have looked at."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Leave one measurement of coverage in a process that runs a share of the tests.
+
+    pytest-cov begins one with its options and another with the session, and pauses only that one for `no_cover`. The
+    first, whose result nobody reads, would go on and take a test up to four times as long.
+    """
+    begun = coverage.Coverage.current()
+    if begun is not None and hasattr(session.config, "workerinput"):
+        begun.stop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
