@@ -22,10 +22,15 @@ COPY pyproject.toml setup.py build_backend.py compiled.txt README.md LICENSE /bu
 COPY docs/reference/tes.1 /build/product/docs/reference/
 COPY streams /build/product/streams
 COPY schemas /build/product/schemas
+# Modules that were compiled before of the same source may be mounted at /build/compiled. Where this Python can load them
+# they are taken, and nothing is compiled.
 # olefile brings a module for Python 2 beside its own, which nothing imports.
-RUN COMPILE=1 /build/tools/bin/python -m build --wheel --no-isolation --outdir /build/wheels /build/product >/dev/null \
+RUN set -- /build/compiled/*"$(python3 -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')" \
+ && { test -e "$1" && compile=0 || compile=1; } \
+ && COMPILE=$compile /build/tools/bin/python -m build --wheel --no-isolation --outdir /build/wheels /build/product >/dev/null \
  && python3 -m venv --without-pip /opt/tes \
  && /build/tools/bin/pip --python /opt/tes/bin/python install --quiet --no-deps --no-index --no-compile /build/wheels/*.whl \
+ && { test $compile = 1 || cp -r /build/compiled/. /opt/tes/lib/python3*/site-packages/; } \
  && /build/tools/bin/cyclonedx-py environment --output-reproducible --of JSON --sv 1.6 --mc-type application \
       --pyproject /build/product/pyproject.toml -o /opt/tes/sbom.cdx.json /opt/tes/bin/python \
  && python3 -m compileall -q -x 'olefile/olefile2\.py$' --invalidation-mode unchecked-hash /opt/tes/lib
