@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import sysconfig
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -42,9 +46,24 @@ def test_what_compiles_the_product_is_what_its_tests_are_compiled_with() -> None
 
 def test_the_product_is_compiled_and_its_compiler_stays_behind() -> None:
     build = DOCKERFILE.removesuffix(FINAL)
-    assert re.search(r"^RUN COMPILE=1 \S+/python -m build --wheel", build, re.MULTILINE)
+    assert re.search(r"^ && COMPILE=\$compile \S+/python -m build --wheel", build, re.MULTILINE)
     assert re.search(r"apt-get install [^\n]*--no-install-recommends gcc libc6-dev", build)
     assert re.findall(r"^COPY --from=build (\S+)", FINAL, re.MULTILINE) == ["/opt/tes"]
+
+
+@pytest.mark.parametrize(
+    ("given", "compiles"),
+    [((), "1"), (("x{}",), "0"), (("a.cpython-309-x86_64-linux-gnu.so",), "1"), (("b{}", "x{}"), "0")],
+    ids=["nothing", "modules that fit", "those of another Python", "several"],
+)
+def test_it_is_compiled_unless_modules_are_mounted_that_this_python_can_load(
+    given: tuple[str, ...], compiles: str, tmp_path: Path
+) -> None:
+    for name in given:
+        (tmp_path / name.format(sysconfig.get_config_var("EXT_SUFFIX"))).touch()
+    (choice,) = re.findall(r"^RUN (set -- /build/compiled/.*?) \\\n && COMPILE=", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    script = choice.replace("/build/compiled", str(tmp_path)).replace("python3", sys.executable) + ' && echo "$compile"'
+    assert subprocess.run(["sh", "-ec", script], check=True, capture_output=True, text=True).stdout == f"{compiles}\n"
 
 
 def test_the_base_is_an_argument_of_both_stages() -> None:

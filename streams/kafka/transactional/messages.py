@@ -1,4 +1,4 @@
-"""Requests of transactions in the versions of `transaction.version` 2 (KIP-890), which aiokafka does not have.
+"""Requests of transactions that aiokafka does not have: of `transaction.version` 2 (KIP-890), and one of KIP-664.
 
 The partitions that a Produce of this version names, and that of the group in a TxnOffsetCommit, belong to the
 transaction from then on; an EndTxn of this version is answered with the producer's id and epoch for the next one.

@@ -24,7 +24,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 from aiokafka.client import CoordinationType
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 from aiokafka.protocol.offset import OffsetRequest
 
 from streams.kafka.cluster import Client, Cluster
@@ -41,8 +41,6 @@ _PAUSE_SECONDS: Final = 0.02
 _FAILED_PAUSE_SECONDS: Final = 0.1
 _LATEST: Final = -1
 _UNCOMMITTED, _COMMITTED = 0, 1
-_PASSING: Final = frozenset((14, 15, 16))
-"""COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR."""
 _COMMITTED_STATES: Final = frozenset(("PrepareCommit", "CompleteCommit"))
 
 
@@ -58,15 +56,16 @@ async def was_committed(client: Client, transactional_id: str) -> bool:
         try:
             node = await client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
             answer = await client.send(node, DescribeTransactionsRequest(transactional_id))
+            (code, _id, state, *_more) = answer.transactions[0]
+            if code:
+                raise for_code(code)
         except (IncompatibleBrokerVersion, NotImplementedError):
             return False
         except KafkaError as error:
             if not error.retriable:
                 return False
         else:
-            (code, _id, state, *_more) = answer.transactions[0]
-            if code not in _PASSING:
-                return not code and state in _COMMITTED_STATES
+            return state in _COMMITTED_STATES
         await asyncio.sleep(_FAILED_PAUSE_SECONDS)
         await client.force_metadata_update()
 
