@@ -39,8 +39,8 @@ async def producer_of(settings: Settings, transactional_id: str | None) -> Async
         max_batch_size=MAX_ROW_BYTES,
         max_request_size=MAX_REQUEST_BYTES,
     )
-    await producer.start()
     try:
+        await producer.start()
         yield producer
     finally:
         await producer.stop()

@@ -19,6 +19,7 @@ from streams.domain.policy.publication import (
 )
 from streams.domain.tenant.audit import AuditRecord
 from streams.domain.tenant.publications import ALL_TENANTS, audit_policy
+from streams.kafka.publisher import opened_publisher
 from streams.policies.reader import catalogue_at, read_published
 from streams.policies.topic import PolicyTopic, Published
 from streams.wire.codec import AvroCodec
@@ -40,7 +41,6 @@ class Draft:
 class Publication:
     """A version as it goes to its topic, and what is recorded of it."""
 
-    topic: str
     key: bytes
     value: bytes
     audit: AuditRecord
@@ -48,19 +48,20 @@ class Publication:
 
 async def publish_audited(
     topic: PolicyTopic,
+    versions_topic: str,
     codec: AvroCodec,
     transactional_id: str,
     prepare: Callable[[Published, datetime], Awaitable[tuple[Publication, Result]]],
 ) -> Result:
     """Publish a version together with its audit record, in one transaction.
 
-    Publishers share a transactional id, so one that overlaps with another fails and changes nothing. What is published
-    before is therefore read, and given to `prepare` with the moment of publication, once no other can publish any more.
-    That moment is taken last: Kafka and a registry may be slow before it, and a version that `prepare` lets take effect
-    soon is not late for it.
+    What is published before is read, and given to `prepare` with the moment of publication, once no other publisher can
+    publish any more. That moment is taken last: Kafka and a registry may be slow before it, and a version that
+    `prepare` lets take effect soon is not late for it.
 
     Args:
-        topic: where it is published.
+        topic: where policies and catalogues are published.
+        versions_topic: the one of these two that the version goes to.
         codec: of the version.
         transactional_id: shared by publishers of such versions.
         prepare: makes the version from what is published and the moment.
@@ -71,16 +72,12 @@ async def publish_audited(
     """
     for one in (topic.audit, codec):
         await asyncio.to_thread(one.learn_id)  # it may ask a registry
-    producer = topic.cluster.producer(transactional_id=transactional_id, acks="all")
-    try:
-        await producer.start()
+    async with opened_publisher(topic.cluster, transactional_id, versions_topic, [topic.audit_topic]) as producer:
         publication, result = await prepare(await read_published(topic), moment_now())
         audit = topic.audit.encode(to_record(publication.audit))
         async with producer.transaction():
-            await producer.send(publication.topic, publication.value, key=publication.key, partition=0)
+            await producer.send(versions_topic, publication.value, key=publication.key, partition=0)
             await producer.send(topic.audit_topic, audit, key=ALL_TENANTS.encode())
-    finally:
-        await producer.stop()
     return result
 
 
@@ -130,9 +127,9 @@ async def publish_draft(
         audit = audit_policy(published, effective_at, to_millis(now), published_by, before, _shown(published))
         value = topic.policies.encode(policy_record(published, published_by, made.source))
         key = policy_key(policy.policy_id, policy.version)
-        return Publication(topic.policies_topic, key, value, audit), (published, known)
+        return Publication(key, value, audit), (published, known)
 
-    return await publish_audited(topic, topic.policies, f"{app_id}-policy-publisher", prepare)
+    return await publish_audited(topic, topic.policies_topic, topic.policies, f"{app_id}-policy-publisher", prepare)
 
 
 def moment_now() -> datetime:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from streams.edge.connectors.entries import ConnectorsError, Entry
 from streams.kafka.cluster import Cluster
 from streams.kafka.follower import KafkaLog
+from streams.kafka.publisher import opened_publisher
 from streams.kafka.security import cluster_of
 from streams.kafka.table import read_table
 from streams.kafka.topics import TOPICS
@@ -42,8 +43,7 @@ async def publish_connectors(
 ) -> PublishedSet:
     """Publish a set in one transaction: those that are not in it are taken away.
 
-    Publishers share a transactional id, so one that overlaps with another fails and changes nothing. What is published
-    before is therefore read once no other can publish any more.
+    What is published before is read once no other publisher can publish any more.
 
     Args:
         topic: where.
@@ -60,15 +60,11 @@ async def publish_connectors(
     """
     publication = {"published_at": published_at, "published_by": published_by, "source": source}
     rows = {entry.name.encode(): topic.codec.encode(record_of(entry) | publication) for entry in entries}
-    producer = topic.cluster.producer(transactional_id=f"{app_id}-connectors-publisher", acks="all")
-    try:
-        await producer.start()
+    async with opened_publisher(topic.cluster, f"{app_id}-connectors-publisher", topic.name) as producer:
         removed = [key for key in await _read_rows(topic) if key not in rows]
         async with producer.transaction():
             for key, value in (*rows.items(), *((key, None) for key in removed)):
                 await producer.send(topic.name, value, key=key, partition=0)
-    finally:
-        await producer.stop()
     return PublishedSet(len(rows), tuple(key.decode(errors="replace") for key in removed))
 
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.client import CoordinationType
@@ -42,6 +42,48 @@ _FAILED_PAUSE_SECONDS: Final = 0.1
 _LATEST: Final = -1
 _UNCOMMITTED, _COMMITTED = 0, 1
 _COMMITTED_STATES: Final = frozenset(("PrepareCommit", "CompleteCommit"))
+
+
+class Stoppable(Protocol):
+    """A writer with a transactional id."""
+
+    async def stop(self) -> None:
+        """Close its connections."""
+
+
+Writer = TypeVar("Writer", bound=Stoppable)
+
+
+async def take_over(
+    cluster: Cluster,
+    client: Client,
+    transactional_id: str,
+    timeout_ms: int,
+    own: TopicPartition,
+    topics: Sequence[str],
+    start: Callable[[], Awaitable[Writer]],
+) -> Writer:
+    """A writer that `start` gives, once nothing is undecided of what was written with its id before.
+
+    That is true of `own`, the partition that nobody else writes to, and of every partition of `topics`. What was
+    undecided is committed if the last transaction is known to be, or if nothing is undecided in `own`; else aborted.
+
+    Raises:
+        KafkaError: an end may not be written, or what `start` raises.
+    """
+    is_committed = await was_committed(client, transactional_id)
+    writer = await start()
+    try:
+        undecided = await undecided_partitions(client, own, topics)
+        if not undecided:
+            return writer
+        is_commit = is_committed or own not in undecided
+        await end_transaction(cluster, transactional_id, timeout_ms, undecided, is_commit)
+    except BaseException:
+        await writer.stop()
+        raise
+    await writer.stop()  # it was fenced by that
+    return await start()
 
 
 async def was_committed(client: Client, transactional_id: str) -> bool:

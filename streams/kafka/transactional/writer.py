@@ -18,7 +18,7 @@ from streams.kafka.cluster import Client, Cluster
 from streams.kafka.transactional.announced import AnnouncedWriter
 from streams.kafka.transactional.implicit import ImplicitWriter
 from streams.kafka.transactional.messages import FINALIZED_FEATURES, FINALIZED_FEATURES_TAG, ApiVersionsRequest
-from streams.kafka.transactional.unmarked import end_transaction, undecided_partitions, was_committed
+from streams.kafka.transactional.unmarked import take_over
 
 _FEATURE: Final = "transaction.version"
 _NEEDED_VERSION: Final = 2
@@ -77,9 +77,8 @@ async def open_writer(
 ) -> TransactionalWriter:
     """A started writer; the broker aborts transactions of it that stay open for longer than `timeout_seconds`.
 
-    The writer before is fenced, and in `own`, the partition that nobody else writes to, and in every partition of
-    `topics` nothing that it wrote is undecided, see `unmarked`. What was, is committed if the last transaction is known
-    to be, or if nothing is undecided in `own`. Else it is aborted: whoever reads in `own` what was done does it again.
+    The writer before is fenced, and in `own` and `topics` nothing that it wrote is undecided, see `take_over`. Whoever
+    reads in `own` what was done does again what was aborted.
 
     Raises:
         ClusterError: no address of the cluster lets it in.
@@ -93,19 +92,7 @@ async def open_writer(
                 return await _started(ImplicitWriter(cluster.client(client_id=client_id), transactional_id, timeout_ms))
             return await _started(AnnouncedWriter(cluster, client_id, transactional_id, timeout_ms))
 
-        is_committed = await was_committed(client, transactional_id)
-        writer = await start_writer()
-        try:
-            undecided = await undecided_partitions(client, own, topics)
-            if not undecided:
-                return writer
-            is_commit = is_committed or own not in undecided
-            await end_transaction(cluster, transactional_id, timeout_ms, undecided, is_commit)
-        except BaseException:
-            await writer.stop()
-            raise
-        await writer.stop()  # it was fenced by that
-        return await start_writer()
+        return await take_over(cluster, client, transactional_id, timeout_ms, own, topics, start_writer)
 
 
 async def _started(writer: TransactionalWriter) -> TransactionalWriter:

@@ -129,9 +129,10 @@ async def publish_catalogue(
             before=orjson.dumps({"version": before_version}).decode(),
             after=_shown(published, value, tables),
         )
-        return Publication(topic.catalogues_topic, catalogue_key(version), value, audit), (published, changes)
+        return Publication(catalogue_key(version), value, audit), (published, changes)
 
-    return await publish_audited(topic, topic.catalogues, f"{app_id}-catalogue-publisher", prepare)
+    transactional_id = f"{app_id}-catalogue-publisher"
+    return await publish_audited(topic, topic.catalogues_topic, topic.catalogues, transactional_id, prepare)
 
 
 def _encode(
