@@ -23,6 +23,8 @@ LIVE_MS = 3 * 60_000
 """The first connection of a live feed is so old; no timer of its servers is due within the hour."""
 FLAT_BYTES = 24 << 20
 """What a heap may grow by from what comes and goes; a queue without a bound would hold the whole feed instead."""
+HELD_SECONDS = 3_600.0
+"""Longer than an output is held on any machine."""
 
 
 async def _away(trial: Trial, how: str, seconds: float, times: int) -> None:
@@ -113,7 +115,8 @@ async def dead_output(trial: Trial) -> None:
     first = Feed("flood", trial.chance.randrange(10**6), trial.size(40_000, 300_000), begun)
     await trial.load(first, until_ms=None)
     async with SlowProxy(trial.kafka.bootstrap, trial.chance) as proxy:
-        worker = await trial.worker(bootstrap=proxy.bootstrap, batch_records=500)
+        # How long the output is held depends on the machine: a worker may not be ended for it.
+        worker = await trial.worker(bootstrap=proxy.bootstrap, batch_records=500, stall_seconds=HELD_SECONDS)
         await trial.reach(first.count, worker)
         proxy.hold(PRODUCE)
         before = max(worker.rss)
