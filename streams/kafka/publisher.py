@@ -34,18 +34,12 @@ async def opened_publisher(
         KafkaError: another publisher began meanwhile, or the broker refused it.
     """
 
-    async def start() -> Producer:
-        producer = cluster.producer(transactional_id=transactional_id, acks="all", transaction_timeout_ms=TIMEOUT_MS)
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        return producer
+    def make() -> Producer:
+        return cluster.producer(transactional_id=transactional_id, acks="all", transaction_timeout_ms=TIMEOUT_MS)
 
     async with cluster.opened_client() as client:
         own = TopicPartition(topic, 0)
-        producer = await take_over(cluster, client, transactional_id, TIMEOUT_MS, own, topics, start)
+        producer = await take_over(cluster, client, transactional_id, TIMEOUT_MS, own, topics, make)
     try:
         yield producer
     finally:

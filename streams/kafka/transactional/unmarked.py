@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from aiokafka import TopicPartition
@@ -44,14 +44,17 @@ _UNCOMMITTED, _COMMITTED = 0, 1
 _COMMITTED_STATES: Final = frozenset(("PrepareCommit", "CompleteCommit"))
 
 
-class Stoppable(Protocol):
+class Startable(Protocol):
     """A writer with a transactional id."""
 
+    async def start(self) -> None:
+        """Fence the writer that had the id before."""
+
     async def stop(self) -> None:
-        """Close its connections."""
+        """Close its connections, also where the start failed."""
 
 
-Writer = TypeVar("Writer", bound=Stoppable)
+Writer = TypeVar("Writer", bound=Startable)
 
 
 async def take_over(
@@ -61,16 +64,26 @@ async def take_over(
     timeout_ms: int,
     own: TopicPartition,
     topics: Sequence[str],
-    start: Callable[[], Awaitable[Writer]],
+    make: Callable[[], Writer],
 ) -> Writer:
-    """A writer that `start` gives, once nothing is undecided of what was written with its id before.
+    """A started writer of those that `make` gives, once nothing is undecided of what was written with its id before.
 
     That is true of `own`, the partition that nobody else writes to, and of every partition of `topics`. What was
     undecided is committed if the last transaction is known to be, or if nothing is undecided in `own`; else aborted.
 
     Raises:
-        KafkaError: an end may not be written, or what `start` raises.
+        KafkaError: an end may not be written, or a writer cannot be started.
     """
+
+    async def start() -> Writer:
+        writer = make()
+        try:
+            await writer.start()
+        except BaseException:
+            await writer.stop()
+            raise
+        return writer
+
     is_committed = await was_committed(client, transactional_id)
     writer = await start()
     try:

@@ -87,21 +87,12 @@ async def open_writer(
     async with cluster.opened_client(client_id=client_id) as client:
         is_implicit = await _adds_partitions(client)
 
-        async def start_writer() -> TransactionalWriter:
+        def make() -> TransactionalWriter:
             if is_implicit:
-                return await _started(ImplicitWriter(cluster.client(client_id=client_id), transactional_id, timeout_ms))
-            return await _started(AnnouncedWriter(cluster, client_id, transactional_id, timeout_ms))
+                return ImplicitWriter(cluster.client(client_id=client_id), transactional_id, timeout_ms)
+            return AnnouncedWriter(cluster, client_id, transactional_id, timeout_ms)
 
-        return await take_over(cluster, client, transactional_id, timeout_ms, own, topics, start_writer)
-
-
-async def _started(writer: TransactionalWriter) -> TransactionalWriter:
-    try:
-        await writer.start()
-    except BaseException:
-        await writer.stop()
-        raise
-    return writer
+        return await take_over(cluster, client, transactional_id, timeout_ms, own, topics, make)
 
 
 async def _adds_partitions(client: Client) -> bool:
