@@ -167,8 +167,8 @@ async def end_transaction(
         extra=log_event("transaction_ended", transactional_id=transactional_id, partitions=len(partitions)),
     )
     producer = cluster.producer(transactional_id=transactional_id, acks="all", transaction_timeout_ms=timeout_ms)
-    await producer.start()
     try:
+        await producer.start()
         await producer.begin_transaction()
         for partition in partitions:
             producer._txn_manager.maybe_add_partition_to_txn(partition)

@@ -10,33 +10,21 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.client import CoordinationType
 
 from streams.edge.connectors.topic import connector_topic_of, publish_connectors
 from streams.kafka.cluster import Cluster
 from streams.kafka.provisioning import create_topics
 from streams.kafka.security import cluster_of
 from streams.kafka.topics import TOPICS
-from streams.kafka.transactional.messages import DescribeTransactionsRequest
 from streams.policies.configured import policy_topic_of
 from streams.policies.files import read_policy
 from streams.policies.publishing import publish
 from streams.policies.reader import read_published
 from streams.settings.worker import Settings
+from tests.support.transactions import until_complete
 
 POLICY = replace(read_policy("microsoft-2026-09"), effective_at=datetime(2090, 1, 1, tzinfo=UTC))
 KEYS = b"first", b"left"
-
-
-async def is_complete(cluster: Cluster, transactional_id: str) -> None:
-    """Wait for the end of a transaction in all partitions: until then its end would be that of the next one too."""
-    async with cluster.opened_client() as client:
-        node = await client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
-        while True:
-            answer = await client.send(node, DescribeTransactionsRequest(transactional_id))
-            if answer.transactions[0][2] == "CompleteCommit":
-                return
-            await asyncio.sleep(0.02)
 
 
 async def write_unmarked(cluster: Cluster, transactional_id: str, topics: list[str], has_first: bool) -> None:
@@ -47,7 +35,8 @@ async def write_unmarked(cluster: Cluster, transactional_id: str, topics: list[s
         if has_first:  # the one that the coordinator knows of is committed then
             async with producer.transaction():
                 await producer.send(topics[0], None, key=KEYS[0], partition=0)
-            await is_complete(cluster, transactional_id)
+            async with cluster.opened_client() as client:
+                await until_complete(client, transactional_id)
         await producer.begin_transaction()
         cast(Any, producer)._txn_manager._txn_partitions |= {TopicPartition(topic, 0) for topic in topics}
         for topic in topics:
@@ -73,7 +62,7 @@ def run(settings: Settings, scenario: Callable[[Cluster], Awaitable[None]]) -> N
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("has_first", [True, False], ids=["after one that was committed", "alone"])
 def test_connectors_are_published_behind_an_undecided_publication(old: Settings, has_first: bool) -> None:
-    topic = connector_topic_of(cast(Any, old))
+    topic = connector_topic_of(old)
 
     async def scenario(cluster: Cluster) -> None:
         await write_unmarked(cluster, f"{old.app_id}-connectors-publisher", [topic.name], has_first)

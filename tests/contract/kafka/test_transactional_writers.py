@@ -10,11 +10,9 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.client import CoordinationType
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, ProducerFenced
 
 from streams.dev.embedded_kafka import EmbeddedKafka, ensure_jars
-from streams.kafka.cluster import Client
 from streams.kafka.provisioning import create_topics
 from streams.kafka.reader import read_settled
 from streams.kafka.security import cluster_of
@@ -22,13 +20,13 @@ from streams.kafka.topics import TOPICS
 from streams.kafka.transactional.announced import AnnouncedWriter
 from streams.kafka.transactional.implicit import ImplicitWriter
 from streams.kafka.transactional.messages import (
-    DescribeTransactionsRequest,
     EndTxnRequest,
     ProduceRequest,
     TxnOffsetCommitRequest,
 )
 from streams.kafka.transactional.writer import TransactionalWriter, open_writer
 from streams.settings.worker import Settings
+from tests.support.transactions import transaction_state, until_complete
 
 WRITERS: dict[str, type] = {"new": ImplicitWriter, "old": AnnouncedWriter}
 
@@ -83,8 +81,7 @@ class Corner:
         """Write a transaction that its coordinator does not hear of, and so never ends; only on an old cluster."""
         manager = cast(Any, writer)._producer._txn_manager
         async with self._cluster.opened_client() as client, asyncio.timeout(30):
-            while not (await self._state(client)).startswith("Complete"):
-                await asyncio.sleep(0.02)
+            await until_complete(client, self._id)
             await writer.begin()
             manager._txn_partitions |= {self.own, *(TopicPartition(self.topic, partition) for partition in values)}
             await self.write(writer, values)
@@ -92,12 +89,7 @@ class Corner:
                 batch = writer.new_batch()
                 batch.append(key=b"k", value=b"state", timestamp=None, headers=[])
                 await writer.write([(self.own, batch)], {}, self.group, lambda: None)
-            assert (await self._state(client)).startswith("Complete")
-
-    async def _state(self, client: Client) -> str:
-        node = await client.coordinator_lookup(CoordinationType.TRANSACTION, self._id)
-        (described,) = (await client.send(node, DescribeTransactionsRequest(self._id))).transactions
-        return str(described[2])
+            assert (await transaction_state(client, self._id)).startswith("Complete")
 
     async def committed(self) -> int | None:
         """The group's next offset of the source."""
